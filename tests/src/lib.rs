@@ -1,0 +1,27 @@
+//! What the fixture programs, the cross-crate tests and the benches share.
+//!
+//! Rules of the house: a test that starts a process holds it in a [`Guard`]; a test that waits, waits
+//! under [`DEADLINE`]; what changes process-wide state (limits, signal masks, seccomp, closed standard
+//! descriptors) happens in a fixture process of its own, never in the test runner.
+
+mod guard;
+pub mod proc_fs;
+
+pub use guard::Guard;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up. Long, since it only bounds a failure.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Polls `condition` until it gives a value; panics with `what` after [`DEADLINE`].
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "deadline passed: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

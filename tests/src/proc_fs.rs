@@ -1,0 +1,80 @@
+//! What /proc says of descriptors and processes: the witness that is not our own code.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+/// The open descriptors of this process: number and what it names. The descriptor that reads the
+/// folder is left out.
+pub fn own_fds() -> BTreeMap<i32, String> {
+    let listed: Vec<i32> = fs::read_dir("/proc/self/fd")
+        .expect("/proc/self/fd")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    listed
+        .into_iter()
+        .filter_map(|fd| Some((fd, link(format!("/proc/self/fd/{fd}"))?)))
+        .collect()
+}
+
+/// The open descriptors of another process; empty once it is gone.
+pub fn fds_of(pid: i32) -> BTreeMap<i32, String> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return BTreeMap::new();
+    };
+    entries
+        .filter_map(|entry| {
+            let fd = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            Some((fd, link(format!("/proc/{pid}/fd/{fd}"))?))
+        })
+        .collect()
+}
+
+fn link(path: String) -> Option<String> {
+    let target: PathBuf = fs::read_link(path).ok()?;
+    Some(target.to_string_lossy().into_owned())
+}
+
+/// A line of /proc/PID/stat, past the command name: state, parent, group and on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    pub pid: i32,
+    pub state: char,
+    pub ppid: i32,
+    pub pgrp: i32,
+    pub session: i32,
+    pub start_time: u64,
+}
+
+/// Reads /proc/PID/stat; `None` once the process is gone.
+pub fn stat(pid: i32) -> Option<Stat> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name may hold spaces and brackets: the last one closes it.
+    let fields: Vec<&str> = line[line.rfind(')')? + 2..].split(' ').collect();
+    Some(Stat {
+        pid,
+        state: fields[0].chars().next()?,
+        ppid: fields[1].parse().ok()?,
+        pgrp: fields[2].parse().ok()?,
+        session: fields[3].parse().ok()?,
+        start_time: fields[19].parse().ok()?,
+    })
+}
+
+/// Every process there is.
+pub fn all() -> Vec<Stat> {
+    fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| stat(entry.ok()?.file_name().to_str()?.parse().ok()?))
+        .collect()
+}
+
+/// The children of `pid`, zombies included.
+pub fn children_of(pid: i32) -> Vec<Stat> {
+    all().into_iter().filter(|stat| stat.ppid == pid).collect()
+}
+
+/// Whether the process runs: it exists and is no zombie.
+pub fn is_running(pid: i32) -> bool {
+    stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+}
