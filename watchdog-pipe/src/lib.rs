@@ -1,1 +1,97 @@
-//! Placeholder for the first commit.
+//! A child learns at once, from the kernel, that its parent died or let go of it, and shuts itself down.
+//!
+//! The parent holds the write end of a pipe, the child the read end. The kernel closes the write end
+//! whatever kills the parent, SIGKILL included, and no code of the parent needs to run for it.
+//!
+//! ```rust,standalone_crate
+//! use std::os::fd::AsFd;
+//! use std::process::{Command, ExitStatus};
+//! use watchdog_pipe::{StopPolicy, Verdict, Watchdog};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // The child: first thing in main. SAFETY: no inherited descriptor was adopted before.
+//! if let Some(watchdog) = unsafe { Watchdog::from_env() }? {
+//!     let _monitor = watchdog.enforce_inherited()?;
+//!     loop {
+//!         std::thread::park(); // the real work
+//!     }
+//! }
+//!
+//! // The parent. Its read end travels as standard input here, which needs no other crate.
+//! let (keepalive, mut setup) =
+//!     watchdog_pipe::Builder::new().stop_policy(StopPolicy::new()).channel()?;
+//! setup.renumber(0);
+//! let (name, value) = setup.env();
+//! let (read_end, _) = setup.fds().next().ok_or("one descriptor")?;
+//! let mut child = Command::new(std::env::current_exe()?)
+//!     .env(name, value)
+//!     .stdin(read_end.try_clone_to_owned()?)
+//!     .spawn()?;
+//! drop(setup);
+//!
+//! drop(keepalive); // or die: the child is gone either way
+//! let status: ExitStatus = child.wait()?;
+//! assert!(!status.success()); // by SIGTERM, which it sent to itself
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The tour
+//! - Parent: [`channel`] or [`Builder`] gives a [`Keepalive`] and a [`ChildSetup`]. Hand the setup's
+//!   [`fds`](ChildSetup::fds) and [`env`](ChildSetup::env) to whatever spawns the child, then drop it.
+//!   [`Keepalive::release`] lets the child live on; [`Keepalive::hand_over`] moves the parent's role to
+//!   another process, or to this one's next version.
+//! - Child: [`Watchdog::from_env`] first in `main`, then [`enforce`](Watchdog::enforce),
+//!   [`enforce_inherited`](Watchdog::enforce_inherited), [`on_verdict`](Watchdog::on_verdict), or a
+//!   [`wait`](Watchdog::wait) of your own.
+//!
+//! # Guarantees
+//! - The death of the parent is seen whatever killed it, before or after the child reached `main`, across
+//!   user, mount and PID namespaces, `setuid` and `execve` of the child notwithstanding.
+//! - Nothing else is taken for it: not a signal, not stray bytes on the pipe, not the end of the thread
+//!   that spawned the child, not a parent that is stopped.
+//! - "Dropped", "released" and "died" are told apart, however late the child looks.
+//! - What the child gets is no handle on the parent.
+//! - The parent never gets SIGPIPE from this crate and never blocks on a child.
+//!
+//! # Limits
+//! - The kernel closes the pipe after it tore down the dying parent's memory: about 65 ms for each GiB of
+//!   touched 4 KiB pages. A core dump comes before that.
+//! - A process that was forked from the parent and never exec'd holds the write end too: the child is told
+//!   when that process is gone as well.
+//! - Make the channel after daemonizing: the daemon's parent dies, and that is a death.
+//! - A child stopped by SIGSTOP is frozen with its watchdog.
+//!
+//! # Kernel versions
+//! Linux 5.4 or newer; nothing here depends on a newer one. There are no features.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("watchdog-pipe is for Linux: other kernels tell a child differently, or not at all");
+
+mod adopt;
+mod channel;
+mod home;
+mod keepalive;
+mod monitor;
+mod policy;
+mod poll;
+mod readiness;
+mod setup;
+mod stop;
+#[allow(unsafe_code)]
+mod sys;
+mod variable;
+mod verdict;
+mod watchdog;
+mod word;
+
+pub use adopt::AdoptError;
+pub use channel::{Builder, channel};
+pub use keepalive::Keepalive;
+pub use monitor::Monitor;
+pub use policy::StopPolicy;
+pub use rustix::process::Signal;
+pub use setup::{ChildSetup, PIPE_FD};
+pub use variable::ENV_VAR;
+pub use verdict::Verdict;
+pub use watchdog::Watchdog;

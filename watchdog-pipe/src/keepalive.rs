@@ -1,0 +1,109 @@
+//! The parent's end of the link.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use crate::home::Home;
+use crate::sys;
+use crate::word::Word;
+
+/// Holds a child in life. Dropping it tells the child [`KeepaliveDropped`](crate::Verdict); the death of
+/// this process, however it comes, tells it [`ParentExited`](crate::Verdict).
+///
+/// A copy made by `fork` is inert: it tells nothing when dropped. It does hold the write end open for as
+/// long as it exists, so a process that forks and never execs delays the news of this one's death.
+#[derive(Debug)]
+#[must_use = "dropping the keepalive tells the child to stop"]
+pub struct Keepalive {
+    /// `None` once the write end has gone another way.
+    write: Option<OwnedFd>,
+    home: Home,
+}
+
+impl Keepalive {
+    pub(crate) fn new(write: OwnedFd, home: Home) -> Keepalive {
+        Keepalive {
+            write: Some(write),
+            home,
+        }
+    }
+
+    /// Lets the child live on by itself: attached becomes detached, at run time. The child is told
+    /// [`Released`](crate::Verdict), and nothing that happens to this process concerns it any more.
+    ///
+    /// # Errors
+    /// The keepalive comes back, the child being held as before, with `EPIPE` if the child is gone,
+    /// `EAGAIN` if it has filled its own pipe, and [`io::ErrorKind::Unsupported`] in a copy made by
+    /// fork.
+    pub fn release(mut self) -> Result<(), (Keepalive, io::Error)> {
+        match self.say(Word::Released) {
+            Ok(()) => {
+                self.write = None;
+                Ok(())
+            }
+            Err(error) => Err((self, error)),
+        }
+    }
+
+    /// Gives up the write end, for another process to hold (`SCM_RIGHTS`), or for this one's next
+    /// version across its own `execve`. It stays close-on-exec and non-blocking.
+    ///
+    /// Whoever has it now holds the child: [`Keepalive::from_fd`] over there, or here again when the
+    /// `execve` failed. As long as any copy of it is open, the child lives.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] in a copy made by fork; `EPIPE` if the child is gone; `EAGAIN` if
+    /// it has filled its own pipe: the link then ends as if the keepalive had been dropped.
+    pub fn hand_over(mut self) -> io::Result<OwnedFd> {
+        self.say(Word::HandedOver)?;
+        self.write.take().ok_or_else(forked_copy)
+    }
+
+    /// Takes the write end that another process, or this one, gave up by [`Keepalive::hand_over`].
+    /// Sets close-on-exec and `O_NONBLOCK`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if the descriptor is not the write end of a pipe; `ENOMEM`.
+    pub fn from_fd(write: OwnedFd) -> io::Result<Keepalive> {
+        let inspected = sys::inspect(sys::number(&write))?;
+        if !inspected.is_fifo || inspected.access != libc::O_WRONLY {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the descriptor is not the write end of a pipe",
+            ));
+        }
+        let home = Home::here()?;
+        fcntl_setfd(&write, FdFlags::CLOEXEC)?;
+        fcntl_setfl(&write, fcntl_getfl(&write)? | OFlags::NONBLOCK)?;
+        Ok(Keepalive::new(write, home))
+    }
+
+    fn say(&self, word: Word) -> io::Result<()> {
+        match &self.write {
+            // Eight bytes into a pipe are written whole or not at all (PIPE_BUF).
+            Some(write) if self.home.is_here() => {
+                sys::write_without_sigpipe(write.as_fd(), word.bytes()).map(drop)
+            }
+            _ => Err(forked_copy()),
+        }
+    }
+}
+
+fn forked_copy() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "a copy made by fork cannot speak to the child",
+    )
+}
+
+impl Drop for Keepalive {
+    fn drop(&mut self) {
+        if self.write.is_some() {
+            // Best effort, and never wrong: unsaid, the close that follows is a verdict of its own.
+            let _ = self.say(Word::Dropped);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! How a process is asked to stop, and for how long.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+/// A stop signal, then a grace period, then SIGKILL.
+///
+/// Set once, at the spawner ([`Builder::stop_policy`](crate::Builder::stop_policy)): the child reads the
+/// same one from its environment, so that neither side is more patient than the other.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use watchdog_pipe::{Signal, StopPolicy};
+/// let policy = StopPolicy::new().signal(Signal::INT).grace(Duration::from_secs(30));
+/// assert_eq!(policy.grace_period(), Duration::from_secs(30));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopPolicy {
+    signal: Signal,
+    grace: Duration,
+}
+
+impl StopPolicy {
+    /// SIGTERM and five seconds.
+    #[must_use]
+    pub const fn new() -> StopPolicy {
+        StopPolicy {
+            signal: Signal::TERM,
+            grace: Duration::from_secs(5),
+        }
+    }
+
+    /// SIGKILL at once.
+    #[must_use]
+    pub const fn immediate() -> StopPolicy {
+        StopPolicy {
+            signal: Signal::KILL,
+            grace: Duration::ZERO,
+        }
+    }
+
+    /// The signal that asks the process to stop.
+    #[must_use]
+    pub const fn signal(self, signal: Signal) -> StopPolicy {
+        StopPolicy { signal, ..self }
+    }
+
+    /// How long the process may take after the stop signal before SIGKILL, on the monotonic clock. Whole
+    /// milliseconds travel to the child; what is shorter is rounded up.
+    #[must_use]
+    pub const fn grace(self, grace: Duration) -> StopPolicy {
+        StopPolicy { grace, ..self }
+    }
+
+    /// The signal that asks the process to stop.
+    #[must_use]
+    pub const fn stop_signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// How long the process may take after it.
+    #[must_use]
+    pub const fn grace_period(&self) -> Duration {
+        self.grace
+    }
+}
+
+impl Default for StopPolicy {
+    fn default() -> StopPolicy {
+        StopPolicy::new()
+    }
+}

@@ -1,0 +1,50 @@
+//! One descriptor that becomes readable with the verdict, and stays so.
+//!
+//! The pipe alone cannot be that descriptor: a word must be read to be understood, and after that the
+//! pipe is quiet again until the last write end closes, which a process that forked and never exec'd can
+//! put off for ever. An epoll instance over the pipe and an eventfd that is written at the verdict is
+//! readable for as long as either is.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, epoll, eventfd};
+
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    epoll: OwnedFd,
+    latch: OwnedFd,
+}
+
+impl Readiness {
+    pub(crate) fn new() -> io::Result<Readiness> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let latch = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let readable = epoll::EventFlags::IN;
+        epoll::add(&epoll, &latch, epoll::EventData::new_u64(0), readable)?;
+        Ok(Readiness { epoll, latch })
+    }
+
+    /// Makes what happens on the pipe wake the descriptor.
+    pub(crate) fn watch(&self, pipe: &OwnedFd) -> io::Result<()> {
+        let readable = epoll::EventFlags::IN;
+        Ok(epoll::add(
+            &self.epoll,
+            pipe,
+            epoll::EventData::new_u64(1),
+            readable,
+        )?)
+    }
+
+    /// There is a verdict: readable from now on.
+    pub(crate) fn latch(&self) {
+        // The counter goes from 0 to 1, once: neither EAGAIN nor EINTR can come of that.
+        let _ = rustix::io::write(&self.latch, &1_u64.to_ne_bytes());
+    }
+}
+
+impl AsFd for Readiness {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}

@@ -1,0 +1,226 @@
+//! System calls that rustix does not wrap, and everything unsafe in this crate.
+
+use std::io;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::process::Signal;
+
+use crate::{AdoptError, Watchdog, adopt};
+
+impl Watchdog {
+    /// Adopts the pipe that the environment names. `Ok(None)`: this process is not supervised.
+    ///
+    /// Call it first in `main`. A parent that died before the call is still seen (a hang-up is a level,
+    /// not an edge); what costs is the time in which nobody looks.
+    ///
+    /// The descriptor is claimed once in a process and becomes close-on-exec, so that no program which
+    /// this one starts can hold or claim it.
+    ///
+    /// # Errors
+    /// A typed [`AdoptError`] that names the number; nothing was claimed, closed or changed then, and a
+    /// later call may try again. [`AdoptError::Stale`] and [`AdoptError::NotOpen`] are what a program
+    /// sees that merely inherited the variable from a supervised ancestor: most callers go on
+    /// unsupervised there.
+    ///
+    /// # Safety
+    /// Takes ownership of the descriptor number in the variable. Sound if nothing else in this process
+    /// owns that number: true as long as the caller has adopted no inherited descriptor before, which is
+    /// why it belongs first in `main`. That the number is the very pipe the variable was written for is
+    /// checked.
+    ///
+    /// # References
+    /// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
+    /// [environ(7)](https://man7.org/linux/man-pages/man7/environ.7.html)
+    pub unsafe fn from_env() -> Result<Option<Watchdog>, AdoptError> {
+        adopt::from_environment(|number| {
+            // SAFETY: `adopt` calls this once a process, for a number that it found open as the pipe
+            // which the variable names; that no one else owns it is our caller's promise.
+            unsafe { OwnedFd::from_raw_fd(number) }
+        })
+    }
+}
+
+/// What the kernel says of a descriptor number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inspected {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) is_fifo: bool,
+    /// `O_RDONLY`, `O_WRONLY` or `O_RDWR`.
+    pub(crate) access: i32,
+}
+
+/// Looks at a number without owning it. `EBADF` when it is not open.
+pub(crate) fn inspect(number: RawFd) -> io::Result<Inspected> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `stat` has room for what fstat writes; a number that is not open is only an error.
+    if unsafe { libc::fstat(number, stat.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: fstat answered 0, so it has filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    // SAFETY: F_GETFL takes no argument and changes nothing.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Inspected {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        is_fifo: stat.st_mode & libc::S_IFMT == libc::S_IFIFO,
+        access: flags & libc::O_ACCMODE,
+    })
+}
+
+/// The page of this process that reads as zero in a process made by fork.
+///
+/// No lock guards its making: a fork in the middle of that would leave the copy with a lock that nobody
+/// ever opens.
+///
+/// # References
+/// [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html), `MADV_WIPEONFORK` (Linux 4.14)
+pub(crate) fn page_wiped_on_fork() -> io::Result<&'static AtomicU64> {
+    static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+    let mut page = PAGE.load(Ordering::Acquire);
+    if page.is_null() {
+        let fresh = map_wiped_on_fork()?;
+        page = match PAGE.compare_exchange(page, fresh, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => fresh,
+            Err(first) => {
+                // SAFETY: another thread was first: nobody has seen this mapping, all of it ours.
+                let _ = unsafe { munmap(fresh.cast(), rustix::param::page_size()) };
+                first
+            }
+        };
+    }
+    // SAFETY: PAGE holds a page of `map_wiped_on_fork`, which is large and aligned enough, for which
+    // zero is a valid value, and which is never unmapped once it is there.
+    Ok(unsafe { &*page })
+}
+
+fn map_wiped_on_fork() -> io::Result<*mut AtomicU64> {
+    let length = rustix::param::page_size();
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new private mapping at an address of the kernel's choice touches no memory of ours.
+    let page = unsafe { mmap_anonymous(ptr::null_mut(), length, access, MapFlags::PRIVATE) }?;
+    // SAFETY: the range is the mapping just made; the advice changes only what a fork copies of it.
+    if let Err(error) = unsafe { madvise(page, length, Advice::LinuxWipeOnFork) } {
+        // SAFETY: the range is our mapping and no reference into it was given out.
+        let _ = unsafe { munmap(page, length) };
+        return Err(error.into());
+    }
+    Ok(page.cast())
+}
+
+/// A signal from the number in the environment; `None` for what is no signal, and for the numbers that
+/// the C library keeps to itself.
+pub(crate) fn signal_from_raw(number: i32) -> Option<Signal> {
+    Signal::from_named_raw(number).or_else(|| {
+        (libc::SIGRTMIN()..=libc::SIGRTMAX())
+            .contains(&number)
+            .then(|| {
+                // SAFETY: the number is a real-time signal that the C library leaves to programs.
+                unsafe { Signal::from_raw_unchecked(number) }
+            })
+    })
+}
+
+/// All signals blocked in this thread until the value is dropped.
+#[derive(Debug)]
+pub(crate) struct BlockedSignals {
+    before: libc::sigset_t,
+    /// A mask belongs to one thread, and so does what restores it.
+    not_send: PhantomData<*const ()>,
+}
+
+impl BlockedSignals {
+    pub(crate) fn all() -> io::Result<BlockedSignals> {
+        let mut all = MaybeUninit::uninit();
+        // SAFETY: sigfillset initialises the set, and cannot fail for a valid pointer.
+        let all = unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            all.assume_init()
+        };
+        BlockedSignals::block(&all)
+    }
+
+    fn block(set: &libc::sigset_t) -> io::Result<BlockedSignals> {
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: both sets are valid for the call, which fills `before` when it answers 0.
+        match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set, before.as_mut_ptr()) } {
+            0 => Ok(BlockedSignals {
+                // SAFETY: see above, it answered 0.
+                before: unsafe { before.assume_init() },
+                not_send: PhantomData,
+            }),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: `before` is the mask that pthread_sigmask gave for this very thread.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
+        };
+    }
+}
+
+/// write(2) that answers `EPIPE` where the reader is gone, and raises no SIGPIPE.
+///
+/// The kernel sends SIGPIPE to the writing thread alone. Blocked, it stays pending there, and is taken
+/// back before the mask is restored. One that was pending before is not ours and is left.
+///
+/// # References
+/// [write(2)](https://man7.org/linux/man-pages/man2/write.2.html),
+/// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html)
+pub(crate) fn write_without_sigpipe(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let mut sigpipe = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set; SIGPIPE is a valid signal number.
+    let sigpipe = unsafe {
+        libc::sigemptyset(sigpipe.as_mut_ptr());
+        libc::sigaddset(sigpipe.as_mut_ptr(), libc::SIGPIPE);
+        sigpipe.assume_init()
+    };
+    let _blocked = BlockedSignals::block(&sigpipe)?;
+    let pending_before = sigpipe_is_pending();
+    let written = rustix::io::write(fd, bytes);
+    if written == Err(rustix::io::Errno::PIPE) && !pending_before {
+        let now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: both pointers are valid for the call; no place for the details is asked for.
+        // EINTR is another signal's: the one waited for has its own answer, so ask once more.
+        while unsafe { libc::sigtimedwait(&raw const sigpipe, ptr::null_mut(), &raw const now) } < 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
+    }
+    Ok(written?)
+}
+
+fn sigpipe_is_pending() -> bool {
+    let mut pending = MaybeUninit::uninit();
+    // SAFETY: sigpending fills the set when it answers 0, and only then is the set read.
+    unsafe {
+        libc::sigpending(pending.as_mut_ptr()) == 0
+            && libc::sigismember(pending.as_ptr(), libc::SIGPIPE) == 1
+    }
+}
+
+/// Ends this process at once: no destructor, no atexit function. Either could hang.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) ends the process; nothing runs after it that could see a broken invariant.
+    unsafe { libc::_exit(code) }
+}
+
+/// The number of a descriptor that somebody owns, for [`inspect`].
+pub(crate) fn number(fd: &OwnedFd) -> RawFd {
+    fd.as_raw_fd()
+}

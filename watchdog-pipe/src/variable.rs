@@ -1,0 +1,177 @@
+//! The environment variable by which the child finds its descriptors.
+//!
+//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,stop=15:5000`: the number of the read end, the pipe's device and
+//! inode, and the stop policy (signal number and grace in milliseconds) when one was set. A key that this
+//! version does not know is skipped: a newer parent may say more, and the pipe alone stays a valid link.
+
+use std::env;
+use std::fmt;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use crate::{AdoptError, StopPolicy, sys};
+
+/// The name of the environment variable.
+pub const ENV_VAR: &str = "WATCHDOG_PIPE";
+
+/// What the variable says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Variable {
+    pub(crate) pipe_fd: RawFd,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) policy: Option<StopPolicy>,
+}
+
+impl Variable {
+    /// Reads the environment; `None` when the variable is not there.
+    pub(crate) fn from_environment() -> Result<Option<Variable>, AdoptError> {
+        // Not env::var: it would hide a second one, which two layers of spawners can leave behind.
+        let mut found = env::vars_os()
+            .filter(|(name, _)| name == ENV_VAR)
+            .map(|(_, value)| value);
+        let Some(value) = found.next() else {
+            return Ok(None);
+        };
+        if found.next().is_some() {
+            return Err(AdoptError::SetTwice);
+        }
+        let parsed = value.to_str().and_then(Variable::parse);
+        parsed.map(Some).ok_or(AdoptError::Malformed { value })
+    }
+
+    fn parse(text: &str) -> Option<Variable> {
+        let (mut pipe_fd, mut pipe, mut policy) = (None, None, None);
+        for field in text.split(',') {
+            let (key, value) = field.split_once('=')?;
+            let again = match key {
+                "fd" => pipe_fd.replace(descriptor(value)?).is_some(),
+                "pipe" => pipe.replace(pair::<u64, u64>(value)?).is_some(),
+                "stop" => policy.replace(stop_policy(value)?).is_some(),
+                _ => false,
+            };
+            if again {
+                return None;
+            }
+        }
+        let (device, inode) = pipe?;
+        Some(Variable {
+            pipe_fd: pipe_fd?,
+            device,
+            inode,
+            policy,
+        })
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fd={},pipe={}:{}", self.pipe_fd, self.device, self.inode)?;
+        if let Some(policy) = self.policy {
+            let grace = policy.grace_period();
+            let rounded_up = grace.as_nanos().div_ceil(1_000_000);
+            let millis = u64::try_from(rounded_up).unwrap_or(u64::MAX);
+            write!(f, ",stop={}:{millis}", policy.stop_signal().as_raw())?;
+        }
+        Ok(())
+    }
+}
+
+fn descriptor(text: &str) -> Option<RawFd> {
+    number::<RawFd>(text).filter(|number| *number >= 0)
+}
+
+fn stop_policy(text: &str) -> Option<StopPolicy> {
+    let (signal, millis) = pair::<i32, u64>(text)?;
+    let signal = sys::signal_from_raw(signal)?;
+    Some(
+        StopPolicy::new()
+            .signal(signal)
+            .grace(Duration::from_millis(millis)),
+    )
+}
+
+fn pair<A: std::str::FromStr, B: std::str::FromStr>(text: &str) -> Option<(A, B)> {
+    let (first, second) = text.split_once(':')?;
+    Some((number(first)?, number(second)?))
+}
+
+/// Digits alone: the standard parser would take a `+` too.
+fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::Signal;
+
+    fn variable(policy: Option<StopPolicy>) -> Variable {
+        Variable {
+            pipe_fd: 3,
+            device: 14,
+            inode: 90210,
+            policy,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let policy = StopPolicy::new()
+            .signal(Signal::INT)
+            .grace(Duration::from_millis(1500));
+        for variable in [variable(None), variable(Some(policy))] {
+            assert_eq!(Variable::parse(&variable.to_string()), Some(variable));
+        }
+        assert_eq!(
+            variable(Some(policy)).to_string(),
+            "fd=3,pipe=14:90210,stop=2:1500"
+        );
+    }
+
+    #[test]
+    fn a_grace_is_rounded_up_and_an_endless_one_stays_long() {
+        let text = |grace| variable(Some(StopPolicy::new().grace(grace))).to_string();
+        assert!(text(Duration::from_nanos(1)).ends_with("stop=15:1"));
+        assert!(text(Duration::ZERO).ends_with("stop=15:0"));
+        let endless = Variable::parse(&text(Duration::MAX))
+            .unwrap()
+            .policy
+            .unwrap();
+        assert_eq!(endless.grace_period(), Duration::from_millis(u64::MAX));
+    }
+
+    #[test]
+    fn a_key_of_a_newer_version_is_skipped() {
+        assert_eq!(
+            Variable::parse("fd=3,page=4:7,pipe=14:90210"),
+            Some(variable(None))
+        );
+    }
+
+    #[test]
+    fn malformed_values_are_refused() {
+        for text in [
+            "",
+            "3",
+            "fd=3",
+            "pipe=14:90210",
+            "fd=-1,pipe=14:90210",
+            "fd=+3,pipe=14:90210",
+            "fd=3,pipe=14",
+            "fd=3,pipe=14:",
+            "fd=3,pipe=14:90210,",
+            "fd=3,fd=3,pipe=14:90210",
+            "fd=99999999999,pipe=14:90210",
+            "fd=3,pipe=14:90210,stop=15",
+            "fd=3,pipe=14:90210,stop=0:5",
+            "fd=3,pipe=14:90210,stop=32:5",
+            "fd=3,pipe=14:90210,stop=65:5",
+            "fd= 3,pipe=14:90210",
+        ] {
+            assert_eq!(Variable::parse(text), None, "{text:?}");
+        }
+    }
+}
