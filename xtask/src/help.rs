@@ -1,0 +1,30 @@
+//! `cargo xtask help`.
+
+const TEXT: &str = "\
+The workspace's own commands.
+
+Usage: cargo xtask COMMAND [ARGUMENTS]
+
+  test [-p PACKAGE] [FILTER...] [-- ARGS]
+           Build and pass every test, then every doc test. Runs them with cargo-nextest where it
+           is installed, with cargo test where not. A test runs if its name contains one of the
+           FILTERs; ARGS are the test harness's own (--exact, --skip NAME, --nocapture,
+           --test-threads N) and mean the same under both runners.
+  demo [--attached N] [--timeout SECONDS] [--json] [--program COMMAND...]
+           The main job on real programs: kill a runtime, and watch what its shims do.
+           `cargo xtask demo --help` says more.
+  bench [-p PACKAGE] [FILTER] [ARGS]
+           Run every benchmark; FILTER and ARGS are criterion's own (e.g. --quick).
+  lint     Format, clippy, documentation, and the shape of the dependency tree; warnings are errors.
+  ci       lint, test, then compile the benchmarks: what has to pass before a merge.
+  stress [N] [FILTER]
+           The tests N times in a row (default 20) while two busy loops load the cores.
+           Stops at the first failure and says how many rounds passed.
+  help     This text.
+
+Exit status: 0 it passed, 1 (or the runner's own) it failed, 2 the command line makes no sense.
+";
+
+pub(crate) fn print() {
+    print!("{TEXT}");
+}
