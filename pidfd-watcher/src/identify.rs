@@ -1,0 +1,52 @@
+//! Which process a descriptor from somebody else names, if it is a pidfd at all.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{FsWord, OFlags, fcntl_getfl, fstatfs};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::proc_fs::{self, FdPid};
+use crate::{Error, sys};
+
+/// `PIDFS_MAGIC`: since Linux 6.9 pidfds live in a file system of their own.
+const PIDFS_MAGIC: FsWord = 0x5049_4446;
+
+/// `PIDFD_THREAD`, which 6.9 gave the value of `O_EXCL`; it stays in the file's flags.
+const PIDFD_THREAD: OFlags = OFlags::EXCL;
+
+/// The pid, in our PID namespace, of the process that `fd` is a handle on.
+pub(crate) fn pid_of(fd: BorrowedFd<'_>) -> Result<Pid, Error> {
+    let by_proc = proc_fs::fd_pid(fd);
+    let on_pidfs = fstatfs(fd).is_ok_and(|fs| fs.f_type == PIDFS_MAGIC);
+    if by_proc.is_none() && !on_pidfs {
+        return Err(if proc_fs::counts_as_we_do() {
+            Error::NotPidfd(Errno::BADF.into())
+        } else {
+            // An older pidfd is told from other anonymous files by its fdinfo alone.
+            Error::Unsupported(Errno::NOSYS.into())
+        });
+    }
+    // The pidfd of a single thread: it becomes readable when that thread ends, and signals to it
+    // go to the thread. That is no process.
+    if fcntl_getfl(fd)?.contains(PIDFD_THREAD) {
+        return Err(Error::NotPidfd(Errno::BADF.into()));
+    }
+    match sys::info(fd, sys::INFO_PID) {
+        Ok(info) if info.mask & sys::INFO_PID != 0 => to_pid(info.tgid.cast_signed()),
+        // Reaped: no number is its own any more.
+        Ok(_) => Err(Error::NotFound(Errno::SRCH.into())),
+        // Reaped without a status to tell, or outside our PID namespace.
+        Err(Errno::SRCH) => Err(Errno::SRCH.into()),
+        // Before Linux 6.13, or refused by a filter.
+        Err(errno) => match by_proc {
+            Some(FdPid::Held(pid)) if proc_fs::counts_as_we_do() => to_pid(pid),
+            Some(FdPid::Reaped | FdPid::Outside) => Err(Error::NotFound(Errno::SRCH.into())),
+            Some(FdPid::Held(_)) | None => Err(Error::Unsupported(errno.into())),
+        },
+    }
+}
+
+fn to_pid(raw: i32) -> Result<Pid, Error> {
+    Pid::from_raw(raw).ok_or_else(|| Errno::SRCH.into())
+}

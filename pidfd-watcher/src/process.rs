@@ -1,0 +1,274 @@
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::known::Known;
+use crate::poll::{self, Until};
+use crate::{Error, Exit, ReapError, identify, status};
+
+/// A handle on one process, which stays that process's own when its number goes to another.
+///
+/// It owns a [pidfd](https://man7.org/linux/man-pages/man2/pidfd_open.2.html). A clone shares the
+/// descriptor and costs none. Dropping the last clone closes it, and does nothing to the process: it
+/// is neither killed nor reaped.
+///
+/// # When a process has exited
+///
+/// When all of its threads have ended; that the main thread alone ended is no exit. A process
+/// that is dead and not reaped yet (a zombie) has exited, and so has one that a debugger keeps from
+/// being reaped.
+///
+/// # Where the status comes from
+///
+/// In this order, and [`Exit::status`] is `None` when none of them knows:
+///
+/// 1. what an earlier call on this handle or a clone of it has learned;
+/// 2. [`waitid`](https://man7.org/linux/man-pages/man2/waitid.2.html), for a child of this process;
+///    it stays reapable;
+/// 3. since Linux 6.15 the pidfd itself (`PIDFD_GET_INFO`), for any process of this PID namespace or
+///    one below it, once it was reaped by whomever;
+/// 4. [`/proc/PID/stat`](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html), for a zombie
+///    that is not ours to wait for, with the permission to trace it.
+///
+/// With `SIGCHLD` ignored, or `SA_NOCLDWAIT`, the kernel reaps children by itself: their status is
+/// known since Linux 6.15, and usually `None` before.
+///
+/// # Forks
+///
+/// A copy of the handle in a forked child names the same process, which is no child of the fork:
+/// it waits and signals, and the status is that of a stranger (3 and 4).
+#[derive(Clone)]
+pub struct Process(Arc<Inner>);
+
+struct Inner {
+    pidfd: OwnedFd,
+    pid: Pid,
+    /// What has been learned of the status: it is for all clones, and outlives the zombie.
+    known: Known,
+}
+
+impl Process {
+    /// Opens the process that has the number `pid` at this moment.
+    ///
+    /// Between learning a number and opening it, the process may end and the number go to another:
+    /// only for an unreaped child of your own is this free of that race. For a
+    /// [`Child`] use [`from_child`](Process::from_child).
+    ///
+    /// Linux 5.3; [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html).
+    ///
+    /// # Errors
+    ///
+    /// - [`NotFound`](Error::NotFound): no process has that number (`ESRCH`; `EINVAL` or `ENOENT` when
+    ///   it is that of a thread, or of a process being reaped).
+    /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`, `ENFILE`).
+    /// - [`Unsupported`](Error::Unsupported) (`ENOSYS`), [`PermissionDenied`](Error::PermissionDenied)
+    ///   (`EPERM`): an older kernel, or a seccomp filter.
+    /// - [`Io`](Error::Io): `ENOMEM`, `ENODEV`.
+    pub fn open(pid: Pid) -> Result<Process, Error> {
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| match errno {
+            // No flag was given, so both are about the pid.
+            Errno::INVAL | Errno::NOENT => Error::NotFound(errno.into()),
+            _ => errno.into(),
+        })?;
+        Ok(Process::new(pidfd, pid))
+    }
+
+    /// Opens a child that `std` spawned, alive or a zombie. The child stays reapable, by
+    /// [`Child::wait`] or by [`reap`](Process::reap): by one of them, not both.
+    ///
+    /// Do this before any wait on `child`. One that was waited for has lost its number, and `std`
+    /// does not tell: here that is an error, except when the number has meanwhile gone to another
+    /// unreaped child of this process.
+    ///
+    /// # Errors
+    ///
+    /// - [`NotChild`](Error::NotChild): it is not ours to wait for any more. It was reaped, or died
+    ///   with `SIGCHLD` ignored (`ESRCH`, `ECHILD`).
+    /// - All others of [`open`](Process::open).
+    pub fn from_child(child: &mut Child) -> Result<Process, Error> {
+        let process = Process::open(Pid::from_child(child)).map_err(|error| match error {
+            Error::NotFound(cause) => Error::NotChild(cause),
+            other => other,
+        })?;
+        // The number may have gone to a stranger between a reaping and our opening it.
+        status::is_ours(process.as_fd())?;
+        Ok(process)
+    }
+
+    /// Takes over a pidfd that came from elsewhere: `clone`, a socket, a parent process. It is made
+    /// close-on-exec; one opened with `PIDFD_NONBLOCK` is as good as any other.
+    ///
+    /// The number of the process comes from the kernel since Linux 6.13, and from `/proc` before.
+    ///
+    /// # Errors
+    ///
+    /// - [`NotPidfd`](Error::NotPidfd): it is some other descriptor, or a pidfd of a single thread
+    ///   (`PIDFD_THREAD`).
+    /// - [`NotFound`](Error::NotFound): the process was reaped, or lives outside this PID namespace.
+    /// - [`Unsupported`](Error::Unsupported): before 6.13, without a `/proc` of this PID namespace.
+    pub fn from_pidfd(pidfd: OwnedFd) -> Result<Process, Error> {
+        let pid = identify::pid_of(pidfd.as_fd())?;
+        fcntl_setfd(&pidfd, FdFlags::CLOEXEC)?;
+        Ok(Process::new(pidfd, pid))
+    }
+
+    fn new(pidfd: OwnedFd, pid: Pid) -> Process {
+        Process(Arc::new(Inner {
+            pidfd,
+            pid,
+            known: Known::default(),
+        }))
+    }
+
+    /// The number of the process in the PID namespace in which the handle was made.
+    ///
+    /// For messages. Once the process was reaped the number may be another's, so signal with
+    /// [`send_signal`](Process::send_signal), not with the number.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.0.pid
+    }
+
+    /// Sends `signal` to this process, and never to another that took over its number. A zombie
+    /// takes any signal, to no effect.
+    ///
+    /// Linux 5.1;
+    /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html).
+    ///
+    /// # Errors
+    ///
+    /// - [`NotFound`](Error::NotFound): it was reaped (`ESRCH`).
+    /// - [`PermissionDenied`](Error::PermissionDenied): it exists, and is not ours to signal
+    ///   (`EPERM`), or a seccomp filter refused.
+    /// - [`Io`](Error::Io): it lives in a PID namespace that is not below ours (`EINVAL`).
+    pub fn send_signal(&self, signal: Signal) -> Result<(), Error> {
+        Ok(pidfd_send_signal(self, signal)?)
+    }
+
+    /// How the process ended, or `None` while it lives. Never blocks, never reaps.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](Error::Io) when the kernel refuses to poll the descriptor (`ENOMEM`, `EBADF`).
+    pub fn try_wait(&self) -> Result<Option<Exit>, Error> {
+        self.wait_until(Until::Deadline(Instant::now()))
+    }
+
+    /// Waits until the process has exited. Never reaps: any number of clones and callers may wait.
+    ///
+    /// Works for any process, child or not, and needs no permission. A signal that interrupts the
+    /// wait does not end it.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_wait`](Process::try_wait).
+    pub fn wait(&self) -> Result<Exit, Error> {
+        loop {
+            if let Some(exit) = self.wait_until(Until::Exit)? {
+                return Ok(exit);
+            }
+        }
+    }
+
+    /// Waits no longer than `timeout`, measured on the monotonic clock; `None` when the process
+    /// outlived it. Zero looks once, and a timeout beyond what the clock can count is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_wait`](Process::try_wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Exit>, Error> {
+        self.wait_until(Until::after(timeout))
+    }
+
+    fn wait_until(&self, until: Until) -> Result<Option<Exit>, Error> {
+        Ok(poll::exited(self.as_fd(), until)?.then(|| self.exit()))
+    }
+
+    /// Reaps a child of this process that has exited: its number becomes free. Never blocks;
+    /// [`wait`](Process::wait) first.
+    ///
+    /// Clones of the handle live on and keep the status. Reaping a child twice, through clones or
+    /// after its [`Child`] was waited for, gives that status again, as long as this handle or a
+    /// clone has learned it before the child was reaped.
+    ///
+    /// # Errors
+    ///
+    /// All give the handle back.
+    /// - [`NotReady`](Error::NotReady): it lives, or it is dead and traced: the tracer comes first.
+    /// - [`NotChild`](Error::NotChild): it is not ours to reap (`ECHILD`).
+    pub fn reap(self) -> Result<Exit, ReapError> {
+        match self.reap_child() {
+            Ok(status) => Ok(Exit {
+                pid: self.pid(),
+                status: Some(status),
+            }),
+            Err(error) => Err(ReapError {
+                process: self,
+                error,
+            }),
+        }
+    }
+
+    fn reap_child(&self) -> Result<ExitStatus, Error> {
+        // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
+        let known = if poll::exited(self.as_fd(), Until::Deadline(Instant::now()))? {
+            self.learn()
+        } else {
+            None
+        };
+        match status::reap(self.as_fd()) {
+            Ok(Some(raw)) => {
+                self.0.known.set(status::Status { raw, ours: true });
+                Ok(ExitStatus::from_raw(raw))
+            }
+            Ok(None) => Err(Errno::AGAIN.into()),
+            Err(errno) => match known {
+                Some(status) if errno == Errno::CHILD && status.ours => {
+                    Ok(ExitStatus::from_raw(status.raw))
+                }
+                _ => Err(errno.into()),
+            },
+        }
+    }
+
+    /// The report of a process that has exited.
+    fn exit(&self) -> Exit {
+        let status = self.learn().map(|status| ExitStatus::from_raw(status.raw));
+        Exit {
+            pid: self.pid(),
+            status,
+        }
+    }
+
+    /// What is known of the status, asking the kernel only while it is not. The process has exited.
+    fn learn(&self) -> Option<status::Status> {
+        self.0.known.get().or_else(|| {
+            let found = status::find(self.as_fd())?;
+            self.0.known.set(found);
+            Some(found)
+        })
+    }
+}
+
+/// Readable once the process has exited, for ever after; for an event loop. Use it edge-triggered,
+/// or take it out once it fired: it cannot be emptied.
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.pidfd.as_fd()
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("pid", &self.0.pid)
+            .field("pidfd", &self.0.pidfd)
+            .finish()
+    }
+}

@@ -1,0 +1,73 @@
+//! How a process ended: asking everyone who may know, and inventing nothing.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+
+use crate::{proc_fs, sys};
+
+/// A wait status, encoded as `wait(2)` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) raw: i32,
+    /// The kernel gave it to us as to the one who may reap.
+    pub(crate) ours: bool,
+}
+
+/// The status of a process whose pidfd is readable, without reaping it.
+pub(crate) fn find(pidfd: BorrowedFd<'_>) -> Option<Status> {
+    // Our own child, zombie: exact on every kernel, needs neither /proc nor a free descriptor.
+    if let Ok(Some(raw)) = collect(pidfd, WaitIdOptions::NOWAIT) {
+        return Some(Status { raw, ours: true });
+    }
+    // ECHILD: not our child, or reaped. None: our child, and a tracer still holds it. Neither says
+    // anything about the status, and nor does an error.
+    let raw = reaped(pidfd)
+        .or_else(|| proc_fs::zombie_status(pidfd))
+        // A zombie at the first look may have been reaped before the second.
+        .or_else(|| reaped(pidfd))?;
+    Some(Status { raw, ours: false })
+}
+
+/// Reaps a child of ours. `None`: there is nothing to reap yet.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
+    collect(pidfd, WaitIdOptions::empty())
+}
+
+/// Whether the process is a child of ours that was not reaped yet.
+pub(crate) fn is_ours(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    collect(pidfd, WaitIdOptions::NOWAIT).map(drop)
+}
+
+fn collect(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<i32>, Errno> {
+    // __WALL: a child made by clone with another exit signal than SIGCHLD is a child as well.
+    let all = WaitIdOptions::from_bits_retain(libc::__WALL.cast_unsigned());
+    let options = options | all | WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options)) {
+        Ok(status) => Ok(status.as_ref().and_then(encode)),
+        // How a pidfd with PIDFD_NONBLOCK says "not yet": pidfd_open(2).
+        Err(Errno::AGAIN) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// From waitid's two numbers to wait's one: wait(2), WIFEXITED and its kin.
+fn encode(status: &WaitIdStatus) -> Option<i32> {
+    const CORE_DUMPED: i32 = 0x80;
+    if let Some(code) = status.exit_status() {
+        return Some((code & 0xff) << 8);
+    }
+    let signal = status.terminating_signal()?;
+    Some(if status.dumped() {
+        signal | CORE_DUMPED
+    } else {
+        signal
+    })
+}
+
+/// The status of a reaped process, whoever's child it was: Linux 6.15.
+fn reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let info = sys::info(pidfd, sys::INFO_EXIT).ok()?;
+    (info.mask & sys::INFO_EXIT != 0).then_some(info.exit_code)
+}
