@@ -6,6 +6,7 @@
 
 mod guard;
 pub mod proc_fs;
+pub mod seccomp;
 
 pub use guard::Guard;
 

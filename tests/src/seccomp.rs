@@ -1,0 +1,42 @@
+//! Real seccomp filters: system calls that answer an errno, as a container's profile makes them.
+//!
+//! A filter cannot be taken off again and is inherited by every child, so it goes into a fixture
+//! process, never into the test runner.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+/// From now on each `(system call, errno)` named here fails with that errno, in every thread of THIS
+/// process and in all of its children, across exec. Every other call works as before.
+///
+/// Numbers are `libc::SYS_*` and `libc::E*`. May be called more than once: filters add up, and the
+/// most recent one wins where two of them refuse the same call. Sets `no_new_privs`, so that no
+/// privilege is needed.
+///
+/// # Panics
+///
+/// If the filter cannot be installed: a fixture that goes on without it would test nothing.
+pub fn refuse(calls: &[(libc::c_long, i32)]) {
+    let mut by_errno: BTreeMap<i32, BTreeSet<libc::c_long>> = BTreeMap::new();
+    for &(call, errno) in calls {
+        by_errno.entry(errno).or_default().insert(call);
+    }
+    for (errno, calls) in by_errno {
+        install(errno, &calls);
+    }
+}
+
+/// One filter knows one errno.
+fn install(errno: i32, calls: &BTreeSet<libc::c_long>) {
+    let filter = SeccompFilter::new(
+        // No argument rules: every use of the call.
+        calls.iter().map(|&call| (call, Vec::new())).collect(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno.unsigned_abs()),
+        std::env::consts::ARCH.try_into().expect("an architecture that seccompiler knows"),
+    )
+    .expect("a well-formed filter");
+    let program: BpfProgram = filter.try_into().expect("a filter that compiles");
+    seccompiler::apply_filter_all_threads(&program).expect("seccomp(SECCOMP_SET_MODE_FILTER)");
+}
