@@ -1,1 +1,5 @@
 //! Placeholder for the first commit.
+
+mod identity;
+
+pub use identity::{AdoptError, IdentityError, IdentityErrorKind, ShimIdentity};

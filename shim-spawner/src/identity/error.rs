@@ -1,0 +1,142 @@
+use std::path::PathBuf;
+use std::{error, fmt, io};
+
+/// A saved identity cannot be read: which file, and what is wrong with it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct IdentityError {
+    /// The file; `None` when the text came from elsewhere.
+    pub path: Option<PathBuf>,
+    /// What is wrong.
+    pub kind: IdentityErrorKind,
+}
+
+/// What is wrong with a saved identity.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum IdentityErrorKind {
+    /// The file cannot be opened or read; `ENOENT` is [`NotFound`](io::ErrorKind::NotFound).
+    Io(io::Error),
+    /// It is a folder, a pipe or a device.
+    NotAFile,
+    /// It is larger than any identity (4,096 bytes).
+    TooLarge,
+    /// It does not begin as an identity does.
+    NotAnIdentity,
+    /// It is of a version that this code does not know.
+    Version(String),
+    /// It ends too early: it was cut off, or the line with the checksum is damaged.
+    Truncated,
+    /// Something follows the checksum.
+    TrailingData,
+    /// The text is not what was written: the checksum does not fit.
+    Checksum,
+    /// This field is missing.
+    Missing(&'static str),
+    /// This field is there twice.
+    Duplicate(&'static str),
+    /// This field has no valid value.
+    Invalid(&'static str),
+}
+
+impl IdentityError {
+    /// The field that is wrong, when it is one.
+    #[must_use]
+    pub fn field(&self) -> Option<&'static str> {
+        match self.kind {
+            IdentityErrorKind::Missing(field)
+            | IdentityErrorKind::Duplicate(field)
+            | IdentityErrorKind::Invalid(field) => Some(field),
+            IdentityErrorKind::Checksum => Some("checksum"),
+            _ => None,
+        }
+    }
+}
+
+impl From<IdentityErrorKind> for IdentityError {
+    fn from(kind: IdentityErrorKind) -> IdentityError {
+        IdentityError { path: None, kind }
+    }
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "shim identity {}: {}", path.display(), self.kind),
+            None => write!(f, "shim identity: {}", self.kind),
+        }
+    }
+}
+
+impl fmt::Display for IdentityErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IdentityErrorKind::Io(_) => f.write_str("cannot be read"),
+            IdentityErrorKind::NotAFile => f.write_str("not a regular file"),
+            IdentityErrorKind::TooLarge => f.write_str("too large"),
+            IdentityErrorKind::NotAnIdentity => f.write_str("not a shim identity"),
+            IdentityErrorKind::Version(found) => write!(f, "unknown version {found:?}"),
+            IdentityErrorKind::Truncated => f.write_str("cut off before its checksum"),
+            IdentityErrorKind::TrailingData => f.write_str("data after the checksum"),
+            IdentityErrorKind::Checksum => f.write_str("damaged: checksum does not fit"),
+            IdentityErrorKind::Missing(field) => write!(f, "field {field} is missing"),
+            IdentityErrorKind::Duplicate(field) => write!(f, "field {field} is there twice"),
+            IdentityErrorKind::Invalid(field) => write!(f, "field {field} has no valid value"),
+        }
+    }
+}
+
+impl error::Error for IdentityError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match &self.kind {
+            IdentityErrorKind::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The process of a saved identity is not to be had. Never is it another process instead.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AdoptError {
+    /// It is gone, and nobody has its number.
+    Gone,
+    /// It is gone, and its number belongs to another process.
+    PidReused,
+    /// The system was started again since: it is gone.
+    OtherBoot,
+    /// The identity was made in another PID namespace, where its number means another process. It
+    /// may live; only a process of that namespace can tell.
+    OtherNamespace,
+    /// A process has the number, and whether it is the one cannot be found out: `/proc` hides what
+    /// must be compared (`hidepid`, a filter, no descriptor left).
+    Unproven(io::Error),
+    /// A process may be there, and opening it failed.
+    Process(pidfd_watcher::Error),
+    /// Which boot and which PID namespace this is cannot be read in `/proc`.
+    Io(io::Error),
+}
+
+impl fmt::Display for AdoptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AdoptError::Gone => "shim is gone",
+            AdoptError::PidReused => "shim is gone and its pid belongs to another process",
+            AdoptError::OtherBoot => "shim was started in another boot of this system",
+            AdoptError::OtherNamespace => "shim was started from another PID namespace",
+            AdoptError::Unproven(_) => "cannot tell whether the process is the shim",
+            AdoptError::Process(_) => "cannot open the shim's process",
+            AdoptError::Io(_) => "cannot read which boot and PID namespace this is",
+        })
+    }
+}
+
+impl error::Error for AdoptError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            AdoptError::Unproven(error) | AdoptError::Io(error) => Some(error),
+            AdoptError::Process(error) => Some(error),
+            _ => None,
+        }
+    }
+}
