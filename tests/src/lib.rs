@@ -4,9 +4,13 @@
 //! under [`DEADLINE`]; what changes process-wide state (limits, signal masks, seccomp, closed standard
 //! descriptors) happens in a fixture process of its own, never in the test runner.
 
+pub mod fork;
 mod guard;
+pub mod launch;
 pub mod proc_fs;
+pub mod scenario;
 pub mod seccomp;
+pub mod stage;
 
 pub use guard::Guard;
 

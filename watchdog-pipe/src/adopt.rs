@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::readiness::Readiness;
 use crate::sys::{self, Inspected};
 use crate::variable::{ENV_VAR, Variable};
 use crate::{StopPolicy, Watchdog};
@@ -58,7 +59,8 @@ pub enum AdoptError {
         /// The number of the write end.
         writer: RawFd,
     },
-    /// A system call failed: `EMFILE`, `ENFILE` or `ENOMEM` where the event descriptors are made.
+    /// A system call failed: `EMFILE`, `ENFILE` or `ENOMEM` where the event descriptors are made,
+    /// `ENOSPC` where the user has no epoll watch left.
     Io(io::Error),
 }
 
@@ -135,16 +137,19 @@ fn claim(variable: &Variable, own: impl FnOnce(RawFd) -> OwnedFd) -> Result<Watc
         return Err(AdoptError::Stale { fd });
     }
     check(fd, &inspected)?;
-    // What can fail is made before the number is owned: an error leaves it as it was.
-    let readiness = crate::readiness::Readiness::new()?;
-    Watchdog::new(own(fd), readiness, variable.policy)
+    let readiness = Readiness::new()?;
+    Watchdog::new(own(fd), readiness, variable.policy).map_err(|(pipe, error)| {
+        // Not claimed, so not ours to close.
+        let _ = pipe.into_raw_fd();
+        error.into()
+    })
 }
 
 /// Adopts a descriptor that came by a protocol of the caller's own.
 pub(crate) fn from_fd(pipe: OwnedFd, policy: Option<StopPolicy>) -> Result<Watchdog, AdoptError> {
     let fd = sys::number(&pipe);
     check(fd, &inspect(fd)?)?;
-    Watchdog::new(pipe, crate::readiness::Readiness::new()?, policy)
+    Watchdog::new(pipe, Readiness::new()?, policy).map_err(|(_, error)| error.into())
 }
 
 fn inspect(fd: RawFd) -> Result<Inspected, AdoptError> {
@@ -158,7 +163,7 @@ fn check(fd: RawFd, inspected: &Inspected) -> Result<(), AdoptError> {
     if !inspected.is_fifo {
         return Err(AdoptError::NotAPipe { fd });
     }
-    if inspected.access != libc::O_RDONLY {
+    if !inspected.readable || inspected.writable {
         return Err(AdoptError::WrongEnd { fd });
     }
     match own_writer(inspected) {
@@ -171,8 +176,7 @@ fn check(fd: RawFd, inspected: &Inspected) -> Result<(), AdoptError> {
 fn own_writer(pipe: &Inspected) -> Option<RawFd> {
     let writes = |fd: &RawFd| {
         sys::inspect(*fd).is_ok_and(|other| {
-            (other.device, other.inode) == (pipe.device, pipe.inode)
-                && other.access != libc::O_RDONLY
+            other.writable && (other.device, other.inode) == (pipe.device, pipe.inode)
         })
     };
     match fs::read_dir("/proc/self/fd") {

@@ -69,7 +69,7 @@ impl Keepalive {
     /// [`io::ErrorKind::InvalidInput`] if the descriptor is not the write end of a pipe; `ENOMEM`.
     pub fn from_fd(write: OwnedFd) -> io::Result<Keepalive> {
         let inspected = sys::inspect(sys::number(&write))?;
-        if !inspected.is_fifo || inspected.access != libc::O_WRONLY {
+        if !inspected.is_fifo || !inspected.writable || inspected.readable {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the descriptor is not the write end of a pipe",

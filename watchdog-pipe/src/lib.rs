@@ -47,7 +47,7 @@
 //!
 //! # Guarantees
 //! - The death of the parent is seen whatever killed it, before or after the child reached `main`, across
-//!   user, mount and PID namespaces, `setuid` and `execve` of the child notwithstanding.
+//!   user, mount and PID namespaces, and by a child that is a setuid program or was started through others.
 //! - Nothing else is taken for it: not a signal, not stray bytes on the pipe, not the end of the thread
 //!   that spawned the child, not a parent that is stopped.
 //! - "Dropped", "released" and "died" are told apart, however late the child looks.
@@ -61,6 +61,8 @@
 //!   when that process is gone as well.
 //! - Make the channel after daemonizing: the daemon's parent dies, and that is a death.
 //! - A child stopped by SIGSTOP is frozen with its watchdog.
+//! - It is the process that adopted which is watched: not what it forks, and no more once it calls `execve`,
+//!   which ends the thread and closes the pipe.
 //!
 //! # Kernel versions
 //! Linux 5.4 or newer; nothing here depends on a newer one. There are no features.

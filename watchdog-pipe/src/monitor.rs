@@ -35,6 +35,7 @@ impl Monitor {
     pub(crate) fn enforce(watchdog: Watchdog, policy: StopPolicy) -> io::Result<Monitor> {
         Monitor::start(
             watchdog,
+            policy,
             thread::Builder::new().stack_size(STACK),
             move |verdict, cancel| {
                 if verdict.is_final() {
@@ -49,7 +50,7 @@ impl Monitor {
         callback: impl FnOnce(Verdict) + Send + 'static,
     ) -> io::Result<Monitor> {
         let policy = watchdog.stop_policy().unwrap_or_default();
-        Monitor::start(watchdog, thread::Builder::new(), move |verdict, cancel| {
+        let act = move |verdict: Verdict, cancel: BorrowedFd<'_>| {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(verdict))) {
                 // A payload may panic in its own drop.
                 std::mem::forget(payload);
@@ -57,11 +58,13 @@ impl Monitor {
                     stop::this_process(policy, cancel);
                 }
             }
-        })
+        };
+        Monitor::start(watchdog, policy, thread::Builder::new(), act)
     }
 
     fn start(
         mut watchdog: Watchdog,
+        policy: StopPolicy,
         thread: thread::Builder,
         act: impl FnOnce(Verdict, BorrowedFd<'_>) + Send + 'static,
     ) -> io::Result<Monitor> {
@@ -74,9 +77,14 @@ impl Monitor {
         let _blocked = BlockedSignals::all()?;
         let thread = thread.name("watchdog".into()).spawn(move || {
             let cancel = theirs.cancel.as_fd();
-            if let Some(verdict) = wait(&mut watchdog, cancel) {
-                theirs.verdict.store(encode(verdict), Ordering::Release);
-                act(verdict, cancel);
+            match wait(&mut watchdog, cancel) {
+                Ok(Some(verdict)) => {
+                    theirs.verdict.store(encode(verdict), Ordering::Release);
+                    act(verdict, cancel);
+                }
+                Ok(None) => {}
+                // The link is lost, which is no verdict: see `Watchdog::enforce`.
+                Err(_) => stop::this_process(policy, cancel),
             }
         })?;
         Ok(Monitor { thread, shared })
@@ -100,22 +108,18 @@ impl Monitor {
 }
 
 /// Waits for the verdict; `None` when the protection was cancelled first.
-fn wait(watchdog: &mut Watchdog, cancel: BorrowedFd<'_>) -> Option<Verdict> {
+fn wait(watchdog: &mut Watchdog, cancel: BorrowedFd<'_>) -> io::Result<Option<Verdict>> {
     loop {
-        match watchdog.try_wait() {
-            Ok(Some(verdict)) => return Some(verdict),
-            Ok(None) => {}
-            // The link is lost: see `Watchdog::enforce`.
-            Err(_) => return Some(Verdict::ParentExited),
+        if let Some(verdict) = watchdog.try_wait()? {
+            return Ok(Some(verdict));
         }
         let mut fds = [
             watchdog.poll_fd(),
             PollFd::from_borrowed_fd(cancel, PollFlags::IN),
         ];
-        match poll::until(&mut fds, None) {
-            Ok(_) if !fds[1].revents().is_empty() => return None,
-            Ok(_) => {}
-            Err(_) => return Some(Verdict::ParentExited),
+        poll::until(&mut fds, None)?;
+        if !fds[1].revents().is_empty() {
+            return Ok(None);
         }
     }
 }

@@ -51,8 +51,9 @@ pub(crate) struct Inspected {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) is_fifo: bool,
-    /// `O_RDONLY`, `O_WRONLY` or `O_RDWR`.
-    pub(crate) access: i32,
+    /// Whether read(2) and write(2) may be called on it. Neither, on an `O_PATH` descriptor.
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
 }
 
 /// Looks at a number without owning it. `EBADF` when it is not open.
@@ -69,11 +70,19 @@ pub(crate) fn inspect(number: RawFd) -> io::Result<Inspected> {
     if flags < 0 {
         return Err(io::Error::last_os_error());
     }
+    // O_PATH is looked at as well: such a descriptor has the access mode of a read end.
+    let (readable, writable) = match flags & (libc::O_ACCMODE | libc::O_PATH) {
+        libc::O_RDONLY => (true, false),
+        libc::O_WRONLY => (false, true),
+        libc::O_RDWR => (true, true),
+        _ => (false, false),
+    };
     Ok(Inspected {
         device: stat.st_dev,
         inode: stat.st_ino,
         is_fifo: stat.st_mode & libc::S_IFMT == libc::S_IFIFO,
-        access: flags & libc::O_ACCMODE,
+        readable,
+        writable,
     })
 }
 

@@ -27,21 +27,22 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
+    /// An error gives the descriptor back as it was.
     pub(crate) fn new(
         pipe: OwnedFd,
         readiness: Readiness,
         policy: Option<StopPolicy>,
-    ) -> Result<Watchdog, AdoptError> {
-        fcntl_setfd(&pipe, FdFlags::CLOEXEC)?;
-        fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
-        readiness.watch(&pipe)?;
-        Ok(Watchdog {
-            pipe,
-            readiness,
-            policy,
-            scanner: Scanner::default(),
-            verdict: None,
-        })
+    ) -> Result<Watchdog, (OwnedFd, io::Error)> {
+        match prepare(&pipe, &readiness) {
+            Ok(()) => Ok(Watchdog {
+                pipe,
+                readiness,
+                policy,
+                scanner: Scanner::default(),
+                verdict: None,
+            }),
+            Err(error) => Err((pipe, error)),
+        }
     }
 
     /// Adopts a read end that came by a protocol of the caller's own. Sets close-on-exec and
@@ -183,6 +184,13 @@ impl Watchdog {
     ) -> io::Result<Monitor> {
         Monitor::on_verdict(self, callback)
     }
+}
+
+/// What can fail comes first, and what changes the descriptor for good comes last.
+fn prepare(pipe: &OwnedFd, readiness: &Readiness) -> io::Result<()> {
+    readiness.watch(pipe)?;
+    fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
+    Ok(fcntl_setfd(pipe, FdFlags::CLOEXEC)?)
 }
 
 /// Becomes readable (`POLLIN`) with the verdict and stays so: register it in any event loop, and call

@@ -1,0 +1,25 @@
+//! Stands above a parent and its children: starts the program it is given, inherits every orphan, says
+//! "PID STATUS" to the stage for each process that it reaps, and ends with the last one.
+
+use std::io;
+
+use workspace_tests::launch::Launch;
+use workspace_tests::stage::Role;
+
+fn main() -> io::Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let mut stage = Role::enter("reaper");
+    let program = std::env::args_os().nth(1).expect("a program");
+    Launch::new(program).start()?;
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for the answer. Every child of this process is to be reaped.
+        match unsafe { libc::waitpid(-1, &raw mut status, 0) } {
+            -1 => break,
+            pid => stage.say(format!("{pid} {status}")),
+        }
+    }
+    // The test may still ask for what was said last.
+    while stage.next_order().is_some() {}
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! A forked copy of a fixture process, for scenarios in which nothing is executed. One thread only.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitStatus;
+
+use crate::{DEADLINE, until};
+
+/// A forked child: killed and reaped when dropped.
+#[derive(Debug)]
+pub struct Fork {
+    pid: i32,
+    status: Option<ExitStatus>,
+}
+
+impl Fork {
+    /// Forks; the child runs `child` and ends by `_exit`, with 0 or, when it panicked, 101.
+    pub fn run(child: impl FnOnce()) -> Fork {
+        // SAFETY: fixtures fork from their only thread, so that the copy may go on as any process.
+        match unsafe { libc::fork() } {
+            -1 => panic!("fork: {}", io::Error::last_os_error()),
+            0 => {
+                let code = if catch_unwind(AssertUnwindSafe(child)).is_ok() { 0 } else { 101 };
+                // SAFETY: ends this copy; destructors of what it shares with the parent must not run.
+                unsafe { libc::_exit(code) }
+            }
+            pid => Fork { pid, status: None },
+        }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: kill(2) has no memory effect; the child is not reaped yet, so that the number is its own.
+        assert_eq!(unsafe { libc::kill(self.pid, signal) }, 0, "kill {}", self.pid);
+    }
+
+    /// Waits for the end under the deadline.
+    pub fn wait(&mut self) -> ExitStatus {
+        let pid = self.pid;
+        let status = until("forked child ends", || {
+            let mut status = 0;
+            // SAFETY: `status` is a valid place for the answer; the child is ours and not reaped.
+            let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+            (reaped == pid).then(|| ExitStatus::from_raw(status))
+        });
+        self.status = Some(status);
+        status
+    }
+
+    /// Waits for the end, which must be a good one.
+    pub fn succeeds(mut self) {
+        let status = self.wait();
+        assert!(status.success(), "forked child: {status}");
+    }
+}
+
+impl Drop for Fork {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            self.signal(libc::SIGKILL);
+            // SAFETY: no status is asked for; the child is ours and not reaped.
+            unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) };
+        }
+    }
+}
+
+/// One end of a line between two forked processes, for "now" and "done".
+#[derive(Debug)]
+pub struct Cue(UnixStream);
+
+impl Cue {
+    /// Both ends. Each process drops the one it does not use, else it never hears that the other is gone.
+    pub fn pair() -> (Cue, Cue) {
+        let (one, other) = UnixStream::pair().expect("socketpair");
+        for end in [&one, &other] {
+            end.set_read_timeout(Some(DEADLINE)).expect("SO_RCVTIMEO");
+        }
+        (Cue(one), Cue(other))
+    }
+
+    pub fn give(&mut self) {
+        self.0.write_all(b".").expect("give a cue");
+    }
+
+    pub fn take(&mut self) {
+        self.0.read_exact(&mut [0]).expect("wait for a cue");
+    }
+
+    /// Waits until nobody holds the other end.
+    pub fn closed(&mut self) {
+        assert_eq!(self.0.read(&mut [0]).expect("wait for the end"), 0, "a cue, and not the end");
+    }
+}

@@ -1,0 +1,274 @@
+//! A play in several processes: the test directs, each process of the cast takes its orders by socket.
+//!
+//! The processes find the test by a path in their environment ([`Role::enter`]), so that nothing has to
+//! be inherited, and the link under test is the only thing between a parent and its child. A reaper
+//! stands above the cast: whoever loses its parent is reaped there, and the test learns the status.
+//! A cast member whose test is gone reads the end of the file, and ends.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use pidfd_watcher::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Pid, Signal};
+
+use crate::proc_fs::stat;
+use crate::{DEADLINE, Guard, until};
+
+/// Where the cast finds the test.
+const ENV_VAR: &str = "WORKSPACE_TESTS_STAGE";
+
+/// The test's side.
+#[derive(Debug)]
+pub struct Stage {
+    folder: PathBuf,
+    listener: UnixListener,
+    waiting: Vec<Actor>,
+    reaped: BTreeMap<i32, ExitStatus>,
+    reaper: Option<(Guard, Actor)>,
+}
+
+impl Stage {
+    /// An empty stage, in a folder of its own that any user may enter.
+    #[allow(clippy::new_without_default, reason = "it makes a folder and a socket")]
+    pub fn new() -> Stage {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("stage-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).expect("create the stage's folder");
+        let path = folder.join("socket");
+        let listener = UnixListener::bind(&path).expect("bind the stage's socket");
+        for (path, mode) in [(&folder, 0o755), (&path, 0o777)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+        }
+        Stage { folder, listener, waiting: Vec::new(), reaped: BTreeMap::new(), reaper: None }
+    }
+
+    /// Starts `program` under a reaper and waits until it has entered under the name "parent".
+    pub fn open(reaper: &str, program: &str) -> (Stage, Actor) {
+        let mut stage = Stage::new();
+        let (name, value) = stage.env();
+        let guard = Guard::spawn(Command::new(reaper).arg(program).env(name, value));
+        let actor = stage.enter("reaper");
+        stage.reaper = Some((guard, actor));
+        let parent = stage.enter("parent");
+        (stage, parent)
+    }
+
+    /// The variable by which the cast finds this stage.
+    pub fn env(&self) -> (&'static str, OsString) {
+        (ENV_VAR, self.folder.join("socket").into())
+    }
+
+    /// The folder: gone with the stage.
+    pub fn folder(&self) -> &PathBuf {
+        &self.folder
+    }
+
+    /// Waits for the process that calls itself `name`.
+    pub fn enter(&mut self, name: &str) -> Actor {
+        loop {
+            if let Some(index) = self.waiting.iter().position(|actor| actor.name == name) {
+                return self.waiting.remove(index);
+            }
+            let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
+            let deadline = Timespec::try_from(DEADLINE).expect("a deadline that fits");
+            let ready = poll(&mut fds, Some(&deadline)).expect("poll the listener");
+            assert!(ready > 0, "deadline passed: {name} enters the stage");
+            let (stream, _) = self.listener.accept().expect("accept");
+            self.waiting.push(Actor::meet(stream));
+        }
+    }
+
+    /// Waits until `actor` is reaped; how it ended.
+    pub fn ended(&mut self, actor: &Actor) -> ExitStatus {
+        let (_, reaper) = self.reaper.as_mut().expect("a stage with a reaper");
+        loop {
+            if let Some(status) = self.reaped.get(&actor.pid()) {
+                return *status;
+            }
+            let line = reaper.hear();
+            let (pid, status) = line.split_once(' ').expect("pid and status");
+            let status = ExitStatus::from_raw(status.parse().expect("a wait status"));
+            self.reaped.insert(pid.parse().expect("a pid"), status);
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A process of the cast, as the test sees it. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Actor {
+    name: String,
+    lines: BufReader<UnixStream>,
+    process: Process,
+}
+
+impl Actor {
+    fn meet(stream: UnixStream) -> Actor {
+        stream.set_read_timeout(Some(DEADLINE)).expect("SO_RCVTIMEO");
+        // Whatever namespace it is in, the kernel says its number in ours. It waits for orders now, so
+        // that the number is still its own.
+        let pid = socket_peercred(&stream).expect("SO_PEERCRED").pid;
+        let process = Process::open(pid).expect("open the process that entered");
+        let mut actor = Actor { name: String::new(), lines: BufReader::new(stream), process };
+        actor.name = actor.hear();
+        actor
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.process.pid().as_raw_nonzero().get()
+    }
+
+    /// Gives an order.
+    pub fn tell(&mut self, order: &str) {
+        writeln!(self.lines.get_mut(), "{order}").expect("give an order");
+    }
+
+    /// Waits for the next line it says.
+    pub fn hear(&mut self) -> String {
+        let mut line = String::new();
+        let count = self.lines.read_line(&mut line);
+        let count = count.unwrap_or_else(|e| panic!("deadline passed: {} answers: {e}", self.name));
+        assert!(count > 0, "{} left the stage without an answer", self.name);
+        line.trim_end().to_owned()
+    }
+
+    /// Gives an order and waits for the answer.
+    pub fn ask(&mut self, order: &str) -> String {
+        self.tell(order);
+        self.hear()
+    }
+
+    /// Gives an order whose answer must be "ok".
+    pub fn must(&mut self, order: &str) {
+        assert_eq!(self.ask(order), "ok", "{}: {order}", self.name);
+    }
+
+    /// Whether it has not said anything that was not heard yet.
+    pub fn is_silent(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.lines.get_ref().as_fd(), PollFlags::IN)];
+        self.lines.buffer().is_empty()
+            && poll(&mut fds, Some(&Timespec::default())).expect("poll an actor") == 0
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.send_signal(signal).expect("signal an actor");
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.process.try_wait().expect("poll a pidfd").is_none()
+    }
+
+    /// Waits for its end.
+    pub fn gone(&self) {
+        let exit = self.process.wait_timeout(DEADLINE).expect("poll a pidfd");
+        assert!(exit.is_some(), "deadline passed: {} is gone", self.name);
+    }
+
+    /// SIGKILL, and wait for the end.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+        self.gone();
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        let _ = self.process.send_signal(Signal::KILL);
+        let _ = self.process.wait_timeout(Duration::from_secs(5));
+    }
+}
+
+/// The side of a process of the cast.
+#[derive(Debug)]
+pub struct Role {
+    lines: BufReader<UnixStream>,
+}
+
+impl Role {
+    /// Enters the stage that the environment names.
+    pub fn enter(name: &str) -> Role {
+        let path = env::var_os(ENV_VAR).expect("no stage in the environment");
+        let stream = UnixStream::connect(path).expect("connect to the stage");
+        let mut role = Role { lines: BufReader::new(stream) };
+        role.say(name);
+        role
+    }
+
+    /// The next order; `None` when the test is gone.
+    pub fn next_order(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.lines.read_line(&mut line) {
+            Ok(count) if count > 0 => Some(line.trim_end().to_owned()),
+            _ => None,
+        }
+    }
+
+    pub fn say(&mut self, line: impl AsRef<str>) {
+        // A test that is gone hears nothing, and the next order ends this process.
+        let _ = writeln!(self.lines.get_mut(), "{}", line.as_ref());
+    }
+}
+
+/// A process that takes no orders. Dropping it kills it.
+#[derive(Debug)]
+pub struct Bystander(Process);
+
+impl Bystander {
+    /// The process of that number, which an actor that has not reaped it has just named.
+    pub fn of(pid: &str) -> Bystander {
+        let pid = pid.parse().ok().and_then(Pid::from_raw).expect("a pid");
+        Bystander(Process::open(pid).expect("open a bystander"))
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.0.pid().as_raw_nonzero().get()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.0.send_signal(signal).expect("signal a bystander");
+    }
+
+    /// Waits until it has stopped itself.
+    pub fn stopped(&self) {
+        until("bystander stops itself", || (stat(self.pid())?.state == 'T').then_some(()));
+    }
+
+    /// Waits for its end.
+    pub fn gone(&self) {
+        let exit = self.0.wait_timeout(DEADLINE).expect("poll a pidfd");
+        assert!(exit.is_some(), "deadline passed: bystander {} is gone", self.pid());
+    }
+
+    /// SIGKILL, and wait for the end.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+        self.gone();
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.0.send_signal(Signal::KILL);
+        let _ = self.0.wait_timeout(Duration::from_secs(5));
+    }
+}
