@@ -93,7 +93,7 @@ impl Stage {
         }
     }
 
-    /// Waits until `actor` is reaped; how it ended.
+    /// Waits until the reaper has reaped `actor`, whose own parent is gone; how it ended.
     pub fn ended(&mut self, actor: &Actor) -> ExitStatus {
         let (_, reaper) = self.reaper.as_mut().expect("a stage with a reaper");
         loop {
@@ -168,6 +168,12 @@ impl Actor {
         let mut fds = [PollFd::from_borrowed_fd(self.lines.get_ref().as_fd(), PollFlags::IN)];
         self.lines.buffer().is_empty()
             && poll(&mut fds, Some(&Timespec::default())).expect("poll an actor") == 0
+    }
+
+    /// Whether it left, or closed this connection, without saying anything more.
+    pub fn said_nothing(mut self) -> bool {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).is_ok_and(|count| count == 0)
     }
 
     pub fn signal(&self, signal: Signal) {

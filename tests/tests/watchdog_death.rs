@@ -233,7 +233,7 @@ fn verdict_is_latched() {
     let mut child = child(&mut stage, &mut parent, "child");
     parent.kill();
     assert_eq!(child.ask("wait"), "ParentExited");
-    child.must("stray wd:free\u{a}");
+    child.must("stray wd:free^");
     assert_eq!(child.ask("try"), "Some(ParentExited)");
     assert_eq!(child.ask("wait"), "ParentExited");
 }

@@ -88,7 +88,8 @@ impl Shim {
                 let _first = lock.lock();
                 let _second = lock.lock();
             }
-            ["stray", bytes] => own_pipe()?.write_all(bytes.as_bytes())?,
+            // A caret stands for the line's end.
+            ["stray", bytes] => own_pipe()?.write_all(bytes.replace('^', "\n").as_bytes())?,
             ["fill"] => {
                 let mut pipe = own_pipe()?;
                 while pipe.write(&[b'?'; 4096]).is_ok() {}

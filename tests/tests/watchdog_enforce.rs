@@ -1,0 +1,443 @@
+//! A child that has handed itself to its watchdog is gone when its parent is, whatever it does against it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use workspace_tests::proc_fs::stat;
+use workspace_tests::stage::{Actor, Stage};
+use workspace_tests::until;
+
+/// A grace long enough to be measured, short enough to be waited for.
+const GRACE: Duration = Duration::from_millis(300);
+
+fn open() -> (Stage, Actor) {
+    Stage::open(env!("CARGO_BIN_EXE_watchdog_reaper"), env!("CARGO_BIN_EXE_watchdog_parent"))
+}
+
+/// A parent and its child, which has adopted its watchdog.
+fn family() -> (Stage, Actor, Actor) {
+    let (mut stage, mut parent) = open();
+    parent.ask("spawn child");
+    let mut child = stage.enter("child");
+    child.must("adopt");
+    (stage, parent, child)
+}
+
+/// Kills the parent and waits for the child's end: its status, and how long that took at least.
+fn outlived(stage: &mut Stage, parent: &Actor, child: &Actor) -> (ExitStatus, Duration) {
+    let start = Instant::now();
+    parent.kill();
+    child.gone();
+    (stage.ended(child), start.elapsed())
+}
+
+/// How a child ended whose parent lives and does not reap it: the reaper inherits it.
+fn status_after(stage: &mut Stage, parent: &Actor, child: &Actor) -> ExitStatus {
+    parent.kill();
+    stage.ended(child)
+}
+
+/// The child prepares itself by `orders`, and is to be ended by SIGKILL once the grace is over.
+fn dies_of_sigkill_after_the_grace(orders: &[&str]) {
+    let (mut stage, parent, mut child) = family();
+    child.must(&format!("enforce 15 {}", GRACE.as_millis()));
+    for order in orders {
+        child.must(order);
+    }
+    let (status, elapsed) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+    assert!(elapsed >= GRACE, "{elapsed:?}");
+}
+
+#[test]
+fn child_is_asked_by_its_stop_signal_first() {
+    let (mut stage, parent, mut child) = family();
+    // So long a grace that nothing but the signal can have ended it.
+    child.must("enforce 2 600000");
+    let (status, _) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGINT), "{status}");
+}
+
+#[test]
+fn dropped_keepalive_ends_the_child_as_a_death_does() {
+    let (mut stage, mut parent, mut child) = family();
+    child.must("enforce 15 600000");
+    parent.must("drop 0");
+    child.gone();
+    assert_eq!(status_after(&mut stage, &parent, &child).signal(), Some(libc::SIGTERM));
+}
+
+// cases.md: "child blocks and ignores SIGTERM; handler hangs / parent killed / gone within grace + margin";
+// pitfalls.md: "SIGTERM blocked, ignored, or its handler hangs".
+
+#[test]
+fn child_that_blocks_sigterm_is_gone_after_the_grace() {
+    let (mut stage, parent, mut child) = family();
+    // Before the thread is made: the mask that it inherits is not what makes it deaf.
+    child.must("sigterm block");
+    child.must(&format!("enforce 15 {}", GRACE.as_millis()));
+    let (status, elapsed) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+    assert!(elapsed >= GRACE, "{elapsed:?}");
+}
+
+#[test]
+fn child_that_ignores_sigterm_is_gone_after_the_grace() {
+    dies_of_sigkill_after_the_grace(&["sigterm ignore"]);
+}
+
+#[test]
+fn child_whose_handler_hangs_is_gone_after_the_grace() {
+    dies_of_sigkill_after_the_grace(&["sigterm hang"]);
+}
+
+#[test]
+fn child_whose_main_thread_is_deadlocked_is_gone_after_the_grace() {
+    dies_of_sigkill_after_the_grace(&["sigterm ignore", "deadlock"]);
+}
+
+// pitfalls.md: "never `process::exit` (atexit can hang)".
+#[test]
+fn child_whose_exit_function_hangs_is_gone_after_the_grace() {
+    dies_of_sigkill_after_the_grace(&["sigterm ignore", "hang-at-exit"]);
+}
+
+#[test]
+fn storm_of_handled_signals_neither_stops_nor_saves_an_enforced_child() {
+    let (mut stage, mut parent, mut child) = family();
+    child.must("sigterm ignore");
+    child.must(&format!("handle {}", libc::SIGUSR1));
+    child.must("enforce 15 0");
+    for _ in 0..1_000 {
+        child.signal(Signal::USR1);
+    }
+    child.must("ok");
+    assert_ne!(child.ask("handled"), "0");
+    parent.must("drop 0");
+    child.gone();
+    assert_eq!(status_after(&mut stage, &parent, &child).signal(), Some(libc::SIGKILL));
+}
+
+// cases.md: "child is pid 1 of a PID namespace / parent killed / gone"; pitfalls.md: "its own SIGTERM and
+// SIGKILL to itself do nothing": what is left is _exit, and nothing that runs at exit.
+#[test]
+fn child_that_is_pid_1_ends_itself_by_exit() {
+    let (mut stage, mut parent) = open();
+    parent.must("unshare-pid");
+    parent.ask("spawn child");
+    let mut child = stage.enter("child");
+    child.must("adopt");
+    assert_eq!(child.ask("pid"), "1");
+    child.must("hang-at-exit");
+    child.must(&format!("enforce 15 {}", GRACE.as_millis()));
+    let (status, elapsed) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.code(), Some(128 + libc::SIGKILL), "{status}");
+    assert!(elapsed >= GRACE, "{elapsed:?}");
+}
+
+// As pid 1, with a handler: the signal does arrive there, and the grace is the handler's.
+#[test]
+fn stop_signal_reaches_a_pid_1_that_handles_it() {
+    let (mut stage, mut parent) = open();
+    parent.must("unshare-pid");
+    parent.ask("spawn child");
+    let mut child = stage.enter("child");
+    child.must("adopt");
+    child.must("sigterm count");
+    child.must("enforce 15 600000");
+    parent.must("drop 0");
+    until("SIGTERM is handled", || (child.ask("handled") == "1").then_some(()));
+    assert_eq!(child.ask("cancel"), "Some(KeepaliveDropped)");
+    parent.kill();
+    stage.ended(&parent);
+    child.must("ok");
+}
+
+// cases.md: "child in another user and mount namespace / parent killed / gone within grace + margin".
+#[test]
+fn child_in_another_user_and_mount_namespace_is_gone() {
+    let (mut stage, mut parent) = open();
+    parent.ask("spawn child userns");
+    let mut child = stage.enter("child");
+    for kind in ["user", "mnt"] {
+        let ours = fs::read_link(format!("/proc/self/ns/{kind}")).expect("our namespace");
+        let theirs = fs::read_link(format!("/proc/{}/ns/{kind}", child.pid()));
+        assert_ne!(theirs.expect("the child's namespace"), ours);
+    }
+    child.must("adopt");
+    child.must(&format!("enforce 15 {}", GRACE.as_millis()));
+    child.must("sigterm ignore");
+    let (status, elapsed) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+    assert!(elapsed >= GRACE, "{elapsed:?}");
+}
+
+/// The child program, owned by root and setuid.
+fn setuid_child(stage: &Stage) -> PathBuf {
+    let copy = stage.folder().join("setuid-child");
+    fs::copy(env!("CARGO_BIN_EXE_watchdog_child"), &copy).expect("copy the child program");
+    chown(&copy, Some(0), Some(0)).expect("chown");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).expect("chmod");
+    copy
+}
+
+/// The parent is nobody in particular; the child becomes root by its own program file.
+fn setuid_child_is_gone(through: &str) {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make a program setuid root");
+        return;
+    }
+    let (mut stage, mut parent) = open();
+    let program = setuid_child(&stage);
+    parent.must("become 65534");
+    parent.ask(&format!("spawn child program={}{through}", program.display()));
+    let mut child = stage.enter("child");
+    if child.ask("euid") != "0" {
+        eprintln!("skipped: {} is on a file system mounted nosuid", program.display());
+        return;
+    }
+    child.must("adopt");
+    child.must("sigterm ignore");
+    child.must("enforce 15 0");
+    let (status, _) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+}
+
+// cases.md: "child execs a setuid program / parent killed / gone"; pitfalls.md: PDEATHSIG "is lost at exec of
+// setuid programs". The supervised program itself is setuid, and more than its parent may signal.
+#[test]
+fn setuid_child_of_an_unprivileged_parent_is_gone() {
+    setuid_child_is_gone("");
+}
+
+// The same by way of a shell, which adopts nothing and executes the setuid program in its own place. (A
+// program that has adopted and then executes another lets go of the pipe: the crate's limits say so.)
+#[test]
+fn child_that_execs_a_setuid_program_is_gone() {
+    setuid_child_is_gone(" through=/bin/sh");
+}
+
+// design.md: the read end's number may be another one.
+#[test]
+fn number_is_the_spawners_choice() {
+    let (mut stage, mut parent) = open();
+    parent.ask("spawn child number=77");
+    let mut child = stage.enter("child");
+    child.must("adopt");
+    parent.kill();
+    assert_eq!(child.ask("wait"), "ParentExited");
+}
+
+// pitfalls.md: "the grace period of the host is shorter than the child's own": one policy, the spawner's.
+#[test]
+fn policy_of_the_spawner_is_the_childs() {
+    let (mut stage, mut parent) = open();
+    parent.ask(&format!("spawn child policy=2:{}", GRACE.as_millis()));
+    let mut child = stage.enter("child");
+    child.must("adopt");
+    child.must(&format!("handle {}", libc::SIGINT));
+    child.must("enforce-inherited");
+    let (status, elapsed) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+    assert!(elapsed >= GRACE, "{elapsed:?}");
+}
+
+#[test]
+fn policy_that_the_spawner_did_not_set_is_sigterm_first() {
+    let (mut stage, parent, mut child) = family();
+    child.must("enforce-inherited");
+    let (status, _) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGTERM), "{status}");
+}
+
+// pitfalls.md: "the child is SIGSTOPped: its watchdog thread is frozen too"; in-process the docs say so.
+#[test]
+fn stopped_child_is_frozen_and_dies_once_it_goes_on() {
+    let (mut stage, parent, mut child) = family();
+    child.must("enforce 15 0");
+    child.must("sigterm ignore");
+    child.signal(Signal::STOP);
+    let state = |wanted| move |pid| (stat(pid)?.state == wanted).then_some(());
+    until("child stops", || state('T')(child.pid()));
+    parent.kill();
+    stage.ended(&parent);
+    assert!(child.is_running());
+    child.signal(Signal::CONT);
+    child.gone();
+    assert_eq!(stage.ended(&child).signal(), Some(libc::SIGKILL));
+}
+
+// design.md: "Released never stops anything", and the parent's death afterwards is none of its business.
+#[test]
+fn released_child_lives_on_after_its_parent() {
+    let (mut stage, mut parent, mut child) = family();
+    child.must("enforce 9 0");
+    parent.must("release 0");
+    parent.kill();
+    stage.ended(&parent);
+    child.must("ok");
+    // `cancel` joins the thread: whatever it would have done to this process, it has done.
+    assert_eq!(child.ask("cancel"), "Some(Released)");
+    child.must("ok");
+}
+
+// design.md: "`Monitor::cancel(self)` ends it; dropping a Monitor leaves the protection on".
+
+#[test]
+fn dropped_monitor_leaves_the_protection_on() {
+    let (mut stage, parent, mut child) = family();
+    child.must("enforce 15 600000");
+    child.must("drop-monitor");
+    let (status, _) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGTERM), "{status}");
+}
+
+#[test]
+fn cancel_before_the_verdict_takes_the_protection_off() {
+    let (mut stage, parent, mut child) = family();
+    child.must("enforce 9 0");
+    assert_eq!(child.ask("cancel"), "None");
+    parent.kill();
+    stage.ended(&parent);
+    child.must("ok");
+    // The thread is gone, and with it the descriptor.
+    let tasks = fs::read_dir(format!("/proc/{}/task", child.pid())).expect("tasks").count();
+    assert_eq!(tasks, 1);
+}
+
+#[test]
+fn cancel_within_the_grace_period_saves_the_child() {
+    let (mut stage, parent, mut child) = family();
+    child.must("sigterm count");
+    child.must("enforce 15 600000");
+    parent.kill();
+    stage.ended(&parent);
+    until("SIGTERM is handled", || (child.ask("handled") == "1").then_some(()));
+    assert_eq!(child.ask("cancel"), "Some(ParentExited)");
+    child.must("ok");
+}
+
+#[test]
+fn callback_is_given_the_verdict_and_decides() {
+    for (end, verdict) in [("drop 0", "KeepaliveDropped"), ("release 0", "Released")] {
+        let (mut stage, mut parent, mut child) = family();
+        child.must("callback tells");
+        let mut voice = stage.enter("callback-tells");
+        parent.must(end);
+        assert_eq!(voice.hear(), verdict);
+        // Nothing else stops this process.
+        parent.kill();
+        assert_eq!(child.ask("cancel"), format!("Some({verdict})"));
+        child.must("ok");
+    }
+}
+
+#[test]
+fn callback_may_cancel_its_own_monitor() {
+    let (mut stage, mut parent, mut child) = family();
+    child.must("callback cancels");
+    let mut voice = stage.enter("callback-cancels");
+    parent.must("drop 0");
+    assert_eq!(voice.hear(), "Some(KeepaliveDropped)");
+    child.must("ok");
+}
+
+// design.md: "a thread with all signals blocked"; 32 and 33 are the C library's own.
+#[test]
+fn callback_runs_with_every_signal_blocked_and_main_does_not() {
+    let (mut stage, mut parent, mut child) = family();
+    child.must("callback tells-its-mask");
+    let mut voice = stage.enter("callback-tells-its-mask");
+    let main = fs::read_to_string(format!("/proc/{}/status", child.pid())).expect("status");
+    assert!(main.contains("SigBlk:\t0000000000000000"), "{main}");
+    parent.must("drop 0");
+    let mask = u64::from_str_radix(&voice.hear(), 16).expect("a mask");
+    let unblockable = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
+    for signal in (1..=64).filter(|signal| !unblockable.contains(signal)) {
+        assert_ne!(mask & (1 << (signal - 1)), 0, "signal {signal} in {mask:x}");
+    }
+}
+
+// design.md: "works ... when the callback panics". Whatever panics, the process is stopped as the policy says.
+#[test]
+fn callback_that_panics_ends_the_child_all_the_same() {
+    for what in ["panics", "panics-in-drop", "panics-twice"] {
+        let (mut stage, mut parent) = open();
+        parent.ask(&format!("spawn child policy=2:{}", GRACE.as_millis()));
+        let mut child = stage.enter("child");
+        child.must("adopt");
+        child.must(&format!("handle {}", libc::SIGINT));
+        child.must(&format!("callback {what}"));
+        let mut voice = stage.enter(&format!("callback-{what}"));
+        let (status, elapsed) = outlived(&mut stage, &parent, &child);
+        assert_eq!(voice.hear(), "ParentExited");
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "{what}: {status}");
+        assert!(elapsed >= GRACE, "{what}: {elapsed:?}");
+    }
+}
+
+#[test]
+fn callback_that_panics_over_a_release_stops_nothing() {
+    let (mut stage, mut parent, mut child) = family();
+    child.must("callback panics");
+    let mut voice = stage.enter("callback-panics");
+    parent.must("release 0");
+    assert_eq!(voice.hear(), "Released");
+    assert_eq!(child.ask("cancel"), "Some(Released)");
+    child.must("ok");
+}
+
+#[test]
+fn captures_that_panic_when_a_cancelled_callback_is_dropped_harm_nobody() {
+    let (mut stage, _parent, mut child) = family();
+    child.must("callback panics-in-drop");
+    let _voice = stage.enter("callback-panics-in-drop");
+    assert_eq!(child.ask("cancel"), "None");
+    child.must("ok");
+}
+
+/// A child whose pipe was closed by somebody in it. Its number is a high one, which nothing takes over.
+fn robbed() -> (Stage, Actor, Actor) {
+    let (mut stage, mut parent) = open();
+    parent.ask("spawn child number=77 policy=9:0");
+    let mut child = stage.enter("child");
+    child.must("adopt");
+    child.must("steal");
+    (stage, parent, child)
+}
+
+// `Watchdog::enforce`: "If the descriptor is closed by somebody else in this process ... stopped too".
+#[test]
+fn child_that_lost_its_descriptor_is_stopped() {
+    let (mut stage, parent, mut child) = robbed();
+    // SIGKILL may be faster than the answer.
+    child.tell("enforce 9 0");
+    child.gone();
+    assert_eq!(status_after(&mut stage, &parent, &child).signal(), Some(libc::SIGKILL));
+}
+
+// The same where a callback waits: a lost descriptor is no verdict, and the callback is not told one.
+#[test]
+fn lost_descriptor_is_not_told_to_a_callback_as_a_death() {
+    let (mut stage, parent, mut child) = robbed();
+    child.tell("callback tells");
+    let voice = stage.enter("callback-tells");
+    child.gone();
+    assert_eq!(status_after(&mut stage, &parent, &child).signal(), Some(libc::SIGKILL));
+    assert!(voice.said_nothing());
+}
+
+// pitfalls.md: "a wrong number kills a healthy child": without a thread, it is an error and no verdict.
+#[test]
+fn wait_on_a_descriptor_that_somebody_closed_is_an_error() {
+    let (_stage, _parent, mut child) = robbed();
+    for order in ["wait", "try"] {
+        let answer = child.ask(order);
+        assert!(answer.contains(&format!("code: {}", libc::EBADF)), "{answer}");
+    }
+}

@@ -1,0 +1,161 @@
+//! The parent's role moves: to another process, or to the runtime's next version.
+
+use workspace_tests::stage::{Actor, Stage};
+
+const PARENT: &str = env!("CARGO_BIN_EXE_watchdog_parent");
+
+fn open() -> (Stage, Actor) {
+    Stage::open(env!("CARGO_BIN_EXE_watchdog_reaper"), PARENT)
+}
+
+fn child(stage: &mut Stage, parent: &mut Actor, name: &str) -> Actor {
+    parent.ask(&format!("spawn {name}"));
+    let mut child = stage.enter(name);
+    child.must("adopt");
+    child
+}
+
+/// Two runtimes and a child of the first, whose keepalive has moved to the second.
+fn handed_over() -> (Stage, Actor, Actor, Actor) {
+    let (mut stage, mut first) = open();
+    first.ask(&format!("spawn second program={PARENT}"));
+    let mut second = stage.enter("second");
+    let child = child(&mut stage, &mut first, "child");
+    let path = stage.folder().join("hand-over");
+    assert_eq!(second.ask(&format!("receive {}", path.display())), "ready");
+    // Link 0 is the second runtime's own, which it did not adopt.
+    first.must(&format!("send 1 {}", path.display()));
+    assert_eq!(second.hear(), "ok");
+    (stage, first, second, child)
+}
+
+// cases.md: "Hand-over to a second process, first one dies / child lives; second dies / child is told".
+
+#[test]
+fn child_outlives_the_first_holder_and_is_told_of_the_second_ones_death() {
+    let (mut stage, first, second, mut child) = handed_over();
+    first.kill();
+    stage.ended(&first);
+    assert_eq!(child.ask("try"), "None");
+    child.tell("wait");
+    assert!(child.is_silent());
+    second.kill();
+    assert_eq!(child.hear(), "ParentExited");
+}
+
+#[test]
+fn second_holder_may_drop_what_it_was_handed() {
+    let (_stage, first, mut second, mut child) = handed_over();
+    first.kill();
+    second.must("drop 0");
+    assert_eq!(child.ask("wait"), "KeepaliveDropped");
+}
+
+#[test]
+fn second_holder_may_release_what_it_was_handed() {
+    let (_stage, first, mut second, mut child) = handed_over();
+    first.kill();
+    second.must("release 0");
+    second.kill();
+    assert_eq!(child.ask("wait"), "Released");
+}
+
+// cases.md: "live upgrade: runtime execs its next version with the keepalives preserved / - / children live,
+// and die with the new one".
+#[test]
+fn children_live_through_a_live_upgrade_and_die_with_the_new_version() {
+    let (mut stage, mut parent) = open();
+    let mut enforced = child(&mut stage, &mut parent, "enforced");
+    enforced.must("enforce 15 600000");
+    let mut waiting = child(&mut stage, &mut parent, "waiting");
+    waiting.tell("wait");
+    let pid = parent.pid();
+    parent.tell(&format!("upgrade {PARENT}"));
+    let mut upgraded = stage.enter("upgraded");
+    assert_eq!(upgraded.pid(), pid);
+    assert!(waiting.is_silent());
+    enforced.must("ok");
+    // Three versions are as good as two.
+    upgraded.tell(&format!("upgrade {PARENT}"));
+    let mut third = stage.enter("upgraded");
+    assert!(waiting.is_silent());
+    enforced.must("ok");
+    // What the new version starts inherits none of the kept write ends: they are close-on-exec again.
+    let mut later = child(&mut stage, &mut third, "later");
+    third.kill();
+    assert_eq!(waiting.hear(), "ParentExited");
+    assert_eq!(later.ask("wait"), "ParentExited");
+    enforced.gone();
+}
+
+// design.md: "`Keepalive::from_fd(OwnedFd)` ... to take it back when the exec failed".
+#[test]
+fn upgrade_whose_exec_failed_takes_the_children_back() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "child");
+    let answer = parent.ask("upgrade /nowhere/at/all");
+    assert_eq!(answer, format!("still here {}", libc::ENOENT));
+    // Taken back: close-on-exec again, so that a sibling does not hold it.
+    parent.ask("spawn sibling");
+    let _sibling = stage.enter("sibling");
+    assert_eq!(child.ask("try"), "None");
+    parent.must("drop 0");
+    assert_eq!(child.ask("wait"), "KeepaliveDropped");
+}
+
+#[test]
+fn death_after_a_failed_upgrade_is_told() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "child");
+    parent.ask("upgrade /nowhere/at/all");
+    parent.ask("spawn sibling");
+    let _sibling = stage.enter("sibling");
+    parent.kill();
+    assert_eq!(child.ask("wait"), "ParentExited");
+}
+
+// cases.md: "release to a dead child, and to one that filled the pipe / - / typed error or success, no SIGPIPE,
+// no hang".
+
+#[test]
+fn release_to_a_child_that_filled_its_pipe_gives_the_keepalive_back() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "child");
+    child.must("fill");
+    assert_eq!(parent.ask("release 0"), format!("error {}", libc::EAGAIN));
+    child.must("drain");
+    // It still works.
+    parent.must("release 0");
+    assert_eq!(child.ask("wait"), "Released");
+}
+
+#[test]
+fn death_is_told_to_a_child_that_filled_its_pipe() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "child");
+    child.must("fill");
+    // No room for a word: neither hangs, and the close is a verdict of its own.
+    parent.must("drop 0");
+    assert_eq!(child.ask("wait"), "ParentExited");
+}
+
+#[test]
+fn release_to_a_dead_child_gives_the_keepalive_back() {
+    let (mut stage, mut parent) = open();
+    let child = child(&mut stage, &mut parent, "child");
+    child.kill();
+    assert_eq!(parent.ask("release 0"), format!("error {}", libc::EPIPE));
+    assert_eq!(parent.ask("close-without-a-word 0"), format!("error {}", libc::EPIPE));
+}
+
+// cases.md: exec'd children of the supervised one: "CLOEXEC set after adoption".
+#[test]
+fn program_that_the_child_starts_has_no_copy_of_the_pipe() {
+    let (mut stage, mut parent) = open();
+    parent.ask("spawn child");
+    let mut child = stage.enter("child");
+    // The control: before the adoption a program does inherit it.
+    assert_eq!(child.ask("descendant"), "has the pipe");
+    child.must("adopt");
+    assert_eq!(child.ask("descendant"), "has no pipe");
+}
