@@ -1,1 +1,90 @@
-//! Placeholder for the first commit.
+//! The child process gets exactly the file descriptors it should have, on the numbers it expects, and
+//! no others.
+//!
+//! ```
+//! use std::io::{self, Read};
+//! use std::process::Command;
+//! use fd_preserve::PreserveFds;
+//!
+//! let (mut reader, writer) = io::pipe()?;
+//! let mut command = Command::new("sh");
+//! command.args(["-c", "echo ready >&3"]);
+//!
+//! let mut fds = PreserveFds::new();
+//! fds.map_fd(writer, 3)?; // the child finds it on 3
+//! fds.apply(&mut command)?; // and nothing else above 2
+//!
+//! assert!(command.status()?.success());
+//! drop(command); // closes our copy of the writer
+//! let mut said = String::new();
+//! reader.read_to_string(&mut said)?;
+//! assert_eq!(said, "ready\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Tour
+//!
+//! - [`PreserveFds`] describes what a child gets ([`preserve_fd`](PreserveFds::preserve_fd),
+//!   [`map_fd`](PreserveFds::map_fd), [`next_fd`](PreserveFds::next_fd)), and
+//!   [`apply`](PreserveFds::apply) sets up a [`std::process::Command`]. The [`Applied`] that it returns
+//!   tells why a child could not be given its descriptors.
+//! - [`CommandFdExt`] does the same in one call on the command.
+//! - [`inherited_fd`] claims a descriptor on the other side.
+//! - [`FdPlan`] is the pure part: which steps make a table out of (source, number) pairs.
+//! - [`PreserveFds::prepare`] and [`ChildFds::install`] are the two halves for other spawners.
+//!
+//! # Guarantees
+//!
+//! - The child has the planned descriptors and its standard streams, and no others, whatever other
+//!   threads open meanwhile and whoever forgot `O_CLOEXEC` ([`OtherFds::CloseOnExec`]).
+//! - Any plan works: swaps, cycles, one source on many numbers, targets 0 to 2.
+//! - A failed exec is reported as such. The error socket of `Command` is neither closed nor
+//!   overwritten: targets are reserved in the parent, and checked again in the child.
+//! - The parent's descriptors, and their flags, are the same before and after a spawn.
+//! - Between fork and exec nothing allocates, locks or panics. The plan can run any number of times.
+//! - What can be refused is refused before the fork, by an [`Error`] that names the number.
+//!
+//! # Not promised
+//!
+//! - 0, 1 and 2 are `Command`'s business, unless they are targets: they are never marked close-on-exec.
+//!   A standard descriptor that is closed *after* the plan was applied leaves its number to whatever
+//!   comes next, `Command`'s pipes included.
+//! - Signal mask, environment and ids are the spawner's. `Command` sets SIGPIPE to its default and
+//!   leaves the mask as it is.
+//! - A closure given to `pre_exec` after the plan can open whatever it likes.
+//! - A socket of type `SOCK_SEQPACKET` that another thread has on a target at the wrong moment looks like
+//!   the error socket: the spawn fails with [`ChildFdsError::TargetCollision`], and can be repeated.
+//!
+//! # Kernels
+//!
+//! Linux 5.4 and later. `close_range(2)` with `CLOSE_RANGE_CLOEXEC` is Linux 5.11; where it is missing, or
+//! a seccomp filter refuses it, `/proc/self/fd` is read, and without /proc every number below 1,048,576
+//! is tried.
+//!
+//! # Features
+//!
+//! - `tokio`: [`CommandFdExt`] for `tokio::process::Command`. [`PreserveFds::apply`] needs no feature: give it
+//!   `command.as_std_mut()`.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("fd-preserve supports Linux only: it relies on close_range(2) and /proc/self/fd");
+
+mod builder;
+#[allow(unsafe_code)]
+mod child;
+mod command;
+mod error;
+mod numbers;
+mod plan;
+mod registry;
+mod report;
+#[allow(unsafe_code)]
+mod sys;
+
+pub use builder::{ErrorChannel, OtherFds, PreserveFds};
+pub use child::ChildFds;
+pub use command::{CommandFdExt, FdMapping};
+pub use error::{ChildFdsError, Error, InheritError};
+pub use plan::{FdPlan, Origin, Step};
+pub use report::Applied;
+pub use sys::inherited_fd;

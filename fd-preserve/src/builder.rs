@@ -1,0 +1,315 @@
+//! The description of what the child gets, and the parent's half of the work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::process::Command;
+use std::sync::Arc;
+
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::process::{Resource, getrlimit};
+
+use crate::child::{self, ChildFds, Hook, Target};
+use crate::registry::Registry;
+use crate::report::{Applied, Report};
+use crate::{Error, FdPlan, Origin, Step};
+
+/// Which descriptors a child gets, and on which numbers.
+///
+/// Besides what is named here the child gets its standard streams, as `Command` sets them up, and
+/// nothing else: see [`other_fds`](Self::other_fds).
+///
+/// A source given by value (`preserve_fd`, `map_fd`, `next_fd`) is owned from then on and stays open
+/// until the `Command` goes, so that it can be spawned again; it is closed if the call fails. A
+/// borrowed source (the `_borrowed_` methods) is duplicated at once, close-on-exec, since a `Command`
+/// has no lifetime to hold it: the original can be closed, and its flags never change.
+///
+/// Numbers 0, 1 and 2 may be targets; they win over `Command`'s own `stdin`, `stdout` and `stderr`.
+///
+/// ```
+/// use std::fs::File;
+/// use std::process::Command;
+/// use fd_preserve::PreserveFds;
+///
+/// let mut command = Command::new("sh");
+/// command.args(["-c", "read -r line <&9 && test -n \"$line\""]);
+///
+/// let mut fds = PreserveFds::new();
+/// fds.map_fd(File::open("/proc/self/status")?, 9)?;
+/// fds.apply(&mut command)?;
+/// assert!(command.status()?.success());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct PreserveFds {
+    entries: Vec<(OwnedFd, RawFd)>,
+    targets: BTreeSet<RawFd>,
+    others: OtherFds,
+}
+
+/// What happens at the exec to descriptors from 3 up that no plan names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OtherFds {
+    /// All of them are closed, whether or not whoever opened them asked for that. They are marked in
+    /// the child, never closed before the exec: a closed error socket would make a failed exec look
+    /// like a success.
+    #[default]
+    CloseOnExec,
+    /// Each one follows its own `FD_CLOEXEC`, as without this crate.
+    Inherit,
+}
+
+/// How a spawner learns that the exec of its child failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorChannel {
+    /// Over a close-on-exec Unix socket of type `SOCK_SEQPACKET` on any number, as
+    /// `std::process::Command`. Targets are reserved in the parent, and checked for it in the child.
+    Socket,
+    /// Not over a descriptor: nothing is reserved, held or checked.
+    None,
+}
+
+impl PreserveFds {
+    /// A plan that gives nothing.
+    #[must_use]
+    pub fn new() -> PreserveFds {
+        PreserveFds::default()
+    }
+
+    /// Gives `fd` on the number that it has here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateTarget`] if the number is already given.
+    pub fn preserve_fd(&mut self, fd: impl Into<OwnedFd>) -> Result<&mut Self, Error> {
+        let fd = fd.into();
+        let target = fd.as_raw_fd();
+        self.add(fd, target)
+    }
+
+    /// Gives a duplicate of `fd` on the number that `fd` has here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateTarget`]; [`Error::TooManyOpenFiles`] (`EMFILE`) or [`Error::Duplicate`] (any
+    /// other errno) if it cannot be duplicated.
+    pub fn preserve_borrowed_fd(&mut self, fd: impl AsFd) -> Result<&mut Self, Error> {
+        let fd = fd.as_fd();
+        self.map_borrowed_fd(fd, fd.as_raw_fd())
+    }
+
+    /// Gives `fd` on the number `child_fd`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateTarget`] and [`Error::NegativeTarget`]. The upper limit is checked by
+    /// [`apply`](Self::apply).
+    pub fn map_fd(&mut self, fd: impl Into<OwnedFd>, child_fd: RawFd) -> Result<&mut Self, Error> {
+        self.add(fd.into(), child_fd)
+    }
+
+    /// Gives a duplicate of `fd` on the number `child_fd`. The same `fd` may be given on any count of
+    /// numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_fd`](Self::map_fd), and [`Error::TooManyOpenFiles`] (`EMFILE`) or [`Error::Duplicate`]
+    /// (any other errno) if it cannot be duplicated.
+    pub fn map_borrowed_fd(&mut self, fd: impl AsFd, child_fd: RawFd) -> Result<&mut Self, Error> {
+        self.check(child_fd)?;
+        let fd = duplicate(fd, FIRST)?;
+        self.add(fd, child_fd)
+    }
+
+    /// Gives `fd` on the lowest number from 3 up that this plan does not give yet, and returns it. Fixed
+    /// numbers are best named first: a later [`map_fd`](Self::map_fd) to the same number is refused.
+    ///
+    /// # Errors
+    ///
+    /// None today; in the signature for numbers that run out.
+    pub fn next_fd(&mut self, fd: impl Into<OwnedFd>) -> Result<RawFd, Error> {
+        let target = self.next_target();
+        self.add(fd.into(), target)?;
+        Ok(target)
+    }
+
+    /// As [`next_fd`](Self::next_fd), with a duplicate of `fd`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyOpenFiles`] (`EMFILE`) or [`Error::Duplicate`] (any other errno) if it cannot be
+    /// duplicated.
+    pub fn next_borrowed_fd(&mut self, fd: impl AsFd) -> Result<RawFd, Error> {
+        let target = self.next_target();
+        self.map_borrowed_fd(fd, target)?;
+        Ok(target)
+    }
+
+    /// What happens to all other descriptors from 3 up; [`OtherFds::CloseOnExec`] unless set.
+    pub fn other_fds(&mut self, others: OtherFds) -> &mut Self {
+        self.others = others;
+        self
+    }
+
+    /// Sets up `command` to give exactly these descriptors to every child that it spawns, or to the
+    /// program that `CommandExt::exec` runs in place.
+    ///
+    /// The plan runs after `Command`'s own steps (standard streams, ids, working directory, process
+    /// group) and in its turn among `pre_exec` closures. A closure added later sees the final numbers.
+    ///
+    /// Until `command` is dropped, the sources stay open, and every target that is free in this
+    /// process stays occupied in it by a placeholder, as do 0, 1 and 2 by `/dev/null` if they are
+    /// closed. The returned [`Applied`] explains an error of `spawn`; it may be ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyApplied`] for a second plan on one `command` (found after 100 ms),
+    /// [`Error::TargetAboveLimit`], [`Error::StdioClosed`], [`Error::TooManyOpenFiles`] (`EMFILE`,
+    /// `ENFILE`), [`Error::Duplicate`] (any other errno of fcntl(2)) and [`Error::SharedPage`]
+    /// (`ENOMEM`). `command` is unchanged then.
+    ///
+    /// Errors of the child come out of `spawn`: see [`ChildFdsError`](crate::ChildFdsError).
+    ///
+    /// # Panics
+    ///
+    /// None.
+    pub fn apply(self, command: &mut Command) -> Result<Applied, Error> {
+        let mark = Registry::current().mark(command)?;
+        let fds = self.prepare(ErrorChannel::Socket)?;
+        let report = Arc::new(Report::new()?);
+        let hook = Hook {
+            fds,
+            report: Arc::clone(&report),
+            _mark: mark,
+        };
+        child::attach(command, hook);
+        Ok(Applied::new(report))
+    }
+
+    /// The parent's half for a spawner with a child routine of its own: validates, duplicates sources
+    /// that lie on other sources' numbers, and reserves what `channel` needs. The child then calls
+    /// [`ChildFds::install`].
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), but for [`Error::AlreadyApplied`] and [`Error::SharedPage`].
+    ///
+    /// # Panics
+    ///
+    /// None.
+    pub fn prepare(self, channel: ErrorChannel) -> Result<ChildFds, Error> {
+        let plan = FdPlan::resolve(
+            self.entries
+                .iter()
+                .map(|(fd, target)| (fd.as_raw_fd(), *target)),
+        )?;
+        check_limit(&plan)?;
+
+        let guarded = channel == ErrorChannel::Socket;
+        let registry = Registry::current();
+        let mut reservation = registry.reserve(if guarded { wanted(&plan) } else { Vec::new() })?;
+        let parked = self.park(&plan)?;
+        let targets = plan.steps().filter_map(|step| match step {
+            Step::Park { .. } => None,
+            Step::Keep { fd } => Some(Target::new(fd, None)),
+            Step::Duplicate {
+                from: Origin::Fd(from),
+                target,
+            } => Some(Target::new(target, Some(from))),
+            Step::Duplicate {
+                from: Origin::Parked(source),
+                target,
+            } => Some(Target::new(
+                target,
+                parked.get(&source).map(AsRawFd::as_raw_fd),
+            )),
+        });
+        let targets = targets.collect();
+        let null_stdio = [0, 1, 2].map(|fd| guarded && !plan.is_target(fd) && registry.is_held(fd));
+        reservation.keep_open(parked.into_values());
+        reservation.keep_open(self.entries.into_iter().map(|(fd, _)| fd));
+        Ok(ChildFds {
+            others: self.others,
+            guarded,
+            targets,
+            null_stdio,
+            _reservation: reservation,
+        })
+    }
+
+    /// Duplicates each source that lies on another's target to a number that is no target.
+    fn park(&self, plan: &FdPlan) -> Result<BTreeMap<RawFd, OwnedFd>, Error> {
+        let in_the_way = self
+            .entries
+            .iter()
+            .filter(|(fd, _)| plan.is_parked(fd.as_raw_fd()));
+        in_the_way
+            .map(|(fd, _)| {
+                let mut copy = duplicate(fd, FIRST)?;
+                while plan.is_target(copy.as_raw_fd()) {
+                    copy = duplicate(fd, copy.as_raw_fd().saturating_add(1))?;
+                }
+                Ok((fd.as_raw_fd(), copy))
+            })
+            .collect()
+    }
+
+    fn next_target(&self) -> RawFd {
+        let mut next = FIRST;
+        while self.targets.contains(&next) {
+            next += 1;
+        }
+        next
+    }
+
+    fn check(&self, target: RawFd) -> Result<(), Error> {
+        if target < 0 {
+            Err(Error::NegativeTarget { target })
+        } else if self.targets.contains(&target) {
+            Err(Error::DuplicateTarget { target })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn add(&mut self, fd: OwnedFd, target: RawFd) -> Result<&mut Self, Error> {
+        self.check(target)?;
+        self.targets.insert(target);
+        self.entries.push((fd, target));
+        Ok(self)
+    }
+}
+
+/// The first number that is not a standard stream's.
+const FIRST: RawFd = 3;
+
+/// A close-on-exec duplicate on the lowest free number from `min` up.
+fn duplicate(fd: impl AsFd, min: RawFd) -> Result<OwnedFd, Error> {
+    let fd = fd.as_fd();
+    fcntl_dupfd_cloexec(fd, min).map_err(|errno| Error::duplicate(fd.as_raw_fd(), errno.into()))
+}
+
+/// dup3(2) to a number at the soft limit or above is EBADF. A number that is kept needs no dup3.
+fn check_limit(plan: &FdPlan) -> Result<(), Error> {
+    // None is no limit.
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let above = |&target: &RawFd| u64::try_from(target).is_ok_and(|number| number >= limit);
+    match plan
+        .targets()
+        .filter(|&target| !plan.is_kept(target))
+        .find(above)
+    {
+        Some(target) => Err(Error::TargetAboveLimit { target, limit }),
+        None => Ok(()),
+    }
+}
+
+/// The numbers on which the spawner's error socket and pipes must not land: the targets, but for those
+/// that a source of the plan occupies anyway, and the standard streams.
+fn wanted(plan: &FdPlan) -> Vec<RawFd> {
+    let above_stdio = plan
+        .targets()
+        .filter(|&target| target > 2 && !plan.is_kept(target));
+    (0..=2).chain(above_stdio).collect()
+}

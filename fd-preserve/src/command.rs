@@ -1,0 +1,102 @@
+//! The same on `Command` itself, in the words of the command-fds crate.
+
+use std::os::fd::{OwnedFd, RawFd};
+use std::process::Command;
+
+use crate::{Error, PreserveFds};
+
+/// A descriptor of the parent, and its number in the child.
+#[derive(Debug)]
+pub struct FdMapping {
+    /// The source; owned, and closed when the `Command` goes.
+    pub parent_fd: OwnedFd,
+    /// The number in the child.
+    pub child_fd: RawFd,
+}
+
+/// Gives the children of a command descriptors, in one call.
+///
+/// Each method makes a whole [`PreserveFds`], and a command takes one: call one of the methods, once.
+/// Everything else from 3 up is closed at the exec ([`OtherFds::CloseOnExec`](crate::OtherFds)).
+///
+/// ```
+/// use std::fs::File;
+/// use std::process::Command;
+/// use fd_preserve::{CommandFdExt, FdMapping};
+///
+/// let mut command = Command::new("sh");
+/// command.args(["-c", "test -e /proc/self/fd/7"]).fd_mappings([FdMapping {
+///     parent_fd: File::open("/dev/null")?.into(),
+///     child_fd: 7,
+/// }])?;
+/// assert!(command.status()?.success());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait CommandFdExt {
+    /// Gives every child each `parent_fd` on its `child_fd`.
+    ///
+    /// # Errors
+    ///
+    /// As [`PreserveFds::map_fd`] and [`PreserveFds::apply`].
+    fn fd_mappings(
+        &mut self,
+        mappings: impl IntoIterator<Item = FdMapping>,
+    ) -> Result<&mut Self, Error>;
+
+    /// Gives every child each of `fds` on the number that it has here.
+    ///
+    /// # Errors
+    ///
+    /// As [`PreserveFds::preserve_fd`] and [`PreserveFds::apply`].
+    fn preserved_fds(&mut self, fds: impl IntoIterator<Item = OwnedFd>)
+    -> Result<&mut Self, Error>;
+}
+
+impl CommandFdExt for Command {
+    fn fd_mappings(
+        &mut self,
+        mappings: impl IntoIterator<Item = FdMapping>,
+    ) -> Result<&mut Self, Error> {
+        let mut plan = PreserveFds::new();
+        for FdMapping {
+            parent_fd,
+            child_fd,
+        } in mappings
+        {
+            plan.map_fd(parent_fd, child_fd)?;
+        }
+        plan.apply(self)?;
+        Ok(self)
+    }
+
+    fn preserved_fds(
+        &mut self,
+        fds: impl IntoIterator<Item = OwnedFd>,
+    ) -> Result<&mut Self, Error> {
+        let mut plan = PreserveFds::new();
+        for fd in fds {
+            plan.preserve_fd(fd)?;
+        }
+        plan.apply(self)?;
+        Ok(self)
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl CommandFdExt for tokio::process::Command {
+    fn fd_mappings(
+        &mut self,
+        mappings: impl IntoIterator<Item = FdMapping>,
+    ) -> Result<&mut Self, Error> {
+        self.as_std_mut().fd_mappings(mappings)?;
+        Ok(self)
+    }
+
+    fn preserved_fds(
+        &mut self,
+        fds: impl IntoIterator<Item = OwnedFd>,
+    ) -> Result<&mut Self, Error> {
+        self.as_std_mut().preserved_fds(fds)?;
+        Ok(self)
+    }
+}

@@ -1,0 +1,236 @@
+//! What can go wrong, on which number, and in which process.
+
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+
+/// Why a plan was refused in the parent, before any child existed.
+///
+/// Nothing has changed when one of these is returned: the sources that were given by value are
+/// closed, nothing else is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two sources were given the same number in the child.
+    DuplicateTarget {
+        /// The number that was asked for twice.
+        target: RawFd,
+    },
+    /// A number in the child is negative.
+    NegativeTarget {
+        /// The number that was asked for.
+        target: RawFd,
+    },
+    /// A source is negative, so it is no descriptor. Only a bare [`FdPlan`](crate::FdPlan) can say so.
+    NegativeSource {
+        /// The number that was given.
+        source: RawFd,
+    },
+    /// A number in the child is at or above the soft `RLIMIT_NOFILE`, where `dup3` answers `EBADF`.
+    TargetAboveLimit {
+        /// The number that was asked for.
+        target: RawFd,
+        /// The soft limit: the first number that cannot be had.
+        limit: u64,
+    },
+    /// A standard descriptor is closed in this process, and `/dev/null` could not be held there in
+    /// its place. `Command`'s own pipes would land on it.
+    StdioClosed {
+        /// 0, 1 or 2.
+        fd: RawFd,
+        /// Why `/dev/null` could not be opened.
+        source: io::Error,
+    },
+    /// No descriptor is left in this process (`EMFILE`) or in the system (`ENFILE`).
+    TooManyOpenFiles {
+        /// The source that could not be duplicated, or the target that could not be reserved.
+        fd: RawFd,
+        /// The errno.
+        source: io::Error,
+    },
+    /// This `Command` already has a plan. A second one would run after the first and overwrite its
+    /// work: describe all descriptors in one [`PreserveFds`](crate::PreserveFds).
+    AlreadyApplied,
+    /// A borrowed source could not be duplicated for another reason.
+    Duplicate {
+        /// The source, or the number that was to be reserved.
+        fd: RawFd,
+        /// The errno.
+        source: io::Error,
+    },
+    /// The page on which the child reports its errors could not be mapped (`ENOMEM`).
+    SharedPage {
+        /// The errno.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// A failed duplication of `fd`, sorted by its errno.
+    pub(crate) fn duplicate(fd: RawFd, source: io::Error) -> Error {
+        match source.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => Error::TooManyOpenFiles { fd, source },
+            _ => Error::Duplicate { fd, source },
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::DuplicateTarget { target } => {
+                write!(f, "descriptor {target} of the child was asked for twice")
+            }
+            Error::NegativeTarget { target } => {
+                write!(f, "descriptor {target} of the child is negative")
+            }
+            Error::NegativeSource { source } => write!(f, "source descriptor {source} is negative"),
+            Error::TargetAboveLimit { target, limit } => write!(
+                f,
+                "descriptor {target} of the child is not below the limit of open files ({limit})"
+            ),
+            Error::StdioClosed { fd, .. } => {
+                write!(
+                    f,
+                    "standard descriptor {fd} is closed and /dev/null cannot be held there"
+                )
+            }
+            Error::TooManyOpenFiles { fd, .. } => {
+                write!(f, "no free descriptor left for descriptor {fd}")
+            }
+            Error::AlreadyApplied => f.write_str("this command already has a descriptor plan"),
+            Error::Duplicate { fd, .. } => write!(f, "cannot duplicate descriptor {fd}"),
+            Error::SharedPage { .. } => f.write_str("cannot map the page for the child's errors"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::StdioClosed { source, .. }
+            | Error::TooManyOpenFiles { source, .. }
+            | Error::Duplicate { source, .. }
+            | Error::SharedPage { source } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Why the child could not be given its descriptors: it ended before its exec.
+///
+/// `Command::spawn` can only carry an errno, which is [`errno`](Self::errno);
+/// [`Applied::explain`](crate::Applied::explain) gives back the whole error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChildFdsError {
+    /// Neither `close_range` nor `/proc/self/fd` can be used, and the hard `RLIMIT_NOFILE` is above
+    /// 1,048,576, so that a loop cannot prove that it saw every open descriptor. Seen as `EOPNOTSUPP`.
+    NoCloseMethod,
+    /// The socket over which `Command` learns of a failed exec lies on this target; nothing was
+    /// overwritten. It can only happen when a number was in use in the parent while the plan was
+    /// applied, and was closed since. Seen as `EADDRINUSE`.
+    TargetCollision {
+        /// The number in the child.
+        target: RawFd,
+    },
+    /// `dup3` failed. Seen as its own errno.
+    Duplicate {
+        /// The number in the child.
+        target: RawFd,
+        /// `EBADF` when the limit was lowered after the plan was applied, or the source was closed.
+        errno: i32,
+    },
+    /// `FD_CLOEXEC` of a descriptor that keeps its number could not be cleared. Seen as its own errno.
+    Keep {
+        /// The number, in parent and child.
+        fd: RawFd,
+        /// `EBADF` when the descriptor was closed after the plan was applied.
+        errno: i32,
+    },
+}
+
+impl ChildFdsError {
+    /// The errno that `Command::spawn` reports for this error.
+    #[must_use]
+    pub fn errno(self) -> i32 {
+        // The first two are errnos that neither exec(2) nor Command's own steps give.
+        match self {
+            ChildFdsError::NoCloseMethod => libc::EOPNOTSUPP,
+            ChildFdsError::TargetCollision { .. } => libc::EADDRINUSE,
+            ChildFdsError::Duplicate { errno, .. } | ChildFdsError::Keep { errno, .. } => errno,
+        }
+    }
+}
+
+impl fmt::Display for ChildFdsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ChildFdsError::NoCloseMethod => {
+                f.write_str("no way to find every open descriptor of the child")
+            }
+            ChildFdsError::TargetCollision { target } => {
+                write!(
+                    f,
+                    "descriptor {target} is in use by the spawner's own error channel"
+                )
+            }
+            ChildFdsError::Duplicate { target, errno } => write!(
+                f,
+                "cannot set up descriptor {target} in the child: {}",
+                io::Error::from_raw_os_error(errno)
+            ),
+            ChildFdsError::Keep { fd, errno } => write!(
+                f,
+                "cannot keep descriptor {fd} open in the child: {}",
+                io::Error::from_raw_os_error(errno)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ChildFdsError {}
+
+/// Why a number could not be claimed by [`inherited_fd`](crate::inherited_fd).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InheritError {
+    /// The number is negative.
+    Negative {
+        /// The number that was asked for.
+        fd: RawFd,
+    },
+    /// Nothing is open on that number (`EBADF`).
+    NotOpen {
+        /// The number that was asked for.
+        fd: RawFd,
+    },
+    /// The descriptor is open, but could not be made close-on-exec.
+    Io {
+        /// The number that was asked for.
+        fd: RawFd,
+        /// The errno, as from a seccomp filter.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for InheritError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InheritError::Negative { fd } => write!(f, "descriptor {fd} is negative"),
+            InheritError::NotOpen { fd } => write!(f, "descriptor {fd} is not open"),
+            InheritError::Io { fd, .. } => {
+                write!(f, "cannot make inherited descriptor {fd} close-on-exec")
+            }
+        }
+    }
+}
+
+impl std::error::Error for InheritError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            InheritError::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

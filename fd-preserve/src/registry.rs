@@ -1,0 +1,169 @@
+//! What this process must remember across commands: wanted numbers, and which command has a plan.
+
+use std::collections::BTreeSet;
+use std::os::fd::{OwnedFd, RawFd};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::Error;
+use crate::numbers::Numbers;
+use crate::sys::{Page, Published};
+
+/// One a process. A forked copy of this process gets its own: the lock may have been taken by a thread
+/// that does not exist in the copy.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    /// Its first word is 1 in the process that made it and 0 in a forked copy. `None` on a kernel
+    /// without `MADV_WIPEONFORK` (before 4.14): then a copy cannot be told.
+    origin: Option<Page>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    numbers: Numbers,
+    /// Identities of the commands that have a plan.
+    planned: BTreeSet<usize>,
+}
+
+static REGISTRY: Published<Registry> = Published::empty();
+
+impl Registry {
+    /// The registry of this process.
+    pub(crate) fn current() -> &'static Registry {
+        loop {
+            let latest = REGISTRY.latest();
+            match latest {
+                Some(registry) if !registry.is_forked_copy() => return registry,
+                _ => REGISTRY.supersede(latest, Registry::new()),
+            }
+        }
+    }
+
+    /// Reserves `numbers`, and takes charge of `sources`, until the reservation is dropped.
+    pub(crate) fn reserve(&'static self, numbers: Vec<RawFd>) -> Result<Reservation, Error> {
+        self.state().numbers.want(&numbers)?;
+        Ok(Reservation {
+            registry: self,
+            numbers,
+            sources: Vec::new(),
+        })
+    }
+
+    /// Tries again to hold every wanted number that somebody else had.
+    pub(crate) fn settle(&self) {
+        self.state().numbers.settle();
+    }
+
+    /// Whether a placeholder of ours lies on `number`.
+    pub(crate) fn is_held(&self, number: RawFd) -> bool {
+        self.state().numbers.is_held(number)
+    }
+
+    /// Notes that `command` has a plan, until the mark is dropped.
+    pub(crate) fn mark(&'static self, command: &Command) -> Result<Mark, Error> {
+        let Some(identity) = identity(command) else {
+            return Ok(Mark {
+                registry: self,
+                identity: None,
+            });
+        };
+        // A command that another thread is dropping frees its name before it drops its closures, and
+        // with them the mark: for that instant a new command can have the same identity. So a mark
+        // that is in the way is given time to go.
+        for _ in 0..PATIENCE_MS {
+            if self.state().planned.insert(identity) {
+                return Ok(Mark {
+                    registry: self,
+                    identity: Some(identity),
+                });
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Err(Error::AlreadyApplied)
+    }
+
+    fn new() -> Registry {
+        let origin = Page::wiped_on_fork().ok();
+        if let Some(page) = &origin {
+            page.words()[0].store(1, Ordering::Relaxed);
+        }
+        Registry {
+            origin,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Asked before the lock is taken.
+    fn is_forked_copy(&self) -> bool {
+        self.origin
+            .as_ref()
+            .is_some_and(|page| page.words()[0].load(Ordering::Relaxed) == 0)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way; a poisoned lock still guards a consistent state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long a mark that is in the way may take to go, in milliseconds.
+const PATIENCE_MS: u32 = 100;
+
+/// A number that is the same for a command wherever it is moved, and differs between commands that
+/// exist at the same time: the address of its program name, which `Command` owns and never replaces.
+///
+/// `None` if the name is stored inside the command itself (as no version of std does): that address
+/// would change with a move.
+fn identity(command: &Command) -> Option<usize> {
+    let name = command.get_program().as_encoded_bytes().as_ptr().addr();
+    let start = std::ptr::from_ref(command).addr();
+    let inside = (start..start + size_of::<Command>()).contains(&name);
+    (!inside).then_some(name)
+}
+
+/// Numbers kept occupied, and the sources of a plan, for as long as a command may spawn.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    registry: &'static Registry,
+    numbers: Vec<RawFd>,
+    sources: Vec<OwnedFd>,
+}
+
+impl Reservation {
+    /// Keeps `sources` open as long as the reservation.
+    pub(crate) fn keep_open(&mut self, sources: impl IntoIterator<Item = OwnedFd>) {
+        self.sources.extend(sources);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // A forked copy closes its copies of the sources and leaves the books alone.
+        if !self.registry.is_forked_copy() {
+            let sources = std::mem::take(&mut self.sources);
+            let rest = self.registry.state().numbers.unwant(&self.numbers, sources);
+            drop(rest);
+        }
+    }
+}
+
+/// Says that a command has a plan; dropped with the command.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    registry: &'static Registry,
+    identity: Option<usize>,
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        if let Some(identity) = self.identity
+            && !self.registry.is_forked_copy()
+        {
+            self.registry.state().planned.remove(&identity);
+        }
+    }
+}
