@@ -42,6 +42,14 @@ fn status_after(stage: &mut Stage, parent: &Actor, child: &Actor) -> ExitStatus 
     stage.ended(child)
 }
 
+/// Waits until the child has its main thread alone.
+fn thread_has_ended(child: &Actor) {
+    until("watchdog thread ends", || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", child.pid())).expect("tasks");
+        (tasks.count() == 1).then_some(())
+    });
+}
+
 /// The child prepares itself by `orders`, and is to be ended by SIGKILL once the grace is over.
 fn dies_of_sigkill_after_the_grace(orders: &[&str]) {
     let (mut stage, parent, mut child) = family();
@@ -280,10 +288,10 @@ fn released_child_lives_on_after_its_parent() {
     parent.must("release 0");
     parent.kill();
     stage.ended(&parent);
+    thread_has_ended(&child);
+    // Whatever it would have done to this process, it has done.
     child.must("ok");
-    // `cancel` joins the thread: whatever it would have done to this process, it has done.
     assert_eq!(child.ask("cancel"), "Some(Released)");
-    child.must("ok");
 }
 
 // design.md: "`Monitor::cancel(self)` ends it; dropping a Monitor leaves the protection on".
@@ -305,9 +313,8 @@ fn cancel_before_the_verdict_takes_the_protection_off() {
     parent.kill();
     stage.ended(&parent);
     child.must("ok");
-    // The thread is gone, and with it the descriptor.
-    let tasks = fs::read_dir(format!("/proc/{}/task", child.pid())).expect("tasks").count();
-    assert_eq!(tasks, 1);
+    // `cancel` has waited for the thread.
+    thread_has_ended(&child);
 }
 
 #[test]
@@ -332,6 +339,7 @@ fn callback_is_given_the_verdict_and_decides() {
         assert_eq!(voice.hear(), verdict);
         // Nothing else stops this process.
         parent.kill();
+        thread_has_ended(&child);
         assert_eq!(child.ask("cancel"), format!("Some({verdict})"));
         child.must("ok");
     }
