@@ -1,0 +1,87 @@
+//! The demo's runtime: starts shims, or adopts one that another runtime has started.
+//!
+//! `demo_runtime start PLAN REPORTS` spawns every shim of the plan, saves the identity of the detached
+//! one, and waits to be killed. `demo_runtime adopt IDENTITY REPORTS` takes over the shim that the file
+//! names, stops it, and exits.
+
+#[path = "../../../xtask/src/demo/wire.rs"]
+#[allow(dead_code, reason = "an actor sends, the stage receives")]
+mod wire;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use shim_spawner::{ShimHandler, ShimIdentity, ShimSpawner};
+use watchdog_pipe::StopPolicy;
+
+use wire::{Plan, ShimPlan, What, Wire, now_ns};
+
+/// Longer than a shim gives its program, so that it is the shim that stops it.
+const GRACE: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [verb, file, reports] = &args[..] else {
+        eprintln!("usage: demo_runtime start PLAN REPORTS | adopt IDENTITY REPORTS");
+        return ExitCode::from(2);
+    };
+    let done = Wire::connect(Path::new(reports)).context("connect to the stage").and_then(|wire| {
+        let done = match verb.as_str() {
+            "start" => start(Path::new(file)),
+            "adopt" => adopt(Path::new(file), &wire),
+            _ => bail!("no such verb: {verb}"),
+        };
+        if let Err(error) = &done {
+            wire.send("runtime", now_ns(), What::Failed { error: format!("{error:#}") })?;
+        }
+        done
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo_runtime: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(plan: &Path) -> Result<()> {
+    let plan: Plan = serde_json::from_slice(&std::fs::read(plan).context("read the plan")?)?;
+    // Held for as long as the runtime lives: dropping a handler stops its shim.
+    let mut handlers = Vec::new();
+    for shim in &plan.shims {
+        let handler = spawn(&plan, shim).with_context(|| format!("spawn {}", shim.name))?;
+        if shim.detached {
+            let identity = handler.identity().context("identify the detached shim")?;
+            identity.save(&plan.identity).context("save the detached shim's identity")?;
+        }
+        handlers.push(handler);
+    }
+    // Nothing more to do until it is killed, and nothing that could tell the shims of it.
+    loop {
+        std::thread::park();
+    }
+}
+
+fn spawn(plan: &Plan, shim: &ShimPlan) -> Result<ShimHandler> {
+    let spawned = ShimSpawner::new(&plan.shim)
+        .detached(shim.detached)
+        .config(serde_json::to_vec(shim)?)
+        .stop_policy(StopPolicy::new().grace(GRACE))
+        .spawn()?;
+    Ok(ShimHandler::new(spawned))
+}
+
+fn adopt(identity: &Path, wire: &Wire) -> Result<()> {
+    let identity = ShimIdentity::load(identity).context("load the identity")?;
+    let mut handler = ShimHandler::adopt(&identity).context("adopt the shim")?;
+    let shim = handler.pid().as_raw_nonzero().get();
+    let proven = identity.proven();
+    wire.send("new runtime", now_ns(), What::Adopted { shim, proven })?;
+    let status = handler.stop().context("stop the shim")?;
+    let status = status.map(|status| status.to_string());
+    wire.send("new runtime", now_ns(), What::Stopped { shim, status })?;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! What is known of a run: the stage's memory while it plays, and what `--json` prints.
+//!
+//! `cargo xtask demo --help` documents the fields. Adding one keeps the schema's number; to take one
+//! away or to give it another meaning needs a new number.
+
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Document {
+    pub(super) schema: u32,
+    pub(super) ok: bool,
+    pub(super) error: Option<String>,
+    pub(super) program: Vec<String>,
+    pub(super) runtime: Runtime,
+    pub(super) shims: Vec<Shim>,
+    pub(super) adoption: Option<Adoption>,
+    pub(super) timeline: Vec<Entry>,
+    #[serde(flatten)]
+    pub(super) count: Option<Count>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Runtime {
+    pub(super) pid: Option<i32>,
+    pub(super) killed_ns: Option<u64>,
+    pub(super) gone_ns: Option<u64>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Shim {
+    pub(super) name: String,
+    pub(super) detached: bool,
+    pub(super) pid: Option<i32>,
+    pub(super) program_pid: Option<i32>,
+    pub(super) port: u16,
+    pub(super) answer: Option<String>,
+    pub(super) answer_after_kill: Option<String>,
+    pub(super) verdict: Option<String>,
+    pub(super) learned_ns: Option<u64>,
+    pub(super) program_gone_ns: Option<u64>,
+    pub(super) gone_ns: Option<u64>,
+    pub(super) status: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Adoption {
+    /// The new runtime.
+    pub(super) pid: i32,
+    pub(super) adopted_ns: Option<u64>,
+    pub(super) proven: Option<bool>,
+    pub(super) stopped_ns: Option<u64>,
+    /// Of the shim, as the new runtime saw it.
+    pub(super) status: Option<String>,
+    /// When the new runtime itself had ended.
+    pub(super) gone_ns: Option<u64>,
+}
+
+/// A line of the timeline.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Entry {
+    pub(super) at_ns: u64,
+    pub(super) pid: i32,
+    pub(super) who: String,
+    pub(super) kind: Kind,
+    pub(super) text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Started,
+    Answered,
+    Killed,
+    Learned,
+    Told,
+    Adopted,
+    Stopped,
+    Gone,
+}
+
+/// What was left behind.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Count {
+    pub(super) orphans: usize,
+    pub(super) zombies: usize,
+    pub(super) leaked_descriptors: usize,
+    /// Each of them, for a human.
+    pub(super) left_behind: Vec<String>,
+}
+
+impl Document {
+    pub(super) fn new(program: Vec<String>, shims: Vec<Shim>) -> Document {
+        Document {
+            schema: 1,
+            ok: false,
+            error: None,
+            program,
+            runtime: Runtime::default(),
+            shims,
+            adoption: None,
+            timeline: Vec::new(),
+            count: None,
+        }
+    }
+
+    pub(super) fn attached(&self) -> impl Iterator<Item = &Shim> {
+        self.shims.iter().filter(|shim| !shim.detached)
+    }
+
+    pub(super) fn detached(&self) -> impl Iterator<Item = &Shim> {
+        self.shims.iter().filter(|shim| shim.detached)
+    }
+
+    /// Every process of the run that a number is known of.
+    pub(super) fn pids(&self) -> Vec<i32> {
+        let shims = self
+            .shims
+            .iter()
+            .flat_map(|shim| [shim.pid, shim.program_pid]);
+        let adoption = self.adoption.as_ref().map(|adoption| adoption.pid);
+        shims
+            .chain([self.runtime.pid, adoption])
+            .flatten()
+            .collect()
+    }
+}
+
+impl Count {
+    pub(super) fn is_clean(&self) -> bool {
+        self.orphans + self.zombies + self.leaked_descriptors == 0
+    }
+}

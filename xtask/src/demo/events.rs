@@ -1,0 +1,100 @@
+//! Everything the stage waits for, in one place: reports, ends of processes, the front's end.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::process::Process;
+use super::wire::{Report, Wire, now_ns};
+
+#[derive(Debug)]
+pub(super) enum Event {
+    Report(Report),
+    /// The process has ended; it is not reaped yet.
+    Gone {
+        process: Process,
+        at_ns: u64,
+    },
+}
+
+pub(super) struct Events {
+    wire: Wire,
+    watched: Vec<Process>,
+}
+
+impl Events {
+    pub(super) fn new(socket: &Path) -> Result<Events> {
+        let wire = Wire::bind(socket).with_context(|| format!("bind {}", socket.display()))?;
+        Ok(Events {
+            wire,
+            watched: Vec::new(),
+        })
+    }
+
+    /// Watches the process for its end.
+    pub(super) fn watch(&mut self, pid: i32) -> Result<()> {
+        self.watched.push(Process::open(pid)?);
+        Ok(())
+    }
+
+    /// Kills a watched process; the time just before.
+    pub(super) fn kill(&self, pid: i32) -> Result<u64> {
+        let process = self.watched.iter().find(|process| process.pid() == pid);
+        let process = process.with_context(|| format!("process {pid} has ended already"))?;
+        let at_ns = now_ns();
+        process.kill()?;
+        Ok(at_ns)
+    }
+
+    /// The next event, or `None` when the deadline has passed.
+    ///
+    /// What a process reported is always told before its end.
+    pub(super) fn next(&mut self, deadline: Instant) -> Result<Option<Event>> {
+        let stdin = std::io::stdin();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut fds = vec![
+                PollFd::new(&stdin, PollFlags::IN),
+                PollFd::new(&self.wire, PollFlags::IN),
+            ];
+            fds.extend(
+                self.watched
+                    .iter()
+                    .map(|process| PollFd::new(process, PollFlags::IN)),
+            );
+            match poll(&mut fds, Some(&timespec(left))) {
+                Err(Errno::INTR) => continue,
+                polled => polled.context("poll")?,
+            };
+            let at_ns = now_ns();
+            // Nobody writes to it: it is readable when the front has gone.
+            if !fds[0].revents().is_empty() {
+                bail!("interrupted");
+            }
+            let gone = fds[2..].iter().position(|fd| !fd.revents().is_empty());
+            // Asked after the poll: what an ended process sent before its end is there by now.
+            if let Some(report) = self.wire.try_recv().context("receive a report")? {
+                return Ok(Some(Event::Report(report)));
+            }
+            if let Some(index) = gone {
+                return Ok(Some(Event::Gone {
+                    process: self.watched.swap_remove(index),
+                    at_ns,
+                }));
+            }
+            if left.is_zero() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}

@@ -1,0 +1,70 @@
+//! The front: starts the stage, passes its output on, and answers for its leaving nothing behind.
+
+use std::fs::DirBuilder;
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::actors::Actors;
+use super::options::Options;
+use super::stage::Setup;
+use super::{STAGE, sweep, wire};
+use crate::Outcome;
+use crate::cargo;
+
+pub(super) fn run(options: Options) -> Outcome {
+    let actors = Actors::build()?;
+    // Not before the build: what a compiler leaves running in the background is not ours.
+    sweep::adopt_orphans().context("become the reaper of orphans")?;
+    let run = folder()?;
+    let setup = Setup {
+        colour: colour(&options),
+        run: run.clone(),
+        actors,
+        options,
+    };
+    let outcome = play(&setup);
+    // A stage that came to its end has swept already, and nothing is found.
+    sweep::sweep(&run);
+    outcome
+}
+
+fn play(setup: &Setup) -> Result<ExitCode> {
+    let mut stage = Command::new(std::env::current_exe().context("find this program")?)
+        .arg(STAGE)
+        .arg(serde_json::to_string(setup)?)
+        // Our end closes with us; nothing is ever written to it.
+        .stdin(Stdio::piped())
+        // Not the terminal itself: in the background it might stop whoever writes to it.
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .context("start the stage")?;
+    let _held = stage.stdin.take();
+    if let Some(mut output) = stage.stdout.take() {
+        // A reader that went away (`demo | head`) does not end the play.
+        let _ = io::copy(&mut output, &mut io::stdout());
+    }
+    Ok(cargo::exit_code(
+        stage.wait().context("wait for the stage")?,
+    ))
+}
+
+/// A new folder that nobody else can write to; its path is unlike any other run's.
+fn folder() -> Result<PathBuf> {
+    let name = format!("shim-demo-{}-{:x}", std::process::id(), wire::now_ns());
+    let folder = Path::new(&std::env::temp_dir()).join(name);
+    let made = DirBuilder::new().mode(0o700).create(&folder);
+    made.with_context(|| format!("create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// <https://no-color.org>
+fn colour(options: &Options) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !options.json && !refused
+}

@@ -1,0 +1,124 @@
+//! Which descriptors are where they should not be, judged from the tables in /proc.
+
+use super::proc_fs::{FdTable, Open};
+
+/// A process and its open descriptors.
+pub(super) struct Holder {
+    pub(super) who: String,
+    pub(super) fds: FdTable,
+}
+
+/// What has leaked, a text each:
+/// - a program holds an open file that is the runtime's or a shim's;
+/// - a shim holds one that is another shim's.
+///
+/// The standard three are left out: /dev/null and a terminal are everybody's.
+pub(super) fn survey(runtime: &Holder, shims: &[Holder], programs: &[Holder]) -> Vec<String> {
+    let mut leaks = Vec::new();
+    for program in programs {
+        for owner in shims.iter().chain([runtime]) {
+            leaks.extend(shared(program, owner));
+        }
+    }
+    for (index, shim) in shims.iter().enumerate() {
+        for earlier in &shims[..index] {
+            leaks.extend(shared(shim, earlier));
+        }
+    }
+    leaks
+}
+
+fn shared(holder: &Holder, owner: &Holder) -> Vec<String> {
+    let theirs: Vec<&Open> = own(&owner.fds).map(|(_, open)| open).collect();
+    own(&holder.fds)
+        .filter(|(_, open)| theirs.iter().any(|other| same_file(open, other)))
+        .map(|(fd, open)| format!("{} has {} of {} as {fd}", holder.who, open.name, owner.who))
+        .collect()
+}
+
+fn own(fds: &FdTable) -> impl Iterator<Item = (&i32, &Open)> {
+    fds.iter().filter(|(fd, _)| **fd > 2)
+}
+
+/// Epoll instances, eventfds and the like all have one inode, so that it says nothing about them; a
+/// pidfd has its own where the kernel has pidfs.
+fn same_file(a: &Open, b: &Open) -> bool {
+    let nameless = a.name.starts_with("anon_inode:") && a.name != "anon_inode:[pidfd]";
+    !nameless && (a.dev, a.ino) == (b.dev, b.ino)
+}
+
+/// What is open in `after` and was not in `before`.
+pub(super) fn left_open(who: &str, before: &FdTable, after: &FdTable) -> Vec<String> {
+    after
+        .iter()
+        .filter(|(fd, open)| before.get(fd) != Some(open))
+        .map(|(fd, open)| format!("{who} still has {} as {fd}", open.name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(who: &str, fds: &[(i32, u64, &str)]) -> Holder {
+        let open = |ino, name: &str| Open {
+            dev: 1,
+            ino,
+            name: name.to_owned(),
+        };
+        let fds = fds
+            .iter()
+            .map(|&(fd, ino, name)| (fd, open(ino, name)))
+            .collect();
+        Holder {
+            who: who.to_owned(),
+            fds,
+        }
+    }
+
+    #[test]
+    fn planned_descriptors_are_no_leak() {
+        let runtime = holder("runtime", &[(0, 9, "/dev/null"), (3, 11, "pipe:[11]")]);
+        let shim = holder("shim", &[(0, 9, "/dev/null"), (3, 11, "pipe:[11]")]);
+        let other = holder("other", &[(0, 9, "/dev/null"), (3, 12, "pipe:[12]")]);
+        let program = holder("program", &[(0, 9, "/dev/null"), (3, 40, "socket:[40]")]);
+        assert!(survey(&runtime, &[shim, other], &[program]).is_empty());
+    }
+
+    #[test]
+    fn watchdog_of_a_shim_in_its_program_is_a_leak() {
+        let runtime = holder("runtime", &[(7, 10, "pipe:[10]")]);
+        let shim = holder("shim", &[(3, 11, "pipe:[11]")]);
+        let program = holder("program", &[(5, 11, "pipe:[11]")]);
+        let leaks = survey(&runtime, &[shim], &[program]);
+        assert_eq!(leaks, ["program has pipe:[11] of shim as 5"]);
+    }
+
+    #[test]
+    fn pipe_of_one_shim_in_another_is_a_leak() {
+        let runtime = holder("runtime", &[]);
+        let shims = [
+            holder("a", &[(3, 11, "pipe:[11]")]),
+            holder("b", &[(9, 11, "pipe:[11]")]),
+        ];
+        assert_eq!(survey(&runtime, &shims, &[]), ["b has pipe:[11] of a as 9"]);
+    }
+
+    #[test]
+    fn epoll_instances_are_told_apart_from_files() {
+        let runtime = holder("runtime", &[(4, 7, "anon_inode:[eventpoll]")]);
+        let program = holder("program", &[(4, 7, "anon_inode:[eventpoll]")]);
+        assert!(survey(&runtime, &[], &[program]).is_empty());
+    }
+
+    #[test]
+    fn descriptor_that_came_and_stayed_is_left_open() {
+        let before = holder("me", &[(0, 1, "a"), (5, 2, "b")]);
+        let after = holder("me", &[(0, 1, "a"), (6, 2, "b")]);
+        assert_eq!(
+            left_open("me", &before.fds, &after.fds),
+            ["me still has b as 6"]
+        );
+        assert!(left_open("me", &after.fds, &after.fds).is_empty());
+    }
+}

@@ -1,0 +1,112 @@
+//! `cargo xtask demo`: the main job on real programs, with /proc as the witness.
+//!
+//! Two processes of ours take part. The *front* is the one that was started: it builds the actors,
+//! starts the stage, and passes its output on. The *stage* plays, in a process group of its own, with a
+//! pipe from the front as its standard input. Whatever ends the front, Ctrl-C and SIGKILL included, is
+//! an end of file for the stage, which then leaves nothing behind; and whatever ends the stage, the front
+//! leaves nothing behind. No signal handler is needed.
+//!
+//! The orchestrator uses none of the crates that it shows: it judges them from outside.
+
+mod actors;
+mod count;
+mod document;
+mod events;
+mod front;
+mod leaks;
+mod options;
+mod probe;
+mod proc_fs;
+mod process;
+mod stage;
+mod sweep;
+mod text;
+#[allow(dead_code, reason = "the stage receives, an actor sends")]
+mod wire;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::{Outcome, usage};
+use document::{Count, Document, Shim};
+use options::Options;
+use stage::{Setup, Stage};
+use text::Text;
+
+/// The verb by which the front starts the stage; not for humans.
+pub(crate) const STAGE: &str = "demo-stage";
+
+/// The front.
+pub(crate) fn run(args: Vec<OsString>) -> Outcome {
+    if let Some(options) = Options::parse(args)? {
+        front::run(options)
+    } else {
+        print!("{}", options::HELP);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The stage.
+pub(crate) fn stage(args: &[OsString]) -> Outcome {
+    let [setup] = args else {
+        return Err(usage("demo-stage is for `cargo xtask demo` to call"));
+    };
+    let setup: Setup = serde_json::from_slice(setup.as_encoded_bytes()).map_err(|error| {
+        usage(format!(
+            "demo-stage is for `cargo xtask demo` to call: {error}"
+        ))
+    })?;
+    sweep::adopt_orphans().context("become the reaper of orphans")?;
+
+    let json = setup.options.json;
+    let text = Text {
+        colour: setup.colour,
+        silent: json,
+    };
+    let plan = stage::plan(&setup)?;
+    let program = match &setup.options.program[..] {
+        [] => vec![setup.actors.http_server.to_string_lossy().into_owned()],
+        words => words.to_vec(),
+    };
+    let shims = plan.shims.iter().map(|shim| Shim {
+        name: shim.name.clone(),
+        detached: shim.detached,
+        port: shim.port,
+        ..Shim::default()
+    });
+    let mut document = Document::new(program, shims.collect());
+    text.opening(&document);
+
+    let played = play(&setup, plan, &text, &mut document);
+    sweep::sweep(&setup.run);
+    document.error = played.err().map(|error| format!("{error:#}"));
+    document.ok = document.error.is_none() && document.count.as_ref().is_some_and(Count::is_clean);
+    text.closing(&document);
+    if json {
+        writeln!(
+            std::io::stdout(),
+            "{}",
+            serde_json::to_string_pretty(&document)?
+        )?;
+    }
+    if let Some(error) = &document.error {
+        let _ = writeln!(std::io::stderr(), "demo: {error}");
+    }
+    Ok(if document.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn play(setup: &Setup, plan: wire::Plan, text: &Text, document: &mut Document) -> Result<()> {
+    let before = proc_fs::fds_of(sweep::own_pid());
+    let mut leaks = Stage::new(setup, plan, text, document)?.play()?;
+    let after = proc_fs::fds_of(sweep::own_pid());
+    leaks.extend(leaks::left_open("the stage", &before, &after));
+    document.count = Some(count::count(document, &setup.run, &leaks));
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What /proc says: the witness that is no code of the crates shown here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+/// The variable that every process of a run inherits from the first one, with the run's own value.
+pub(super) const MARK: &str = "SHIM_DEMO_RUN";
+
+/// An open descriptor of some process.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Open {
+    pub(super) dev: u64,
+    pub(super) ino: u64,
+    /// What /proc calls it: `pipe:[1234]`, a path, ...
+    pub(super) name: String,
+}
+
+/// The open descriptors of a process, by number.
+pub(super) type FdTable = BTreeMap<i32, Open>;
+
+/// The open descriptors of `pid`; empty once it is gone.
+pub(super) fn fds_of(pid: i32) -> FdTable {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return FdTable::new();
+    };
+    // All numbers first: the descriptor that reads the folder is closed before any is looked at.
+    let fds: Vec<i32> = entries
+        .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    fds.into_iter()
+        .filter_map(|fd| {
+            let path = format!("/proc/{pid}/fd/{fd}");
+            let name = fs::read_link(&path).ok()?.to_string_lossy().into_owned();
+            // Follows the link to the file itself, whatever its kind.
+            let file = fs::metadata(&path).ok()?;
+            Some((
+                fd,
+                Open {
+                    dev: file.dev(),
+                    ino: file.ino(),
+                    name,
+                },
+            ))
+        })
+        .collect()
+}
+
+/// State and parent of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) pid: i32,
+    pub(super) state: char,
+    pub(super) parent: i32,
+}
+
+impl Stat {
+    /// Dead, and not waited for yet.
+    pub(super) fn is_zombie(self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>; `None` once the process is reaped.
+pub(super) fn stat(pid: i32) -> Option<Stat> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name, in brackets, may hold spaces and brackets of its own.
+    let mut fields = line[line.rfind(')')? + 1..].split_whitespace();
+    Some(Stat {
+        pid,
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
+    })
+}
+
+/// Every process there is.
+pub(super) fn all() -> Vec<Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|e| stat(e.ok()?.file_name().to_str()?.parse().ok()?))
+        .collect()
+}
+
+/// Every process that carries the mark of the run.
+pub(super) fn marked(run: &str) -> Vec<Stat> {
+    all()
+        .into_iter()
+        .filter(|stat| is_marked(stat.pid, run))
+        .collect()
+}
+
+/// Whether the process carries the mark of the run. A zombie has no environment any more.
+pub(super) fn is_marked(pid: i32, run: &str) -> bool {
+    let mark = format!("{MARK}={run}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment
+        .split(|byte| *byte == 0)
+        .any(|variable| variable == mark.as_bytes())
+}
+
+/// The command line, for a message to a human.
+pub(super) fn command_line(pid: i32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line)
+        .trim_end_matches('\0')
+        .replace('\0', " ")
+}

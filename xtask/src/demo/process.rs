@@ -1,0 +1,63 @@
+//! A process the stage watches: by pidfd, so that a recycled number fools nobody.
+//!
+//! Straight on the system calls: the witness does not use the crates it testifies about.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal,
+    waitid,
+};
+
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl Process {
+    pub(super) fn open(pid: i32) -> Result<Process> {
+        let number = Pid::from_raw(pid).with_context(|| format!("{pid} is no pid"))?;
+        let pidfd = pidfd_open(number, PidfdFlags::empty())
+            .with_context(|| format!("process {pid} ended too early"))?;
+        Ok(Process { pid, pidfd })
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// SIGKILL. A process that is gone already is no error.
+    pub(super) fn kill(&self) -> Result<()> {
+        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("kill {}", self.pid)),
+        }
+    }
+
+    /// Waits for the exit and reaps; how it ended, or `None` where it is not our child.
+    pub(super) fn reap(&self) -> Result<Option<String>> {
+        match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Ok(status) => Ok(status.map(|status| describe(&status))),
+            Err(Errno::CHILD) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("reap {}", self.pid)),
+        }
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// In the words of [`std::process::ExitStatus`].
+fn describe(status: &WaitIdStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("exit status: {code}"),
+        (None, Some(signal)) => format!("signal: {signal}"),
+        (None, None) => "unknown status".to_owned(),
+    }
+}

@@ -1,0 +1,150 @@
+//! The document for humans: a timeline, line by line as it happens, and two lines that sum it up.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use super::document::{Count, Document, Entry, Kind};
+
+/// Where text goes; nowhere when a machine reads.
+pub(super) struct Text {
+    pub(super) colour: bool,
+    pub(super) silent: bool,
+}
+
+const BOLD: &str = "1";
+const DIM: &str = "2";
+const RED: &str = "31";
+const BOLD_RED: &str = "1;31";
+const GREEN: &str = "32";
+const BOLD_GREEN: &str = "1;32";
+const YELLOW: &str = "33";
+const CYAN: &str = "36";
+
+impl Text {
+    pub(super) fn opening(&self, document: &Document) {
+        let program = document.program.join(" ");
+        let attached = document.attached().count();
+        self.line(&self.paint(
+            BOLD,
+            &format!(
+                "a runtime, {attached} attached shims, 1 detached shim; behind each: {program}"
+            ),
+        ));
+        self.line(&self.paint(
+            DIM,
+            &format!(
+                "{:>9} {:>9} {:>8}  {:<12} {}",
+                "ms", "kill +", "pid", "who", "what happened"
+            ),
+        ));
+    }
+
+    pub(super) fn entry(&self, entry: &Entry, killed_ns: Option<u64>) {
+        let since_kill = killed_ns
+            .and_then(|killed| entry.at_ns.checked_sub(killed))
+            .map_or(String::new(), |ns| format!("+{}", ms(ns)));
+        let times = self.paint(
+            DIM,
+            &format!("{:>9} {since_kill:>9} {:>8}", ms(entry.at_ns), entry.pid),
+        );
+        let what = match entry.kind {
+            Kind::Killed => self.paint(BOLD_RED, &entry.text),
+            Kind::Learned => self.paint(YELLOW, &entry.text),
+            Kind::Answered => self.paint(GREEN, &entry.text),
+            Kind::Adopted | Kind::Stopped => self.paint(CYAN, &entry.text),
+            Kind::Gone => self.paint(DIM, &entry.text),
+            Kind::Started | Kind::Told => entry.text.clone(),
+        };
+        self.line(&format!("{times}  {:<12} {what}", entry.who));
+    }
+
+    pub(super) fn closing(&self, document: &Document) {
+        if let Some(summary) = summary(document) {
+            self.line(&format!("\n{summary}"));
+        }
+        if let Some(count) = &document.count {
+            for text in &count.left_behind {
+                self.line(&self.paint(RED, text));
+            }
+            let colour = if count.is_clean() {
+                BOLD_GREEN
+            } else {
+                BOLD_RED
+            };
+            self.line(&self.paint(colour, &count_line(count)));
+        }
+    }
+
+    /// A reader that has gone away is the front's affair; the stage clears up all the same.
+    fn line(&self, line: &str) {
+        if !self.silent {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colour {
+            format!("\x1b[{colour}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// How long the runtime's death took to do its work.
+fn summary(document: &Document) -> Option<String> {
+    let killed = document.runtime.killed_ns?;
+    let slowest = |times: Vec<Option<u64>>| {
+        let times: Option<Vec<u64>> = times.into_iter().collect();
+        times?
+            .into_iter()
+            .max()
+            .map(|ns| ms(ns.saturating_sub(killed)))
+    };
+    let learned = slowest(document.attached().map(|shim| shim.learned_ns).collect())?;
+    let programs = slowest(
+        document
+            .attached()
+            .map(|shim| shim.program_gone_ns)
+            .collect(),
+    )?;
+    let gone = slowest(document.attached().map(|shim| shim.gone_ns).collect())?;
+    let mut text = String::new();
+    let attached = document.attached().count();
+    let _ = write!(
+        text,
+        "all {attached} attached shims knew {learned} ms after the kill; their programs were gone after \
+         {programs} ms, they themselves after {gone} ms"
+    );
+    Some(text)
+}
+
+fn count_line(count: &Count) -> String {
+    format!(
+        "{} orphans, {} zombies, {} leaked descriptors",
+        count.orphans, count.zombies, count.leaked_descriptors
+    )
+}
+
+/// Milliseconds with two digits: what a wake-up on this kernel takes shows in the first of them.
+fn ms(ns: u64) -> String {
+    format!("{}.{:02}", ns / 1_000_000, ns % 1_000_000 / 10_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_have_two_digits() {
+        assert_eq!(ms(0), "0.00");
+        assert_eq!(ms(1_239_999), "1.23");
+        assert_eq!(ms(12_050_000), "12.05");
+    }
+
+    #[test]
+    fn clean_count_reads_as_promised() {
+        let line = count_line(&Count::default());
+        assert_eq!(line, "0 orphans, 0 zombies, 0 leaked descriptors");
+    }
+}

@@ -1,0 +1,123 @@
+//! What the demo and its actors say to each other.
+//!
+//! The runtime is given a [`Plan`] in a file, each shim its part of it as its config; all of them tell
+//! the stage what happens to them by a [`Report`] in a datagram. The two actors, which are fixtures of
+//! the package `workspace-tests`, include this file: neither package may depend on the other.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+/// What the runtime is to start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// The shim's program.
+    pub(crate) shim: PathBuf,
+    /// Where the detached shim's identity goes.
+    pub(crate) identity: PathBuf,
+    pub(crate) shims: Vec<ShimPlan>,
+}
+
+/// What one shim is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ShimPlan {
+    pub(crate) name: String,
+    pub(crate) detached: bool,
+    /// The program behind the shim, and its arguments.
+    pub(crate) command: Vec<String>,
+    /// Where the program is expected to answer, on 127.0.0.1.
+    pub(crate) port: u16,
+    /// Where the program's output goes.
+    pub(crate) log: PathBuf,
+    /// The stage's socket.
+    pub(crate) reports: PathBuf,
+}
+
+/// Something that happened to an actor, told by itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`, which all processes share.
+    pub(crate) at_ns: u64,
+    /// The actor.
+    pub(crate) pid: i32,
+    pub(crate) who: String,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum What {
+    /// The shim has started its program.
+    Started { program: i32 },
+    /// The shim's watchdog gave its verdict.
+    Learned { verdict: String },
+    /// The shim was told to stop by a signal.
+    Told { signal: String },
+    /// The program ended before anybody stopped it.
+    Ended { status: String },
+    /// A runtime has taken over a shim it did not start.
+    Adopted { shim: i32, proven: bool },
+    /// That runtime has stopped the shim; `None` where the kernel could not tell the status.
+    Stopped { shim: i32, status: Option<String> },
+    /// The actor cannot play its part.
+    Failed { error: String },
+}
+
+/// A socket that carries reports.
+#[derive(Debug)]
+pub(crate) struct Wire(UnixDatagram);
+
+impl Wire {
+    /// The stage's end.
+    pub(crate) fn bind(path: &Path) -> io::Result<Wire> {
+        let socket = UnixDatagram::bind(path)?;
+        socket.set_nonblocking(true)?;
+        Ok(Wire(socket))
+    }
+
+    /// An actor's end.
+    pub(crate) fn connect(path: &Path) -> io::Result<Wire> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect(path)?;
+        Ok(Wire(socket))
+    }
+
+    pub(crate) fn send(&self, who: &str, at_ns: u64, what: What) -> io::Result<()> {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        let report = Report {
+            at_ns,
+            pid,
+            who: who.to_owned(),
+            what,
+        };
+        self.0.send(&serde_json::to_vec(&report)?)?;
+        Ok(())
+    }
+
+    /// The next report, if there is one now.
+    pub(crate) fn try_recv(&self) -> io::Result<Option<Report>> {
+        // Longer than any report: what does not fit would be cut off and be no JSON.
+        let mut buffer = vec![0; 64 * 1024];
+        match self.0.recv(&mut buffer) {
+            Ok(len) => Ok(Some(serde_json::from_slice(&buffer[..len])?)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Now, in nanoseconds of `CLOCK_MONOTONIC`.
+pub(crate) fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let part = |part: i64| u64::try_from(part).unwrap_or_default();
+    part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
+}
