@@ -46,7 +46,13 @@ fn run(watchdog: Option<Watchdog>) -> Result<()> {
 
     let program = Program::start(&plan);
     if let Err(error) = &program {
-        wire.send(&plan.name, now_ns(), What::Failed { error: format!("{error:#}") })?;
+        wire.send(
+            &plan.name,
+            now_ns(),
+            What::Failed {
+                error: format!("{error:#}"),
+            },
+        )?;
     }
     let program = program?;
     let lived = live(&plan, &wire, watchdog, &told, &program);
@@ -62,7 +68,13 @@ fn live(
     told: &OwnedFd,
     program: &Program,
 ) -> Result<()> {
-    wire.send(&plan.name, now_ns(), What::Started { program: program.pid() })?;
+    wire.send(
+        &plan.name,
+        now_ns(),
+        What::Started {
+            program: program.pid(),
+        },
+    )?;
     let (at_ns, what) = reason_to_stop(watchdog, told, program)?;
     wire.send(&plan.name, at_ns, what)?;
     Ok(())
@@ -88,11 +100,26 @@ fn reason_to_stop(
         };
         let at_ns = now_ns();
         let [told, ended] = [&fds[0], &fds[1]].map(|fd| !fd.revents().is_empty());
-        if let Some(verdict) = watchdog.as_mut().map(Watchdog::try_wait).transpose()?.flatten() {
-            return Ok((at_ns, What::Learned { verdict: format!("{verdict:?}") }));
+        if let Some(verdict) = watchdog
+            .as_mut()
+            .map(Watchdog::try_wait)
+            .transpose()?
+            .flatten()
+        {
+            return Ok((
+                at_ns,
+                What::Learned {
+                    verdict: format!("{verdict:?}"),
+                },
+            ));
         }
         if told {
-            return Ok((at_ns, What::Told { signal: "SIGTERM".to_owned() }));
+            return Ok((
+                at_ns,
+                What::Told {
+                    signal: "SIGTERM".to_owned(),
+                },
+            ));
         }
         if ended {
             let status = program.process.try_wait()?.and_then(|exit| exit.status);
@@ -110,9 +137,12 @@ struct Program {
 
 impl Program {
     fn start(plan: &ShimPlan) -> Result<Program> {
-        let [program, args @ ..] = &plan.command[..] else { bail!("no program was given") };
+        let [program, args @ ..] = &plan.command[..] else {
+            bail!("no program was given")
+        };
         let log = File::create(&plan.log).context("create the program's log")?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(args)
             .env("PORT", plan.port.to_string())
             // The watchdog and the config are the shim's: it is told, and the program is not.
@@ -120,7 +150,10 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .process_group(0)
+            .process_group(0);
+        // SAFETY: the closure makes two system calls on its own stack: no allocation, no lock.
+        unsafe { command.pre_exec(|| mask_sigterm(libc::SIG_UNBLOCK).map(drop)) };
+        let mut child = command
             .spawn()
             .with_context(|| format!("start {program}"))?;
         let process = Process::from_child(&mut child)?;
@@ -143,22 +176,33 @@ impl Program {
     }
 }
 
-/// SIGTERM as a readable descriptor. `Command` gives the program an empty mask again.
+/// SIGTERM as a readable descriptor.
 fn sigterm() -> io::Result<OwnedFd> {
-    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set before anything reads it, the pointers are to locals
-    // that outlive the calls, and no other thread exists whose mask would differ.
-    let fd = unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
-        if libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC)
-    };
+    let set = mask_sigterm(libc::SIG_BLOCK)?;
+    // SAFETY: the set is initialised; -1 asks for a new descriptor.
+    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: signalfd has just made it, so that it is open and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Blocks or unblocks SIGTERM in this thread, the only one, and gives the set that holds it.
+///
+/// Runs between fork and exec too, where the program gets back what the shim has blocked: `Command`
+/// hands the mask on as it is.
+fn mask_sigterm(how: libc::c_int) -> io::Result<libc::sigset_t> {
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the whole set, and the pointer is to a local.
+    let set = unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+        set.assume_init()
+    };
+    // SAFETY: the set is initialised; a null pointer says that the old mask is not wanted.
+    if unsafe { libc::sigprocmask(how, &raw const set, std::ptr::null_mut()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(set)
 }

@@ -55,9 +55,10 @@ fn answer(mut client: TcpStream) -> io::Result<()> {
         ["GET", ..] => ("404 Not Found", "nothing here\n".to_owned()),
         _ => ("400 Bad Request", "GET only\n".to_owned()),
     };
-    write!(
-        client,
+    // In one piece: each write to a socket is a packet of its own.
+    let answer = format!(
         "HTTP/1.0 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
-    )
+    );
+    client.write_all(answer.as_bytes())
 }

@@ -81,7 +81,7 @@ impl Events {
             }
             if let Some(index) = gone {
                 return Ok(Some(Event::Gone {
-                    process: self.watched.swap_remove(index),
+                    process: self.watched.remove(index),
                     at_ns,
                 }));
             }

@@ -15,28 +15,32 @@ pub(super) struct Holder {
 /// The standard three are left out: /dev/null and a terminal are everybody's.
 pub(super) fn survey(runtime: &Holder, shims: &[Holder], programs: &[Holder]) -> Vec<String> {
     let mut leaks = Vec::new();
+    let owners: Vec<&Holder> = shims.iter().chain([runtime]).collect();
     for program in programs {
-        for owner in shims.iter().chain([runtime]) {
-            leaks.extend(shared(program, owner));
-        }
+        leaks.extend(shared(program, &owners));
     }
     for (index, shim) in shims.iter().enumerate() {
-        for earlier in &shims[..index] {
-            leaks.extend(shared(shim, earlier));
-        }
+        leaks.extend(shared(shim, &owners[..index]));
     }
     leaks
 }
 
-fn shared(holder: &Holder, owner: &Holder) -> Vec<String> {
-    let theirs: Vec<&Open> = own(&owner.fds).map(|(_, open)| open).collect();
-    own(&holder.fds)
-        .filter(|(_, open)| theirs.iter().any(|other| same_file(open, other)))
-        .map(|(fd, open)| format!("{} has {} of {} as {fd}", holder.who, open.name, owner.who))
+/// Each descriptor of `holder` that one of the owners has as well, told once.
+fn shared(holder: &Holder, owners: &[&Holder]) -> Vec<String> {
+    let owner_of = |open: &Open| {
+        owners
+            .iter()
+            .find(|owner| beyond_stdio(&owner.fds).any(|(_, own)| same_file(open, own)))
+    };
+    beyond_stdio(&holder.fds)
+        .filter_map(|(fd, open)| Some((fd, open, owner_of(open)?)))
+        .map(|(fd, open, owner)| {
+            format!("{} has {} of {} as {fd}", holder.who, open.name, owner.who)
+        })
         .collect()
 }
 
-fn own(fds: &FdTable) -> impl Iterator<Item = (&i32, &Open)> {
+fn beyond_stdio(fds: &FdTable) -> impl Iterator<Item = (&i32, &Open)> {
     fds.iter().filter(|(fd, _)| **fd > 2)
 }
 

@@ -68,7 +68,7 @@ pub(crate) fn stage(args: &[OsString]) -> Outcome {
     };
     let plan = stage::plan(&setup)?;
     let program = match &setup.options.program[..] {
-        [] => vec![setup.actors.http_server.to_string_lossy().into_owned()],
+        [] => vec!["http_server".to_owned()],
         words => words.to_vec(),
     };
     let shims = plan.shims.iter().map(|shim| Shim {

@@ -1,11 +1,12 @@
 //! Asking a program for an answer, as a client would.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// How long one attempt may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_ANSWER: u64 = 512;
 
 /// The first line that whatever listens on the port answers to `GET / HTTP/1.0`.
 pub(super) fn ask(port: u16) -> io::Result<String> {
@@ -14,12 +15,13 @@ pub(super) fn ask(port: u16) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut buffer = [0; 512];
-    let read = stream.read(&mut buffer)?;
-    if read == 0 {
+    let mut answer = Vec::new();
+    // As far as the line's end; a protocol without lines gets its answer cut off.
+    BufReader::new(stream.take(MAX_ANSWER)).read_until(b'\n', &mut answer)?;
+    if answer.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(first_line(&buffer[..read]))
+    Ok(first_line(&answer))
 }
 
 /// Fit to be printed: a terminal does not get what it might obey.

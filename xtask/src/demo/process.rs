@@ -3,6 +3,8 @@
 //! Straight on the system calls: the witness does not use the crates it testifies about.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
@@ -53,11 +55,13 @@ impl AsFd for Process {
     }
 }
 
-/// In the words of [`std::process::ExitStatus`].
+/// In the words of [`ExitStatus`].
 fn describe(status: &WaitIdStatus) -> String {
+    // Put together as wait(2) would have given it: a core dump is bit 7.
+    let dumped = if status.dumped() { 0x80 } else { 0 };
     match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => format!("exit status: {code}"),
-        (None, Some(signal)) => format!("signal: {signal}"),
+        (Some(code), _) => ExitStatus::from_raw(code << 8).to_string(),
+        (None, Some(signal)) => ExitStatus::from_raw(signal | dumped).to_string(),
         (None, None) => "unknown status".to_owned(),
     }
 }

@@ -19,6 +19,8 @@ use super::{leaks, probe, proc_fs};
 
 const RUNTIME: &str = "runtime";
 const NEW_RUNTIME: &str = "new runtime";
+/// In the words of [`std::process::ExitStatus`].
+const SUCCESS: &str = "exit status: 0";
 /// Between two rounds of asking programs that do not answer yet.
 const PROBE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -42,8 +44,10 @@ pub(super) struct Stage<'a> {
     origin_ns: u64,
     /// Entries before this one are on the screen.
     shown: usize,
-    /// The detached shim's zombie: kept until the new runtime has seen its status.
-    unreaped: Option<Process>,
+    /// Shims that have ended, to be reaped at the end of the act. A shim may be dead before the runtime
+    /// has let go of it, and only then becomes our child; and the detached one's zombie stays until the
+    /// new runtime has seen its status.
+    unreaped: Vec<Process>,
     /// What leaked while everything was alive.
     leaks: Vec<String>,
 }
@@ -95,7 +99,7 @@ impl<'a> Stage<'a> {
             plan,
             origin_ns: now_ns(),
             shown: 0,
-            unreaped: None,
+            unreaped: Vec::new(),
             leaks: Vec::new(),
         })
     }
@@ -209,6 +213,7 @@ impl<'a> Stage<'a> {
                         .all(|shim| shim.gone_ns.is_some() && shim.program_gone_ns.is_some())
             },
         )?;
+        self.reap_shims()?;
         for shim in self.document.attached() {
             match shim.verdict.as_deref() {
                 Some("ParentExited") => {}
@@ -253,16 +258,7 @@ impl<'a> Stage<'a> {
                         .all(|shim| shim.gone_ns.is_some() && shim.program_gone_ns.is_some())
             },
         )?;
-        // It is our child since its runtime died; nobody else can.
-        let status = self
-            .unreaped
-            .take()
-            .map(|shim| shim.reap())
-            .transpose()?
-            .flatten();
-        for shim in self.document.shims.iter_mut().filter(|shim| shim.detached) {
-            shim.status.clone_from(&status);
-        }
+        self.reap_shims()?;
         match &self.document.adoption {
             Some(Adoption {
                 stopped_ns: Some(_),
@@ -304,8 +300,9 @@ impl<'a> Stage<'a> {
         let since_origin = at_ns.saturating_sub(self.origin_ns);
         match what {
             What::Started { program } => {
-                self.events.watch(pid)?;
+                // In the order in which they end, so that one look at both tells them in it.
                 self.events.watch(program)?;
+                self.events.watch(pid)?;
                 let shim = self.shim(&who)?;
                 shim.pid = Some(pid);
                 shim.program_pid = Some(program);
@@ -387,7 +384,7 @@ impl<'a> Stage<'a> {
         {
             adoption.gone_ns = since_origin;
             let status = process.reap()?.unwrap_or_default();
-            if status != "exit status: 0" {
+            if status != SUCCESS {
                 bail!(
                     "the new runtime failed: {status}{}",
                     self.last_words(NEW_RUNTIME)
@@ -411,24 +408,31 @@ impl<'a> Stage<'a> {
             return Ok(());
         }
         shim.gone_ns = since_origin;
-        if shim.detached {
-            if !adopted {
-                bail!("{name}: ended before anybody had told it to");
-            }
-            self.unreaped = Some(process);
-            self.enter(at_ns, pid, &name, Kind::Gone, "shim gone".to_owned());
-            return Ok(());
+        if shim.detached && !adopted {
+            bail!("{name}: the shim ended before anybody had told it to");
         }
         if !killed {
             bail!("{name}: the shim ended while its runtime was alive");
         }
-        let status = process.reap()?;
-        let text = format!(
-            "shim gone: {}",
-            status.as_deref().unwrap_or("reaped by another")
-        );
-        shim.status = status;
-        self.enter(at_ns, pid, &name, Kind::Gone, text);
+        self.unreaped.push(process);
+        self.enter(at_ns, pid, &name, Kind::Gone, "shim gone".to_owned());
+        Ok(())
+    }
+
+    /// Reaps the shims that have ended, as init would if it were not for us.
+    fn reap_shims(&mut self) -> Result<()> {
+        for process in std::mem::take(&mut self.unreaped) {
+            let status = process.reap()?;
+            let mut shims = self.document.shims.iter_mut();
+            if let Some(shim) = shims.find(|shim| shim.pid == Some(process.pid())) {
+                shim.status = status;
+            }
+        }
+        for shim in &self.document.shims {
+            if let Some(status) = shim.status.as_deref().filter(|status| *status != SUCCESS) {
+                bail!("{}: the shim failed: {status}", shim.name);
+            }
+        }
         Ok(())
     }
 

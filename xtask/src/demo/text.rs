@@ -11,6 +11,9 @@ pub(super) struct Text {
     pub(super) silent: bool,
 }
 
+/// Lines of what was left behind; more would push the timeline off the screen.
+const MOST_LEFT_BEHIND: usize = 10;
+
 const BOLD: &str = "1";
 const DIM: &str = "2";
 const RED: &str = "31";
@@ -63,8 +66,11 @@ impl Text {
             self.line(&format!("\n{summary}"));
         }
         if let Some(count) = &document.count {
-            for text in &count.left_behind {
+            for text in count.left_behind.iter().take(MOST_LEFT_BEHIND) {
                 self.line(&self.paint(RED, text));
+            }
+            if let Some(more @ 1..) = count.left_behind.len().checked_sub(MOST_LEFT_BEHIND) {
+                self.line(&self.paint(RED, &format!("... and {more} more (--json has them all)")));
             }
             let colour = if count.is_clean() {
                 BOLD_GREEN
