@@ -27,9 +27,9 @@ pub(crate) fn pid_of(fd: BorrowedFd<'_>) -> Result<Pid, Error> {
             Error::Unsupported(Errno::NOSYS.into())
         });
     }
-    // The pidfd of a single thread: it becomes readable when that thread ends, and signals to it
-    // go to the thread. That is no process.
-    if fcntl_getfl(fd)?.contains(PIDFD_THREAD) {
+    // The pidfd of a single thread becomes readable when that thread ends, and signals to it go to
+    // the thread: that is no process. A descriptor for a path alone (O_PATH) cannot be polled.
+    if fcntl_getfl(fd)?.intersects(PIDFD_THREAD.union(OFlags::PATH)) {
         return Err(Error::NotPidfd(Errno::BADF.into()));
     }
     match sys::info(fd, sys::INFO_PID) {

@@ -1,0 +1,263 @@
+//! How a process ended: exact, or unknown, never invented.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
+
+use pidfd_watcher::{Error, Pid, Process, Signal};
+use workspace_tests::{DEADLINE, Dialogue, Guard, until};
+
+fn target(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
+    command.args(args);
+    command
+}
+
+/// Waits under the deadline, and returns the status.
+fn ended(process: &Process) -> Option<ExitStatus> {
+    let exit = process
+        .wait_timeout(DEADLINE)
+        .expect("poll")
+        .expect("ends before the deadline");
+    assert_eq!(exit.pid, process.pid());
+    exit.status
+}
+
+/// Whether the status of a process that somebody else reaped can be known: Linux 6.15.
+fn kernel_tells_of_reaped() -> bool {
+    let release = rustix::system::uname();
+    let release = release.release().to_str().expect("text").to_owned();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|n| n.parse().ok());
+    (
+        numbers.next().unwrap_or(0u32),
+        numbers.next().unwrap_or(0u32),
+    ) >= (6, 15)
+}
+
+/// What may be said of a process that ended with `raw` and was reaped behind our back.
+fn assert_right_after_reaping(status: Option<ExitStatus>, raw: i32) {
+    if kernel_tells_of_reaped() {
+        assert_eq!(status, Some(ExitStatus::from_raw(raw)));
+    } else {
+        assert!(
+            status.is_none() || status == Some(ExitStatus::from_raw(raw)),
+            "{status:?}"
+        );
+    }
+}
+
+/// A process that is no child of ours, and its parent who does what we say.
+fn grandchild(code: i32) -> (Dialogue, Process) {
+    let mut parent = Dialogue::spawn(&mut target(&["parent", &code.to_string()]));
+    let pid = Pid::from_raw(parent.hear().parse().expect("a pid")).expect("a pid");
+    let process = Process::open(pid).expect("open by pid");
+    (parent, process)
+}
+
+#[test]
+fn every_exit_code_is_exact() {
+    for code in 0..=255 {
+        let mut child = Guard::spawn(&mut target(&["exit", &code.to_string()]));
+        let process = Process::from_child(&mut child).expect("own child");
+        let status = ended(&process).expect("own child's status");
+        assert_eq!((status.code(), status.signal()), (Some(code), None));
+        assert_eq!(
+            child.wait_deadline(),
+            status,
+            "the owner reads the same afterwards"
+        );
+    }
+}
+
+#[test]
+fn every_terminating_signal_is_exact() {
+    // The default action of these is not to terminate: signal(7).
+    let harmless = [
+        libc::SIGCHLD,
+        libc::SIGCONT,
+        libc::SIGSTOP,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGURG,
+        libc::SIGWINCH,
+    ];
+    // 32 and 33 are the C library's own.
+    let signals = (1..=31)
+        .filter(|signal| !harmless.contains(signal))
+        .chain(34..=64);
+    for signal in signals {
+        let mut child = Guard::spawn(&mut target(&["raise", &signal.to_string()]));
+        let process = Process::from_child(&mut child).expect("own child");
+        let status = ended(&process).expect("own child's status");
+        assert_eq!((status.code(), status.signal()), (None, Some(signal)));
+        assert!(!status.core_dumped(), "no core was allowed");
+        assert_eq!(child.wait_deadline(), status);
+    }
+}
+
+#[test]
+fn core_dump_is_told() {
+    let folder = std::env::temp_dir().join(format!("core-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("folder");
+    let mut command = target(&["dump-core", &libc::SIGABRT.to_string()]);
+    let mut child = Guard::spawn(command.current_dir(&folder).stderr(Stdio::null()));
+    let process = Process::from_child(&mut child).expect("own child");
+    let told = ended(&process).expect("own child's status");
+    let witness = child.wait_deadline();
+    let after = ended(&process);
+    std::fs::remove_dir_all(&folder).expect("remove folder");
+    assert_eq!(told, witness);
+    assert_eq!(after, Some(witness));
+    if !witness.core_dumped() {
+        eprintln!("skipped: this system writes no core (core_pattern, limits)");
+    }
+}
+
+#[test]
+fn zombie_is_told_and_stays_a_zombie() {
+    let mut child = Guard::spawn(&mut target(&["exit", "7"]));
+    let pid = child.id().cast_signed();
+    until("zombie", || {
+        (workspace_tests::proc_fs::stat(pid)?.state == 'Z').then_some(())
+    });
+    let process = Process::from_child(&mut child).expect("a zombie is still ours");
+    for _ in 0..3 {
+        let exit = process.try_wait().expect("poll").expect("has exited");
+        assert_eq!(exit.status.and_then(|status| status.code()), Some(7));
+    }
+    process
+        .send_signal(Signal::KILL)
+        .expect("a zombie takes any signal");
+    assert_eq!(child.wait_deadline().code(), Some(7));
+}
+
+#[test]
+fn status_of_a_child_reaped_by_someone_else_is_right_or_unknown() {
+    for (args, raw) in [
+        (["exit", "0"], 0),
+        (["exit", "3"], 3 << 8),
+        (["raise", "9"], 9),
+    ] {
+        let mut child = Guard::spawn(&mut target(&args));
+        let process = Process::from_child(&mut child).expect("own child");
+        child.wait_deadline();
+        assert_right_after_reaping(ended(&process), raw);
+        let Err(Error::NotFound(_)) = process.send_signal(Signal::KILL) else {
+            panic!("a reaped process takes no signal");
+        };
+    }
+}
+
+#[test]
+fn status_once_learned_outlives_the_zombie() {
+    let mut child = Guard::spawn(&mut target(&["exit", "9"]));
+    let process = Process::from_child(&mut child).expect("own child");
+    let learned = ended(&process);
+    child.wait_deadline();
+    assert_eq!(learned.and_then(|status| status.code()), Some(9));
+    assert_eq!(ended(&process), learned);
+    assert_eq!(ended(&process.clone()), learned);
+}
+
+#[test]
+fn stranger_that_lives_has_no_status() {
+    let (_parent, process) = grandchild(0);
+    assert_eq!(process.try_wait().expect("poll"), None);
+}
+
+#[test]
+fn status_of_a_stranger_is_known_while_it_is_a_zombie() {
+    for code in [0, 5, 255] {
+        let (mut parent, process) = grandchild(code);
+        parent.say("end");
+        // Read in /proc with the permission that a test has over its own processes.
+        assert_eq!(ended(&process).and_then(|status| status.code()), Some(code));
+    }
+}
+
+#[test]
+fn status_of_a_stranger_that_was_reaped_is_right_or_unknown() {
+    for code in [0, 5, 255] {
+        let (mut parent, process) = grandchild(code);
+        parent.say("end");
+        parent.say("reap");
+        assert_eq!(parent.hear(), "reaped");
+        assert_right_after_reaping(ended(&process), code << 8);
+    }
+}
+
+#[test]
+fn stranger_is_not_ours_to_reap() {
+    let (mut parent, process) = grandchild(1);
+    parent.say("end");
+    ended(&process);
+    let failed = process.reap().expect_err("no child of ours");
+    assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
+    assert_eq!(failed.error.raw_os_error(), Some(libc::ECHILD));
+    assert_eq!(
+        ended(&failed.process).and_then(|status| status.code()),
+        Some(1)
+    );
+}
+
+#[test]
+fn leading_thread_that_ends_first_is_no_exit() {
+    let mut fixture = Dialogue::spawn(&mut target(&["leader-first", "42"]));
+    let process = Process::from_child(fixture.child()).expect("own child");
+    assert_eq!(fixture.hear(), "leader gone");
+    assert_eq!(
+        process.try_wait().expect("poll"),
+        None,
+        "a thread still runs"
+    );
+    let failed = process.reap().expect_err("a thread still runs");
+    assert!(matches!(failed.error, Error::NotReady(_)), "{failed}");
+
+    let process = failed.process;
+    fixture.hang_up();
+    // The leader's own code was 77; the process ended with 42.
+    assert_eq!(ended(&process).and_then(|status| status.code()), Some(42));
+    fixture.child().wait_deadline();
+    let late = Process::open(process.pid());
+    assert!(late.is_err() || late.is_ok_and(|other| other.try_wait().is_ok()));
+}
+
+#[test]
+fn status_of_a_reaped_process_whose_leader_ended_first_is_that_of_the_process() {
+    let mut fixture = Dialogue::spawn(&mut target(&["leader-first", "42"]));
+    let process = Process::from_child(fixture.child()).expect("own child");
+    assert_eq!(fixture.hear(), "leader gone");
+    fixture.hang_up();
+    fixture.child().wait_deadline();
+    assert_right_after_reaping(ended(&process), 42 << 8);
+}
+
+#[test]
+fn traced_child_that_dies_is_told_at_once_and_reaped_when_the_tracer_lets_go() {
+    let mut victim = Dialogue::spawn(&mut target(&["exit-at-eof", "11"]));
+    let process = Process::from_child(victim.child()).expect("own child");
+    let mut tracer = Dialogue::spawn(&mut target(&["trace", &process.pid().to_string()]));
+    let said = tracer.hear();
+    if said != "tracing" {
+        eprintln!("skipped: no permission to trace a sibling here ({said})");
+        return;
+    }
+    victim.hang_up();
+
+    // Readable, though waitid finds nothing: the status comes from /proc.
+    assert_eq!(ended(&process).and_then(|status| status.code()), Some(11));
+    assert!(
+        victim.child().try_wait().expect("waitpid").is_none(),
+        "the tracer holds it"
+    );
+    let failed = process.reap().expect_err("the tracer holds it");
+    assert!(matches!(failed.error, Error::NotReady(_)), "{failed}");
+
+    tracer.hang_up();
+    tracer.child().wait_deadline();
+    let process = failed.process;
+    let exit = until("reaped", || process.clone().reap().ok());
+    assert_eq!(exit.status.and_then(|status| status.code()), Some(11));
+}
