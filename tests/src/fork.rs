@@ -18,6 +18,7 @@ pub struct Fork {
 impl Fork {
     /// Forks; the child runs `child` and ends by `_exit`, with 0 or, when it panicked, 101.
     pub fn run(child: impl FnOnce()) -> Fork {
+        let (mut ours, mut theirs) = Cue::pair();
         // SAFETY: fixtures fork from their only thread, so that the copy may go on as any process.
         match unsafe { libc::fork() } {
             -1 => panic!("fork: {}", io::Error::last_os_error()),
@@ -25,11 +26,17 @@ impl Fork {
                 // No scenario leaves a copy behind, however it ends: the copies are no test of death.
                 // SAFETY: prctl(2) of this kind has no memory effect.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                theirs.give();
+                drop((ours, theirs));
                 let code = if catch_unwind(AssertUnwindSafe(child)).is_ok() { 0 } else { 101 };
                 // SAFETY: ends this copy; destructors of what it shares with the parent must not run.
                 unsafe { libc::_exit(code) }
             }
-            pid => Fork { pid, status: None },
+            pid => {
+                // Until it is so: a parent that is gone before sends nothing.
+                ours.take();
+                Fork { pid, status: None }
+            }
         }
     }
 
