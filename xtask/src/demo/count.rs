@@ -38,9 +38,9 @@ pub(super) fn count(document: &Document, run: &Path, leaks: &[String]) -> Count 
     }
     left_behind.extend(leaks.iter().map(|leak| format!("descriptor: {leak}")));
     Count {
-        orphans: orphans.len(),
-        zombies: zombies.len(),
-        leaked_descriptors: leaks.len(),
+        orphans: Some(orphans.len()),
+        zombies: Some(zombies.len()),
+        leaked_descriptors: Some(leaks.len()),
         left_behind,
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Document {
     pub(super) adoption: Option<Adoption>,
     pub(super) timeline: Vec<Entry>,
     #[serde(flatten)]
-    pub(super) count: Option<Count>,
+    pub(super) count: Count,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -78,12 +78,12 @@ pub(super) enum Kind {
     Gone,
 }
 
-/// What was left behind.
+/// What was left behind; `None` until it was counted.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Count {
-    pub(super) orphans: usize,
-    pub(super) zombies: usize,
-    pub(super) leaked_descriptors: usize,
+    pub(super) orphans: Option<usize>,
+    pub(super) zombies: Option<usize>,
+    pub(super) leaked_descriptors: Option<usize>,
     /// Each of them, for a human.
     pub(super) left_behind: Vec<String>,
 }
@@ -99,7 +99,7 @@ impl Document {
             shims,
             adoption: None,
             timeline: Vec::new(),
-            count: None,
+            count: Count::default(),
         }
     }
 
@@ -127,6 +127,6 @@ impl Document {
 
 impl Count {
     pub(super) fn is_clean(&self) -> bool {
-        self.orphans + self.zombies + self.leaked_descriptors == 0
+        [self.orphans, self.zombies, self.leaked_descriptors] == [Some(0); 3]
     }
 }

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::{Outcome, usage};
-use document::{Count, Document, Shim};
+use document::{Document, Shim};
 use options::Options;
 use stage::{Setup, Stage};
 use text::Text;
@@ -83,7 +83,7 @@ pub(crate) fn stage(args: &[OsString]) -> Outcome {
     let played = play(&setup, plan, &text, &mut document);
     sweep::sweep(&setup.run);
     document.error = played.err().map(|error| format!("{error:#}"));
-    document.ok = document.error.is_none() && document.count.as_ref().is_some_and(Count::is_clean);
+    document.ok = document.error.is_none() && document.count.is_clean();
     text.closing(&document);
     if json {
         writeln!(
@@ -107,6 +107,6 @@ fn play(setup: &Setup, plan: wire::Plan, text: &Text, document: &mut Document) -
     let mut leaks = Stage::new(setup, plan, text, document)?.play()?;
     let after = proc_fs::fds_of(sweep::own_pid());
     leaks.extend(leaks::left_open("the stage", &before, &after));
-    document.count = Some(count::count(document, &setup.run, &leaks));
+    document.count = count::count(document, &setup.run, &leaks);
     Ok(())
 }

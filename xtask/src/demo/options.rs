@@ -38,8 +38,8 @@ counts in /proc what was left behind. Exit status 0 only if everything was as it
                        for ever), stopped_ns, status that it saw or null, gone_ns
     timeline           for each event: at_ns, pid, who, kind, text
     orphans, zombies, leaked_descriptors, left_behind
-                       how many of each were counted, and a text for each; absent where the play
-                       ended before the count
+                       how many of each were counted (null where the play ended before), and a
+                       text for each
                      Every *_ns is in nanoseconds since the runtime was started.
 ";
 

@@ -65,19 +65,17 @@ impl Text {
         if let Some(summary) = summary(document) {
             self.line(&format!("\n{summary}"));
         }
-        if let Some(count) = &document.count {
-            for text in count.left_behind.iter().take(MOST_LEFT_BEHIND) {
-                self.line(&self.paint(RED, text));
-            }
-            if let Some(more @ 1..) = count.left_behind.len().checked_sub(MOST_LEFT_BEHIND) {
-                self.line(&self.paint(RED, &format!("... and {more} more (--json has them all)")));
-            }
-            let colour = if count.is_clean() {
-                BOLD_GREEN
-            } else {
-                BOLD_RED
-            };
-            self.line(&self.paint(colour, &count_line(count)));
+        let count = &document.count;
+        for text in count.left_behind.iter().take(MOST_LEFT_BEHIND) {
+            self.line(&self.paint(RED, text));
+        }
+        if let Some(more @ 1..) = count.left_behind.len().checked_sub(MOST_LEFT_BEHIND) {
+            let text = format!("... and {more} more (--json has them all)");
+            self.line(&self.paint(RED, &text));
+        }
+        if let Some(line) = count_line(count) {
+            let clean = count.is_clean();
+            self.line(&self.paint(if clean { BOLD_GREEN } else { BOLD_RED }, &line));
         }
     }
 
@@ -125,11 +123,12 @@ fn summary(document: &Document) -> Option<String> {
     Some(text)
 }
 
-fn count_line(count: &Count) -> String {
-    format!(
-        "{} orphans, {} zombies, {} leaked descriptors",
-        count.orphans, count.zombies, count.leaked_descriptors
-    )
+fn count_line(count: &Count) -> Option<String> {
+    let (orphans, zombies) = (count.orphans?, count.zombies?);
+    let leaked = count.leaked_descriptors?;
+    Some(format!(
+        "{orphans} orphans, {zombies} zombies, {leaked} leaked descriptors"
+    ))
 }
 
 /// Milliseconds with two digits: what a wake-up on this kernel takes shows in the first of them.
@@ -150,7 +149,10 @@ mod tests {
 
     #[test]
     fn clean_count_reads_as_promised() {
-        let line = count_line(&Count::default());
-        assert_eq!(line, "0 orphans, 0 zombies, 0 leaked descriptors");
+        let mut count = Count::default();
+        assert_eq!(count_line(&count), None);
+        [count.orphans, count.zombies, count.leaked_descriptors] = [Some(0); 3];
+        let line = "0 orphans, 0 zombies, 0 leaked descriptors";
+        assert_eq!(count_line(&count).as_deref(), Some(line));
     }
 }
