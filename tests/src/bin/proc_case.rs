@@ -1,0 +1,493 @@
+//! Cases of `Process` that change the process they run in: limits, dispositions, filters, namespaces.
+//! Each runs in a process of its own; it succeeds by exiting with 0.
+
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use pidfd_watcher::{Error, Pid, Process, Signal};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shim_spawner::{AdoptError, ShimIdentity};
+use workspace_tests::{DEADLINE, Dialogue, Guard, proc_fs, seccomp, until};
+
+fn main() {
+    let case = std::env::args().nth(1).expect("the name of a case");
+    match case.as_str() {
+        "descriptors" => descriptors(),
+        "no-descriptor-left" => no_descriptor_left(),
+        "pidfd-open-refused" => pidfd_open_refused(),
+        "every-source-refused" => every_source_refused(),
+        "sigchld-ignored" => sigchld_ignored(),
+        "unprivileged-observer" => unprivileged_observer(),
+        "signal-storm" => signal_storm(),
+        "main-thread-gone" => main_thread_gone(),
+        "pid-reuse" => in_new_pid_namespace("pid-reuse-inside"),
+        "pid-reuse-inside" => pid_reuse(),
+        "other-namespace" => in_new_pid_namespace("other-namespace-inside"),
+        "other-namespace-inside" => other_namespace(),
+        "foreign-owner" => foreign_owner(),
+        _ => panic!("unknown case: {case}"),
+    }
+}
+
+fn target(args: &[&str]) -> Command {
+    let own = std::env::current_exe().expect("own path");
+    let mut command = Command::new(own.with_file_name("proc_target"));
+    command.args(args).stdin(Stdio::piped());
+    command
+}
+
+fn sleeper() -> Guard {
+    Guard::spawn(&mut target(&["exit-at-eof", "7"]))
+}
+
+fn ended(process: &Process) -> Option<ExitStatus> {
+    process
+        .wait_timeout(DEADLINE)
+        .expect("poll")
+        .expect("ends before the deadline")
+        .status
+}
+
+fn kernel() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_str().expect("text");
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|n| n.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// One descriptor a process, whatever is done with it, and none when it is over.
+fn descriptors() {
+    let before = proc_fs::own_fds();
+    let (mut first, mut second) = (sleeper(), sleeper());
+    let held = proc_fs::own_fds().len();
+    let one = Process::from_child(&mut first).expect("own child");
+    let two = Process::open(Pid::from_child(&second)).expect("own child");
+    let clones: Vec<Process> = (0..10).map(|_| one.clone()).collect();
+    assert_eq!(
+        proc_fs::own_fds().len(),
+        held + 2,
+        "one descriptor each, clones share it"
+    );
+
+    for _ in 0..10 {
+        assert!(one.try_wait().expect("poll").is_none());
+        assert!(
+            two.wait_timeout(Duration::from_millis(1))
+                .expect("poll")
+                .is_none()
+        );
+        ShimIdentity::of(&one)
+            .expect("identity")
+            .open()
+            .expect("the same");
+    }
+    let (parent, stranger) = grandchild(3);
+    drop(Process::open(Pid::from_raw(1 << 23).expect("a number")).expect_err("nobody"));
+    drop(Process::from_pidfd(
+        std::fs::File::open("/dev/null").expect("file").into(),
+    ));
+    one.send_signal(Signal::KILL).expect("own child");
+    two.send_signal(Signal::KILL).expect("own child");
+    ended(&one);
+    let two = {
+        ended(&two);
+        two.reap().expect("own child").pid
+    };
+    assert_eq!(two, Pid::from_child(&second));
+    drop((one, clones, stranger, parent));
+    first.stdin = None;
+    second.stdin = None;
+    assert_eq!(proc_fs::own_fds(), before);
+}
+
+fn no_descriptor_left() {
+    let mut child = sleeper();
+    let process = Process::from_child(&mut child).expect("own child");
+    let pid = process.pid();
+    let old = getrlimit(Resource::Nofile);
+    // Every number below is taken already.
+    let limit = proc_fs::own_fds().into_keys().max().expect("0 to 2") + 1;
+    let mut taken = Vec::new();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(u64::try_from(limit).expect("positive")),
+            maximum: old.maximum,
+        },
+    )
+    .expect("setrlimit");
+    while let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(process.as_fd(), 0) {
+        taken.push(fd);
+    }
+    for error in [
+        Process::open(pid).expect_err("no number left"),
+        Process::from_child(&mut child).expect_err("no number left"),
+    ] {
+        assert!(matches!(error, Error::TooManyOpenFiles(_)), "{error}");
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+    }
+    // What is open goes on working, status of an own child included.
+    process.send_signal(Signal::KILL).expect("own child");
+    assert_eq!(
+        ended(&process).and_then(|status| status.signal()),
+        Some(libc::SIGKILL)
+    );
+    process.reap().expect("own child");
+}
+
+fn pidfd_open_refused() {
+    let mut child = sleeper();
+    let process = Process::from_child(&mut child).expect("own child");
+    seccomp::refuse(&[(libc::SYS_pidfd_open, libc::EPERM)]);
+    let error = Process::from_child(&mut child).expect_err("refused");
+    assert!(matches!(error, Error::PermissionDenied(_)), "{error}");
+    assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+    seccomp::refuse(&[(libc::SYS_pidfd_open, libc::ENOSYS)]);
+    let error = Process::open(process.pid()).expect_err("refused");
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+
+    seccomp::refuse(&[(libc::SYS_pidfd_send_signal, libc::EPERM)]);
+    let error = process.send_signal(Signal::KILL).expect_err("refused");
+    assert!(matches!(error, Error::PermissionDenied(_)), "{error}");
+    assert!(process.try_wait().expect("poll").is_none());
+}
+
+/// Whoever may know the status is refused, one after the other.
+fn every_source_refused() {
+    let wait = (libc::SYS_waitid, libc::EPERM);
+    let info = (libc::SYS_ioctl, libc::EPERM);
+    let mut child = sleeper();
+    let process = Process::from_child(&mut child).expect("own child");
+    let unseen = Process::open(process.pid()).expect("own child");
+    let last = Process::open(process.pid()).expect("own child");
+    seccomp::refuse(&[wait]);
+    child.stdin = None;
+    // waitid is gone, the zombie is there: /proc.
+    assert_eq!(ended(&process).and_then(|status| status.code()), Some(7));
+    let failed = process.reap().expect_err("refused");
+    assert!(
+        matches!(failed.error, Error::PermissionDenied(_)),
+        "{failed}"
+    );
+
+    // wait4 still works, and std's Child uses it.
+    child.wait_deadline();
+    if kernel() >= (6, 15) {
+        assert_eq!(ended(&unseen).and_then(|status| status.code()), Some(7));
+    }
+    seccomp::refuse(&[info]);
+    // Nobody is left to tell: unknown, and no exit with 0.
+    assert_eq!(ended(&last), None);
+}
+
+/// The kernel reaps by itself: the exit is told, and its status is right or unknown.
+fn sigchld_ignored() {
+    // SAFETY: sets a disposition, installs no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    for (args, raw) in [
+        (["exit", "5"], 5 << 8),
+        (["exit", "0"], 0),
+        (["raise", "15"], 15),
+    ] {
+        for first_dead in [false, true] {
+            // Held up until we have opened it, or opened when it may be dead.
+            let mut command = target(&args);
+            if !first_dead {
+                command = target(&["exit-at-eof", args[1]]);
+            }
+            let mut child = command.spawn().expect("spawn");
+            let opened = if first_dead {
+                let pid = child.id().cast_signed();
+                until("reaped by the kernel", || {
+                    proc_fs::stat(pid).is_none().then_some(())
+                });
+                let error = Process::from_child(&mut child).expect_err("reaped by the kernel");
+                assert!(matches!(error, Error::NotChild(_)), "{error}");
+                continue;
+            } else {
+                Process::from_child(&mut child).expect("a child, while it lives")
+            };
+            let raw = if args[0] == "raise" {
+                opened.send_signal(Signal::TERM).expect("own child");
+                raw
+            } else {
+                end(&mut child);
+                raw
+            };
+            let status = ended(&opened);
+            assert!(
+                status.is_none() || status == Some(ExitStatus::from_raw(raw)),
+                "{status:?}"
+            );
+            assert!(status.is_some() || kernel() < (6, 15), "known since 6.15");
+            let failed = opened.reap().expect_err("nothing to reap");
+            assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
+        }
+    }
+}
+
+fn end(child: &mut Child) {
+    child.stdin = None;
+}
+
+fn grandchild(code: i32) -> (Dialogue, Process) {
+    let mut parent = Dialogue::spawn(&mut target(&["parent", &code.to_string()]));
+    let pid = Pid::from_raw(parent.hear().parse().expect("a pid")).expect("a pid");
+    let process = Process::open(pid).expect("open by pid");
+    (parent, process)
+}
+
+/// Ids that own nothing here.
+fn become_nobody() {
+    let nobody: libc::c_long = 65534;
+    // SAFETY: plain numbers; raw calls, and this process has one thread.
+    let done = unsafe {
+        libc::syscall(libc::SYS_setgroups, 0, 0) == 0
+            && libc::syscall(libc::SYS_setresgid, nobody, nobody, nobody) == 0
+            && libc::syscall(libc::SYS_setresuid, nobody, nobody, nobody) == 0
+    };
+    assert!(done, "{}", std::io::Error::last_os_error());
+}
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root to become somebody else");
+    }
+    root
+}
+
+/// Field 52 reads 0 to one who may not trace the process: that is no exit with 0.
+fn unprivileged_observer() {
+    if !is_root() {
+        return;
+    }
+    let (mut sees, before) = grandchild(9);
+    let (mut zero, exit_0) = grandchild(0);
+    let (mut reaped, after) = grandchild(9);
+    become_nobody();
+    for (parent, process) in [(&mut sees, &before), (&mut zero, &exit_0)] {
+        assert!(matches!(
+            process.send_signal(Signal::KILL),
+            Err(Error::PermissionDenied(_))
+        ));
+        parent.say("end");
+        assert_eq!(ended(process), None, "a zombie of somebody else");
+    }
+    sees.say("reap");
+    assert_eq!(sees.hear(), "reaped");
+    // What was unknown is asked again, and known now.
+    let known = kernel() >= (6, 15);
+    assert_eq!(
+        ended(&before).and_then(|status| status.code()),
+        known.then_some(9)
+    );
+    reaped.say("end");
+    reaped.say("reap");
+    assert_eq!(reaped.hear(), "reaped");
+    assert_eq!(
+        ended(&after).and_then(|status| status.code()),
+        known.then_some(9)
+    );
+}
+
+/// A handled signal every millisecond, without SA_RESTART: waits go on to their end.
+fn signal_storm() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let mut child = sleeper();
+    let process = Process::from_child(&mut child).expect("own child");
+    // SAFETY: the handler does nothing, so it may run anywhere; both structures are plain data
+    // that lives until the calls return.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        assert_eq!(
+            libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()),
+            0
+        );
+        let every = libc::timeval {
+            tv_sec: 0,
+            tv_usec: 1000,
+        };
+        let timer = libc::itimerval {
+            it_interval: every,
+            it_value: every,
+        };
+        let set = libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut());
+        assert_eq!(set, 0);
+    }
+    let timeout = Duration::from_millis(50);
+    let start = Instant::now();
+    assert_eq!(process.wait_timeout(timeout).expect("not EINTR"), None);
+    assert!(start.elapsed() >= timeout);
+    let killer = process.clone();
+    let kill = std::thread::spawn(move || {
+        assert_eq!(killer.wait_timeout(timeout).expect("not EINTR"), None);
+        killer.send_signal(Signal::KILL).expect("own child");
+    });
+    let exit = process.wait().expect("not EINTR");
+    assert_eq!(
+        exit.status.and_then(|status| status.signal()),
+        Some(libc::SIGKILL)
+    );
+    kill.join().expect("thread");
+}
+
+/// `/proc/self/fd` is empty once the main thread ended; we read our own descriptors all the same.
+fn main_thread_gone() {
+    // Before that, since /proc/self/exe goes with the main thread as well.
+    let (mut parent, process) = grandchild(6);
+    std::thread::spawn(move || {
+        let leader = std::process::id();
+        until("leader is gone", || {
+            let stat = std::fs::read_to_string(format!("/proc/self/task/{leader}/stat")).ok()?;
+            stat.rsplit(')')
+                .next()?
+                .trim_start()
+                .starts_with('Z')
+                .then_some(())
+        });
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let identity = ShimIdentity::of(&process).expect("identity");
+            identity.open().expect("the same process");
+            let again = process.as_fd().try_clone_to_owned().expect("dup");
+            assert_eq!(
+                Process::from_pidfd(again).expect("a pidfd").pid(),
+                process.pid()
+            );
+            parent.say("end");
+            assert_eq!(ended(&process).and_then(|status| status.code()), Some(6));
+        }));
+        std::process::exit(i32::from(outcome.is_err()));
+    });
+    // SAFETY: ends this thread alone, which lends nothing to the other.
+    unsafe { libc::syscall(libc::SYS_exit, 99) };
+}
+
+/// Runs `case` as pid 1 of a PID namespace that has a `/proc` of its own.
+fn in_new_pid_namespace(case: &str) {
+    // SAFETY: plain numbers; this process has one thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS) } != 0 {
+        let error = std::io::Error::last_os_error();
+        eprintln!("skipped: no new PID namespace to be had here ({error})");
+        return;
+    }
+    let outer = Process::open(Pid::from_raw(std::process::id().cast_signed()).expect("own pid"))
+        .and_then(|own| {
+            ShimIdentity::of(&own).map_err(|_| Error::Io(std::io::ErrorKind::Other.into()))
+        })
+        .expect("identity of this process");
+    let mut inside = Guard::spawn(
+        Command::new(std::env::current_exe().expect("own path"))
+            .arg(case)
+            .env("OUTER_IDENTITY", outer.to_string()),
+    );
+    assert!(inside.wait_deadline().success(), "{case}");
+}
+
+/// What a pid 1 does first: the mounts are its own, and /proc shows its namespace.
+fn mount_proc() {
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    let null = std::ptr::null();
+    // SAFETY: the strings end with a zero byte; the null pointers are ones that mount(2) ignores.
+    let done = unsafe {
+        libc::mount(null, c"/".as_ptr(), null, flags, null.cast()) == 0
+            && libc::mount(
+                c"proc".as_ptr(),
+                c"/proc".as_ptr(),
+                c"proc".as_ptr(),
+                0,
+                null.cast(),
+            ) == 0
+    };
+    assert!(done, "mount /proc: {}", std::io::Error::last_os_error());
+}
+
+/// The number of a dead process goes to another: nothing of ours hits the newcomer.
+fn pid_reuse() {
+    mount_proc();
+    // Older kernels have one pid_max for the whole system: hands off.
+    if kernel() < (6, 14) {
+        eprintln!("skipped: pid_max is not the namespace's own before Linux 6.14");
+        return;
+    }
+    std::fs::write("/proc/sys/kernel/pid_max", "400").expect("pid_max of this namespace");
+    // Once round, numbers start again at 300 (RESERVED_PIDS in kernel/pid.c), not at 1.
+    until("numbers that come again", || {
+        (sleeper().id() > 300).then_some(())
+    });
+
+    let (mut dead, mut stranger) = (sleeper(), sleeper());
+    let process = Process::from_child(&mut dead).expect("own child");
+    let unseen = Process::open(process.pid()).expect("own child");
+    let lent = Process::from_child(&mut stranger).expect("own child");
+    assert!(lent.try_wait().expect("poll").is_none());
+    let saved = ShimIdentity::of(&process).expect("identity");
+    dead.stdin = None;
+    dead.wait_deadline();
+    assert!(matches!(saved.open(), Err(AdoptError::Gone)));
+
+    let mut newcomer = until("number comes round", || {
+        let child = sleeper();
+        (child.id() == dead.id()).then_some(child)
+    });
+    let number = newcomer.id().cast_signed();
+    for process in [&process, &unseen] {
+        let error = process
+            .send_signal(Signal::KILL)
+            .expect_err("its process is gone");
+        assert!(matches!(error, Error::NotFound(_)), "{error}");
+        let status = ended(process);
+        assert_eq!(
+            status.and_then(|status| status.code()),
+            (kernel() >= (6, 15)).then_some(7)
+        );
+    }
+    let failed = process.reap().expect_err("its process is gone");
+    assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
+    assert!(matches!(ShimIdentity::of(&unseen), Err(e) if e.raw_os_error() == Some(libc::ESRCH)));
+    assert!(
+        matches!(saved.open(), Err(AdoptError::PidReused)),
+        "a stranger has the number"
+    );
+    assert!(proc_fs::is_running(number), "the newcomer was left alone");
+    newcomer.stdin = None;
+    assert_eq!(newcomer.wait_deadline().code(), Some(7));
+}
+
+/// An identity counts in the namespace in which it was made.
+fn other_namespace() {
+    mount_proc();
+    let outer: ShimIdentity = std::env::var("OUTER_IDENTITY")
+        .expect("set")
+        .parse()
+        .expect("an identity");
+    assert!(matches!(outer.open(), Err(AdoptError::OtherNamespace)));
+    let own = Process::open(Pid::INIT).expect("own process");
+    let inner = ShimIdentity::of(&own).expect("identity");
+    assert_eq!(inner.pid(), Pid::INIT);
+    inner.open().expect("the same process");
+}
+
+/// A process that is not ours to signal is there all the same.
+fn foreign_owner() {
+    if !is_root() {
+        return;
+    }
+    let mut child = sleeper();
+    let process = Process::from_child(&mut child).expect("own child");
+    let saved = ShimIdentity::of(&process).expect("identity");
+    become_nobody();
+    let found = saved.open().expect("alive, and somebody else's");
+    assert_eq!(found.pid(), process.pid());
+    assert!(matches!(
+        found.send_signal(Signal::KILL),
+        Err(Error::PermissionDenied(_))
+    ));
+    child.stdin = None;
+    ended(&found);
+}

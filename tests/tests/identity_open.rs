@@ -1,0 +1,164 @@
+//! From a saved identity to the same process, or to a typed error; never to a stranger.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use pidfd_watcher::{Pid, Process};
+use shim_spawner::{AdoptError, ShimIdentity};
+use workspace_tests::identity_text::{field, with_field};
+use workspace_tests::{Guard, until};
+
+fn sleeper() -> (Guard, Process) {
+    let mut child = Guard::spawn(
+        Command::new(env!("CARGO_BIN_EXE_proc_target"))
+            .args(["exit-at-eof", "7"])
+            .stdin(Stdio::piped()),
+    );
+    let process = Process::from_child(&mut child).expect("own child");
+    (child, process)
+}
+
+/// `identity` with one field changed, or taken out.
+fn forged(identity: &ShimIdentity, field: &str, value: Option<&str>) -> ShimIdentity {
+    with_field(&identity.to_string(), field, value)
+        .parse()
+        .expect("well-formed")
+}
+
+/// What another process, a restarted runtime, makes of `identity`.
+fn adopted_elsewhere(identity: &ShimIdentity) -> String {
+    let path: PathBuf =
+        std::env::temp_dir().join(format!("adopt-{}-{}", std::process::id(), identity.pid()));
+    identity.save(&path).expect("save");
+    let output = Command::new(env!("CARGO_BIN_EXE_proc_identity"))
+        .arg("adopt")
+        .arg(&path)
+        .output()
+        .expect("fixture");
+    std::fs::remove_file(&path).expect("remove");
+    String::from_utf8(output.stdout)
+        .expect("text")
+        .trim_end()
+        .to_owned()
+}
+
+#[test]
+fn restarted_runtime_finds_the_same_process() {
+    let (mut child, process) = sleeper();
+    let identity = ShimIdentity::of(&process).expect("identity");
+    assert_eq!(identity, ShimIdentity::of(&process).expect("identity"));
+    let pid = process.pid();
+    assert_eq!(
+        adopted_elsewhere(&identity),
+        format!("same {pid} proven {}", identity.proven())
+    );
+
+    let found = identity.open().expect("the same process");
+    assert_eq!(found.pid(), pid);
+    child.stdin = None;
+    let exit = found.wait().expect("poll");
+    assert_eq!(exit.status.and_then(|status| status.code()), Some(7));
+    // A zombie is still the process, and its handle says that it has exited.
+    let zombie = identity.open().expect("the same process");
+    assert_eq!(zombie.try_wait().expect("poll"), Some(exit));
+
+    child.wait_deadline();
+    assert!(!matches!(identity.open(), Ok(_)), "reaped");
+    let error = ShimIdentity::of(&process).expect_err("reaped");
+    assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+}
+
+#[test]
+fn process_that_is_gone_is_gone() {
+    let (mut child, process) = sleeper();
+    let identity = ShimIdentity::of(&process).expect("identity");
+    child.kill().expect("kill");
+    child.wait_deadline();
+    // Some other test's process may have taken the number.
+    match identity.open() {
+        Err(AdoptError::Gone | AdoptError::PidReused) => {}
+        other => panic!("{other:?}"),
+    }
+    // Above any number that a process can have.
+    let nobody = forged(&identity, "pid", Some("4194305"));
+    assert!(matches!(nobody.open(), Err(AdoptError::Gone)));
+    assert_eq!(adopted_elsewhere(&nobody), "gone");
+}
+
+#[test]
+fn everything_must_fit() {
+    let (_child, process) = sleeper();
+    let identity = ShimIdentity::of(&process).expect("identity");
+    let text = identity.to_string();
+    let other = |name: &str| {
+        let value: u64 = field(&text, name)
+            .expect("a field")
+            .parse()
+            .expect("a number");
+        [(value + 1).to_string(), (value - 1).to_string()]
+    };
+    for value in other("start-time") {
+        let forged = forged(&identity, "start-time", Some(&value));
+        assert!(
+            matches!(forged.open(), Err(AdoptError::PidReused)),
+            "start time {value}"
+        );
+    }
+    for value in other("pid-namespace") {
+        let forged = forged(&identity, "pid-namespace", Some(&value));
+        assert!(
+            matches!(forged.open(), Err(AdoptError::OtherNamespace)),
+            "namespace {value}"
+        );
+    }
+    let boot = field(&text, "boot-id").expect("a field");
+    let last = if boot.ends_with('0') { "1" } else { "0" };
+    let boot = format!("{}{last}", &boot[..boot.len() - 1]);
+    let elsewhere = forged(&identity, "boot-id", Some(&boot));
+    assert!(matches!(elsewhere.open(), Err(AdoptError::OtherBoot)));
+    // Whether the number is taken says nothing about another boot.
+    let elsewhere = forged(&elsewhere, "pid", Some("4194305"));
+    assert!(matches!(elsewhere.open(), Err(AdoptError::OtherBoot)));
+
+    if !identity.proven() {
+        eprintln!("skipped: no pidfs before Linux 6.9");
+        return;
+    }
+    // Same number, same start, same boot: what pid and clock tick cannot tell apart, the inode does.
+    for value in other("pidfs-inode") {
+        let forged = forged(&identity, "pidfs-inode", Some(&value));
+        assert!(
+            matches!(forged.open(), Err(AdoptError::PidReused)),
+            "inode {value}"
+        );
+    }
+    // As saved on a kernel without pidfs: found, and it says that it is not proven.
+    let unproven = forged(&identity, "pidfs-inode", None);
+    assert!(!unproven.proven());
+    assert_eq!(
+        unproven.open().expect("the same process").pid(),
+        process.pid()
+    );
+    assert_eq!(
+        adopted_elsewhere(&unproven),
+        format!("same {} proven false", process.pid())
+    );
+}
+
+#[test]
+fn fields_are_what_the_kernel_says() {
+    let (child, process) = sleeper();
+    let text = ShimIdentity::of(&process).expect("identity").to_string();
+    let stat = until("stat", || {
+        workspace_tests::proc_fs::stat(child.id().cast_signed())
+    });
+    let number = |name| field(&text, name).map(|value| value.parse::<u64>().expect("a number"));
+    assert_eq!(number("pid"), Some(u64::from(child.id())));
+    assert_eq!(number("start-time"), Some(stat.start_time));
+    let namespace = std::fs::read_link("/proc/self/ns/pid").expect("link");
+    let inode = number("pid-namespace").expect("a field");
+    assert_eq!(namespace.to_str(), Some(format!("pid:[{inode}]").as_str()));
+    let inode = rustix::fs::fstat(&process).expect("fstat").st_ino;
+    assert!(number("pidfs-inode").is_none_or(|said| said == inode));
+    assert_eq!(Pid::from_child(&child), process.pid());
+}
