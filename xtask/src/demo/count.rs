@@ -67,7 +67,7 @@ fn reap_strangers(known: &[i32]) {
         .into_iter()
         .filter(|stat| stat.parent == me && stat.is_zombie());
     for stat in children.filter(|stat| !known.contains(&stat.pid)) {
-        if let Ok(process) = Process::open(stat.pid) {
+        if let Ok(Some(process)) = Process::open(stat.pid) {
             let _ = process.reap();
         }
     }

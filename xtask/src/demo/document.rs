@@ -5,6 +5,9 @@
 
 use serde::Serialize;
 
+use super::options::Options;
+use super::wire::Plan;
+
 #[derive(Debug, Serialize)]
 pub(super) struct Document {
     pub(super) schema: u32,
@@ -89,14 +92,24 @@ pub(super) struct Count {
 }
 
 impl Document {
-    pub(super) fn new(program: Vec<String>, shims: Vec<Shim>) -> Document {
+    pub(super) fn new(options: &Options, plan: &Plan) -> Document {
+        let program = match &options.program[..] {
+            [] => vec!["http_server".to_owned()],
+            words => words.to_vec(),
+        };
+        let shims = plan.shims.iter().map(|shim| Shim {
+            name: shim.name.clone(),
+            detached: shim.detached,
+            port: shim.port,
+            ..Shim::default()
+        });
         Document {
             schema: 1,
             ok: false,
             error: None,
             program,
             runtime: Runtime::default(),
-            shims,
+            shims: shims.collect(),
             adoption: None,
             timeline: Vec::new(),
             count: Count::default(),
@@ -122,6 +135,13 @@ impl Document {
             .chain([self.runtime.pid, adoption])
             .flatten()
             .collect()
+    }
+}
+
+impl Shim {
+    /// The shim, and the program behind it.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone_ns.is_some() && self.program_gone_ns.is_some()
     }
 }
 

@@ -34,9 +34,10 @@ impl Events {
         })
     }
 
-    /// Watches the process for its end.
+    /// Watches the process for its end. One that is reaped already is nobody's news: whoever reaped it
+    /// reports how it ended.
     pub(super) fn watch(&mut self, pid: i32) -> Result<()> {
-        self.watched.push(Process::open(pid)?);
+        self.watched.extend(Process::open(pid)?);
         Ok(())
     }
 

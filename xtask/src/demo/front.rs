@@ -7,11 +7,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::actors::Actors;
 use super::options::Options;
-use super::stage::Setup;
+use super::setup::Setup;
 use super::{STAGE, sweep, wire};
 use crate::Outcome;
 use crate::cargo;
@@ -49,9 +49,12 @@ fn play(setup: &Setup) -> Result<ExitCode> {
         // A reader that went away (`demo | head`) does not end the play.
         let _ = io::copy(&mut output, &mut io::stdout());
     }
-    Ok(cargo::exit_code(
-        stage.wait().context("wait for the stage")?,
-    ))
+    let status = stage.wait().context("wait for the stage")?;
+    if status.code().is_none() {
+        // Killed from outside: it could say nothing itself.
+        bail!("the demo's stage was ended: {status}");
+    }
+    Ok(cargo::exit_code(status))
 }
 
 /// A new folder that nobody else can write to; its path is unlike any other run's.

@@ -18,6 +18,8 @@ mod options;
 mod probe;
 mod proc_fs;
 mod process;
+mod record;
+mod setup;
 mod stage;
 mod sweep;
 mod text;
@@ -31,9 +33,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::{Outcome, usage};
-use document::{Document, Shim};
+use document::Document;
 use options::Options;
-use stage::{Setup, Stage};
+use record::Record;
+use setup::Setup;
+use stage::Stage;
 use text::Text;
 
 /// The verb by which the front starts the stage; not for humans.
@@ -54,57 +58,34 @@ pub(crate) fn stage(args: &[OsString]) -> Outcome {
     let [setup] = args else {
         return Err(usage("demo-stage is for `cargo xtask demo` to call"));
     };
-    let setup: Setup = serde_json::from_slice(setup.as_encoded_bytes()).map_err(|error| {
-        usage(format!(
-            "demo-stage is for `cargo xtask demo` to call: {error}"
-        ))
-    })?;
+    let setup: Setup = serde_json::from_slice(setup.as_encoded_bytes())
+        .map_err(|error| usage(format!("demo-stage: {error}")))?;
     sweep::adopt_orphans().context("become the reaper of orphans")?;
 
-    let json = setup.options.json;
-    let text = Text {
-        colour: setup.colour,
-        silent: json,
-    };
-    let plan = stage::plan(&setup)?;
-    let program = match &setup.options.program[..] {
-        [] => vec!["http_server".to_owned()],
-        words => words.to_vec(),
-    };
-    let shims = plan.shims.iter().map(|shim| Shim {
-        name: shim.name.clone(),
-        detached: shim.detached,
-        port: shim.port,
-        ..Shim::default()
-    });
-    let mut document = Document::new(program, shims.collect());
+    let plan = setup.plan()?;
+    let text = Text::new(&setup);
+    let mut document = Document::new(&setup.options, &plan);
     text.opening(&document);
 
     let played = play(&setup, plan, &text, &mut document);
     sweep::sweep(&setup.run);
     document.error = played.err().map(|error| format!("{error:#}"));
     document.ok = document.error.is_none() && document.count.is_clean();
+
     text.closing(&document);
-    if json {
-        writeln!(
-            std::io::stdout(),
-            "{}",
-            serde_json::to_string_pretty(&document)?
-        )?;
+    if setup.options.json {
+        let json = serde_json::to_string_pretty(&document)?;
+        writeln!(std::io::stdout(), "{json}")?;
     }
     if let Some(error) = &document.error {
         let _ = writeln!(std::io::stderr(), "demo: {error}");
     }
-    Ok(if document.ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(!document.ok)))
 }
 
 fn play(setup: &Setup, plan: wire::Plan, text: &Text, document: &mut Document) -> Result<()> {
     let before = proc_fs::fds_of(sweep::own_pid());
-    let mut leaks = Stage::new(setup, plan, text, document)?.play()?;
+    let mut leaks = Stage::new(setup, plan, Record::new(document, text))?.play()?;
     let after = proc_fs::fds_of(sweep::own_pid());
     leaks.extend(leaks::left_open("the stage", &before, &after));
     document.count = count::count(document, &setup.run, &leaks);

@@ -20,11 +20,14 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn open(pid: i32) -> Result<Process> {
+    /// `None` once the process is reaped.
+    pub(super) fn open(pid: i32) -> Result<Option<Process>> {
         let number = Pid::from_raw(pid).with_context(|| format!("{pid} is no pid"))?;
-        let pidfd = pidfd_open(number, PidfdFlags::empty())
-            .with_context(|| format!("process {pid} ended too early"))?;
-        Ok(Process { pid, pidfd })
+        match pidfd_open(number, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Some(Process { pid, pidfd })),
+            Err(Errno::SRCH) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("open process {pid}")),
+        }
     }
 
     pub(super) fn pid(&self) -> i32 {

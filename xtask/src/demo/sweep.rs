@@ -36,7 +36,7 @@ pub(super) fn sweep(run: &Path) {
         }
         for stat in left {
             // Looked at again with the pidfd in hand: the number may be another's by now.
-            if let Ok(process) = Process::open(stat.pid)
+            if let Ok(Some(process)) = Process::open(stat.pid)
                 && (proc_fs::stat(stat.pid).is_some_and(|now| now.parent == me)
                     || proc_fs::is_marked(stat.pid, &mark))
             {

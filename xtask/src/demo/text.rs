@@ -1,14 +1,14 @@
 //! The document for humans: a timeline, line by line as it happens, and two lines that sum it up.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::Write;
 
-use super::document::{Count, Document, Entry, Kind};
+use super::document::{Count, Document, Entry, Kind, Shim};
+use super::setup::Setup;
 
 /// Where text goes; nowhere when a machine reads.
 pub(super) struct Text {
-    pub(super) colour: bool,
-    pub(super) silent: bool,
+    colour: bool,
+    silent: bool,
 }
 
 /// Lines of what was left behind; more would push the timeline off the screen.
@@ -24,15 +24,18 @@ const YELLOW: &str = "33";
 const CYAN: &str = "36";
 
 impl Text {
+    pub(super) fn new(setup: &Setup) -> Text {
+        Text {
+            colour: setup.colour,
+            silent: setup.options.json,
+        }
+    }
+
     pub(super) fn opening(&self, document: &Document) {
-        let program = document.program.join(" ");
-        let attached = document.attached().count();
-        self.line(&self.paint(
-            BOLD,
-            &format!(
-                "a runtime, {attached} attached shims, 1 detached shim; behind each: {program}"
-            ),
-        ));
+        let (attached, program) = (document.attached().count(), document.program.join(" "));
+        let cast =
+            format!("a runtime, {attached} attached and 1 detached shim; behind each: {program}");
+        self.line(&self.paint(BOLD, &cast));
         self.line(&self.paint(
             DIM,
             &format!(
@@ -95,32 +98,20 @@ impl Text {
     }
 }
 
-/// How long the runtime's death took to do its work.
+/// How long the runtime's death took to do its work, once it has.
 fn summary(document: &Document) -> Option<String> {
     let killed = document.runtime.killed_ns?;
-    let slowest = |times: Vec<Option<u64>>| {
-        let times: Option<Vec<u64>> = times.into_iter().collect();
-        times?
-            .into_iter()
-            .max()
-            .map(|ns| ms(ns.saturating_sub(killed)))
+    let slowest = |time: fn(&Shim) -> Option<u64>| {
+        let times: Option<Vec<u64>> = document.attached().map(time).collect();
+        Some(ms(times?.into_iter().max()?.saturating_sub(killed)))
     };
-    let learned = slowest(document.attached().map(|shim| shim.learned_ns).collect())?;
-    let programs = slowest(
-        document
-            .attached()
-            .map(|shim| shim.program_gone_ns)
-            .collect(),
-    )?;
-    let gone = slowest(document.attached().map(|shim| shim.gone_ns).collect())?;
-    let mut text = String::new();
-    let attached = document.attached().count();
-    let _ = write!(
-        text,
-        "all {attached} attached shims knew {learned} ms after the kill; their programs were gone after \
-         {programs} ms, they themselves after {gone} ms"
-    );
-    Some(text)
+    let learned = slowest(|shim| shim.learned_ns)?;
+    let program = slowest(|shim| shim.program_gone_ns)?;
+    let gone = slowest(|shim| shim.gone_ns)?;
+    Some(format!(
+        "the slowest attached shim: learned of the death after {learned} ms, \
+         its program gone after {program} ms, gone itself after {gone} ms"
+    ))
 }
 
 fn count_line(count: &Count) -> Option<String> {

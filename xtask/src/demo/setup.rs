@@ -1,0 +1,77 @@
+//! What the front gives to the stage, and where in the run's folder things are.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::actors::Actors;
+use super::options::Options;
+use super::probe;
+use super::wire::{Plan, ShimPlan};
+
+/// Lines of a log that stand behind an error.
+const LAST_WORDS: usize = 3;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Setup {
+    /// The run's own folder; its path is the run's mark too.
+    pub(super) run: PathBuf,
+    pub(super) actors: Actors,
+    pub(super) options: Options,
+    pub(super) colour: bool,
+}
+
+impl Setup {
+    /// The shims to start, on ports that are free.
+    pub(super) fn plan(&self) -> Result<Plan> {
+        let ports = probe::free_ports(self.options.attached + 1).context("find free ports")?;
+        let shims = ports.into_iter().enumerate();
+        Ok(Plan {
+            shim: self.actors.shim.clone(),
+            identity: self.run.join("detached.identity"),
+            shims: shims.map(|(index, port)| self.shim(index, port)).collect(),
+        })
+    }
+
+    /// The attached ones come first, the detached one is the last.
+    fn shim(&self, index: usize, port: u16) -> ShimPlan {
+        let detached = index == self.options.attached;
+        let name = if detached {
+            "detached".to_owned()
+        } else {
+            format!("attached {}", index + 1)
+        };
+        let built_in = self.actors.http_server.to_string_lossy();
+        ShimPlan {
+            detached,
+            command: self.options.command(&built_in, port),
+            port,
+            log: self.log(&name),
+            reports: self.socket(),
+            name,
+        }
+    }
+
+    /// Where the reports arrive.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.run.join("reports")
+    }
+
+    /// Where the output of an actor goes, or that of the program behind it.
+    pub(super) fn log(&self, who: &str) -> PathBuf {
+        self.run.join(format!("{who}.log"))
+    }
+
+    /// The end of what was printed there, to stand behind an error.
+    pub(super) fn last_words(&self, who: &str) -> String {
+        let log = std::fs::read(self.log(who)).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        if lines.is_empty() {
+            return String::new();
+        }
+        let last = lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n  ");
+        format!("; its last words:\n  {last}")
+    }
+}
