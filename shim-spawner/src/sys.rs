@@ -1,0 +1,98 @@
+//! System calls that rustix does not wrap, and everything unsafe outside the child's routine.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr::{self, NonNull};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+use crate::config::{self, ConfigError};
+use crate::report::Report;
+
+/// The configuration that the spawner passed by [`ShimSpawner::config`](crate::ShimSpawner::config).
+/// `Ok(None)`: it passed none.
+///
+/// Reads it once: the descriptor is closed afterwards.
+///
+/// # Errors
+/// A typed [`ConfigError`] that names the descriptor; nothing was closed or changed then.
+/// [`ConfigError::Stale`] and [`ConfigError::NotOpen`] are what a program sees that merely inherited the
+/// variable, and what a second call sees.
+///
+/// # Safety
+/// Takes ownership of the descriptor number in the variable. Sound if nothing else in this process owns
+/// that number: call it early in `main`, before any other inherited descriptor is adopted. That the number
+/// is the very memory file the variable was written for is checked.
+///
+/// # References
+/// [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)
+pub unsafe fn shim_config() -> Result<Option<Vec<u8>>, ConfigError> {
+    config::from_environment(|number| {
+        // SAFETY: `config` calls this for a number that it found open as the sealed memory file which
+        // the variable names; that no one else owns it is our caller's promise.
+        unsafe { OwnedFd::from_raw_fd(number) }
+    })
+}
+
+/// Device and inode of a number that we do not own. `EBADF` when it is not open.
+pub(crate) fn inspect(number: RawFd) -> io::Result<(u64, u64)> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `stat` has room for what fstat writes; a number that is not open is only an error.
+    if unsafe { libc::fstat(number, stat.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: fstat answered 0, so it has filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// A [`Report`] that this process and a child forked from it both see.
+#[derive(Debug)]
+pub(crate) struct SharedReport(NonNull<Report>);
+
+// SAFETY: the page is reached by shared references alone, and a Report is made of atomics.
+unsafe impl Send for SharedReport {}
+// SAFETY: as above.
+unsafe impl Sync for SharedReport {}
+
+impl SharedReport {
+    /// Maps a page of zeros, which is the empty report. `ENOMEM` where there is no room.
+    pub(crate) fn map() -> io::Result<SharedReport> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let page = unsafe {
+            mmap_anonymous(ptr::null_mut(), size_of::<Report>(), access, MapFlags::SHARED)
+        }?;
+        NonNull::new(page.cast()).map(SharedReport).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+}
+
+impl std::ops::Deref for SharedReport {
+    type Target = Report;
+
+    fn deref(&self) -> &Report {
+        // SAFETY: the mapping lives as long as `self`, is page-aligned and at least as large as a
+        // Report, for which every bit pattern is valid.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for SharedReport {
+    fn drop(&mut self) {
+        // SAFETY: the range is our own mapping, and `&mut self` says that no reference into it is left.
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<Report>()) };
+    }
+}
+
+/// Blocks every signal in the calling thread, for good: a thread of the library's own runs no handler of
+/// the program's.
+pub(crate) fn block_signals() {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set; both calls take a valid pointer, and the old mask is not
+    // asked for.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), ptr::null_mut());
+    }
+}
