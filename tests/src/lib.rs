@@ -4,14 +4,18 @@
 //! under [`DEADLINE`]; what changes process-wide state (limits, signal masks, seccomp, closed standard
 //! descriptors) happens in a fixture process of its own, never in the test runner.
 
+mod dialogue;
+pub mod fd_table;
 pub mod fork;
 mod guard;
+pub mod identity_text;
 pub mod launch;
 pub mod proc_fs;
 pub mod scenario;
 pub mod seccomp;
 pub mod stage;
 
+pub use dialogue::Dialogue;
 pub use guard::Guard;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,161 @@
+//! What a child finds open, told by the child itself: `fd_list` asks the kernel about every number.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{MemfdFlags, fstat, memfd_create};
+
+use crate::scenario::{self, Scenario};
+
+/// Device and inode: which file a descriptor names.
+pub type FileId = (u64, u64);
+
+/// Number to file.
+pub type Table = BTreeMap<RawFd, FileId>;
+
+/// `main` of a fixture that counts descriptors: closes what the test runner leaked into it, then runs
+/// the scenario.
+pub fn run(scenarios: &[Scenario]) -> ExitCode {
+    // SAFETY: first thing in main, so that nothing in this process owns a number above 2.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    assert_eq!(closed, 0, "close_range");
+    scenario::run(scenarios)
+}
+
+/// Which file `fd` names.
+pub fn id(fd: impl AsFd) -> FileId {
+    let stat = fstat(fd).expect("fstat");
+    (stat.st_dev, stat.st_ino)
+}
+
+/// The first descriptors of this process, as far as they are open.
+pub fn stdio() -> Table {
+    (0..=2).filter_map(|fd| Some((fd, id_of(fd)?))).collect()
+}
+
+/// Which file is open on `number`, if any.
+pub fn id_of(number: RawFd) -> Option<FileId> {
+    let mut stat = std::mem::MaybeUninit::uninit();
+    // SAFETY: fstat(2) fills `stat`, which has room, and takes any number.
+    if unsafe { libc::fstat(number, stat.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: filled, as the result says.
+    let stat = unsafe { stat.assume_init() };
+    Some((stat.st_dev, stat.st_ino))
+}
+
+/// A new, empty file that nobody else has, close-on-exec, on the lowest free number.
+pub fn file() -> OwnedFd {
+    memfd_create("fd-table", MemfdFlags::CLOEXEC).expect("memfd_create")
+}
+
+/// The same on `number`, which must be free.
+pub fn file_at(number: RawFd) -> OwnedFd {
+    move_to(file(), number)
+}
+
+/// Moves `fd` to `number`, which must be free.
+pub fn move_to(fd: OwnedFd, number: RawFd) -> OwnedFd {
+    if fd.as_raw_fd() == number {
+        return fd;
+    }
+    let moved = rustix::io::fcntl_dupfd_cloexec(&fd, number).expect("F_DUPFD_CLOEXEC");
+    assert_eq!(moved.as_raw_fd(), number, "the number is taken");
+    moved
+}
+
+/// Opens `count` descriptors from `first` up, `step` apart, WITHOUT close-on-exec: they leak on purpose.
+pub fn litter(first: RawFd, step: usize, count: usize) -> Vec<OwnedFd> {
+    let source = file();
+    (first..)
+        .step_by(step)
+        .take(count)
+        .map(|number| {
+            // SAFETY: dup2(2) of an open descriptor; the number is free, as the caller arranged, and the
+            // result is owned by nobody else.
+            unsafe {
+                assert_eq!(
+                    libc::dup2(source.as_raw_fd(), number),
+                    number,
+                    "dup2 to {number}"
+                );
+                OwnedFd::from_raw_fd(number)
+            }
+        })
+        .collect()
+}
+
+/// A command whose child tells what it has open.
+#[derive(Debug)]
+pub struct Witness {
+    pub command: Command,
+    report: PathBuf,
+}
+
+impl Witness {
+    /// `fd_list`, which lies beside the fixture that calls this.
+    #[allow(clippy::new_without_default, reason = "it names a file")]
+    pub fn new() -> Witness {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let program = std::env::current_exe()
+            .expect("own path")
+            .with_file_name("fd_list");
+        let name = format!(
+            "fd-list-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let report = std::env::temp_dir().join(name);
+        let mut command = Command::new(program);
+        command.arg(&report);
+        Witness { command, report }
+    }
+
+    /// Spawns the command, waits for its end, and tells what the child had. The deadline is that of the
+    /// test which runs the fixture: `fd_list` waits for nothing.
+    pub fn run(&mut self) -> io::Result<Table> {
+        let status = self.command.status()?;
+        Ok(self.read(status))
+    }
+
+    /// What a child of this command reported before it ended.
+    pub fn read(&self, status: ExitStatus) -> Table {
+        assert!(status.success(), "fd_list: {status}");
+        let text = fs::read_to_string(&self.report).expect("the report");
+        fs::remove_file(&self.report).expect("remove the report");
+        text.lines()
+            .map(|line| {
+                let mut fields = line
+                    .split(' ')
+                    .map(|field| field.parse().expect("a number"));
+                let mut field = || fields.next().expect("three numbers a line");
+                let fd: u64 = field();
+                (
+                    RawFd::try_from(fd).expect("a descriptor"),
+                    (field(), field()),
+                )
+            })
+            .collect()
+    }
+
+    /// Standard streams from and to nowhere.
+    pub fn quiet(mut self) -> Witness {
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.report);
+    }
+}
