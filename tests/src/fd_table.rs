@@ -91,6 +91,16 @@ pub fn litter(first: RawFd, step: usize, count: usize) -> Vec<OwnedFd> {
         .collect()
 }
 
+/// The path of `fd_list`, which lies beside this fixture. Not by `current_exe`, which needs /proc.
+pub fn fd_list() -> PathBuf {
+    let own = PathBuf::from(std::env::args_os().next().expect("a name"));
+    assert!(
+        own.is_absolute(),
+        "tests start fixtures by their whole path: {own:?}"
+    );
+    own.with_file_name("fd_list")
+}
+
 /// A command whose child tells what it has open.
 #[derive(Debug)]
 pub struct Witness {
@@ -99,13 +109,11 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// `fd_list`, which lies beside the fixture that calls this.
+    /// The command is `fd_list`.
     #[allow(clippy::new_without_default, reason = "it names a file")]
     pub fn new() -> Witness {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let program = std::env::current_exe()
-            .expect("own path")
-            .with_file_name("fd_list");
+        let program = fd_list();
         let name = format!(
             "fd-list-{}-{}",
             std::process::id(),

@@ -219,9 +219,6 @@ fn in_place() {
     let planned = Table::from([(21, id(&left)), (20, id(&right))]);
     let dir = std::env::temp_dir().join(format!("fd-in-place-{}", std::process::id()));
     std::fs::create_dir(&dir).expect("mkdir");
-    let fd_list = std::env::current_exe()
-        .expect("own path")
-        .with_file_name("fd_list");
     let program = dir.join("program");
 
     let mut witness = Witness::new();
@@ -241,7 +238,7 @@ fn in_place() {
         let error = witness.command.exec();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
     }
-    std::os::unix::fs::symlink(fd_list, &program).expect("symlink");
+    std::os::unix::fs::symlink(fd_table::fd_list(), &program).expect("symlink");
     let found = witness.run();
     std::fs::remove_dir_all(&dir).expect("remove");
     assert_eq!(found.expect("spawn"), expected(planned));

@@ -1,0 +1,219 @@
+//! Everything else is closed, whatever the kernel, a seccomp filter, /proc or the limit allow.
+
+use std::ffi::CStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use fd_preserve::{Applied, ChildFdsError, PreserveFds};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use workspace_tests::fd_table::{self, Table, Witness, file, id, litter, stdio};
+use workspace_tests::seccomp;
+
+fn main() -> ExitCode {
+    fd_table::run(&[
+        ("can_hide_proc", hide_proc),
+        ("plain", || close_all(&[])),
+        ("eperm", || close_all(&refused(libc::EPERM))),
+        ("enosys", || close_all(&refused(libc::ENOSYS))),
+        ("einval", || close_all(&refused(libc::EINVAL))),
+        ("plain_without_proc", || without_proc(&[])),
+        ("eperm_without_proc", || without_proc(&refused(libc::EPERM))),
+        ("enosys_without_proc", || {
+            without_proc(&refused(libc::ENOSYS))
+        }),
+        ("einval_without_proc", || {
+            without_proc(&refused(libc::EINVAL))
+        }),
+        ("false_proc", false_proc),
+        ("listing_refused", listing_refused),
+        ("lowered", || lowered(&[])),
+        ("lowered_by_proc", || lowered(&refused(libc::ENOSYS))),
+        ("lowered_by_loop", lowered_by_loop),
+        ("table_full", table_full),
+        ("no_method", no_method),
+        ("gaps", gaps),
+    ])
+}
+
+type Calls = [(libc::c_long, i32)];
+
+fn refused(errno: i32) -> Vec<(libc::c_long, i32)> {
+    vec![(libc::SYS_close_range, errno)]
+}
+
+/// A child with one planned descriptor.
+fn witness() -> (Witness, Table, Applied) {
+    let source = file();
+    let mut expected = stdio();
+    expected.insert(9, id(&source));
+    let mut witness = Witness::new();
+    let mut fds = PreserveFds::new();
+    fds.map_fd(source, 9).expect("map_fd");
+    let applied = fds.apply(&mut witness.command).expect("apply");
+    (witness, expected, applied)
+}
+
+/// Descriptors without close-on-exec from 100 up to the limit, 10,000 of them where it allows.
+fn fill() -> Vec<OwnedFd> {
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(1 << 16).min(1 << 16);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(hard),
+            ..limit
+        },
+    )
+    .expect("setrlimit");
+    let hard = usize::try_from(hard).expect("a limit that fits");
+    let count = (hard - 110).min(10_000);
+    let step = (hard - 101) / count;
+    let mut open = litter(100, step, count);
+    // And the very last number, where the steps do not hit it.
+    let last = i32::try_from(hard - 1).expect("a limit that fits");
+    if fd_table::id_of(last).is_none() {
+        open.extend(litter(last, 1, 1));
+    }
+    open
+}
+
+/// cases: 10,000 descriptors open without CLOEXEC, spread to the limit: none arrives; close_range answering
+/// ENOSYS, EPERM, EINVAL. pitfalls: "close_range refused by seccomp, or the flag unknown".
+fn close_all(calls: &Calls) {
+    let open = fill();
+    assert!(
+        open.len() >= 10_000,
+        "the hard limit of this machine is too low: {}",
+        open.len()
+    );
+    let (mut witness, expected, _) = witness();
+    seccomp::refuse(calls);
+    assert_eq!(witness.run().expect("spawn"), expected);
+}
+
+/// pitfalls: "/proc missing".
+fn without_proc(calls: &Calls) {
+    hide_proc();
+    close_all(calls);
+}
+
+/// A mount namespace of our own, in which nothing is on /proc.
+fn hide_proc() {
+    enter_namespace();
+    mount(c"tmpfs", c"/proc", Some(c"tmpfs"), 0);
+    assert!(fs::metadata("/proc/self").is_err(), "/proc is still there");
+}
+
+fn enter_namespace() {
+    // SAFETY: one thread; what changes is which mounts this process sees.
+    assert_eq!(
+        unsafe { libc::unshare(libc::CLONE_NEWNS) },
+        0,
+        "{}",
+        io::Error::last_os_error()
+    );
+    mount(c"none", c"/", None, libc::MS_REC | libc::MS_PRIVATE);
+}
+
+fn mount(source: &CStr, target: &CStr, kind: Option<&CStr>, flags: u64) {
+    let kind = kind.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: all strings end with a 0; no data.
+    let done = unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind,
+            flags,
+            std::ptr::null(),
+        )
+    };
+    assert_eq!(done, 0, "mount {target:?}: {}", io::Error::last_os_error());
+}
+
+/// A folder of the right name that is not the kernel's list is not believed.
+fn false_proc() {
+    hide_proc();
+    fs::create_dir_all("/proc/self/fd").expect("mkdir");
+    fs::write("/proc/self/fd/5", "").expect("write");
+    close_all(&refused(libc::ENOSYS));
+}
+
+/// /proc is there and cannot be listed.
+fn listing_refused() {
+    let mut calls = refused(libc::EPERM);
+    calls.push((libc::SYS_getdents64, libc::EPERM));
+    close_all(&calls);
+}
+
+/// cases: limit lowered below open ones: same. pitfalls: "limit lowered below open numbers".
+fn lowered(calls: &Calls) {
+    let open = fill();
+    let (mut witness, expected, _) = witness();
+    // Both limits: nothing says any more how high the open numbers are.
+    let low = Rlimit {
+        current: Some(64),
+        maximum: Some(64),
+    };
+    setrlimit(Resource::Nofile, low).expect("setrlimit");
+    seccomp::refuse(calls);
+    assert_eq!(witness.run().expect("spawn"), expected);
+    drop(open);
+}
+
+fn lowered_by_loop() {
+    hide_proc();
+    lowered(&refused(libc::ENOSYS));
+}
+
+/// No number below the limit is free when the plan runs, so that /proc/self/fd cannot be opened.
+fn table_full() {
+    let high = litter(200, 1, 40);
+    let source = high[0].as_raw_fd();
+    let mut witness = Witness::new();
+    // SAFETY: dup(2) alone, until it says that nothing is free.
+    unsafe {
+        witness.command.pre_exec(move || {
+            while libc::dup(source) != -1 {}
+            Ok(())
+        });
+    }
+    let mut expected = stdio();
+    expected.insert(9, id(&high[1]));
+    let mut fds = PreserveFds::new();
+    fds.map_borrowed_fd(&high[1], 9).expect("map_borrowed_fd");
+    fds.apply(&mut witness.command).expect("apply");
+    seccomp::refuse(&refused(libc::ENOSYS));
+    assert_eq!(witness.run().expect("spawn"), expected);
+}
+
+/// pitfalls: "then NoCloseMethod". What would bound the loop is refused as well.
+fn no_method() {
+    hide_proc();
+    let (mut witness, _, applied) = witness();
+    let mut calls = refused(libc::EPERM);
+    calls.push((libc::SYS_prlimit64, libc::EPERM));
+    seccomp::refuse(&calls);
+    let error = witness.run().expect_err("nothing says what is open");
+    assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP), "{error}");
+    assert_eq!(applied.explain(&error), Some(ChildFdsError::NoCloseMethod));
+    assert_eq!(applied.explain(&error), None, "a report is taken once");
+    let missing = Command::new("/nonexistent").spawn().expect_err("missing");
+    assert_eq!(applied.explain(&missing), None, "another command's error");
+}
+
+/// pitfalls: "only numbers above the highest kept one are closed: leaks in the gaps".
+fn gaps() {
+    let source = file();
+    let mut expected = stdio();
+    expected.extend([(51, id(&source)), (200, id(&source))]);
+    let _litter = [litter(20, 2, 60), litter(201, 3, 20)];
+    let mut witness = Witness::new();
+    let mut fds = PreserveFds::new();
+    fds.map_borrowed_fd(&source, 51).expect("map_fd");
+    fds.map_borrowed_fd(&source, 200).expect("map_fd");
+    fds.apply(&mut witness.command).expect("apply");
+    assert_eq!(witness.run().expect("spawn"), expected);
+}
