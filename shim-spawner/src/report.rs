@@ -13,8 +13,8 @@ use crate::Stage;
 pub(crate) struct Report {
     /// The [`Stage`] the child has entered, as its code.
     stage: AtomicU32,
-    /// What went wrong in [`Stage::InstallFds`]: an error code of fd-preserve's, and the number.
-    detail: [AtomicI32; 2],
+    /// The number that [`Stage::InstallFds`] failed at, plus one.
+    number: AtomicI32,
 }
 
 impl Report {
@@ -28,13 +28,15 @@ impl Report {
         Stage::from_code(self.stage.load(Ordering::Acquire))
     }
 
-    /// Async-signal-safe: two stores.
-    pub(crate) fn set_detail(&self, detail: [i32; 2]) {
-        self.detail[0].store(detail[0], Ordering::Relaxed);
-        self.detail[1].store(detail[1], Ordering::Release);
+    /// Async-signal-safe: one store. -1: no number.
+    pub(crate) fn set_number(&self, number: i32) {
+        self.number.store(number.saturating_add(1), Ordering::Release);
     }
 
-    pub(crate) fn detail(&self) -> [i32; 2] {
-        [self.detail[0].load(Ordering::Acquire), self.detail[1].load(Ordering::Acquire)]
+    pub(crate) fn number(&self) -> Option<i32> {
+        match self.number.load(Ordering::Acquire) {
+            0 => None,
+            number => Some(number - 1),
+        }
     }
 }

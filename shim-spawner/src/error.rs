@@ -1,0 +1,194 @@
+//! Why a shim was not spawned, and at which stage.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+/// Where a spawn failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u32)]
+pub enum Stage {
+    /// Creating the process: `EAGAIN`, `ENOMEM`, `EMFILE`.
+    Fork = 0,
+    /// What the caller asked for makes no sense: a NUL byte, a group and a session both.
+    Arguments,
+    /// The lifetime link: `EMFILE`, `ENFILE`.
+    Watchdog,
+    /// The configuration's memory file: `EMFILE`, `ENFILE`, `EFBIG`.
+    Config,
+    /// The standard streams: `EMFILE`, `ENFILE`.
+    Stdio,
+    /// Planning the descriptors: duplicate or negative numbers, a number at the limit, `EMFILE`.
+    Descriptors,
+    /// The page by which the child reports: `ENOMEM`.
+    Report,
+    /// In the child: its own session or process group (`EPERM`).
+    Session,
+    /// In the child: the working directory (`ENOENT`, `ENOTDIR`, `EACCES`).
+    CurrentDir,
+    /// In the child: a closure of the caller's.
+    PreExec,
+    /// In the child: putting the descriptors on their numbers.
+    InstallFds,
+    /// In the child: the program itself (`ENOENT`, `EACCES`, `ENOEXEC`).
+    Exec,
+    /// The handle on the process: `EMFILE`, `ENFILE`. The child was killed and reaped.
+    Pidfd,
+}
+
+impl Stage {
+    pub(crate) fn from_code(code: u32) -> Stage {
+        match code {
+            1 => Stage::Arguments,
+            2 => Stage::Watchdog,
+            3 => Stage::Config,
+            4 => Stage::Stdio,
+            5 => Stage::Descriptors,
+            6 => Stage::Report,
+            7 => Stage::Session,
+            8 => Stage::CurrentDir,
+            9 => Stage::PreExec,
+            10 => Stage::InstallFds,
+            11 => Stage::Exec,
+            12 => Stage::Pidfd,
+            _ => Stage::Fork,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Stage::Fork => "creating the process",
+            Stage::Arguments => "checking the arguments",
+            Stage::Watchdog => "making the watchdog's pipe",
+            Stage::Config => "making the configuration's memory file",
+            Stage::Stdio => "opening the standard streams",
+            Stage::Descriptors => "planning the descriptors",
+            Stage::Report => "mapping the report page",
+            Stage::Session => "setting session or process group",
+            Stage::CurrentDir => "changing the working directory",
+            Stage::PreExec => "running a pre_exec closure",
+            Stage::InstallFds => "installing the descriptors",
+            Stage::Exec => "executing the program",
+            Stage::Pidfd => "opening a handle on the process",
+        }
+    }
+}
+
+/// A shim was not spawned. Nothing is left behind: no process, no descriptor, no zombie.
+#[derive(Debug)]
+pub struct SpawnError {
+    stage: Stage,
+    cause: Cause,
+    path: Option<PathBuf>,
+    fd: Option<RawFd>,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Io(io::Error),
+    Fds(fd_preserve::Error),
+    Process(pidfd_watcher::Error),
+    Died(Option<ExitStatus>),
+}
+
+impl SpawnError {
+    pub(crate) fn io(stage: Stage, error: impl Into<io::Error>) -> SpawnError {
+        SpawnError { stage, cause: Cause::Io(error.into()), path: None, fd: None }
+    }
+
+    pub(crate) fn invalid(text: &'static str) -> SpawnError {
+        SpawnError::io(Stage::Arguments, io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+
+    pub(crate) fn fds(error: fd_preserve::Error) -> SpawnError {
+        SpawnError { stage: Stage::Descriptors, cause: Cause::Fds(error), path: None, fd: None }
+    }
+
+    pub(crate) fn process(error: pidfd_watcher::Error) -> SpawnError {
+        SpawnError { stage: Stage::Pidfd, cause: Cause::Process(error), path: None, fd: None }
+    }
+
+    pub(crate) fn died(stage: Stage, status: Option<ExitStatus>) -> SpawnError {
+        SpawnError { stage, cause: Cause::Died(status), path: None, fd: None }
+    }
+
+    pub(crate) fn with_path(self, path: Option<&Path>) -> SpawnError {
+        SpawnError { path: path.map(Path::to_owned), ..self }
+    }
+
+    pub(crate) fn with_fd(self, fd: Option<RawFd>) -> SpawnError {
+        SpawnError { fd, ..self }
+    }
+
+    /// The stage that failed.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// The error number, where a system call failed.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match &self.cause {
+            Cause::Io(error) => error.raw_os_error(),
+            Cause::Process(error) => error.raw_os_error(),
+            Cause::Fds(error) => {
+                error.source()?.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+            }
+            Cause::Died(_) => None,
+        }
+    }
+
+    /// The program or the working directory, where that is what failed.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The number in the child, where [`Stage::InstallFds`] failed.
+    #[must_use]
+    pub fn fd(&self) -> Option<RawFd> {
+        self.fd
+    }
+
+    /// How the child ended, if it was killed, or killed itself, before it became the program.
+    #[must_use]
+    pub fn died(&self) -> Option<ExitStatus> {
+        match self.cause {
+            Cause::Died(status) => status,
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spawning a shim failed while {}", self.stage.text())?;
+        if let Some(path) = &self.path {
+            write!(f, " ({})", path.display())?;
+        }
+        if let Some(fd) = self.fd {
+            write!(f, " (descriptor {fd})")?;
+        }
+        match &self.cause {
+            Cause::Died(Some(status)) => write!(f, ": the child died before its exec: {status}"),
+            Cause::Died(None) => f.write_str(": the child died before its exec"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Error for SpawnError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            Cause::Io(error) => Some(error),
+            Cause::Fds(error) => Some(error),
+            Cause::Process(error) => Some(error),
+            Cause::Died(_) => None,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A shim under supervision: stop it, wait for it, let it go, find it again.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::time::Duration;
+
+use pidfd_watcher::{Error, Exit, Pid, Process, Signal};
+use watchdog_pipe::{Keepalive, StopPolicy};
+
+use crate::{AdoptError, ShimChild, ShimIdentity, SpawnedShim};
+
+/// How long a process may take to vanish after SIGKILL: a kernel that is busy tearing down its memory, or
+/// waits for a disk, is not hurried by anyone.
+const KILL_WAIT: Duration = Duration::from_secs(10);
+
+/// Supervises one shim. Dropping it drops the keepalive: an attached shim shuts itself down even if nobody
+/// called [`stop`](ShimHandler::stop), and is reaped in the background. A detached or adopted one lives on.
+#[derive(Debug)]
+#[must_use = "dropping the handler tells an attached shim to stop"]
+pub struct ShimHandler {
+    child: ShimChild,
+    keepalive: Option<Keepalive>,
+}
+
+/// A shim could not be stopped.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StopError {
+    /// It is still there ten seconds after SIGKILL: the kernel holds it in an uninterruptible wait.
+    StillAlive {
+        /// Which.
+        pid: Pid,
+    },
+    /// The process could not be signalled or waited for: `EPERM` for one of another user.
+    Process(Error),
+}
+
+impl fmt::Display for StopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StopError::StillAlive { pid } => {
+                write!(f, "process {} does not end by SIGKILL", pid.as_raw_nonzero())
+            }
+            StopError::Process(_) => f.write_str("the shim could not be stopped"),
+        }
+    }
+}
+
+impl StdError for StopError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            StopError::Process(error) => Some(error),
+            StopError::StillAlive { .. } => None,
+        }
+    }
+}
+
+impl From<Error> for StopError {
+    fn from(error: Error) -> StopError {
+        StopError::Process(error)
+    }
+}
+
+impl From<SpawnedShim> for ShimHandler {
+    fn from(shim: SpawnedShim) -> ShimHandler {
+        ShimHandler::new(shim)
+    }
+}
+
+impl ShimHandler {
+    /// Takes charge of a shim.
+    pub fn new(shim: SpawnedShim) -> ShimHandler {
+        ShimHandler { child: shim.child, keepalive: shim.keepalive }
+    }
+
+    /// Finds a shim again, after a restart of the runtime: the same process or an error, never a stranger.
+    /// The handler holds no keepalive: dropping it leaves the shim alone.
+    ///
+    /// # Errors
+    /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace.
+    pub fn adopt(identity: &ShimIdentity) -> Result<ShimHandler, AdoptError> {
+        let process = identity.open()?;
+        let child = ShimChild::new(process, StopPolicy::default());
+        Ok(ShimHandler { child, keepalive: None })
+    }
+
+    /// Holds the shim in life by a keepalive that its former runtime handed over.
+    pub fn attach(mut self, keepalive: Keepalive) -> ShimHandler {
+        self.keepalive = Some(keepalive);
+        self
+    }
+
+    /// How [`stop`](ShimHandler::stop) stops an adopted shim, whose spawner's policy is not known here.
+    pub fn stop_policy(mut self, policy: StopPolicy) -> ShimHandler {
+        self.child.set_stop_policy(policy);
+        self
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        self.child.process()
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.child.pid()
+    }
+
+    /// Our end of the standard input, once.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Our end of the standard output, once.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// Our end of the standard error, once.
+    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
+    /// Whether this handler's end is the shim's end.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.keepalive.is_some()
+    }
+
+    /// What finds this shim again from another process.
+    ///
+    /// # Errors
+    /// `ESRCH` once it was reaped; `ENOENT` without /proc.
+    pub fn identity(&self) -> io::Result<ShimIdentity> {
+        ShimIdentity::of(self.process())
+    }
+
+    /// Stop signal, grace period, SIGKILL, reap; how it ended, where that is ours to know. One that is
+    /// stopped by a signal is continued, so that it can obey. One that is already dead is only reaped.
+    ///
+    /// Waits at most the grace period and ten seconds.
+    ///
+    /// # Errors
+    /// [`StopError`]; the handler goes on holding the shim.
+    pub fn stop(&mut self) -> Result<Exit, StopError> {
+        let policy = self.child.stop_policy();
+        self.signal(policy.stop_signal())?;
+        // A stopped process takes SIGTERM only when it is continued.
+        self.signal(Signal::CONT)?;
+        let exit = match self.process().wait_timeout(policy.grace_period())? {
+            Some(exit) => exit,
+            None => self.kill_and_wait()?,
+        };
+        Ok(self.settle(exit))
+    }
+
+    fn kill_and_wait(&self) -> Result<Exit, StopError> {
+        self.signal(Signal::KILL)?;
+        self.process().wait_timeout(KILL_WAIT)?.ok_or(StopError::StillAlive { pid: self.pid() })
+    }
+
+    /// SIGKILL; does not wait. One that is dead already is no error.
+    ///
+    /// # Errors
+    /// `EPERM` for a process of another user.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.signal(Signal::KILL)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Error> {
+        match self.process().send_signal(signal) {
+            Err(Error::NotFound(_)) => Ok(()),
+            sent => sent,
+        }
+    }
+
+    /// Waits for the exit and reaps.
+    ///
+    /// # Errors
+    /// As [`Process::wait`].
+    pub fn wait(&mut self) -> Result<Exit, Error> {
+        let exit = self.process().wait()?;
+        Ok(self.settle(exit))
+    }
+
+    /// The exit, if it has come; reaps then.
+    ///
+    /// # Errors
+    /// As [`Process::try_wait`].
+    pub fn try_wait(&mut self) -> Result<Option<Exit>, Error> {
+        let exit = self.process().try_wait()?;
+        Ok(exit.map(|exit| self.settle(exit)))
+    }
+
+    /// Reaps where it is ours to reap; what is known of the exit is known already.
+    fn settle(&mut self, exit: Exit) -> Exit {
+        self.keepalive = None;
+        self.process().clone().reap().unwrap_or(exit)
+    }
+
+    /// Lets an attached shim live on by itself. No effect on one that is not attached.
+    ///
+    /// # Errors
+    /// As [`Keepalive::release`]; the shim is held as before.
+    pub fn release(&mut self) -> io::Result<()> {
+        match self.keepalive.take().map(Keepalive::release) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err((keepalive, error))) => {
+                self.keepalive = Some(keepalive);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the keepalive out, to be handed over to another process.
+    pub fn take_keepalive(&mut self) -> Option<Keepalive> {
+        self.keepalive.take()
+    }
+}

@@ -1,0 +1,69 @@
+//! A shim that was spawned.
+
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+
+use pidfd_watcher::{Pid, Process};
+use watchdog_pipe::{Keepalive, StopPolicy};
+
+use crate::reaper;
+
+/// A running shim: the process, and what holds it in life.
+///
+/// Dropping it drops the keepalive: an attached shim shuts itself down, and is reaped in the background.
+#[derive(Debug)]
+#[must_use = "dropping the keepalive tells the shim to stop"]
+pub struct SpawnedShim {
+    /// The process and its streams.
+    pub child: ShimChild,
+    /// What holds the shim in life; `None` when it is detached.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// The process of a shim and our ends of its pipes.
+///
+/// Dropping it never waits: a process that still runs is reaped in the background when it exits.
+#[derive(Debug)]
+pub struct ShimChild {
+    /// Our end of the standard input, where it is piped.
+    pub stdin: Option<ChildStdin>,
+    /// Our end of the standard output, where it is piped.
+    pub stdout: Option<ChildStdout>,
+    /// Our end of the standard error, where it is piped.
+    pub stderr: Option<ChildStderr>,
+    process: Process,
+    policy: StopPolicy,
+}
+
+impl ShimChild {
+    pub(crate) fn new(process: Process, policy: StopPolicy) -> ShimChild {
+        ShimChild { stdin: None, stdout: None, stderr: None, process, policy }
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
+    /// How it is stopped.
+    #[must_use]
+    pub fn stop_policy(&self) -> StopPolicy {
+        self.policy
+    }
+
+    pub(crate) fn set_stop_policy(&mut self, policy: StopPolicy) {
+        self.policy = policy;
+    }
+}
+
+impl Drop for ShimChild {
+    fn drop(&mut self) {
+        reaper::reap_when_exited(&self.process);
+    }
+}
