@@ -48,7 +48,8 @@ impl ShimSpawner {
         &mut self,
         closure: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
     ) -> &mut ShimSpawner {
-        self.hooks.push(Arc::new(Hook(UnsafeCell::new(Box::new(closure)))));
+        self.hooks
+            .push(Arc::new(Hook(UnsafeCell::new(Box::new(closure)))));
         self
     }
 }
@@ -107,9 +108,10 @@ impl Routine {
 impl Belonging {
     /// Between fork and exec: two system calls at most.
     fn take(self) -> io::Result<()> {
-        // SAFETY: neither call takes a pointer; a child just forked leads no group.
         check(match self {
+            // SAFETY: takes no pointer; a child just forked leads no group, so it may lead a session.
             Belonging::OwnSession => unsafe { libc::setsid() },
+            // SAFETY: takes no pointer.
             Belonging::Group(group) => unsafe { libc::setpgid(0, group) },
         })
     }
@@ -128,7 +130,9 @@ fn unblock_signals() -> io::Result<()> {
 /// Between fork and exec: the number an error is about, -1 for none.
 fn number_of(error: ChildFdsError) -> i32 {
     match error {
-        ChildFdsError::TargetCollision { target } | ChildFdsError::Duplicate { target, .. } => target,
+        ChildFdsError::TargetCollision { target } | ChildFdsError::Duplicate { target, .. } => {
+            target
+        }
         ChildFdsError::Keep { fd, .. } => fd,
         _ => -1,
     }
@@ -136,5 +140,9 @@ fn number_of(error: ChildFdsError) -> i32 {
 
 /// Between fork and exec: errno, without allocating.
 fn check(result: i32) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

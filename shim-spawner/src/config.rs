@@ -26,8 +26,10 @@ pub const CONFIG_MAX: usize = 16 * 1024 * 1024;
 /// The name of the environment variable.
 pub(crate) const ENV_VAR: &str = "SHIM_CONFIG";
 
-const SEALS: SealFlags =
-    SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
+const SEALS: SealFlags = SealFlags::SEAL
+    .union(SealFlags::SHRINK)
+    .union(SealFlags::GROW)
+    .union(SealFlags::WRITE);
 
 /// A configuration on its way to a child.
 #[derive(Debug)]
@@ -51,7 +53,11 @@ impl Sealed {
         let memfd = OwnedFd::from(file);
         fcntl_add_seals(&memfd, SEALS)?;
         let (device, inode) = sys::inspect(memfd.as_raw_fd())?;
-        Ok(Sealed { memfd, device, inode })
+        Ok(Sealed {
+            memfd,
+            device,
+            inode,
+        })
     }
 
     /// The variable's value for a child that has the file as `child_fd`.
@@ -106,7 +112,10 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::NotOpen { fd } => write!(f, "descriptor {fd} is not open"),
             ConfigError::Stale { fd } => {
-                write!(f, "{ENV_VAR} was inherited: descriptor {fd} is not the file it names")
+                write!(
+                    f,
+                    "{ENV_VAR} was inherited: descriptor {fd} is not the file it names"
+                )
             }
             ConfigError::NotSealed { fd } => write!(f, "descriptor {fd} is not sealed"),
             ConfigError::Io(_) => f.write_str("the configuration could not be read"),
@@ -145,7 +154,9 @@ pub(crate) fn from_environment(
         return Err(ConfigError::NotSealed { fd });
     }
     let mut bytes = Vec::new();
-    File::from(memfd).read_to_end(&mut bytes).map_err(ConfigError::Io)?;
+    File::from(memfd)
+        .read_to_end(&mut bytes)
+        .map_err(ConfigError::Io)?;
     Ok(Some(bytes))
 }
 
@@ -168,8 +179,14 @@ mod tests {
     fn a_sealed_configuration_cannot_be_changed_and_reads_back() {
         let sealed = Sealed::new(b"secret").unwrap();
         let mut file = File::from(sealed.memfd);
-        assert_eq!(file.write(b"x").unwrap_err().raw_os_error(), Some(libc::EPERM));
-        assert_eq!(file.set_len(0).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(
+            file.write(b"x").unwrap_err().raw_os_error(),
+            Some(libc::EPERM)
+        );
+        assert_eq!(
+            file.set_len(0).unwrap_err().raw_os_error(),
+            Some(libc::EPERM)
+        );
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "secret");
@@ -185,7 +202,14 @@ mod tests {
     #[test]
     fn the_variable_is_parsed_strictly() {
         assert_eq!(parse("fd=4,memfd=1:77"), Some((4, (1, 77))));
-        for text in ["", "4", "fd=4", "fd=-4,memfd=1:77", "fd=4,memfd=1", "fd=4,memfd=1:77,"] {
+        for text in [
+            "",
+            "4",
+            "fd=4",
+            "fd=-4,memfd=1:77",
+            "fd=4,memfd=1",
+            "fd=4,memfd=1:77,",
+        ] {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }

@@ -97,27 +97,53 @@ enum Cause {
 
 impl SpawnError {
     pub(crate) fn io(stage: Stage, error: impl Into<io::Error>) -> SpawnError {
-        SpawnError { stage, cause: Cause::Io(error.into()), path: None, fd: None }
+        SpawnError {
+            stage,
+            cause: Cause::Io(error.into()),
+            path: None,
+            fd: None,
+        }
     }
 
     pub(crate) fn invalid(text: &'static str) -> SpawnError {
-        SpawnError::io(Stage::Arguments, io::Error::new(io::ErrorKind::InvalidInput, text))
+        SpawnError::io(
+            Stage::Arguments,
+            io::Error::new(io::ErrorKind::InvalidInput, text),
+        )
     }
 
     pub(crate) fn fds(error: fd_preserve::Error) -> SpawnError {
-        SpawnError { stage: Stage::Descriptors, cause: Cause::Fds(error), path: None, fd: None }
+        SpawnError {
+            stage: Stage::Descriptors,
+            cause: Cause::Fds(error),
+            path: None,
+            fd: None,
+        }
     }
 
     pub(crate) fn process(error: pidfd_watcher::Error) -> SpawnError {
-        SpawnError { stage: Stage::Pidfd, cause: Cause::Process(error), path: None, fd: None }
+        SpawnError {
+            stage: Stage::Pidfd,
+            cause: Cause::Process(error),
+            path: None,
+            fd: None,
+        }
     }
 
     pub(crate) fn died(stage: Stage, status: Option<ExitStatus>) -> SpawnError {
-        SpawnError { stage, cause: Cause::Died(status), path: None, fd: None }
+        SpawnError {
+            stage,
+            cause: Cause::Died(status),
+            path: None,
+            fd: None,
+        }
     }
 
     pub(crate) fn with_path(self, path: Option<&Path>) -> SpawnError {
-        SpawnError { path: path.map(Path::to_owned), ..self }
+        SpawnError {
+            path: path.map(Path::to_owned),
+            ..self
+        }
     }
 
     pub(crate) fn with_fd(self, fd: Option<RawFd>) -> SpawnError {
@@ -136,9 +162,10 @@ impl SpawnError {
         match &self.cause {
             Cause::Io(error) => error.raw_os_error(),
             Cause::Process(error) => error.raw_os_error(),
-            Cause::Fds(error) => {
-                error.source()?.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
-            }
+            Cause::Fds(error) => error
+                .source()?
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::raw_os_error),
             Cause::Died(_) => None,
         }
     }
@@ -157,7 +184,7 @@ impl SpawnError {
 
     /// How the child ended, if it was killed, or killed itself, before it became the program.
     #[must_use]
-    pub fn died(&self) -> Option<ExitStatus> {
+    pub fn exit_status(&self) -> Option<ExitStatus> {
         match self.cause {
             Cause::Died(status) => status,
             _ => None,

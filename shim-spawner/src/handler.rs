@@ -41,7 +41,11 @@ impl fmt::Display for StopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StopError::StillAlive { pid } => {
-                write!(f, "process {} does not end by SIGKILL", pid.as_raw_nonzero())
+                write!(
+                    f,
+                    "process {} does not end by SIGKILL",
+                    pid.as_raw_nonzero()
+                )
             }
             StopError::Process(_) => f.write_str("the shim could not be stopped"),
         }
@@ -72,7 +76,10 @@ impl From<SpawnedShim> for ShimHandler {
 impl ShimHandler {
     /// Takes charge of a shim.
     pub fn new(shim: SpawnedShim) -> ShimHandler {
-        ShimHandler { child: shim.child, keepalive: shim.keepalive }
+        ShimHandler {
+            child: shim.child,
+            keepalive: shim.keepalive,
+        }
     }
 
     /// Finds a shim again, after a restart of the runtime: the same process or an error, never a stranger.
@@ -83,7 +90,10 @@ impl ShimHandler {
     pub fn adopt(identity: &ShimIdentity) -> Result<ShimHandler, AdoptError> {
         let process = identity.open()?;
         let child = ShimChild::new(process, StopPolicy::default());
-        Ok(ShimHandler { child, keepalive: None })
+        Ok(ShimHandler {
+            child,
+            keepalive: None,
+        })
     }
 
     /// Holds the shim in life by a keepalive that its former runtime handed over.
@@ -160,7 +170,9 @@ impl ShimHandler {
 
     fn kill_and_wait(&self) -> Result<Exit, StopError> {
         self.signal(Signal::KILL)?;
-        self.process().wait_timeout(KILL_WAIT)?.ok_or(StopError::StillAlive { pid: self.pid() })
+        self.process()
+            .wait_timeout(KILL_WAIT)?
+            .ok_or(StopError::StillAlive { pid: self.pid() })
     }
 
     /// SIGKILL; does not wait. One that is dead already is no error.

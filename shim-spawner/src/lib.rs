@@ -1,5 +1,76 @@
-//! Placeholder for the first commit.
+//! Spawn, supervise, stop and re-adopt a helper process ("shim") that cannot outlive its runtime.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use shim_spawner::{ShimHandler, ShimIdentity, ShimSpawner, StopPolicy};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let shim = ShimSpawner::new("/usr/libexec/my-shim")
+//!     .arg("--box=7")
+//!     .config(b"token = secret")
+//!     .stop_policy(StopPolicy::new().grace(Duration::from_secs(10)))
+//!     .spawn()?;
+//! let mut shim = ShimHandler::new(shim);
+//! shim.identity()?.save("/run/my-runtime/box-7".as_ref())?;
+//! let exit = shim.stop()?; // SIGTERM, ten seconds, SIGKILL, reaped
+//! println!("{:?}", exit.status);
+//!
+//! // After a restart of the runtime: the same process, or an error; never a stranger.
+//! let identity = ShimIdentity::load("/run/my-runtime/box-7".as_ref())?;
+//! let mut again = ShimHandler::adopt(&identity)?;
+//! again.stop()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The shim itself, if it is written in Rust, starts its `main` with
+//! [`Watchdog::from_env`](watchdog_pipe::Watchdog::from_env) and
+//! [`enforce_inherited`](watchdog_pipe::Watchdog::enforce_inherited), and reads [`shim_config`].
+//!
+//! # Guarantees
+//! - An attached shim with a watchdog ends when its runtime does, whatever killed the runtime; a detached
+//!   one lives on, in a session of its own.
+//! - The child gets the descriptors it should have and no others.
+//! - A failed spawn names its stage and leaves no process, descriptor or zombie. A child that was killed
+//!   before its exec is a failed spawn.
+//! - Signals go by pidfd: no recycled pid is ever hit. Nothing is reaped that was not spawned here.
+//! - Dropping a handle never waits and leaves no zombie.
+//!
+//! # Limits
+//! - A program without a watchdog of its own is not stopped by the death of its runtime.
+//! - [`ShimHandler::stop`] signals the shim, not what the shim started.
+//! - The child is created by the C library's `fork`: the cost grows with the runtime's memory.
+//! - An attached shim in its own process group gets no Ctrl-C of the terminal:
+//!   [`process_group`](ShimSpawner::process_group) chooses.
+//!
+//! # Kernel versions
+//! Linux 5.4 or newer. Exit statuses of adopted shims need 6.15, proven identities 6.9. No features.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("shim-spawner is for Linux: it stands on pidfds, memfds and close_range");
+
+#[allow(unsafe_code)]
+mod child;
+mod config;
+mod error;
+mod handler;
 mod identity;
+mod reaper;
+mod report;
+mod shim;
+mod spawn;
+mod spawner;
+mod stdio;
+#[allow(unsafe_code)]
+mod sys;
 
+pub use config::{CONFIG_MAX, ConfigError};
+pub use error::{SpawnError, Stage};
+pub use handler::{ShimHandler, StopError};
 pub use identity::{AdoptError, IdentityError, IdentityErrorKind, ShimIdentity};
+pub use pidfd_watcher::{Exit, Pid, Process, Signal};
+pub use shim::{ShimChild, SpawnedShim};
+pub use spawner::ShimSpawner;
+pub use stdio::Stdio;
+pub use sys::shim_config;
+pub use watchdog_pipe::{Keepalive, StopPolicy};

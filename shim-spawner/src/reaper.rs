@@ -28,7 +28,10 @@ pub(crate) fn reap_when_exited(process: &Process) {
     // Asked before the lock: in a copy made by fork, the process is nobody's child here (`ECHILD`), and
     // the lock may be held by a thread that the copy does not have.
     let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    if !matches!(waitid(WaitId::PidFd(rustix::fd::AsFd::as_fd(process)), now), Ok(None)) {
+    if !matches!(
+        waitid(WaitId::PidFd(rustix::fd::AsFd::as_fd(process)), now),
+        Ok(None)
+    ) {
         return;
     }
     let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +49,9 @@ fn add(slot: &mut Option<Reaper>, process: &Process) -> io::Result<()> {
             running: false,
         }),
     };
-    reaper.waiting.retain(|_, process| process.clone().reap().is_err());
+    reaper
+        .waiting
+        .retain(|_, process| process.clone().reap().is_err());
     let token = reaper.next;
     reaper.next += 1;
     reaper.waiting.insert(token, process.clone());
@@ -72,13 +77,17 @@ fn run(epoll: &OwnedFd) {
         if epoll::wait(epoll, rustix::buffer::spare_capacity(&mut events), None).is_err() {
             continue;
         }
-        let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(reaper) = reaper.as_mut() else { return };
+        let mut slot = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(reaper) = slot.as_mut() else {
+            return;
+        };
         for event in &events {
             let token = event.data.u64();
-            let reaped =
-                reaper.waiting.get(&token).is_some_and(|process| process.clone().reap().is_ok());
-            if reaped && let Some(process) = reaper.waiting.remove(&token) {
+            let done = reaper
+                .waiting
+                .get(&token)
+                .is_some_and(|process| process.clone().reap().is_ok());
+            if done && let Some(process) = reaper.waiting.remove(&token) {
                 // Deleted before the close: a copy in a forked child would keep it alive in the set.
                 let _ = epoll::delete(epoll, &process);
             }

@@ -30,7 +30,8 @@ impl Report {
 
     /// Async-signal-safe: one store. -1: no number.
     pub(crate) fn set_number(&self, number: i32) {
-        self.number.store(number.saturating_add(1), Ordering::Release);
+        self.number
+            .store(number.saturating_add(1), Ordering::Release);
     }
 
     pub(crate) fn number(&self) -> Option<i32> {

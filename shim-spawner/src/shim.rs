@@ -36,7 +36,13 @@ pub struct ShimChild {
 
 impl ShimChild {
     pub(crate) fn new(process: Process, policy: StopPolicy) -> ShimChild {
-        ShimChild { stdin: None, stdout: None, stderr: None, process, policy }
+        ShimChild {
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            process,
+            policy,
+        }
     }
 
     /// The process.

@@ -69,25 +69,42 @@ impl Stdio {
         match &self.0 {
             Kind::Inherit => Ok(Stream::default()),
             Kind::Null => {
-                let null: File = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-                Ok(Stream { theirs: Some(above_stdio(null.into())?), ours: None })
+                let null: File = OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open("/dev/null")?;
+                Ok(Stream {
+                    theirs: Some(above_stdio(null.into())?),
+                    ours: None,
+                })
             }
             Kind::Piped => {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
                 let (read, write) = (above_stdio(read)?, above_stdio(write)?);
                 Ok(match direction {
-                    Direction::In => Stream { theirs: Some(read), ours: Some(write) },
-                    Direction::Out => Stream { theirs: Some(write), ours: Some(read) },
+                    Direction::In => Stream {
+                        theirs: Some(read),
+                        ours: Some(write),
+                    },
+                    Direction::Out => Stream {
+                        theirs: Some(write),
+                        ours: Some(read),
+                    },
                 })
             }
-            Kind::Fd(fd) => {
-                Ok(Stream { theirs: Some(fcntl_dupfd_cloexec(fd.as_fd(), 3)?), ours: None })
-            }
+            Kind::Fd(fd) => Ok(Stream {
+                theirs: Some(fcntl_dupfd_cloexec(fd.as_fd(), 3)?),
+                ours: None,
+            }),
         }
     }
 }
 
 fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
-    if fd.as_raw_fd() > 2 { Ok(fd) } else { Ok(fcntl_dupfd_cloexec(fd, 3)?) }
+    if fd.as_raw_fd() > 2 {
+        Ok(fd)
+    } else {
+        Ok(fcntl_dupfd_cloexec(fd, 3)?)
+    }
 }

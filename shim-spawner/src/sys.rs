@@ -62,9 +62,16 @@ impl SharedReport {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
         let page = unsafe {
-            mmap_anonymous(ptr::null_mut(), size_of::<Report>(), access, MapFlags::SHARED)
+            mmap_anonymous(
+                ptr::null_mut(),
+                size_of::<Report>(),
+                access,
+                MapFlags::SHARED,
+            )
         }?;
-        NonNull::new(page.cast()).map(SharedReport).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+        NonNull::new(page.cast())
+            .map(SharedReport)
+            .ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 }
 
