@@ -184,7 +184,7 @@ fn demo_that_is_killed_leaves_nothing_behind() {
     let demo = Demo::new("killed");
     let program = [
         "--timeout",
-        "100",
+        "1000",
         "--program",
         "sh",
         "-c",
