@@ -27,17 +27,25 @@ fn main() -> ExitCode {
         eprintln!("usage: demo_runtime start PLAN REPORTS | adopt IDENTITY REPORTS");
         return ExitCode::from(2);
     };
-    let done = Wire::connect(Path::new(reports)).context("connect to the stage").and_then(|wire| {
-        let done = match verb.as_str() {
-            "start" => start(Path::new(file)),
-            "adopt" => adopt(Path::new(file), &wire),
-            _ => bail!("no such verb: {verb}"),
-        };
-        if let Err(error) = &done {
-            wire.send("runtime", now_ns(), What::Failed { error: format!("{error:#}") })?;
-        }
-        done
-    });
+    let done = Wire::connect(Path::new(reports))
+        .context("connect to the stage")
+        .and_then(|wire| {
+            let done = match verb.as_str() {
+                "start" => start(Path::new(file)),
+                "adopt" => adopt(Path::new(file), &wire),
+                _ => bail!("no such verb: {verb}"),
+            };
+            if let Err(error) = &done {
+                wire.send(
+                    "runtime",
+                    now_ns(),
+                    What::Failed {
+                        error: format!("{error:#}"),
+                    },
+                )?;
+            }
+            done
+        });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -55,7 +63,9 @@ fn start(plan: &Path) -> Result<()> {
         let handler = spawn(&plan, shim).with_context(|| format!("spawn {}", shim.name))?;
         if shim.detached {
             let identity = handler.identity().context("identify the detached shim")?;
-            identity.save(&plan.identity).context("save the detached shim's identity")?;
+            identity
+                .save(&plan.identity)
+                .context("save the detached shim's identity")?;
         }
         handlers.push(handler);
     }
@@ -80,8 +90,8 @@ fn adopt(identity: &Path, wire: &Wire) -> Result<()> {
     let shim = handler.pid().as_raw_nonzero().get();
     let proven = identity.proven();
     wire.send("new runtime", now_ns(), What::Adopted { shim, proven })?;
-    let status = handler.stop().context("stop the shim")?;
-    let status = status.map(|status| status.to_string());
+    let exit = handler.stop().context("stop the shim")?;
+    let status = exit.status.map(|status| status.to_string());
     wire.send("new runtime", now_ns(), What::Stopped { shim, status })?;
     Ok(())
 }
