@@ -301,13 +301,13 @@ fn flags() {
     let (kept, moved) = (file_at(31), file_at(32));
     let bystander = file_at(33);
     fcntl_setfd(&bystander, FdFlags::empty()).expect("F_SETFD");
+    let before = all_flags();
     let mut witness = Witness::new();
     let mut fds = PreserveFds::new();
     fds.preserve_borrowed_fd(&plain).expect("plain");
     fds.preserve_borrowed_fd(&kept).expect("kept");
     fds.map_borrowed_fd(&moved, 40).expect("moved");
     fds.preserve_fd(file_at(34)).expect("given");
-    let before = all_flags();
     fds.apply(&mut witness.command).expect("apply");
     let with_plan = all_flags();
     witness.run().expect("spawn");
