@@ -74,3 +74,27 @@ fn an_independent_library_accepts_listeners_that_were_given() {
     }
     assert!(child.wait_deadline().success());
 }
+
+/// pitfalls: "SIGPIPE ignored, mask blocked: the child inherits both". Rust's own runtime ignores SIGPIPE in
+/// this very process. The mask is the spawner's, not the plan's.
+#[test]
+fn a_plan_keeps_sigpipe_at_its_default_in_the_child() {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "grep SigIgn: /proc/$$/status"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    PreserveFds::new().apply(&mut command).expect("apply");
+    let mut child = Guard::spawn(&mut command);
+    assert!(child.wait_deadline().success());
+    let mut said = String::new();
+    child
+        .stdout
+        .take()
+        .expect("a pipe")
+        .read_to_string(&mut said)
+        .expect("read");
+    let ignored = said.split_whitespace().nth(1).expect("a mask");
+    let ignored = u64::from_str_radix(ignored, 16).expect("a hexadecimal mask");
+    assert_eq!(ignored & (1 << (libc::SIGPIPE - 1)), 0, "{said}");
+}
