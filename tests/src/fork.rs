@@ -28,7 +28,11 @@ impl Fork {
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
                 theirs.give();
                 drop((ours, theirs));
-                let code = if catch_unwind(AssertUnwindSafe(child)).is_ok() { 0 } else { 101 };
+                let code = if catch_unwind(AssertUnwindSafe(child)).is_ok() {
+                    0
+                } else {
+                    101
+                };
                 // SAFETY: ends this copy; destructors of what it shares with the parent must not run.
                 unsafe { libc::_exit(code) }
             }
@@ -46,7 +50,8 @@ impl Fork {
 
     pub fn signal(&self, signal: i32) {
         // SAFETY: kill(2) has no memory effect; the child is not reaped yet, so that the number is its own.
-        assert_eq!(unsafe { libc::kill(self.pid, signal) }, 0, "kill {}", self.pid);
+        let sent = unsafe { libc::kill(self.pid, signal) };
+        assert_eq!(sent, 0, "kill {}", self.pid);
     }
 
     /// Waits for the end under the deadline.
@@ -103,6 +108,10 @@ impl Cue {
 
     /// Waits until nobody holds the other end.
     pub fn closed(&mut self) {
-        assert_eq!(self.0.read(&mut [0]).expect("wait for the end"), 0, "a cue, and not the end");
+        assert_eq!(
+            self.0.read(&mut [0]).expect("wait for the end"),
+            0,
+            "a cue, and not the end"
+        );
     }
 }

@@ -48,7 +48,11 @@ impl Launch {
 
     /// By way of a shell, which executes the program in its own place.
     pub fn through(&mut self, shell: impl AsRef<Path>) -> &mut Launch {
-        let before = [shell.as_ref().as_os_str().to_owned(), "-c".into(), "exec \"$0\" \"$@\"".into()];
+        let before = [
+            shell.as_ref().as_os_str().to_owned(),
+            "-c".into(),
+            "exec \"$0\" \"$@\"".into(),
+        ];
         self.args.splice(0..0, before.map(c_string));
         self
     }
@@ -131,5 +135,9 @@ fn c_string(text: OsString) -> CString {
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([ptr::null()])
+        .collect()
 }

@@ -26,7 +26,11 @@ pub fn run(scenarios: &[Scenario]) -> ExitCode {
 /// The test's side: the scenario ran to its end. What it wrote to standard error is shown if not.
 pub fn passes(program: &str, scenario: &str) {
     let mut command = Command::new(program);
-    command.arg(scenario).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .arg(scenario)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut child = Guard::spawn(&mut command);
     let mut stderr = child.stderr.take().expect("a pipe");
     // On a thread: a scenario that hangs is found by the deadline below, not by the end of its output.
@@ -37,6 +41,9 @@ pub fn passes(program: &str, scenario: &str) {
     });
     let status = child.wait_deadline();
     if !status.success() {
-        panic!("{scenario}: {status}\n{}", reader.join().unwrap_or_default());
+        panic!(
+            "{scenario}: {status}\n{}",
+            reader.join().unwrap_or_default()
+        );
     }
 }

@@ -45,7 +45,11 @@ impl Stage {
     #[allow(clippy::new_without_default, reason = "it makes a folder and a socket")]
     pub fn new() -> Stage {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("stage-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "stage-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let folder = env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).expect("create the stage's folder");
@@ -54,7 +58,13 @@ impl Stage {
         for (path, mode) in [(&folder, 0o755), (&path, 0o777)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
         }
-        Stage { folder, listener, waiting: Vec::new(), reaped: BTreeMap::new(), reaper: None }
+        Stage {
+            folder,
+            listener,
+            waiting: Vec::new(),
+            reaped: BTreeMap::new(),
+            reaper: None,
+        }
     }
 
     /// Starts `program` under a reaper and waits until it has entered under the name "parent".
@@ -124,12 +134,18 @@ pub struct Actor {
 
 impl Actor {
     fn meet(stream: UnixStream) -> Actor {
-        stream.set_read_timeout(Some(DEADLINE)).expect("SO_RCVTIMEO");
+        stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("SO_RCVTIMEO");
         // Whatever namespace it is in, the kernel says its number in ours. It waits for orders now, so
         // that the number is still its own.
         let pid = socket_peercred(&stream).expect("SO_PEERCRED").pid;
         let process = Process::open(pid).expect("open the process that entered");
-        let mut actor = Actor { name: String::new(), lines: BufReader::new(stream), process };
+        let mut actor = Actor {
+            name: String::new(),
+            lines: BufReader::new(stream),
+            process,
+        };
         actor.name = actor.hear();
         actor
     }
@@ -165,7 +181,10 @@ impl Actor {
 
     /// Whether it has not said anything that was not heard yet.
     pub fn is_silent(&self) -> bool {
-        let mut fds = [PollFd::from_borrowed_fd(self.lines.get_ref().as_fd(), PollFlags::IN)];
+        let mut fds = [PollFd::from_borrowed_fd(
+            self.lines.get_ref().as_fd(),
+            PollFlags::IN,
+        )];
         self.lines.buffer().is_empty()
             && poll(&mut fds, Some(&Timespec::default())).expect("poll an actor") == 0
     }
@@ -173,7 +192,9 @@ impl Actor {
     /// Whether it left, or closed this connection, without saying anything more.
     pub fn said_nothing(mut self) -> bool {
         let mut line = String::new();
-        self.lines.read_line(&mut line).is_ok_and(|count| count == 0)
+        self.lines
+            .read_line(&mut line)
+            .is_ok_and(|count| count == 0)
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -215,7 +236,9 @@ impl Role {
     pub fn enter(name: &str) -> Role {
         let path = env::var_os(ENV_VAR).expect("no stage in the environment");
         let stream = UnixStream::connect(path).expect("connect to the stage");
-        let mut role = Role { lines: BufReader::new(stream) };
+        let mut role = Role {
+            lines: BufReader::new(stream),
+        };
         role.say(name);
         role
     }
@@ -256,13 +279,19 @@ impl Bystander {
 
     /// Waits until it has stopped itself.
     pub fn stopped(&self) {
-        until("bystander stops itself", || (stat(self.pid())?.state == 'T').then_some(()));
+        until("bystander stops itself", || {
+            (stat(self.pid())?.state == 'T').then_some(())
+        });
     }
 
     /// Waits for its end.
     pub fn gone(&self) {
         let exit = self.0.wait_timeout(DEADLINE).expect("poll a pidfd");
-        assert!(exit.is_some(), "deadline passed: bystander {} is gone", self.pid());
+        assert!(
+            exit.is_some(),
+            "deadline passed: bystander {} is gone",
+            self.pid()
+        );
     }
 
     /// SIGKILL, and wait for the end.

@@ -7,7 +7,10 @@ use workspace_tests::until;
 
 /// A parent on its stage.
 fn open() -> (Stage, Actor) {
-    Stage::open(env!("CARGO_BIN_EXE_watchdog_reaper"), env!("CARGO_BIN_EXE_watchdog_parent"))
+    Stage::open(
+        env!("CARGO_BIN_EXE_watchdog_reaper"),
+        env!("CARGO_BIN_EXE_watchdog_parent"),
+    )
 }
 
 /// A child of `parent` that has adopted its watchdog.
@@ -179,7 +182,10 @@ fn stopped_parent_is_no_death() {
 fn zombie_parent_is_dead() {
     let (mut stage, mut parent) = open();
     // A second runtime whose own parent, the first one, never reaps it.
-    parent.ask(&format!("spawn second program={}", env!("CARGO_BIN_EXE_watchdog_parent")));
+    parent.ask(&format!(
+        "spawn second program={}",
+        env!("CARGO_BIN_EXE_watchdog_parent")
+    ));
     let mut zombie = stage.enter("second");
     let mut child = child(&mut stage, &mut zombie, "child");
     zombie.kill();
@@ -251,7 +257,12 @@ fn of_five_children_exactly_the_dropped_one_is_told() {
     }
     parent.kill();
     for index in [0, 1, 3, 4] {
-        assert_eq!(children[index].ask("wait"), "ParentExited", "{}", names[index]);
+        assert_eq!(
+            children[index].ask("wait"),
+            "ParentExited",
+            "{}",
+            names[index]
+        );
     }
 }
 

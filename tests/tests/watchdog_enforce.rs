@@ -16,7 +16,10 @@ use workspace_tests::until;
 const GRACE: Duration = Duration::from_millis(300);
 
 fn open() -> (Stage, Actor) {
-    Stage::open(env!("CARGO_BIN_EXE_watchdog_reaper"), env!("CARGO_BIN_EXE_watchdog_parent"))
+    Stage::open(
+        env!("CARGO_BIN_EXE_watchdog_reaper"),
+        env!("CARGO_BIN_EXE_watchdog_parent"),
+    )
 }
 
 /// A parent and its child, which has adopted its watchdog.
@@ -77,7 +80,10 @@ fn dropped_keepalive_ends_the_child_as_a_death_does() {
     child.must("enforce 15 600000");
     parent.must("drop 0");
     child.gone();
-    assert_eq!(status_after(&mut stage, &parent, &child).signal(), Some(libc::SIGTERM));
+    assert_eq!(
+        status_after(&mut stage, &parent, &child).signal(),
+        Some(libc::SIGTERM)
+    );
 }
 
 // cases.md: "child blocks and ignores SIGTERM; handler hangs / parent killed / gone within grace + margin";
@@ -128,7 +134,10 @@ fn storm_of_handled_signals_neither_stops_nor_saves_an_enforced_child() {
     assert_ne!(child.ask("handled"), "0");
     parent.must("drop 0");
     child.gone();
-    assert_eq!(status_after(&mut stage, &parent, &child).signal(), Some(libc::SIGKILL));
+    assert_eq!(
+        status_after(&mut stage, &parent, &child).signal(),
+        Some(libc::SIGKILL)
+    );
 }
 
 // cases.md: "child is pid 1 of a PID namespace / parent killed / gone"; pitfalls.md: "its own SIGTERM and
@@ -159,7 +168,9 @@ fn stop_signal_reaches_a_pid_1_that_handles_it() {
     child.must("sigterm count");
     child.must("enforce 15 600000");
     parent.must("drop 0");
-    until("SIGTERM is handled", || (child.ask("handled") == "1").then_some(()));
+    until("SIGTERM is handled", || {
+        (child.ask("handled") == "1").then_some(())
+    });
     assert_eq!(child.ask("cancel"), "Some(KeepaliveDropped)");
     parent.kill();
     stage.ended(&parent);
@@ -203,10 +214,16 @@ fn setuid_child_is_gone(through: &str) {
     let (mut stage, mut parent) = open();
     let program = setuid_child(&stage);
     parent.must("become 65534");
-    parent.ask(&format!("spawn child program={}{through}", program.display()));
+    parent.ask(&format!(
+        "spawn child program={}{through}",
+        program.display()
+    ));
     let mut child = stage.enter("child");
     if child.ask("euid") != "0" {
-        eprintln!("skipped: {} is on a file system mounted nosuid", program.display());
+        eprintln!(
+            "skipped: {} is on a file system mounted nosuid",
+            program.display()
+        );
         return;
     }
     child.must("adopt");
@@ -324,7 +341,9 @@ fn cancel_within_the_grace_period_saves_the_child() {
     child.must("enforce 15 600000");
     parent.kill();
     stage.ended(&parent);
-    until("SIGTERM is handled", || (child.ask("handled") == "1").then_some(()));
+    until("SIGTERM is handled", || {
+        (child.ask("handled") == "1").then_some(())
+    });
     assert_eq!(child.ask("cancel"), "Some(ParentExited)");
     child.must("ok");
 }
@@ -426,7 +445,10 @@ fn child_that_lost_its_descriptor_is_stopped() {
     // SIGKILL may be faster than the answer.
     child.tell("enforce 9 0");
     child.gone();
-    assert_eq!(status_after(&mut stage, &parent, &child).signal(), Some(libc::SIGKILL));
+    assert_eq!(
+        status_after(&mut stage, &parent, &child).signal(),
+        Some(libc::SIGKILL)
+    );
 }
 
 // The same where a callback waits: a lost descriptor is no verdict, and the callback is not told one.
@@ -436,7 +458,10 @@ fn lost_descriptor_is_not_told_to_a_callback_as_a_death() {
     child.tell("callback tells");
     let voice = stage.enter("callback-tells");
     child.gone();
-    assert_eq!(status_after(&mut stage, &parent, &child).signal(), Some(libc::SIGKILL));
+    assert_eq!(
+        status_after(&mut stage, &parent, &child).signal(),
+        Some(libc::SIGKILL)
+    );
     assert!(voice.said_nothing());
 }
 
@@ -446,6 +471,9 @@ fn wait_on_a_descriptor_that_somebody_closed_is_an_error() {
     let (_stage, _parent, mut child) = robbed();
     for order in ["wait", "try"] {
         let answer = child.ask(order);
-        assert!(answer.contains(&format!("code: {}", libc::EBADF)), "{answer}");
+        assert!(
+            answer.contains(&format!("code: {}", libc::EBADF)),
+            "{answer}"
+        );
     }
 }

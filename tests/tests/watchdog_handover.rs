@@ -145,7 +145,10 @@ fn release_to_a_dead_child_gives_the_keepalive_back() {
     let child = child(&mut stage, &mut parent, "child");
     child.kill();
     assert_eq!(parent.ask("release 0"), format!("error {}", libc::EPIPE));
-    assert_eq!(parent.ask("close-without-a-word 0"), format!("error {}", libc::EPIPE));
+    assert_eq!(
+        parent.ask("close-without-a-word 0"),
+        format!("error {}", libc::EPIPE)
+    );
 }
 
 // cases.md: exec'd children of the supervised one: "CLOEXEC set after adoption".

@@ -25,6 +25,7 @@ fn descriptor_stays_readable_after_a_death() {
 #[test]
 fn descriptor_stays_readable_while_a_forked_sibling_holds_the_write_end() {
     passes(READINESS, "sibling");
+    passes(READINESS, "sibling-late");
 }
 
 #[test]

@@ -90,3 +90,28 @@ fn sigpipe_that_was_pending_before_is_left_alone() {
 fn other_pending_signals_are_left_alone() {
     passes(SIGPIPE, "others");
 }
+
+// Before Linux 6.18 there is no RWF_NOSIGNAL: the same promises hold by way of the signal mask.
+#[test]
+fn dead_child_raises_no_sigpipe_on_older_kernels_either() {
+    for disposition in [
+        "default",
+        "ignored",
+        "handled",
+        "blocked",
+        "blocked-default",
+    ] {
+        passes(SIGPIPE, &format!("old-{disposition}"));
+    }
+}
+
+#[test]
+fn pending_signals_are_left_alone_on_older_kernels_too() {
+    passes(SIGPIPE, "old-pending");
+    passes(SIGPIPE, "old-others");
+}
+
+#[test]
+fn words_are_said_on_older_kernels_too() {
+    passes(SIGPIPE, "old-word");
+}

@@ -58,9 +58,20 @@ impl Builder {
         // Only the write end, and only its open file description: a child in any language may still
         // block in read(2) on its own end.
         rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
+        reserve_room_for_a_word(&read, &write)?;
         let setup = ChildSetup::new(read, self.policy)?;
         Ok((Keepalive::new(write, home), setup))
     }
+}
+
+/// A pipe gets its first page when it is first written to, and keeps the page once it is emptied
+/// (`anon_pipe_put_page` in fs/pipe.c). Had now, it makes the word at the end cheaper, and no lack of memory can
+/// keep that word from being said.
+fn reserve_room_for_a_word(read: &OwnedFd, write: &OwnedFd) -> io::Result<()> {
+    let mut byte = [0];
+    rustix::io::write(write, &byte)?;
+    rustix::io::read(read, &mut byte)?;
+    Ok(())
 }
 
 /// Where 0, 1 or 2 is closed, pipe2 hands out those numbers.

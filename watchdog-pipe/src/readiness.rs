@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
@@ -14,6 +15,10 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 pub(crate) struct Readiness {
     epoll: OwnedFd,
     latch: OwnedFd,
+    /// Somebody has asked for the descriptor, and may wait for it since.
+    asked: AtomicBool,
+    /// There is a verdict.
+    settled: AtomicBool,
 }
 
 impl Readiness {
@@ -22,7 +27,12 @@ impl Readiness {
         let latch = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let readable = epoll::EventFlags::IN;
         epoll::add(&epoll, &latch, epoll::EventData::new_u64(0), readable)?;
-        Ok(Readiness { epoll, latch })
+        Ok(Readiness {
+            epoll,
+            latch,
+            asked: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+        })
     }
 
     /// Makes what happens on the pipe wake the descriptor.
@@ -36,8 +46,17 @@ impl Readiness {
         )?)
     }
 
-    /// There is a verdict: readable from now on.
-    pub(crate) fn latch(&self) {
+    /// There is a verdict: readable from now on. Who only waits for the verdict is not kept waiting for a
+    /// system call more. The caller has the
+    /// watchdog for itself (`&mut`): never at the same time as `as_fd`.
+    pub(crate) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+        if self.asked.load(Ordering::Relaxed) {
+            self.latch();
+        }
+    }
+
+    fn latch(&self) {
         // The counter goes from 0 to 1, once: neither EAGAIN nor EINTR can come of that.
         let _ = rustix::io::write(&self.latch, &1_u64.to_ne_bytes());
     }
@@ -45,6 +64,10 @@ impl Readiness {
 
 impl AsFd for Readiness {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        let first = !self.asked.swap(true, Ordering::Relaxed);
+        if first && self.settled.load(Ordering::Relaxed) {
+            self.latch();
+        }
         self.epoll.as_fd()
     }
 }

@@ -1,12 +1,13 @@
 //! System calls that rustix does not wrap, and everything unsafe in this crate.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use rustix::process::Signal;
 
@@ -181,15 +182,31 @@ impl Drop for BlockedSignals {
     }
 }
 
-/// write(2) that answers `EPIPE` where the reader is gone, and raises no SIGPIPE.
-///
-/// The kernel sends SIGPIPE to the writing thread alone. Blocked, it stays pending there, and is taken
-/// back before the mask is restored. One that was pending before is not ours and is left.
+/// A write that answers `EPIPE` where the reader is gone, and raises no SIGPIPE.
 ///
 /// # References
 /// [write(2)](https://man7.org/linux/man-pages/man2/write.2.html),
-/// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html)
+/// [pwritev2(2)](https://man7.org/linux/man-pages/man2/pwritev2.2.html)
 pub(crate) fn write_without_sigpipe(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    /// `RWF_NOSIGNAL` of include/uapi/linux/fs.h: since Linux 6.18, for pipes too.
+    const NO_SIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
+    /// A pipe has none.
+    const NO_POSITION: u64 = u64::MAX;
+    match rustix::io::pwritev2(fd, &[IoSlice::new(bytes)], NO_POSITION, NO_SIGNAL) {
+        Ok(written) => Ok(written),
+        Err(error @ (Errno::PIPE | Errno::AGAIN)) => Err(error.into()),
+        // EOPNOTSUPP before 6.18, and whatever a filter answers: nothing was written.
+        Err(_) => write_with_sigpipe_blocked(fd, bytes),
+    }
+}
+
+/// The kernel sends SIGPIPE to the writing thread alone. Blocked, it stays pending there, and is taken
+/// back before the mask is restored. One that was pending before is not ours and is left; if that one waits for
+/// the whole process, two do now, which a program that counts signals could tell.
+///
+/// # References
+/// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html)
+fn write_with_sigpipe_blocked(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let mut sigpipe = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the set; SIGPIPE is a valid signal number.
     let sigpipe = unsafe {
@@ -200,7 +217,7 @@ pub(crate) fn write_without_sigpipe(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Res
     let _blocked = BlockedSignals::block(&sigpipe)?;
     let pending_before = sigpipe_is_pending();
     let written = rustix::io::write(fd, bytes);
-    if written == Err(rustix::io::Errno::PIPE) && !pending_before {
+    if written == Err(Errno::PIPE) && !pending_before {
         let now = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,

@@ -138,7 +138,7 @@ impl Watchdog {
 
     fn settle(&mut self, verdict: Verdict) {
         self.verdict = Some(verdict);
-        self.readiness.latch();
+        self.readiness.settle();
     }
 
     /// Starts a thread that waits for the verdict and then stops this process: the policy's stop signal

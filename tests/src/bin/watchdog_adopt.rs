@@ -32,7 +32,10 @@ fn main() -> ExitCode {
         ("grandchild", grandchild_with_an_unrelated_descriptor),
         ("grandchild-executed", grandchild),
         ("writer", own_write_end),
-        ("writer-elsewhere", write_end_of_another_pipe_is_no_hindrance),
+        (
+            "writer-elsewhere",
+            write_end_of_another_pipe_is_no_hindrance,
+        ),
         ("claimed", second_adoption),
         ("no-proc", without_proc),
         ("no-descriptor", without_a_free_descriptor),
@@ -63,7 +66,10 @@ impl Inherited {
         });
         // Closed here, held there.
         drop(write);
-        Inherited { read, _holder: holder }
+        Inherited {
+            read,
+            _holder: holder,
+        }
     }
 }
 
@@ -105,7 +111,12 @@ type Everything = Vec<(RawFd, String, FdFlags, OFlags)>;
 fn everything() -> Everything {
     let look = |(number, name)| {
         let fd = borrow(number);
-        (number, name, fcntl_getfd(fd).expect("F_GETFD"), fcntl_getfl(fd).expect("F_GETFL"))
+        (
+            number,
+            name,
+            fcntl_getfd(fd).expect("F_GETFD"),
+            fcntl_getfl(fd).expect("F_GETFL"),
+        )
     };
     proc_fs::own_fds().into_iter().map(look).collect()
 }
@@ -125,7 +136,10 @@ fn then_a_good_one_is_adopted(number: RawFd) {
     let mut watchdog = from_env().expect("adopt").expect("supervised");
     assert_eq!(watchdog.try_wait().expect("look"), None);
     let flags = fcntl_getfd(borrow(number)).expect("F_GETFD");
-    assert!(flags.contains(FdFlags::CLOEXEC), "inheritable after the adoption");
+    assert!(
+        flags.contains(FdFlags::CLOEXEC),
+        "inheritable after the adoption"
+    );
 }
 
 fn no_variable_is_no_watchdog() {
@@ -137,10 +151,24 @@ fn no_variable_is_no_watchdog() {
 fn malformed_values() {
     let good = Inherited::on(50);
     let pipe = value(50).split_once(',').expect("two fields").1.to_owned();
-    let mut values: Vec<OsString> = ["", "50", "fd=50", "fd=-1,", "fd=50,fd=50,", "fd=,", "fd=+50,"]
-        .into_iter()
-        .map(|start| if start.ends_with(',') { format!("{start}{pipe}").into() } else { start.into() })
-        .collect();
+    let mut values: Vec<OsString> = [
+        "",
+        "50",
+        "fd=50",
+        "fd=-1,",
+        "fd=50,fd=50,",
+        "fd=,",
+        "fd=+50,",
+    ]
+    .into_iter()
+    .map(|start| {
+        if start.ends_with(',') {
+            format!("{start}{pipe}").into()
+        } else {
+            start.into()
+        }
+    })
+    .collect();
     values.push(format!("fd=50,{pipe},stop=9").into());
     values.push(format!("fd=50,{pipe},stop=0:1").into());
     // Not UTF-8.
@@ -161,7 +189,11 @@ fn variable_twice() {
     let env = [entry.as_ptr(), entry.as_ptr(), std::ptr::null()];
     let program = CString::new(std::env::current_exe().expect("exe").as_os_str().as_bytes());
     let program = program.expect("no NUL");
-    let args = [program.as_ptr(), c"twice-executed".as_ptr(), std::ptr::null()];
+    let args = [
+        program.as_ptr(),
+        c"twice-executed".as_ptr(),
+        std::ptr::null(),
+    ];
     // SAFETY: null-terminated arrays of strings that live until the program has changed.
     unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
     panic!("execve: {}", io::Error::last_os_error());
@@ -180,7 +212,10 @@ fn closed_number() {
     let error = refused(value(50).replace("fd=50", "fd=51"));
     assert!(matches!(error, AdoptError::NotOpen { fd: 51 }), "{error:?}");
     let error = refused(value(50).replace("fd=50", "fd=2147483647"));
-    assert!(matches!(error, AdoptError::NotOpen { fd: i32::MAX }), "{error:?}");
+    assert!(
+        matches!(error, AdoptError::NotOpen { fd: i32::MAX }),
+        "{error:?}"
+    );
     then_a_good_one_is_adopted(good.read);
 }
 
@@ -189,7 +224,10 @@ fn write_end() {
     let (_read, write) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     place(write, 60);
     let error = refused(value(60));
-    assert!(matches!(error, AdoptError::WrongEnd { fd: 60 }), "{error:?}");
+    assert!(
+        matches!(error, AdoptError::WrongEnd { fd: 60 }),
+        "{error:?}"
+    );
     then_a_good_one_is_adopted(good.read);
 }
 
@@ -202,7 +240,10 @@ fn other_types() {
         place(other, 60);
         // The variable was written for this very file.
         let error = refused(value(60));
-        assert!(matches!(error, AdoptError::NotAPipe { fd: 60 }), "{error:?}");
+        assert!(
+            matches!(error, AdoptError::NotAPipe { fd: 60 }),
+            "{error:?}"
+        );
         // And for another one.
         let error = refused(value(50).replace("fd=50", "fd=60"));
         assert!(matches!(error, AdoptError::Stale { fd: 60 }), "{error:?}");
@@ -211,7 +252,12 @@ fn other_types() {
 }
 
 fn reopened(number: RawFd, flags: OFlags) -> OwnedFd {
-    open(format!("/proc/self/fd/{number}"), flags | OFlags::CLOEXEC, Mode::empty()).expect("reopen")
+    open(
+        format!("/proc/self/fd/{number}"),
+        flags | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .expect("reopen")
 }
 
 fn fifo_opened_for_both() {
@@ -219,7 +265,10 @@ fn fifo_opened_for_both() {
     let (read, _write) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     place(reopened(read.as_raw_fd(), OFlags::RDWR), 60);
     let error = refused(value(60));
-    assert!(matches!(error, AdoptError::WrongEnd { fd: 60 }), "{error:?}");
+    assert!(
+        matches!(error, AdoptError::WrongEnd { fd: 60 }),
+        "{error:?}"
+    );
     then_a_good_one_is_adopted(good.read);
 }
 
@@ -228,7 +277,10 @@ fn descriptor_that_only_names_the_pipe() {
     let good = Inherited::on(50);
     place(reopened(50, OFlags::PATH), 60);
     let error = refused(value(60));
-    assert!(matches!(error, AdoptError::WrongEnd { fd: 60 }), "{error:?}");
+    assert!(
+        matches!(error, AdoptError::WrongEnd { fd: 60 }),
+        "{error:?}"
+    );
     // It is no writer either.
     then_a_good_one_is_adopted(good.read);
 }
@@ -240,7 +292,10 @@ fn unrelated_pipe_on_the_number() {
     let error = refused(value(50).replace("fd=50", "fd=60"));
     assert!(matches!(error, AdoptError::Stale { fd: 60 }), "{error:?}");
     // The device counts as much as the inode.
-    let (device, inode) = value(50).split_once(":").map(|(_, inode)| (77, inode.to_owned())).expect("two");
+    let (device, inode) = value(50)
+        .split_once(":")
+        .map(|(_, inode)| (77, inode.to_owned()))
+        .expect("two");
     let error = refused(format!("fd=50,pipe={device}:{inode}"));
     assert!(matches!(error, AdoptError::Stale { fd: 50 }), "{error:?}");
     then_a_good_one_is_adopted(good.read);
@@ -251,7 +306,11 @@ fn grandchild_with_an_unrelated_descriptor() {
     let supervised = Inherited::on(50);
     set_variable(value(supervised.read));
     // As the child's own variable would say, had its read end been 3.
-    set_variable(std::env::var(ENV_VAR).expect("set").replace("fd=50", "fd=3"));
+    set_variable(
+        std::env::var(ENV_VAR)
+            .expect("set")
+            .replace("fd=50", "fd=3"),
+    );
     let log = File::open("/proc/self/exe").expect("a file");
     let pid = Launch::new(std::env::current_exe().expect("exe"))
         .arg("grandchild-executed")
@@ -279,14 +338,26 @@ fn own_write_end() {
     place(read, 50);
     let writer = place(write, 60);
     let error = refused(value(50));
-    let AdoptError::HoldsWriter { fd: 50, writer: found } = error else { panic!("{error:?}") };
+    let AdoptError::HoldsWriter {
+        fd: 50,
+        writer: found,
+    } = error
+    else {
+        panic!("{error:?}")
+    };
     assert_eq!(found, writer);
     // SAFETY: the scenario's own number; whatever opened it holds no owner of it.
     drop(unsafe { OwnedFd::from_raw_fd(writer) });
     // Even one that both reads and writes is a writer.
     let both = reopened(50, OFlags::RDWR);
     let error = refused(value(50));
-    let AdoptError::HoldsWriter { fd: 50, writer: found } = error else { panic!("{error:?}") };
+    let AdoptError::HoldsWriter {
+        fd: 50,
+        writer: found,
+    } = error
+    else {
+        panic!("{error:?}")
+    };
     assert_eq!(found, both.as_raw_fd());
     drop(both);
     // With nobody left who could write, it is adopted, and says so.
@@ -314,13 +385,33 @@ fn second_adoption() {
 fn hide_proc() {
     // SAFETY: the strings are C strings and no file system needs data; unshare has no memory effect.
     unsafe {
-        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0, "{}", io::Error::last_os_error());
+        assert_eq!(
+            libc::unshare(libc::CLONE_NEWNS),
+            0,
+            "{}",
+            io::Error::last_os_error()
+        );
         let (root, proc, none) = (c"/", c"/proc", c"none");
         let mount = |target: &std::ffi::CStr, kind: &std::ffi::CStr, flags| {
-            libc::mount(none.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, std::ptr::null())
+            libc::mount(
+                none.as_ptr(),
+                target.as_ptr(),
+                kind.as_ptr(),
+                flags,
+                std::ptr::null(),
+            )
         };
-        assert_eq!(mount(root, none, libc::MS_REC | libc::MS_PRIVATE), 0, "private");
-        assert_eq!(mount(proc, c"tmpfs", 0), 0, "{}", io::Error::last_os_error());
+        assert_eq!(
+            mount(root, none, libc::MS_REC | libc::MS_PRIVATE),
+            0,
+            "private"
+        );
+        assert_eq!(
+            mount(proc, c"tmpfs", 0),
+            0,
+            "{}",
+            io::Error::last_os_error()
+        );
     }
     assert!(std::fs::read_dir("/proc/self/fd").is_err());
 }
@@ -333,7 +424,13 @@ fn without_proc() {
     hide_proc();
     set_variable(value(60));
     let error = from_env().expect_err("adopted what it must not");
-    let AdoptError::HoldsWriter { fd: 60, writer: found } = error else { panic!("{error:?}") };
+    let AdoptError::HoldsWriter {
+        fd: 60,
+        writer: found,
+    } = error
+    else {
+        panic!("{error:?}")
+    };
     assert_eq!(found, writer);
     then_a_good_one_is_adopted(good.read);
 }
@@ -344,7 +441,9 @@ fn without_a_free_descriptor() {
     let generous = getrlimit(Resource::Nofile);
     // Fill every hole below 50, so that the limit alone says how many are free.
     let holes: Vec<File> = std::iter::from_fn(|| {
-        File::open("/dev/null").ok().filter(|file| file.as_raw_fd() < 50)
+        File::open("/dev/null")
+            .ok()
+            .filter(|file| file.as_raw_fd() < 50)
     })
     .collect();
     assert!(!holes.is_empty());
@@ -352,14 +451,24 @@ fn without_a_free_descriptor() {
     for free in 0..10 {
         let before = everything();
         let current = Some(51 + free);
-        setrlimit(Resource::Nofile, Rlimit { current, ..generous }).expect("setrlimit");
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current,
+                ..generous
+            },
+        )
+        .expect("setrlimit");
         set_variable(value(50));
         let adopted = from_env();
         setrlimit(Resource::Nofile, generous).expect("setrlimit");
         match adopted {
             Ok(watchdog) => {
                 assert!(watchdog.is_some());
-                assert!(failures >= 2, "an epoll instance and an eventfd: {failures} failures");
+                assert!(
+                    failures >= 2,
+                    "an epoll instance and an eventfd: {failures} failures"
+                );
                 return;
             }
             Err(AdoptError::Io(error)) => {
@@ -389,14 +498,21 @@ fn without_an_epoll_watch() {
         [(libc::SYS_epoll_ctl, vec![rule])].into_iter().collect(),
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOSPC.unsigned_abs()),
-        std::env::consts::ARCH.try_into().expect("an architecture that seccompiler knows"),
+        std::env::consts::ARCH
+            .try_into()
+            .expect("an architecture that seccompiler knows"),
     );
-    let program: BpfProgram = filter.expect("a filter").try_into().expect("a filter that compiles");
+    let program: BpfProgram = filter
+        .expect("a filter")
+        .try_into()
+        .expect("a filter that compiles");
     seccompiler::apply_filter(&program).expect("install the filter");
     let before = everything();
     let error = from_env().expect_err("adopted without a watch");
     assert_eq!(everything(), before);
-    let AdoptError::Io(error) = error else { panic!("{error:?}") };
+    let AdoptError::Io(error) = error else {
+        panic!("{error:?}")
+    };
     assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
     // Nothing was claimed.
     let again = from_env().expect_err("adopted without a watch");
@@ -417,7 +533,10 @@ fn what_comes_by_another_way() {
     let error = from(read).expect_err("this process holds a writer");
     assert!(matches!(error, AdoptError::HoldsWriter { writer, .. } if writer == number));
     // What was refused is closed: the writer has no reader left.
-    let polled = &mut [rustix::event::PollFd::new(&writer, rustix::event::PollFlags::OUT)];
+    let polled = &mut [rustix::event::PollFd::new(
+        &writer,
+        rustix::event::PollFlags::OUT,
+    )];
     rustix::event::poll(polled, None).expect("poll");
     let hung_up = polled[0].revents().contains(rustix::event::PollFlags::ERR);
     assert!(hung_up, "the read end is still open");
@@ -427,7 +546,11 @@ fn what_comes_by_another_way() {
         rustix::io::fcntl_setfd(&fd, FdFlags::empty()).expect("F_SETFD");
         let number = fd.as_raw_fd();
         let watchdog = from(fd).expect("adopt");
-        assert!(fcntl_getfd(borrow(number)).expect("F_GETFD").contains(FdFlags::CLOEXEC));
+        assert!(
+            fcntl_getfd(borrow(number))
+                .expect("F_GETFD")
+                .contains(FdFlags::CLOEXEC)
+        );
         assert_eq!(watchdog.stop_policy(), None);
     }
 }

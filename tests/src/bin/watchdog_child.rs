@@ -32,10 +32,16 @@ static BEFORE_MAIN: extern "C" fn() = before_main;
 
 fn main() {
     let name = std::env::args().nth(1).expect("a name");
-    let mut shim = Shim { stage: Role::enter(&name), watchdog: None, monitor: None };
+    let mut shim = Shim {
+        stage: Role::enter(&name),
+        watchdog: None,
+        monitor: None,
+    };
     while let Some(order) = shim.stage.next_order() {
         let words: Vec<&str> = order.split(' ').collect();
-        let answer = shim.obey(&words).unwrap_or_else(|error| format!("error {error:?}"));
+        let answer = shim
+            .obey(&words)
+            .unwrap_or_else(|error| format!("error {error:?}"));
         shim.stage.say(answer);
     }
 }
@@ -64,7 +70,9 @@ impl Shim {
             ["try"] => return Ok(format!("{:?}", self.watchdog().try_wait()?)),
             ["enforce", signal, grace] => {
                 let signal = Signal::from_named_raw(signal.parse().expect("a number"));
-                let policy = StopPolicy::new().signal(signal.expect("a signal")).grace(millis(grace));
+                let policy = StopPolicy::new()
+                    .signal(signal.expect("a signal"))
+                    .grace(millis(grace));
                 self.monitor = Some(self.take_watchdog().enforce(policy)?);
             }
             ["enforce-inherited"] => self.monitor = Some(self.take_watchdog().enforce_inherited()?),
@@ -133,7 +141,9 @@ impl Shim {
             "tells-its-mask" => watchdog.on_verdict(move |_| {
                 let status = std::fs::read_to_string("/proc/thread-self/status");
                 let status = status.expect("/proc/thread-self/status");
-                let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t"));
+                let mask = status
+                    .lines()
+                    .find_map(|line| line.strip_prefix("SigBlk:\t"));
                 voice.say(mask.expect("a mask"));
             })?,
             "panics" => watchdog.on_verdict(move |verdict| {
@@ -224,7 +234,10 @@ fn handle(signal: i32, handler: extern "C" fn(libc::c_int)) {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as *const () as usize;
         libc::sigemptyset(&raw mut action.sa_mask);
-        assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0);
+        assert_eq!(
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut()),
+            0
+        );
     }
 }
 
@@ -232,7 +245,9 @@ fn handle(signal: i32, handler: extern "C" fn(libc::c_int)) {
 fn pipe_number() -> i32 {
     let value = std::env::var(watchdog_pipe::ENV_VAR).expect("the variable");
     let fields = value.split(',').find_map(|field| field.strip_prefix("fd="));
-    fields.and_then(|number| number.parse().ok()).expect("a number")
+    fields
+        .and_then(|number| number.parse().ok())
+        .expect("a number")
 }
 
 /// The pipe's device and inode, as /proc has it.
@@ -257,10 +272,17 @@ fn stolen(number: i32) -> OwnedFd {
 fn descendant() -> io::Result<String> {
     let pipe = pipe_name();
     let mut program = Command::new("/bin/cat").stdin(Stdio::piped()).spawn()?;
-    let has_pipe = proc_fs::fds_of(program.id().cast_signed()).values().any(|file| *file == pipe);
+    let has_pipe = proc_fs::fds_of(program.id().cast_signed())
+        .values()
+        .any(|file| *file == pipe);
     drop(program.stdin.take());
     program.wait()?;
-    Ok(if has_pipe { "has the pipe" } else { "has no pipe" }.into())
+    Ok(if has_pipe {
+        "has the pipe"
+    } else {
+        "has no pipe"
+    }
+    .into())
 }
 
 fn millis(text: &str) -> Duration {

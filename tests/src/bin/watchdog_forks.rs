@@ -11,7 +11,10 @@ use workspace_tests::scenario;
 fn main() -> ExitCode {
     scenario::run(&[
         ("dropped", dropped_copy_tells_nothing),
-        ("pid-namespace", dropped_copy_tells_nothing_where_both_are_pid_1),
+        (
+            "pid-namespace",
+            dropped_copy_tells_nothing_where_both_are_pid_1,
+        ),
         ("speaks", copy_cannot_speak),
         ("own", copy_that_makes_its_own_link_has_a_working_one),
         ("generations", generations_of_copies_are_told_apart),
@@ -37,7 +40,11 @@ fn watcher(read: OwnedFd, keepalive: Keepalive, expected: Verdict, looked: &mut 
     drop(keepalive);
     let mut watchdog = Watchdog::from_fd(read).expect("adopt");
     looked.take();
-    assert_eq!(watchdog.try_wait().expect("look"), None, "told something too early");
+    assert_eq!(
+        watchdog.try_wait().expect("look"),
+        None,
+        "told something too early"
+    );
     looked.give();
     assert_eq!(watchdog.wait().expect("wait"), expected);
 }
@@ -99,13 +106,19 @@ fn copy_cannot_speak() {
         let (keepalive, other) = copies.take().expect("the copy");
         let (keepalive, error) = keepalive.release().expect_err("a copy released the child");
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-        assert_eq!(other.hand_over().expect_err("a copy handed over").kind(), io::ErrorKind::Unsupported);
+        assert_eq!(
+            other.hand_over().expect_err("a copy handed over").kind(),
+            io::ErrorKind::Unsupported
+        );
         drop(keepalive);
     })
     .succeeds();
     // Not one byte came of all that.
     rustix::io::ioctl_fionbio(&read, true).expect("O_NONBLOCK");
-    assert_eq!(rustix::io::read(&read, &mut [0; 8]), Err(rustix::io::Errno::AGAIN));
+    assert_eq!(
+        rustix::io::read(&read, &mut [0; 8]),
+        Err(rustix::io::Errno::AGAIN)
+    );
 }
 
 fn copy_that_makes_its_own_link_has_a_working_one() {
@@ -114,7 +127,11 @@ fn copy_that_makes_its_own_link_has_a_working_one() {
     Fork::run(|| {
         let (own, own_read) = link();
         // The inherited one is as inert as before it.
-        let (inherited, error) = inherited.take().expect("the copy").release().expect_err("spoke");
+        let (inherited, error) = inherited
+            .take()
+            .expect("the copy")
+            .release()
+            .expect_err("spoke");
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         drop(inherited);
         let mut own = Some(own);
@@ -127,12 +144,18 @@ fn copy_that_makes_its_own_link_has_a_working_one() {
         drop((own_read, looked));
         look.give();
         look.take();
-        own.take().expect("the original").release().expect("release");
+        own.take()
+            .expect("the original")
+            .release()
+            .expect("release");
         watcher.succeeds();
     })
     .succeeds();
     rustix::io::ioctl_fionbio(&inherited_read, true).expect("O_NONBLOCK");
-    assert_eq!(rustix::io::read(&inherited_read, &mut [0; 8]), Err(rustix::io::Errno::AGAIN));
+    assert_eq!(
+        rustix::io::read(&inherited_read, &mut [0; 8]),
+        Err(rustix::io::Errno::AGAIN)
+    );
 }
 
 /// A process, its child and its grandchild, each with a link of its own and copies of those before: each
@@ -153,7 +176,10 @@ fn generations_of_copies_are_told_apart() {
         let mut all = Some(vec![own, second]);
         Fork::run(|| generation(all.take().expect("copies"), depth + 1)).succeeds();
         for keepalive in all.expect("the originals") {
-            assert!(keepalive.release().is_ok(), "an original could not speak at depth {depth}");
+            assert!(
+                keepalive.release().is_ok(),
+                "an original could not speak at depth {depth}"
+            );
         }
     }
     generation(Vec::new(), 0);
@@ -177,5 +203,10 @@ fn threads_that_make_the_first_link_at_once_agree() {
 fn unshare_pid() {
     // SAFETY: unshare(2) has no memory effect.
     let done = unsafe { libc::unshare(libc::CLONE_NEWPID) };
-    assert_eq!(done, 0, "unshare(CLONE_NEWPID): {}", io::Error::last_os_error());
+    assert_eq!(
+        done,
+        0,
+        "unshare(CLONE_NEWPID): {}",
+        io::Error::last_os_error()
+    );
 }

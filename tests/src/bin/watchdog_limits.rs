@@ -33,8 +33,10 @@ fn number_of(setup: &watchdog_pipe::ChildSetup) -> RawFd {
 fn fresh_link() {
     let before = proc_fs::own_fds();
     let (keepalive, setup) = watchdog_pipe::channel().expect("channel");
-    let ours: Vec<RawFd> =
-        proc_fs::own_fds().into_keys().filter(|number| !before.contains_key(number)).collect();
+    let ours: Vec<RawFd> = proc_fs::own_fds()
+        .into_keys()
+        .filter(|number| !before.contains_key(number))
+        .collect();
     assert_eq!(ours.len(), 2, "{ours:?}");
     for number in ours {
         assert!(number >= 3);
@@ -49,7 +51,10 @@ fn fresh_link() {
     assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "{flags:?}");
     let child_end = number_of(&setup);
     drop(setup);
-    assert!(!proc_fs::own_fds().contains_key(&child_end), "the child's end is still open");
+    assert!(
+        !proc_fs::own_fds().contains_key(&child_end),
+        "the child's end is still open"
+    );
     drop(keepalive);
     assert_eq!(proc_fs::own_fds(), before);
 }
@@ -82,7 +87,12 @@ fn adoption_leaves_nothing_behind() {
             let watchdog = Watchdog::from_fd(fd.try_clone_to_owned().expect("dup")).expect("adopt");
             match turn % 3 {
                 0 => drop(watchdog),
-                1 => drop(watchdog.enforce(StopPolicy::immediate()).expect("enforce").cancel()),
+                1 => drop(
+                    watchdog
+                        .enforce(StopPolicy::immediate())
+                        .expect("enforce")
+                        .cancel(),
+                ),
                 _ => drop(watchdog.on_verdict(|_| ()).expect("watch").cancel()),
             }
         }
@@ -99,7 +109,9 @@ fn channel_without_a_free_descriptor() {
     let generous = getrlimit(Resource::Nofile);
     // Fill every hole below 50, so that the limit alone says how many are free.
     let holes: Vec<File> = std::iter::from_fn(|| {
-        File::open("/dev/null").ok().filter(|file| file.as_raw_fd() < 50)
+        File::open("/dev/null")
+            .ok()
+            .filter(|file| file.as_raw_fd() < 50)
     })
     .collect();
     assert!(!holes.is_empty());
@@ -110,12 +122,21 @@ fn channel_without_a_free_descriptor() {
         assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{free} free");
         assert_eq!(proc_fs::own_fds(), before, "{free} free");
     }
-    with_limit(52, generous, watchdog_pipe::channel).map(drop).expect("two are enough");
+    with_limit(52, generous, watchdog_pipe::channel)
+        .map(drop)
+        .expect("two are enough");
     assert_eq!(proc_fs::own_fds(), before);
 }
 
 fn with_limit<T>(limit: u64, generous: Rlimit, then: impl FnOnce() -> T) -> T {
-    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), ..generous }).expect("setrlimit");
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(limit),
+            ..generous
+        },
+    )
+    .expect("setrlimit");
     let result = then();
     setrlimit(Resource::Nofile, generous).expect("setrlimit");
     result
@@ -124,56 +145,80 @@ fn with_limit<T>(limit: u64, generous: Rlimit, then: impl FnOnce() -> T) -> T {
 /// Every combination of closed standard streams, each with and without a free number above them.
 fn ends_lie_above_the_standard_streams() {
     let generous = getrlimit(Resource::Nofile);
-    // Filled up to 50 and beyond the closed ones, so that the limit says what is free.
+    // Fill every hole below 50, so that the limit says how many are free above the closed ones.
     let holes: Vec<File> = std::iter::from_fn(|| {
-        File::open("/dev/null").ok().filter(|file| file.as_raw_fd() < 50)
+        File::open("/dev/null")
+            .ok()
+            .filter(|file| file.as_raw_fd() < 50)
     })
     .collect();
     assert!(!holes.is_empty());
     for closed in 1..8 {
-        Fork::run(|| {
-            for number in (0..3).filter(|number| closed & (1 << number) != 0) {
-                // SAFETY: this fork's own, and used by nobody in it from here on.
-                unsafe { libc::close(number) };
-            }
-            // One fails in the middle of the move; what is open must be what was open.
-            let before: Vec<RawFd> = open_numbers();
-            for limit in 50..52 {
-                let failed = with_limit(limit, generous, watchdog_pipe::channel).is_err();
-                // SAFETY: _exit ends this fork; its number says where it failed.
-                if !failed || open_numbers() != before {
-                    unsafe { libc::_exit(10 + limit as i32) };
-                }
-            }
-            let (keepalive, setup) = watchdog_pipe::channel().expect("channel");
-            let numbers = [number_of(&setup), keepalive.hand_over().expect("over").as_raw_fd()];
-            let mut after = open_numbers();
-            after.retain(|number| *number < 3);
-            let mut standard = before;
-            standard.retain(|number| *number < 3);
-            // SAFETY: as above.
-            if numbers.iter().any(|number| *number < 3) || after != standard {
-                unsafe { libc::_exit(99) };
-            }
-        })
-        .succeeds();
+        let status = Fork::run(|| with_closed(closed, generous)).wait();
+        // Standard error may be closed there: the code alone says what went wrong.
+        assert!(status.success(), "closed {closed:03b}: {status}");
     }
+}
+
+fn with_closed(closed: i32, generous: Rlimit) {
+    for number in (0..3).filter(|number| closed & (1 << number) != 0) {
+        // SAFETY: this fork's own, and used by nobody in it from here on.
+        unsafe { libc::close(number) };
+    }
+    let before = open_numbers();
+    // One fails in the middle of the move; what is open must be what was open.
+    for limit in 50..52 {
+        if with_limit(limit, generous, watchdog_pipe::channel).is_ok() {
+            fail(1);
+        }
+        if open_numbers() != before {
+            fail(2);
+        }
+    }
+    let Ok((keepalive, setup)) = watchdog_pipe::channel() else {
+        fail(3)
+    };
+    let Ok(write) = keepalive.hand_over() else {
+        fail(4)
+    };
+    if number_of(&setup) < 3 || write.as_raw_fd() < 3 {
+        fail(5);
+    }
+    // Nothing of it is left down there.
+    let standard = |numbers: Vec<RawFd>| numbers.into_iter().filter(|n| *n < 3).collect::<Vec<_>>();
+    if standard(open_numbers()) != standard(before) {
+        fail(6);
+    }
+}
+
+fn fail(code: i32) -> ! {
+    // SAFETY: ends this fork at once; nothing runs after it.
+    unsafe { libc::_exit(code) }
 }
 
 /// Without a descriptor of its own: /proc/self/fd would take one of the closed numbers.
 fn open_numbers() -> Vec<RawFd> {
     // SAFETY: F_GETFD changes nothing; a number that is not open is only an error.
-    (0..100).filter(|number| unsafe { libc::fcntl(*number, libc::F_GETFD) } >= 0).collect()
+    (0..100)
+        .filter(|number| unsafe { libc::fcntl(*number, libc::F_GETFD) } >= 0)
+        .collect()
 }
 
 /// MADV_WIPEONFORK refused: an error, and no link that could not know its copies.
 fn channel_without_a_page_of_its_own() {
     seccomp::refuse(&[(libc::SYS_madvise, libc::EINVAL)]);
     let before = proc_fs::own_fds();
-    let mappings = || std::fs::read_to_string("/proc/self/maps").expect("maps").lines().count();
+    let mappings = || {
+        std::fs::read_to_string("/proc/self/maps")
+            .expect("maps")
+            .lines()
+            .count()
+    };
     let mapped = mappings();
     for _ in 0..100 {
-        let error = watchdog_pipe::channel().map(drop).expect_err("made a link all the same");
+        let error = watchdog_pipe::channel()
+            .map(drop)
+            .expect_err("made a link all the same");
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
     }
     assert_eq!(proc_fs::own_fds(), before);
@@ -198,7 +243,9 @@ fn enforcement_fails(errno: i32, prepare: impl FnOnce()) {
         let watchdog = Watchdog::from_fd(fd).expect("adopt");
         let mask = mask_of_this_thread();
         prepare();
-        let error = watchdog.enforce(StopPolicy::immediate()).expect_err("no room");
+        let error = watchdog
+            .enforce(StopPolicy::immediate())
+            .expect_err("no room");
         assert_eq!(error.raw_os_error(), Some(errno));
         assert_eq!(mask_of_this_thread(), mask);
         // The watchdog is gone, as is said there.
@@ -209,26 +256,42 @@ fn enforcement_fails(errno: i32, prepare: impl FnOnce()) {
 
 fn enforcement_without_a_thread() {
     enforcement_fails(libc::EAGAIN, || {
-        seccomp::refuse(&[(libc::SYS_clone3, libc::EAGAIN), (libc::SYS_clone, libc::EAGAIN)]);
+        seccomp::refuse(&[
+            (libc::SYS_clone3, libc::EAGAIN),
+            (libc::SYS_clone, libc::EAGAIN),
+        ]);
     });
 }
 
 fn enforcement_without_a_descriptor() {
-    enforcement_fails(libc::EMFILE, || seccomp::refuse(&[(libc::SYS_eventfd2, libc::EMFILE)]));
+    enforcement_fails(libc::EMFILE, || {
+        seccomp::refuse(&[(libc::SYS_eventfd2, libc::EMFILE)])
+    });
 }
 
 fn what_is_no_write_end_is_not_taken() {
     let (_keepalive, setup) = watchdog_pipe::channel().expect("channel");
-    let read = setup.fds().next().expect("one descriptor").0.try_clone_to_owned().expect("dup");
+    let read = setup
+        .fds()
+        .next()
+        .expect("one descriptor")
+        .0
+        .try_clone_to_owned()
+        .expect("dup");
     let both = File::options()
         .read(true)
         .write(true)
         .open(format!("/proc/self/fd/{}", read.as_raw_fd()))
         .expect("reopen");
-    let null = File::options().write(true).open("/dev/null").expect("a device");
+    let null = File::options()
+        .write(true)
+        .open("/dev/null")
+        .expect("a device");
     let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("socketpair");
     for fd in [read, both.into(), null.into(), socket.into()] {
-        let error = Keepalive::from_fd(fd).map(drop).expect_err("took what is no write end");
+        let error = Keepalive::from_fd(fd)
+            .map(drop)
+            .expect_err("took what is no write end");
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     }
 }

@@ -9,7 +9,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -36,7 +35,10 @@ fn main() -> io::Result<()> {
         })
         .collect::<io::Result<Vec<_>>>()?;
     let name = std::env::args().nth(1).unwrap_or("parent".into());
-    let mut runtime = Runtime { stage: Role::enter(&name), links };
+    let mut runtime = Runtime {
+        stage: Role::enter(&name),
+        links,
+    };
     while let Some(order) = runtime.stage.next_order() {
         let words: Vec<&str> = order.split(' ').collect();
         let answer = match runtime.obey(&words) {
@@ -93,12 +95,15 @@ impl Runtime {
                 }
             }
             ["close-without-a-word", link] => drop(self.take(link).hand_over()?),
-            ["send", link, path] => send(&UnixStream::connect(path)?, &self.take(link).hand_over()?)?,
+            ["send", link, path] => {
+                send(&UnixStream::connect(path)?, &self.take(link).hand_over()?)?
+            }
             ["receive", path] => {
                 let listener = UnixListener::bind(path)?;
                 self.stage.say("ready");
                 let (stream, _) = listener.accept()?;
-                self.links.push(Some(Keepalive::from_fd(receive(&stream)?)?));
+                self.links
+                    .push(Some(Keepalive::from_fd(receive(&stream)?)?));
             }
             ["upgrade", program] => {
                 let error = self.upgrade(program)?;
@@ -122,8 +127,11 @@ impl Runtime {
                 let (signal, grace) = policy.split_once(':').expect("signal:grace");
                 let signal = Signal::from_named_raw(signal.parse().expect("a number"));
                 let grace = Duration::from_millis(grace.parse().expect("milliseconds"));
-                builder = builder
-                    .stop_policy(StopPolicy::new().signal(signal.expect("a signal")).grace(grace));
+                builder = builder.stop_policy(
+                    StopPolicy::new()
+                        .signal(signal.expect("a signal"))
+                        .grace(grace),
+                );
             }
         }
         let (keepalive, mut setup) = builder.channel()?;
@@ -164,7 +172,10 @@ impl Runtime {
         for fd in &kept {
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
         }
-        let error = Command::new(program).arg("upgraded").env(KEPT, numbers.join(",")).exec();
+        let error = Command::new(program)
+            .arg("upgraded")
+            .env(KEPT, numbers.join(","))
+            .exec();
         for fd in kept {
             self.links.push(Some(Keepalive::from_fd(fd)?));
         }
@@ -175,7 +186,7 @@ impl Runtime {
 /// The child program on `setup`.
 fn child(setup: &ChildSetup, name: &str) -> Launch {
     let me = std::env::current_exe().expect("/proc/self/exe");
-    let mut launch = Launch::new(PathBuf::from(me).with_file_name("watchdog_child"));
+    let mut launch = Launch::new(me.with_file_name("watchdog_child"));
     let (variable, value) = setup.env();
     launch.arg(name).env(variable, value);
     for (source, target) in setup.fds() {
@@ -201,7 +212,12 @@ fn send(stream: &UnixStream, fd: &OwnedFd) -> io::Result<()> {
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = [fd.as_fd()];
     assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-    sendmsg(stream, &[IoSlice::new(b".")], &mut control, SendFlags::empty())?;
+    sendmsg(
+        stream,
+        &[IoSlice::new(b".")],
+        &mut control,
+        SendFlags::empty(),
+    )?;
     Ok(())
 }
 
@@ -209,7 +225,12 @@ fn receive(stream: &UnixStream) -> io::Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
-    recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    recvmsg(
+        stream,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     let fd = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,

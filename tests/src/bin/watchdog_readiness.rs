@@ -12,16 +12,29 @@ use workspace_tests::{DEADLINE, scenario};
 fn main() -> ExitCode {
     scenario::run(&[
         ("level", || in_epoll(epoll::EventFlags::IN)),
-        ("edge", || in_epoll(epoll::EventFlags::IN | epoll::EventFlags::ET)),
-        ("hang-up", || {
-            supervised(|keepalive, _| end_by_exit(keepalive), |watchdog, cue| {
-                cue.give();
-                readable_for_ever(watchdog);
-                assert_eq!(watchdog.try_wait().expect("look"), Some(Verdict::ParentExited));
-                readable_for_ever(watchdog);
-            });
+        ("edge", || {
+            in_epoll(epoll::EventFlags::IN | epoll::EventFlags::ET)
         }),
-        ("sibling", stays_readable_while_a_sibling_holds_the_write_end),
+        ("hang-up", || {
+            supervised(
+                |keepalive, _| end_by_exit(keepalive),
+                |watchdog, cue| {
+                    cue.give();
+                    readable_for_ever(watchdog);
+                    assert_eq!(
+                        watchdog.try_wait().expect("look"),
+                        Some(Verdict::ParentExited)
+                    );
+                    readable_for_ever(watchdog);
+                },
+            );
+        }),
+        ("sibling", || {
+            stays_readable_while_a_sibling_holds_the_write_end(true)
+        }),
+        ("sibling-late", || {
+            stays_readable_while_a_sibling_holds_the_write_end(false)
+        }),
         ("spurious", readiness_without_a_verdict_is_cleared),
         ("timeout", timeout_is_never_early),
         ("zero", timeout_of_zero_looks_once),
@@ -31,7 +44,10 @@ fn main() -> ExitCode {
 }
 
 /// A child with the watchdog, this process with the keepalive. The child waits for one cue or more.
-fn supervised(parent: impl FnOnce(Keepalive, &mut Cue), child: impl FnOnce(&mut Watchdog, &mut Cue)) {
+fn supervised(
+    parent: impl FnOnce(Keepalive, &mut Cue),
+    child: impl FnOnce(&mut Watchdog, &mut Cue),
+) {
     let (keepalive, setup) = watchdog_pipe::channel().expect("channel");
     let (mut ours, theirs) = Cue::pair();
     let mut copies = Some((keepalive, setup, theirs));
@@ -88,7 +104,11 @@ fn in_epoll(flags: epoll::EventFlags) {
                 epoll::wait(&event_loop, spare, Some(&timeout)).expect("epoll_wait");
                 buffer.iter().filter(|event| event.data.u64() == 7).count()
             };
-            assert_eq!(events(Duration::ZERO), 0, "readable before anything happened");
+            assert_eq!(
+                events(Duration::ZERO),
+                0,
+                "readable before anything happened"
+            );
             cue.give();
             // The hand-over: an event, and no verdict.
             assert_eq!(events(DEADLINE), 1);
@@ -110,8 +130,9 @@ fn in_epoll(flags: epoll::EventFlags) {
     );
 }
 
-/// After a word, the pipe itself is quiet as long as anybody holds the write end.
-fn stays_readable_while_a_sibling_holds_the_write_end() {
+/// After a word, the pipe itself is quiet as long as anybody holds the write end. The descriptor is asked for
+/// before the verdict or, for the first time, after it.
+fn stays_readable_while_a_sibling_holds_the_write_end(asked_before: bool) {
     supervised(
         |keepalive, cue| {
             let mut copy = Some(keepalive);
@@ -124,10 +145,23 @@ fn stays_readable_while_a_sibling_holds_the_write_end() {
             drop(sibling);
         },
         |watchdog, cue| {
+            let event_loop = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
+            if asked_before {
+                let token = epoll::EventData::new_u64(7);
+                epoll::add(&event_loop, &*watchdog, token, epoll::EventFlags::IN).expect("add");
+            }
             cue.give();
             assert_eq!(watchdog.wait().expect("wait"), Verdict::KeepaliveDropped);
+            // Registered long ago, and not asked for again.
+            assert_eq!(
+                is_readable(event_loop.as_fd(), Duration::ZERO),
+                asked_before
+            );
             readable_for_ever(watchdog);
-            assert_eq!(watchdog.try_wait().expect("look"), Some(Verdict::KeepaliveDropped));
+            assert_eq!(
+                watchdog.try_wait().expect("look"),
+                Some(Verdict::KeepaliveDropped)
+            );
             readable_for_ever(watchdog);
             cue.give();
         },
@@ -177,15 +211,25 @@ fn timeout_is_never_early() {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = nothing as *const () as usize;
                 libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut());
-                let every = libc::timeval { tv_sec: 0, tv_usec: 2_000 };
-                let timer = libc::itimerval { it_interval: every, it_value: every };
+                let every = libc::timeval {
+                    tv_sec: 0,
+                    tv_usec: 2_000,
+                };
+                let timer = libc::itimerval {
+                    it_interval: every,
+                    it_value: every,
+                };
                 libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut());
             }
             for micros in [1, 500, 1_500, 10_000, 50_000] {
                 let timeout = Duration::from_micros(micros);
                 let start = Instant::now();
                 assert_eq!(watchdog.wait_timeout(timeout).expect("wait"), None);
-                assert!(start.elapsed() >= timeout, "{:?} of {timeout:?}", start.elapsed());
+                assert!(
+                    start.elapsed() >= timeout,
+                    "{:?} of {timeout:?}",
+                    start.elapsed()
+                );
             }
             // SAFETY: the structure is initialised; zero stops the timer.
             unsafe {
@@ -215,7 +259,11 @@ fn timeout_of_zero_looks_once() {
 
 /// Neither an overflow nor a look without waiting.
 fn timeout_past_the_clock_is_none() {
-    for timeout in [Duration::MAX, Duration::from_secs(i64::MAX as u64), Duration::from_millis(u64::MAX)] {
+    for timeout in [
+        Duration::MAX,
+        Duration::from_secs(i64::MAX as u64),
+        Duration::from_millis(u64::MAX),
+    ] {
         supervised(
             |keepalive, _| drop(keepalive),
             |watchdog, cue| {
@@ -232,7 +280,10 @@ fn verdict_within_the_timeout() {
         |keepalive, _| assert!(keepalive.release().is_ok()),
         |watchdog, cue| {
             cue.give();
-            assert_eq!(watchdog.wait_timeout(DEADLINE).expect("wait"), Some(Verdict::Released));
+            assert_eq!(
+                watchdog.wait_timeout(DEADLINE).expect("wait"),
+                Some(Verdict::Released)
+            );
         },
     );
 }

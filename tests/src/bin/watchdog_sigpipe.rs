@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use watchdog_pipe::Keepalive;
-use workspace_tests::scenario;
+use workspace_tests::fork::Fork;
+use workspace_tests::{scenario, seccomp};
 
 fn main() -> ExitCode {
     scenario::run(&[
@@ -15,7 +16,58 @@ fn main() -> ExitCode {
         ("blocked-default", || with(libc::SIG_DFL, true)),
         ("pending", one_that_was_pending_is_left_alone),
         ("others", other_signals_are_left_alone),
+        // The same on kernels before 6.18, which do not know RWF_NOSIGNAL, and behind a filter.
+        ("old-default", || before_6_18(|| with(libc::SIG_DFL, false))),
+        ("old-ignored", || before_6_18(|| with(libc::SIG_IGN, false))),
+        ("old-handled", || {
+            before_6_18(|| with(count_it as *const () as usize, false))
+        }),
+        ("old-blocked", || {
+            before_6_18(|| with(count_it as *const () as usize, true))
+        }),
+        ("old-blocked-default", || {
+            before_6_18(|| with(libc::SIG_DFL, true))
+        }),
+        ("old-pending", || {
+            before_6_18(one_that_was_pending_is_left_alone)
+        }),
+        ("old-others", || before_6_18(other_signals_are_left_alone)),
+        ("old-word", || before_6_18(words_are_said)),
     ])
+}
+
+fn before_6_18(scenario: fn()) {
+    for errno in [libc::EOPNOTSUPP, libc::ENOSYS, libc::EPERM] {
+        Fork::run(|| {
+            seccomp::refuse(&[(libc::SYS_pwritev2, errno)]);
+            scenario();
+        })
+        .succeeds();
+    }
+}
+
+/// Each word, and each one once.
+fn words_are_said() {
+    type End = (fn(Keepalive), &'static [u8]);
+    let ends: [End; 3] = [
+        (drop, b"wd:drop\n"),
+        (
+            |keepalive| assert!(keepalive.release().is_ok()),
+            b"wd:free\n",
+        ),
+        (
+            |keepalive| drop(keepalive.hand_over().expect("hand over")),
+            b"wd:hand\n",
+        ),
+    ];
+    for (end, word) in ends {
+        let (keepalive, setup) = watchdog_pipe::channel().expect("channel");
+        end(keepalive);
+        let mut said = [0; 64];
+        let (read, _) = setup.fds().next().expect("one descriptor");
+        let count = rustix::io::read(read, &mut said).expect("read");
+        assert_eq!(&said[..count], word);
+    }
 }
 
 static HANDLED: AtomicU32 = AtomicU32::new(0);
@@ -94,7 +146,10 @@ fn signals() -> Vec<String> {
     let status = std::fs::read_to_string("/proc/thread-self/status").expect("status");
     let of_signals = |line: &&str| line.starts_with("Sig") || line.starts_with("ShdPnd");
     // SigQ counts the queued ones of the whole user.
-    let lines = status.lines().filter(of_signals).filter(|line| !line.starts_with("SigQ"));
+    let lines = status
+        .lines()
+        .filter(of_signals)
+        .filter(|line| !line.starts_with("SigQ"));
     lines.map(str::to_owned).collect()
 }
 
@@ -104,6 +159,9 @@ fn mask(how: i32, signal: i32) {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, signal);
-        assert_eq!(libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()), 0);
+        assert_eq!(
+            libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()),
+            0
+        );
     }
 }

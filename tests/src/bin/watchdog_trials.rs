@@ -23,7 +23,9 @@ const BATCHES: usize = 200;
 fn main() -> ExitCode {
     scenario::run(&[
         ("late", || trials(Look::Late, |_| Verdict::KeepaliveDropped)),
-        ("early", || trials(Look::Early, |_| Verdict::KeepaliveDropped)),
+        ("early", || {
+            trials(Look::Early, |_| Verdict::KeepaliveDropped)
+        }),
         ("random", || {
             let mut random = Random::new();
             trials(Look::Either, move |_| match random.next() % 3 {
@@ -74,7 +76,8 @@ fn trials(look: Look, mut end: impl FnMut(usize) -> Verdict) {
         if late {
             ours.write_all(&[0]).expect("let the reader look");
         }
-        ours.read_exact(&mut [0]).expect("the reader saw what it expected");
+        ours.read_exact(&mut [0])
+            .expect("the reader saw what it expected");
     }
     drop(ours);
     reader.succeeds();
@@ -82,14 +85,24 @@ fn trials(look: Look, mut end: impl FnMut(usize) -> Verdict) {
 
 /// Makes the links, sends the read ends, ends each in its own way, and exits right after.
 fn parent(socket: &UnixStream, ends: &[Verdict], go: &mut Cue) {
-    let (keepalives, setups): (Vec<Keepalive>, Vec<_>) =
-        ends.iter().map(|_| watchdog_pipe::channel().expect("channel")).unzip();
-    let fds: Vec<BorrowedFd<'_>> =
-        setups.iter().map(|setup| setup.fds().next().expect("one descriptor").0).collect();
+    let (keepalives, setups): (Vec<Keepalive>, Vec<_>) = ends
+        .iter()
+        .map(|_| watchdog_pipe::channel().expect("channel"))
+        .unzip();
+    let fds: Vec<BorrowedFd<'_>> = setups
+        .iter()
+        .map(|setup| setup.fds().next().expect("one descriptor").0)
+        .collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-    sendmsg(socket.as_fd(), &[IoSlice::new(b".")], &mut control, SendFlags::empty()).expect("send");
+    sendmsg(
+        socket.as_fd(),
+        &[IoSlice::new(b".")],
+        &mut control,
+        SendFlags::empty(),
+    )
+    .expect("send");
     drop(setups);
     go.take();
     for (keepalive, end) in keepalives.into_iter().zip(ends) {
@@ -112,7 +125,9 @@ fn read(socket: &mut UnixStream) {
             .map(|fd| Watchdog::from_fd(fd).expect("adopt"))
             .collect();
         if late == [1] {
-            socket.read_exact(&mut [0]).expect("wait for the parent's end");
+            socket
+                .read_exact(&mut [0])
+                .expect("wait for the parent's end");
         } else {
             socket.write_all(b".").expect("say that all are held");
         }
@@ -133,7 +148,13 @@ fn receive(socket: &UnixStream) -> Vec<OwnedFd> {
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let flags = RecvFlags::CMSG_CLOEXEC;
-    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, flags).expect("receive");
+    recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut control,
+        flags,
+    )
+    .expect("receive");
     let fds: Vec<OwnedFd> = control
         .drain()
         .filter_map(|message| match message {
