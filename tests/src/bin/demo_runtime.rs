@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         .context("connect to the stage")
         .and_then(|wire| {
             let done = match verb.as_str() {
-                "start" => start(Path::new(file)),
+                "start" => start(Path::new(file), &wire),
                 "adopt" => adopt(Path::new(file), &wire),
                 _ => bail!("no such verb: {verb}"),
             };
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(plan: &Path) -> Result<()> {
+fn start(plan: &Path, wire: &Wire) -> Result<()> {
     let plan: Plan = serde_json::from_slice(&std::fs::read(plan).context("read the plan")?)?;
     // Held for as long as the runtime lives: dropping a handler stops its shim.
     let mut handlers = Vec::new();
@@ -69,6 +69,7 @@ fn start(plan: &Path) -> Result<()> {
         }
         handlers.push(handler);
     }
+    wire.send("runtime", now_ns(), What::Ready)?;
     // Nothing more to do until it is killed, and nothing that could tell the shims of it.
     loop {
         std::thread::park();

@@ -25,6 +25,8 @@ pub(super) struct Document {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Runtime {
     pub(super) pid: Option<i32>,
+    /// All shims were spawned, and the detached one's identity saved.
+    pub(super) ready_ns: Option<u64>,
     pub(super) killed_ns: Option<u64>,
     pub(super) gone_ns: Option<u64>,
 }
@@ -72,6 +74,7 @@ pub(super) struct Entry {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
     Started,
+    Ready,
     Answered,
     Killed,
     Learned,

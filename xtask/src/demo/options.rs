@@ -30,7 +30,7 @@ counts in /proc what was left behind. Exit status 0 only if everything was as it
     ok                 true if and only if the exit status is 0
     error              what went wrong, or null
     program            the words of --program, or the built-in's name
-    runtime            pid, killed_ns, gone_ns (null until it happened)
+    runtime            pid, ready_ns, killed_ns, gone_ns (null until it happened)
     shims              for each: name, detached, pid, program_pid, port, answer (the first line),
                        answer_after_kill (detached), verdict, learned_ns (attached),
                        program_gone_ns, gone_ns, status

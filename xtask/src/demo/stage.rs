@@ -70,7 +70,8 @@ impl<'a> Stage<'a> {
         self.record
             .enter(now_ns(), pid, RUNTIME, Kind::Started, "started");
         self.until("every shim to start its program", |document| {
-            document.shims.iter().all(|shim| shim.program_pid.is_some())
+            document.runtime.ready_ns.is_some()
+                && document.shims.iter().all(|shim| shim.program_pid.is_some())
         })
     }
 

@@ -59,7 +59,7 @@ impl Text {
             Kind::Answered => self.paint(GREEN, &entry.text),
             Kind::Adopted | Kind::Stopped => self.paint(CYAN, &entry.text),
             Kind::Gone => self.paint(DIM, &entry.text),
-            Kind::Started | Kind::Told => entry.text.clone(),
+            Kind::Started | Kind::Ready | Kind::Told => entry.text.clone(),
         };
         self.line(&format!("{times}  {:<12} {what}", entry.who));
     }

@@ -50,6 +50,8 @@ pub(crate) struct Report {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum What {
+    /// The runtime has spawned its shims, and saved the identity of the detached one.
+    Ready,
     /// The shim has started its program.
     Started { program: i32 },
     /// The shim's watchdog gave its verdict.

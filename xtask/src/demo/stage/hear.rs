@@ -28,6 +28,13 @@ impl Stage<'_> {
         } = report;
         let since_origin = Some(self.record.since_origin(at_ns));
         let (kind, text) = match what {
+            What::Ready => {
+                self.record.document.runtime.ready_ns = since_origin;
+                (
+                    Kind::Ready,
+                    "ready, has saved the detached shim's identity".to_owned(),
+                )
+            }
             What::Started { program } => {
                 // In the order in which they end, so that one look at both tells them in it.
                 self.events.watch(program)?;
