@@ -34,7 +34,8 @@ pub enum Stage {
     PreExec,
     /// In the child: putting the descriptors on their numbers.
     InstallFds,
-    /// In the child: the program itself (`ENOENT`, `EACCES`, `ENOEXEC`).
+    /// In the child: the program itself (`ENOENT`, `EACCES`, `ENOTDIR`). Not `ENOEXEC`: what has no header
+    /// that the kernel knows is run by the shell, as execvp(3) does.
     Exec,
     /// The handle on the process: `EMFILE`, `ENFILE`. The child was killed and reaped.
     Pidfd,

@@ -1,0 +1,231 @@
+//! Spawns that fail: which stage, which error number, and nothing left behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use shim_spawner::{CONFIG_MAX, ShimSpawner, SpawnError, Stage};
+use workspace_tests::scenario::Scenario;
+use workspace_tests::{fd_table, seccomp};
+
+use super::snapshot::{fails, full};
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("error_program", program),
+    ("error_current_dir", current_dir),
+    ("error_config", config),
+    ("error_numbers", numbers),
+    ("error_arguments", arguments),
+    ("error_group", group),
+    ("error_closure", closure),
+    ("error_killed", killed),
+    ("error_pidfd", pidfd),
+];
+
+#[track_caller]
+fn is(error: &SpawnError, stage: Stage, errno: Option<i32>) {
+    assert_eq!(
+        (error.stage(), error.raw_os_error()),
+        (stage, errno),
+        "{error}"
+    );
+    assert_eq!(error.exit_status(), None, "{error}");
+}
+
+fn program() {
+    let plain = std::env::temp_dir().join(format!("shim-case-{}", std::process::id()));
+    fs::write(&plain, "#!/bin/sh\n").expect("write");
+    fs::set_permissions(&plain, fs::Permissions::from_mode(0o644)).expect("chmod");
+    let text = plain.to_str().expect("text");
+    for (program, errno) in [
+        ("/nonexistent/shim", libc::ENOENT),
+        ("no-such-program-in-the-path", libc::ENOENT),
+        ("/dev/null/shim", libc::ENOTDIR),
+        (text, libc::EACCES),
+        ("/", libc::EACCES),
+    ] {
+        for detached in [false, true] {
+            let error = fails(program, full(program).detached(detached));
+            is(&error, Stage::Exec, Some(errno));
+            assert_eq!(error.path(), Some(Path::new(program)));
+            assert!(error.to_string().contains(program), "{error}");
+        }
+    }
+    fs::remove_file(&plain).expect("remove");
+}
+
+fn current_dir() {
+    for (dir, errno) in [("/nonexistent", libc::ENOENT), ("/dev/null", libc::ENOTDIR)] {
+        // The program is missing as well: the directory comes first, and is what is named.
+        for program in ["/bin/true", "/nonexistent/shim"] {
+            let error = fails(dir, full(program).current_dir(dir));
+            is(&error, Stage::CurrentDir, Some(errno));
+            assert_eq!(error.path(), Some(Path::new(dir)));
+        }
+    }
+}
+
+fn config() {
+    let error = fails(
+        "too large",
+        full("/bin/true").config(vec![0; CONFIG_MAX + 1]),
+    );
+    is(&error, Stage::Config, Some(libc::EFBIG));
+    // SIGXFSZ would end this process, and the test with it.
+    let limit = libc::rlimit {
+        rlim_cur: 100,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a valid place to read the limit from.
+    assert_eq!(
+        unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) },
+        0
+    );
+    let error = fails("above RLIMIT_FSIZE", full("/bin/true").config(vec![0; 101]));
+    is(&error, Stage::Config, Some(libc::EFBIG));
+    let shim = full("/bin/true")
+        .config(vec![0; 100])
+        .spawn()
+        .expect("as large as it may be");
+    let exit = shim.child.process().wait().expect("poll");
+    assert!(exit.status.expect("own child").success());
+}
+
+fn numbers() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: a valid place to write the limit to.
+    assert_eq!(
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) },
+        0
+    );
+    let limit = i32::try_from(limit.rlim_cur).expect("a limit of this machine");
+    for number in [7, -1, i32::MIN, limit, i32::MAX] {
+        let mut spawner = full("/bin/true");
+        let error = fails("a bad number", spawner.map_fd(fd_table::file(), number));
+        is(&error, Stage::Descriptors, None);
+        let cause = std::error::Error::source(&error)
+            .expect("a cause")
+            .to_string();
+        assert!(cause.contains(&number.to_string()), "{cause}");
+    }
+}
+
+const NUL: &str = "a\0b";
+
+type Spoil = fn(&mut ShimSpawner) -> &mut ShimSpawner;
+
+fn arguments() {
+    let cases: [(&str, Spoil); 8] = [
+        ("argument", |s| s.arg(NUL)),
+        ("name of a variable", |s| s.env(NUL, "x")),
+        ("value of a variable", |s| s.env("X", NUL)),
+        ("empty name", |s| s.env("", "x")),
+        ("name with =", |s| s.env("A=B", "x")),
+        ("directory", |s| s.current_dir(NUL)),
+        ("group and session", |s| s.detached(true).process_group(1)),
+        ("negative group", |s| s.process_group(-1)),
+    ];
+    for (what, spoil) in cases {
+        let mut spawner = full("/bin/true");
+        spoil(&mut spawner);
+        is(&fails(what, &mut spawner), Stage::Arguments, None);
+    }
+    is(&fails("program", &mut full(NUL)), Stage::Arguments, None);
+}
+
+fn group() {
+    // Group 1 belongs to another session, or to nobody.
+    let error = fails("a stranger's group", full("/bin/true").process_group(1));
+    is(&error, Stage::Session, Some(libc::EPERM));
+}
+
+fn closure() {
+    let mut spawner = full("/bin/true");
+    // SAFETY: makes an error of a number, nothing more.
+    unsafe { spawner.pre_exec(|| Err(io::Error::from_raw_os_error(libc::EXDEV))) };
+    is(
+        &fails("an error", &mut spawner),
+        Stage::PreExec,
+        Some(libc::EXDEV),
+    );
+
+    let mut spawner = full("/bin/true");
+    // SAFETY: ends the child.
+    unsafe { spawner.pre_exec(|| panic!("on purpose")) };
+    let error = fails("a panic", &mut spawner);
+    assert_eq!(error.stage(), Stage::PreExec, "{error}");
+    assert_eq!(error.raw_os_error(), None, "{error}");
+    assert!(
+        error.exit_status().is_some_and(|status| !status.success()),
+        "{error}"
+    );
+}
+
+fn killed() {
+    let mut spawner = full("/bin/true");
+    // SAFETY: raise(3) is async-signal-safe.
+    unsafe {
+        spawner.pre_exec(|| {
+            libc::raise(libc::SIGKILL);
+            Ok(())
+        })
+    };
+    died(&mut spawner, Stage::PreExec, libc::SIGKILL);
+    // A filter that kills at a system call puts the death on the spot.
+    died(
+        &mut killed_at(libc::SYS_close_range),
+        Stage::InstallFds,
+        libc::SIGSYS,
+    );
+    died(&mut killed_at(libc::SYS_execve), Stage::Exec, libc::SIGSYS);
+}
+
+fn died(spawner: &mut ShimSpawner, stage: Stage, signal: i32) {
+    let error = fails("a death", spawner);
+    assert_eq!(error.stage(), stage, "{error}");
+    assert_eq!(error.raw_os_error(), None, "{error}");
+    assert_eq!(
+        error.exit_status().and_then(|status| status.signal()),
+        Some(signal),
+        "{error}"
+    );
+}
+
+fn killed_at(call: libc::c_long) -> ShimSpawner {
+    let calls: BTreeSet<_> = [call].into();
+    let filter = SeccompFilter::new(
+        calls.into_iter().map(|call| (call, Vec::new())).collect(),
+        SeccompAction::Allow,
+        SeccompAction::KillProcess,
+        std::env::consts::ARCH
+            .try_into()
+            .expect("a known architecture"),
+    );
+    let program: BpfProgram = filter.expect("a filter").try_into().expect("a program");
+    let mut spawner = full("/bin/true");
+    // SAFETY: prctl(2) and seccomp(2) on a program made above.
+    unsafe {
+        spawner.pre_exec(move || {
+            seccompiler::apply_filter(&program)
+                .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+        })
+    };
+    spawner
+}
+
+/// The last thing that can fail: by then there is a child, which runs.
+fn pidfd() {
+    seccomp::refuse(&[(libc::SYS_pidfd_open, libc::EMFILE)]);
+    is(
+        &fails("no handle", &mut full("/bin/cat")),
+        Stage::Pidfd,
+        Some(libc::EMFILE),
+    );
+}

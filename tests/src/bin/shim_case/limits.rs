@@ -1,0 +1,131 @@
+//! Spawns for which a descriptor or a process is missing.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use shim_spawner::{ShimSpawner, Stage, Stdio};
+use workspace_tests::fd_table;
+use workspace_tests::scenario::Scenario;
+
+use super::snapshot::{Snapshot, fails, full};
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("limit_descriptors", descriptors),
+    ("limit_processes", processes),
+];
+
+/// Sets the soft limit and gives the old one.
+fn soft_limit(resource: libc::__rlimit_resource_t, soft: u64) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: valid places for the old and the new limit.
+    unsafe {
+        assert_eq!(libc::getrlimit(resource, &raw mut limit), 0);
+        let old = limit.rlim_cur;
+        limit.rlim_cur = soft;
+        assert_eq!(
+            libc::setrlimit(resource, &raw const limit),
+            0,
+            "{}",
+            io::Error::last_os_error()
+        );
+        old
+    }
+}
+
+/// Every descriptor that a spawn makes is the one that cannot be had, each in its turn.
+fn descriptors() {
+    // The caller's on the number it has, which no limit of ours reaches, and on one that limits do.
+    for target in [None, Some(7)] {
+        let file = fd_table::file();
+        let target = target.unwrap_or(file.as_raw_fd());
+        let mut spawner = ShimSpawner::new("/bin/true");
+        spawner
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .config(b"secret".as_slice())
+            .map_fd(file, target);
+        let before = Snapshot::take();
+        let mut stages = HashSet::new();
+        for limit in 0.. {
+            let old = soft_limit(libc::RLIMIT_NOFILE, limit);
+            let spawned = spawner.spawn();
+            soft_limit(libc::RLIMIT_NOFILE, old);
+            match spawned {
+                Err(error) => {
+                    assert_eq!(Snapshot::take(), before, "left behind at {limit}: {error}");
+                    match error.raw_os_error() {
+                        Some(errno) => assert_eq!(errno, libc::EMFILE, "{limit}: {error}"),
+                        None => {
+                            assert_eq!(error.stage(), Stage::Descriptors, "{limit}: {error}");
+                            let cause = std::error::Error::source(&error).expect("a cause");
+                            assert!(cause.to_string().contains("limit"), "{limit}: {cause}");
+                        }
+                    }
+                    assert_eq!(error.exit_status(), None, "{limit}: {error}");
+                    stages.insert(error.stage());
+                }
+                Ok(shim) => {
+                    shim.child.process().wait().expect("poll");
+                    break;
+                }
+            }
+            assert!(limit < 100, "no spawn below 100 descriptors");
+        }
+        assert_eq!(Snapshot::take(), before, "left behind after success");
+        // The handle comes last, when the spawn has closed most of what it made.
+        for stage in [
+            Stage::Watchdog,
+            Stage::Config,
+            Stage::Descriptors,
+            Stage::Stdio,
+            Stage::Fork,
+        ] {
+            assert!(
+                stages.contains(&stage),
+                "{stage:?} never failed: {stages:?}"
+            );
+        }
+    }
+}
+
+/// `EAGAIN`: a user who may have no more processes. Root may have any number, so this is another one.
+fn processes() {
+    const NOBODY: libc::uid_t = 54_321;
+    // SAFETY: none of these has a memory effect; the fixture has one thread. A process that has
+    // changed its user is not dumpable, and could not read its own /proc/self/fd.
+    unsafe {
+        assert_eq!(
+            libc::setgid(NOBODY),
+            0,
+            "setgid: {}",
+            io::Error::last_os_error()
+        );
+        assert_eq!(
+            libc::setuid(NOBODY),
+            0,
+            "setuid: {}",
+            io::Error::last_os_error()
+        );
+        assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1), 0);
+    }
+    let old = soft_limit(libc::RLIMIT_NPROC, 1);
+    let error = fails("no process left", &mut full("/bin/true"));
+    assert_eq!(error.stage(), Stage::Fork, "{error}");
+    assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error}");
+    soft_limit(libc::RLIMIT_NPROC, old);
+    let shim = full("/bin/true").spawn().expect("as before");
+    assert!(
+        shim.child
+            .process()
+            .wait()
+            .expect("poll")
+            .status
+            .expect("own child")
+            .success()
+    );
+}

@@ -1,0 +1,27 @@
+//! Cases of shim-spawner that count descriptors or children, or change the process they run in.
+//!
+//! Scenarios whose names begin with `as_` are played by the children of the others.
+
+use std::process::ExitCode;
+
+mod child;
+mod errors;
+mod limits;
+mod roles;
+mod snapshot;
+mod stop;
+
+fn main() -> ExitCode {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    if name.starts_with("as_") {
+        return workspace_tests::scenario::run(roles::ROLES);
+    }
+    let scenarios: Vec<_> = [
+        errors::SCENARIOS,
+        limits::SCENARIOS,
+        child::SCENARIOS,
+        stop::SCENARIOS,
+    ]
+    .concat();
+    workspace_tests::fd_table::run(&scenarios)
+}

@@ -1,0 +1,70 @@
+//! What a spawn must not change: the descriptors and the children of this process.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use shim_spawner::{ShimSpawner, SpawnError, Stdio};
+use workspace_tests::{fd_table, proc_fs};
+
+/// Descriptors by number, and children by pid with their state.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    fds: BTreeMap<i32, String>,
+    children: Vec<(i32, char)>,
+}
+
+pub fn own_pid() -> i32 {
+    i32::try_from(std::process::id()).expect("a pid")
+}
+
+impl Snapshot {
+    pub fn take() -> Snapshot {
+        let children = proc_fs::children_of(own_pid());
+        Snapshot {
+            fds: proc_fs::own_fds(),
+            children: children.iter().map(|stat| (stat.pid, stat.state)).collect(),
+        }
+    }
+}
+
+/// The error of a spawn that must fail, and that must leave nothing behind.
+pub fn fails(what: &str, spawner: &mut ShimSpawner) -> SpawnError {
+    let before = Snapshot::take();
+    let error = spawner.spawn().expect_err(what);
+    assert_eq!(Snapshot::take(), before, "left behind: {what}: {error}");
+    error
+}
+
+/// A spawner that uses everything: pipes, configuration, watchdog and a descriptor of the caller's.
+pub fn full(program: impl AsRef<std::ffi::OsStr>) -> ShimSpawner {
+    let mut spawner = ShimSpawner::new(program);
+    spawner
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .config(b"secret".as_slice())
+        .map_fd(fd_table::file(), 7);
+    spawner
+}
+
+/// This fixture in another role.
+pub fn role(name: &str) -> ShimSpawner {
+    let own: PathBuf = std::env::args_os().next().expect("a name").into();
+    let mut spawner = ShimSpawner::new(own);
+    spawner
+        .arg(name)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    spawner
+}
+
+/// A shell that runs `script`, with both pipes.
+pub fn shell(script: &str) -> ShimSpawner {
+    let mut spawner = ShimSpawner::new("/bin/sh");
+    spawner
+        .arg("-c")
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    spawner
+}
