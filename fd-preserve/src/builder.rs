@@ -6,7 +6,6 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Resource, getrlimit};
 
 use crate::child::{self, ChildFds, Hook, Target};
 use crate::registry::Registry;
@@ -290,10 +289,10 @@ fn duplicate(fd: impl AsFd, min: RawFd) -> Result<OwnedFd, Error> {
     fcntl_dupfd_cloexec(fd, min).map_err(|errno| Error::duplicate(fd.as_raw_fd(), errno.into()))
 }
 
-/// dup3(2) to a number at the soft limit or above is EBADF. A number that is kept needs no dup3.
+/// dup3(2) to a number at the soft limit or above is EBADF. A number that is kept needs no dup3. Where the
+/// limit cannot be read the child will tell.
 fn check_limit(plan: &FdPlan) -> Result<(), Error> {
-    // None is no limit.
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let limit = child::limits().map_or(u64::MAX, |limits| limits.rlim_cur);
     let above = |&target: &RawFd| u64::try_from(target).is_ok_and(|number| number >= limit);
     match plan
         .targets()

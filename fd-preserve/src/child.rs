@@ -235,7 +235,9 @@ fn is_procfs(folder: RawFd) -> bool {
     // call by number has another layout on 32-bit machines; fstatfs is no cancellation point.
     let done = unsafe { libc::fstatfs(folder, statfs.as_mut_ptr()) };
     // SAFETY: zeroed is a valid statfs, whether or not the kernel filled it in.
-    done == 0 && unsafe { statfs.assume_init() }.f_type == libc::PROC_SUPER_MAGIC
+    let statfs = unsafe { statfs.assume_init() };
+    // The C libraries disagree on the type; i128 holds them all.
+    done == 0 && i128::from(statfs.f_type) == i128::from(libc::PROC_SUPER_MAGIC)
 }
 
 /// Runs in the child: marks every descriptor that the open folder lists.
@@ -286,21 +288,9 @@ fn entry(records: &[u8]) -> Option<(Option<RawFd>, &[u8])> {
 /// Runs in the child: every number below [`LOOP_END`]. The soft limit is no bound: it may have been
 /// lowered when higher numbers were open. The hard limit is what they were opened under.
 fn by_loop() -> Result<(), ChildFdsError> {
-    let mut limit = MaybeUninit::<libc::rlimit64>::zeroed();
-    // SAFETY: pid 0 is the caller; the kernel reads no new limit (null) and fills in an rlimit64, for
-    // which `limit` has room.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_prlimit64,
-            0,
-            libc::RLIMIT_NOFILE,
-            std::ptr::null::<libc::rlimit64>(),
-            limit.as_mut_ptr(),
-        )
-    };
-    // SAFETY: zeroed is a valid rlimit64, whether or not the kernel filled it in.
-    let limit = unsafe { limit.assume_init() };
-    if checked(done).is_err() || !u64::try_from(LOOP_END).is_ok_and(|end| limit.rlim_max <= end) {
+    let provable =
+        |limits: libc::rlimit64| u64::try_from(LOOP_END).is_ok_and(|end| limits.rlim_max <= end);
+    if !limits().is_some_and(provable) {
         return Err(ChildFdsError::NoCloseMethod);
     }
     for fd in FIRST..LOOP_END {
@@ -310,6 +300,25 @@ fn by_loop() -> Result<(), ChildFdsError> {
         }
     }
     Ok(())
+}
+
+/// Runs in the child, and in the parent: the limits of open files, unless a seccomp filter hides them.
+pub(crate) fn limits() -> Option<libc::rlimit64> {
+    let mut limits = MaybeUninit::<libc::rlimit64>::zeroed();
+    // SAFETY: pid 0 is the caller; the kernel reads no new limits (null) and fills in an rlimit64, for
+    // which `limits` has room.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            libc::RLIMIT_NOFILE,
+            std::ptr::null::<libc::rlimit64>(),
+            limits.as_mut_ptr(),
+        )
+    };
+    // SAFETY: zeroed is a valid rlimit64, whether or not the kernel filled it in.
+    let limits = unsafe { limits.assume_init() };
+    checked(done).is_ok().then_some(limits)
 }
 
 /// The first number that is not a standard stream's.

@@ -12,12 +12,18 @@ pub struct Guard(Child);
 impl Guard {
     /// Spawns `command` and takes charge of the child.
     pub fn spawn(command: &mut Command) -> Guard {
-        Guard(command.spawn().unwrap_or_else(|e| panic!("spawn {command:?}: {e}")))
+        Guard(
+            command
+                .spawn()
+                .unwrap_or_else(|e| panic!("spawn {command:?}: {e}")),
+        )
     }
 
     /// Waits for the exit under the deadline.
     pub fn wait_deadline(&mut self) -> ExitStatus {
-        until("child exits", || self.0.try_wait().expect("wait for own child"))
+        until("child exits", || {
+            self.0.try_wait().expect("wait for own child")
+        })
     }
 }
 

@@ -34,7 +34,9 @@ fn install(errno: i32, calls: &BTreeSet<libc::c_long>) {
         calls.iter().map(|&call| (call, Vec::new())).collect(),
         SeccompAction::Allow,
         SeccompAction::Errno(errno.unsigned_abs()),
-        std::env::consts::ARCH.try_into().expect("an architecture that seccompiler knows"),
+        std::env::consts::ARCH
+            .try_into()
+            .expect("an architecture that seccompiler knows"),
     )
     .expect("a well-formed filter");
     let program: BpfProgram = filter.try_into().expect("a filter that compiles");

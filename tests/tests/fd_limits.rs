@@ -30,3 +30,8 @@ fn a_limit_lowered_after_apply_is_told_with_the_number() {
 fn a_source_closed_behind_our_back_is_told_with_the_number() {
     passes(LIMITS, "source_gone");
 }
+
+#[test]
+fn a_hidden_limit_does_no_harm() {
+    passes(LIMITS, "limit_unknown");
+}

@@ -4,16 +4,16 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pidfd_watcher::Process;
 use proptest::prelude::*;
 use rustix::process::getpid;
 use shim_spawner::{IdentityError, IdentityErrorKind, ShimIdentity};
 use workspace_tests::identity_text::{sealed, with_field};
-use workspace_tests::{Dialogue, Guard};
+use workspace_tests::{DEADLINE, Dialogue, Guard};
 
 const BOOT: &str = "boot-id 268429ef-c8c2-4b1e-b0e1-ed5cf45ddbe0";
 const LINES: [&str; 6] = [
@@ -338,36 +338,36 @@ fn writer_killed_at_any_instant_leaves_the_old_file_or_the_new_one() {
     let folder = Folder::new();
     let (one, two) = (sample(), own());
     one.save(&folder.file()).expect("save");
-    let mut seen = [0, 0];
-    for round in 0..60u64 {
+    // A reader finds one of the two, whole, each time.
+    let found = || {
+        let found = ShimIdentity::load(&folder.file()).expect("whole");
+        assert!(found == one || found == two);
+        found
+    };
+    for round in 0..60 {
         let mut writer = Dialogue::spawn(
             Command::new(env!("CARGO_BIN_EXE_proc_identity"))
                 .arg("save-for-ever")
                 .arg(folder.file())
-                .args([one.to_string(), two.to_string()])
-                .stderr(Stdio::inherit()),
+                .args([one.to_string(), two.to_string()]),
         );
         assert_eq!(writer.hear(), "saving");
-        // Spreads the instant of the kill over several saves; nothing is proved by its length. A
-        // reader meanwhile finds one of the two each time.
-        let until = std::time::Instant::now() + Duration::from_micros(round * 137 % 5000);
-        loop {
-            let found = ShimIdentity::load(&folder.file()).expect("whole");
-            seen[usize::from(found == two)] += 1;
-            assert!(found == one || found == two);
-            if std::time::Instant::now() >= until {
-                break;
+        // It is in the midst of it once both were seen.
+        for identity in [&two, &one] {
+            let deadline = Instant::now() + DEADLINE;
+            while found() != *identity {
+                assert!(Instant::now() < deadline, "deadline passed: writer saves");
             }
+        }
+        // Spreads the instant of the kill over a save or two; nothing is proved by the length.
+        let kill = Instant::now() + Duration::from_micros(round * 137 % 5000);
+        while Instant::now() < kill {
+            found();
         }
         writer.child().kill().expect("kill");
         writer.child().wait_deadline();
-        let found = ShimIdentity::load(&folder.file()).expect("whole");
-        assert!(found == one || found == two);
+        found();
     }
-    assert!(
-        seen.iter().all(|&times| times > 0),
-        "both were seen: {seen:?}"
-    );
 }
 
 proptest! {

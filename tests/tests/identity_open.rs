@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use pidfd_watcher::{Pid, Process};
 use shim_spawner::{AdoptError, ShimIdentity};
 use workspace_tests::identity_text::{field, with_field};
-use workspace_tests::{Guard, until};
+use workspace_tests::{DEADLINE, Guard, until};
 
 fn sleeper() -> (Guard, Process) {
     let mut child = Guard::spawn(
@@ -161,4 +162,26 @@ fn fields_are_what_the_kernel_says() {
     let inode = rustix::fs::fstat(&process).expect("fstat").st_ino;
     assert!(number("pidfs-inode").is_none_or(|said| said == inode));
     assert_eq!(Pid::from_child(&child), process.pid());
+}
+
+#[test]
+fn process_that_is_reaped_while_it_is_looked_at_is_gone_and_nothing_else() {
+    for _ in 0..100 {
+        let (mut child, process) = sleeper();
+        let identity = ShimIdentity::of(&process).expect("identity");
+        child.kill().expect("kill");
+        let looking = std::thread::spawn(move || {
+            // Without a pause, so that some look falls into the reaping.
+            let deadline = Instant::now() + DEADLINE;
+            loop {
+                assert!(Instant::now() < deadline, "deadline passed: reaped");
+                match ShimIdentity::of(&process) {
+                    Ok(again) => assert_eq!(again, identity),
+                    Err(error) => return error.raw_os_error(),
+                }
+            }
+        });
+        child.wait_deadline();
+        assert_eq!(looking.join().expect("thread"), Some(libc::ESRCH));
+    }
 }

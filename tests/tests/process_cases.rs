@@ -50,6 +50,11 @@ fn status_hidden_from_an_unprivileged_observer_is_not_taken_for_success() {
 }
 
 #[test]
+fn child_whose_exit_is_announced_by_no_signal_is_ours_to_wait_for() {
+    passes("child-without-signal");
+}
+
+#[test]
 fn storm_of_handled_signals_does_not_end_a_wait() {
     passes("signal-storm");
 }

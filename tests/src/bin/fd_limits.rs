@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         ("none_left", none_left),
         ("lowered_after", lowered_after),
         ("source_gone", source_gone),
+        ("limit_unknown", limit_unknown),
     ])
 }
 
@@ -165,6 +166,21 @@ fn lowered_after() {
         "the plan itself is good"
     );
     assert_eq!(applied.explain(&error), None, "a later child was well");
+}
+
+/// A filter hides the limit: good plans work, and for others the child says what is wrong.
+fn limit_unknown() {
+    set_limit(100);
+    workspace_tests::seccomp::refuse(&[(libc::SYS_prlimit64, libc::EPERM)]);
+    for (target, good) in [(99, true), (100, false)] {
+        let mut command = Command::new("/bin/true");
+        let applied = plan(file_at(20), target).apply(&mut command);
+        match applied {
+            Ok(_) => assert!(good && command.status().expect("spawn").success()),
+            // Reserving the number says the same.
+            Err(error) => assert!(!good && error.to_string().contains("100"), "{error}"),
+        }
+    }
 }
 
 /// Somebody closes a descriptor that the plan owns: told, and no success.

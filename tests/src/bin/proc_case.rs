@@ -20,6 +20,7 @@ fn main() {
         "every-source-refused" => every_source_refused(),
         "sigchld-ignored" => sigchld_ignored(),
         "unprivileged-observer" => unprivileged_observer(),
+        "child-without-signal" => child_without_signal(),
         "signal-storm" => signal_storm(),
         "main-thread-gone" => main_thread_gone(),
         "pid-reuse" => in_new_pid_namespace("pid-reuse-inside"),
@@ -295,6 +296,25 @@ fn unprivileged_observer() {
     );
 }
 
+/// A child whose exit is announced by no signal: waitid passes over it unless asked for all.
+fn child_without_signal() {
+    // SAFETY: no flag, no stack, no pointer: a fork that announces nothing. The child calls nothing
+    // but _exit.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
+    if pid == 0 {
+        // SAFETY: ends the process, without handlers that the copy has no right to run.
+        unsafe { libc::_exit(23) };
+    }
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("clone");
+    let process = Process::open(pid).expect("own child");
+    assert_eq!(ended(&process).and_then(|status| status.code()), Some(23));
+    let exit = process.reap().expect("own child");
+    assert_eq!(exit.status.and_then(|status| status.code()), Some(23));
+}
+
 /// A handled signal every millisecond, without SA_RESTART: waits go on to their end.
 fn signal_storm() {
     extern "C" fn nothing(_: libc::c_int) {}
@@ -457,6 +477,20 @@ fn pid_reuse() {
     assert!(proc_fs::is_running(number), "the newcomer was left alone");
     newcomer.stdin = None;
     assert_eq!(newcomer.wait_deadline().code(), Some(7));
+
+    // The number goes to one who is no child of ours: then the Child is seen to be outdated.
+    let mut odd = false;
+    let (_parent, stranger) = until("number comes round", || {
+        // A round takes two numbers, or three: not always the odd ones.
+        odd = !odd;
+        let _one_more = odd.then(sleeper);
+        let (parent, process) = grandchild(7);
+        (process.pid().as_raw_nonzero().get() == number).then_some((parent, process))
+    });
+    let error = Process::from_child(&mut dead).expect_err("no child of ours has the number");
+    assert!(matches!(error, Error::NotChild(_)), "{error}");
+    assert_eq!(error.raw_os_error(), Some(libc::ECHILD));
+    assert_eq!(stranger.try_wait().expect("poll"), None);
 }
 
 /// An identity counts in the namespace in which it was made.
