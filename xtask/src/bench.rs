@@ -6,30 +6,60 @@ use std::process::{Command, ExitCode};
 use crate::{Outcome, cargo};
 
 pub(crate) fn run(args: &[OsString]) -> Outcome {
-    let mut packages: Vec<OsString> = Vec::new();
-    let mut rest = args;
-    while let [flag, package, tail @ ..] = rest
-        && (flag == "-p" || flag == "--package")
-    {
-        packages.extend([OsString::from("-p"), package.clone()]);
-        rest = tail;
+    let (cargos, criterions) = split(args);
+    let mut command = command(&cargos);
+    if !criterions.is_empty() {
+        command.arg("--").args(criterions);
     }
-    // All that is left is for criterion, whether or not a `--` was typed in front of it.
-    let rest = rest.iter().filter(|arg| *arg != "--");
-
-    let mut command = command(&packages);
-    command.arg("--").args(rest);
     cargo::check(&mut command)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// `cargo bench` of the criterion targets alone: the harness of unit tests, which `cargo bench` would
 /// run as well, does not know criterion's arguments.
-pub(crate) fn command(packages: &[OsString]) -> Command {
+pub(crate) fn command(cargos: &[OsString]) -> Command {
     let mut command = cargo::cargo(["bench", "--all-features", "--bench", "*"]);
-    if packages.is_empty() {
+    if !cargos.iter().any(|arg| arg == "-p") {
         command.arg("--workspace");
     }
-    command.args(packages);
+    command.args(cargos);
     command
+}
+
+/// What is cargo's own (`-p PACKAGE`, `--no-run`) stands in front; all that follows is criterion's,
+/// whether or not a `--` was typed before it.
+fn split(args: &[OsString]) -> (Vec<OsString>, &[OsString]) {
+    let mut cargos = Vec::new();
+    let mut rest = args;
+    loop {
+        rest = match rest {
+            [flag, package, tail @ ..] if flag == "-p" || flag == "--package" => {
+                cargos.extend([OsString::from("-p"), package.clone()]);
+                tail
+            }
+            [flag, tail @ ..] if flag == "--no-run" => {
+                cargos.push(flag.clone());
+                tail
+            }
+            [dashes, tail @ ..] if dashes == "--" => return (cargos, tail),
+            _ => return (cargos, rest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_cargos_own_is_criterions() {
+        let args = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let line = args("-p fd-preserve --no-run spawn --quick");
+        assert_eq!(
+            split(&line),
+            (args("-p fd-preserve --no-run"), &args("spawn --quick")[..])
+        );
+        let line = args("-- --no-run");
+        assert_eq!(split(&line), (Vec::new(), &args("--no-run")[..]));
+    }
 }

@@ -10,7 +10,7 @@ use crate::{Outcome, bench, cargo, lint, no_arguments, test};
 pub(crate) fn run(args: &[OsString]) -> Outcome {
     no_arguments("ci", args)?;
     lint::run(&[])?;
-    cargo::check(bench::command(&[]).arg("--no-run"))?;
+    cargo::check(&mut bench::command(&["--no-run".into()]))?;
     // In a process of its own, which becomes the reaper of orphans: the tests need the usual one.
     let this = std::env::current_exe().context("find this program")?;
     cargo::check(Command::new(this).arg("demo"))?;

@@ -13,16 +13,16 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   demo [--attached N] [--timeout SECONDS] [--json] [--program COMMAND...]
            The main job on real programs: kill a runtime, and watch what its shims do.
            `cargo xtask demo --help` says more.
-  bench [-p PACKAGE] [FILTER] [ARGS]
+  bench [-p PACKAGE] [--no-run] [FILTER] [ARGS]
            Run every benchmark; FILTER and ARGS are criterion's own (e.g. --quick).
   lint     Format, clippy, documentation, and the shape of the dependency tree; warnings are errors.
-  ci       lint, test, then compile the benchmarks: what has to pass before a merge.
+  ci       lint, bench --no-run, demo, test: what has to pass before a merge.
   stress [N] [FILTER]
            The tests N times in a row (default 20) while two busy loops load the cores.
            Stops at the first failure and says how many rounds passed.
   help     This text.
 
-Exit status: 0 it passed, 1 (or the runner's own) it failed, 2 the command line makes no sense.
+Exit status: 0 it passed, 2 the command line makes no sense, 1 or the runner's own: it failed.
 ";
 
 pub(crate) fn print() {

@@ -13,8 +13,10 @@ use workspace_tests::fd_table::id_of;
 /// Above every number that the tests use, the limit of this machine included.
 const END: i32 = 70_000;
 
+/// # Safety
+/// Called by the C library alone, with the arguments of the process.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let mut report = String::new();
     for fd in 0..END {
         if let Some((dev, ino)) = id_of(fd) {

@@ -82,6 +82,7 @@ fn config() {
     };
     // SAFETY: a valid place to read the limit from.
     assert_eq!(
+        // SAFETY: the limit is valid for the call.
         unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) },
         0
     );
@@ -102,6 +103,7 @@ fn numbers() {
     };
     // SAFETY: a valid place to write the limit to.
     assert_eq!(
+        // SAFETY: the limit is valid for the call, which fills it.
         unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) },
         0
     );
