@@ -110,6 +110,7 @@ fn hide_proc() {
 fn enter_namespace() {
     // SAFETY: one thread; what changes is which mounts this process sees.
     assert_eq!(
+        // SAFETY: takes no pointer; this process alone gets the new namespace.
         unsafe { libc::unshare(libc::CLONE_NEWNS) },
         0,
         "{}",
