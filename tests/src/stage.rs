@@ -10,7 +10,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
@@ -250,6 +250,11 @@ impl Role {
             Ok(count) if count > 0 => Some(line.trim_end().to_owned()),
             _ => None,
         }
+    }
+
+    /// The number of its connection.
+    pub fn number(&self) -> RawFd {
+        self.lines.get_ref().as_raw_fd()
     }
 
     pub fn say(&mut self, line: impl AsRef<str>) {

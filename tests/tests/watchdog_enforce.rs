@@ -451,6 +451,63 @@ fn child_that_lost_its_descriptor_is_stopped() {
     );
 }
 
+// A library that daemonizes closes what it did not open: the thread loses the pipe, and its own descriptors.
+#[test]
+fn child_that_closed_every_descriptor_is_gone_with_its_parent() {
+    let (mut stage, parent, mut child) = family();
+    child.must("enforce 9 0");
+    sleeps_in_poll(&child);
+    child.must("close-everything");
+    let (status, _) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+    // And where the stop signal is not enough: a grace that cannot be waited for is over.
+    let (mut stage, parent, mut child) = family();
+    child.must("sigterm ignore");
+    child.must("enforce 15 600000");
+    sleeps_in_poll(&child);
+    child.must("close-everything");
+    let (status, _) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+}
+
+/// Waits until the child's other thread waits for what may come.
+fn sleeps_in_poll(child: &Actor) {
+    until("watchdog thread sleeps in poll", || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", child.pid())).ok()?;
+        let mut calls =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("syscall")).ok());
+        let ppoll = format!("{} ", libc::SYS_ppoll);
+        calls.any(|call| call.starts_with(&ppoll)).then_some(())
+    });
+}
+
+// signal(7), setuid(2) "C library/kernel differences": that signal interrupts poll(2) in every thread, whatever
+// its mask is. Neither a verdict nor the end of a grace comes of it.
+#[test]
+fn setuid_in_the_child_interrupts_and_changes_nothing() {
+    // Far longer than what is done within it.
+    let grace = Duration::from_secs(2);
+    let (mut stage, parent, mut child) = family();
+    child.must("sigterm count");
+    child.must(&format!("enforce 15 {}", grace.as_millis()));
+    sleeps_in_poll(&child);
+    for _ in 0..20 {
+        child.must("setuid");
+    }
+    assert_eq!(child.ask("handled"), "0");
+    let start = Instant::now();
+    parent.kill();
+    until("SIGTERM is handled", || {
+        (child.ask("handled") == "1").then_some(())
+    });
+    for _ in 0..20 {
+        child.must("setuid");
+    }
+    child.gone();
+    assert!(start.elapsed() >= grace, "{:?}", start.elapsed());
+    assert_eq!(stage.ended(&child).signal(), Some(libc::SIGKILL));
+}
+
 // The same where a callback waits: a lost descriptor is no verdict, and the callback is not told one.
 #[test]
 fn lost_descriptor_is_not_told_to_a_callback_as_a_death() {

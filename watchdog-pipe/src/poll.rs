@@ -10,14 +10,14 @@ use rustix::io::Errno;
 /// Whether one is.
 ///
 /// # References
-/// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html): `EINTR` comes even with `SA_RESTART`.
+/// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html): `EINTR` comes even with `SA_RESTART`, and a
+/// timeout is never cut short.
 pub(crate) fn until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<bool> {
     loop {
         let timeout = deadline.and_then(|deadline| {
             Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
         });
         match rustix::event::poll(fds, timeout.as_ref()) {
-            Ok(0) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {}
             Ok(0) => return Ok(false),
             // A number that is not open is no news of anybody's death.
             Ok(_) if fds.iter().any(|fd| fd.revents().contains(PollFlags::NVAL)) => {

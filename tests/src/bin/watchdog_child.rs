@@ -113,6 +113,20 @@ impl Shim {
             }
             // Closes the number behind the watchdog's back.
             ["steal"] => drop(stolen(pipe_number())),
+            // As a library does that daemonizes: everything but the standard streams, and the stage here.
+            ["close-everything"] => {
+                for number in proc_fs::own_fds().into_keys().filter(|number| *number > 2) {
+                    if number != self.stage.number() {
+                        drop(stolen(number));
+                    }
+                }
+            }
+            // The C library tells every thread of it by a signal that nobody can block.
+            ["setuid"] => {
+                let uid = rustix::process::getuid().as_raw();
+                // SAFETY: setresuid(3) has no memory effect; it changes nothing here.
+                unsafe { libc::setresuid(uid, uid, uid) };
+            }
             ["drop-watchdog"] => self.watchdog = None,
             // What a program that this one starts has of the pipe.
             ["descendant"] => return descendant(),
