@@ -47,6 +47,11 @@ fn commands_are_never_mistaken_for_one_another() {
 }
 
 #[test]
+fn a_command_that_is_being_dropped_is_not_mistaken_for_its_successor() {
+    passes(env!("CARGO_BIN_EXE_fd_successor"), "successor");
+}
+
+#[test]
 fn a_spawn_leaves_the_flags_of_the_parent_alone() {
     passes(PLANS, "flags");
 }
