@@ -151,7 +151,24 @@ fn release_to_a_dead_child_gives_the_keepalive_back() {
     );
 }
 
-// cases.md: exec'd children of the supervised one: "CLOEXEC set after adoption".
+// pitfalls.md: "the child is given a pidfd of its parent": nothing that it gets is a handle on the parent.
+#[test]
+fn child_gets_the_read_end_of_a_pipe_and_no_more() {
+    let (mut stage, mut parent) = open();
+    parent.ask("spawn first");
+    parent.ask("spawn second");
+    let mut second = stage.enter("second");
+    let given = second.ask("given");
+    assert!(
+        given.starts_with("3=pipe:[") && !given.contains(' '),
+        "{given}"
+    );
+    // It is adopted, so that it can be no write end.
+    second.must("adopt");
+    assert_eq!(second.ask("try"), "None");
+}
+
+// pitfalls.md: "claimed once; then CLOEXEC".
 #[test]
 fn program_that_the_child_starts_has_no_copy_of_the_pipe() {
     let (mut stage, mut parent) = open();

@@ -65,7 +65,8 @@
 //!   which ends the thread and closes the pipe.
 //!
 //! # Kernel versions
-//! Linux 5.4 or newer; nothing here depends on a newer one. There are no features.
+//! Linux 5.4 or newer; nothing here depends on a newer one. Where there is `RWF_NOSIGNAL` (6.18), a word is said
+//! without touching the signal mask. There are no features.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("watchdog-pipe is for Linux: other kernels tell a child differently, or not at all");

@@ -128,6 +128,14 @@ impl Shim {
                 unsafe { libc::setresuid(uid, uid, uid) };
             }
             ["drop-watchdog"] => self.watchdog = None,
+            // What it was given beyond the standard streams, the stage left out.
+            ["given"] => {
+                let stage = self.stage.number();
+                let given = |(number, _): &(i32, String)| *number > 2 && *number != stage;
+                let given = proc_fs::own_fds().into_iter().filter(given);
+                let given: Vec<String> = given.map(|(fd, name)| format!("{fd}={name}")).collect();
+                return Ok(given.join(" "));
+            }
             // What a program that this one starts has of the pipe.
             ["descendant"] => return descendant(),
             ["euid"] => return Ok(rustix::process::geteuid().as_raw().to_string()),

@@ -2,11 +2,18 @@
 //! "PID STATUS" to the stage for each process that it reaps, and ends with the last one.
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use workspace_tests::launch::Launch;
+use workspace_tests::proc_fs;
 use workspace_tests::stage::Role;
 
 fn main() -> io::Result<()> {
+    // Whatever the test runner leaked into this tree is no part of the play.
+    for number in proc_fs::own_fds().into_keys().filter(|number| *number > 2) {
+        // SAFETY: the first thing in main: nothing here owns a descriptor yet.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+    }
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let mut stage = Role::enter("reaper");
     let program = std::env::args_os().nth(1).expect("a program");
