@@ -1,44 +1,58 @@
-//! A handle on a process that the reuse of its number cannot fool, and how that process ended.
+//! Being told when any process exits, and how; and a handle on a process that the reuse of its number cannot fool.
 //!
 //! ```
 //! use std::process::Command;
-//! use std::time::Duration;
-//! use pidfd_watcher::{Process, Signal};
+//! use std::sync::mpsc;
+//! use pidfd_watcher::{Cancelled, Process, Signal, Watcher};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let watcher = Watcher::new()?; // one thread, for any number of processes
 //! let mut child = Command::new("sleep").arg("60").spawn()?;
 //! let process = Process::from_child(&mut child)?;
 //!
-//! process.send_signal(Signal::TERM)?;
-//! match process.wait_timeout(Duration::from_secs(5))? {
-//!     Some(exit) => println!("{} ended: {:?}", exit.pid, exit.status),
-//!     None => process.send_signal(Signal::KILL)?,
-//! }
-//! process.wait()?;
-//! let exit = process.reap()?;
+//! let (tell, told) = mpsc::channel();
+//! watcher.watch(&process, move |exit| {
+//!     let _ = tell.send(exit);
+//! })?;
+//! let handle = watcher.watch(&process, |_| unreachable!("taken back below"))?;
+//! assert_eq!(handle.cancel(), Cancelled::Prevented);
+//!
+//! process.send_signal(Signal::TERM)?; // this process, or an error: never a stranger
+//! let exit = told.recv()?;
+//! println!("{} ended: {:?}", exit.pid, exit.status);
 //! # use std::os::unix::process::ExitStatusExt;
 //! # assert_eq!(exit.status.and_then(|status| status.signal()), Some(15));
+//! process.reap()?; // the watcher reaps nothing unless it is asked to
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # What a [`Process`] gives
+//! # The tour
 //!
-//! - **Never a stranger.** Signals and waits go by pidfd. When the process is gone they say so,
-//!   whoever has its number now.
+//! - [`Process`]: one pidfd, shared by its clones. Signal it, wait for it, reap it.
+//! - [`Watcher`]: callbacks ([`watch`](Watcher::watch)), futures for any executor ([`exited`](Watcher::exited)), and
+//!   taking charge of a child ([`watch_and_reap`](Watcher::watch_and_reap)).
+//! - [`WatchHandle::cancel`]: when it returns, the callback has run or never will.
+//! - [`Exit`]: who ended, and how, where that can be known.
+//!
+//! # Guarantees
+//!
+//! - **Never a stranger.** Signals and waits go by pidfd, callbacks by tokens that are never used twice. When the
+//!   process is gone they say so, whoever has its number now.
+//! - **Told once.** Every callback runs exactly once, or is dropped unrun and that was said: by
+//!   [`cancel`](WatchHandle::cancel), or by dropping the last [`Watcher`].
 //! - **No invented status.** [`Exit::status`] is what the kernel said, or `None`. A child reaped by
-//!   someone else (`ECHILD`) is not "exit 0".
-//! - **Nothing is reaped unless asked.** Waiting leaves the zombie to its owner; [`Process::reap`]
-//!   is the only call that takes it.
-//! - **Children and others.** Waiting works for any process that can be opened. See
-//!   [where the status comes from](Process#where-the-status-comes-from).
-//! - **No spin, no thread, no signal handler.** A wait is one `poll` on one descriptor, which every
-//!   clone shares.
+//!   someone else (`ECHILD`) is not "exit 0". See [where the status comes from](Process#where-the-status-comes-from).
+//! - **Nothing is reaped unless asked.** Waiting and watching leave the zombie to its owner.
+//! - **Children and others.** Waiting and watching work for any process that can be opened.
+//! - **No lock during a callback**, so that every call of the crate is allowed in one; a panic in it ends there.
+//! - **No spin, no signal handler.** A watcher at rest is never woken. The zombie that a debugger holds costs
+//!   nothing, and is told at once.
 //! - **No panic** on anything that the kernel answers: every failure is an [`Error`] with the errno.
 //!
 //! # What it does not
 //!
-//! It does not spawn, it does not kill on drop, and it knows one process, not the tree below it.
+//! It does not start programs, it does not kill on drop, and it knows one process, not the tree below it.
 //! Opening by number ([`Process::open`]) is as good as the number.
 //!
 //! # Kernels
@@ -60,18 +74,33 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("pidfd-watcher is for Linux: no other system has pidfds");
 
+#[allow(unsafe_code)]
+mod child;
+mod contain;
 mod error;
 mod exit;
+mod future;
+mod handle;
+mod home;
 mod identify;
 mod known;
 mod poll;
+mod poller;
 mod proc_fs;
 mod process;
+mod registry;
 mod status;
 #[allow(unsafe_code)]
 mod sys;
+mod thread;
+mod watcher;
 
+pub use contain::CallbackPanic;
 pub use error::{Error, ReapError};
 pub use exit::Exit;
+pub use future::ExitFuture;
+pub use handle::WatchHandle;
 pub use process::Process;
+pub use registry::Cancelled;
 pub use rustix::process::{Pid, Signal};
+pub use watcher::{Builder, Watcher};

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::known::Known;
 use crate::poll::{self, Until};
+use crate::registry::Subject;
 use crate::{Error, Exit, ReapError, identify, status};
 
 /// A handle on one process, which stays that process's own when its number goes to another.
@@ -97,8 +98,13 @@ impl Process {
             other => other,
         })?;
         // The number may have gone to a stranger between a reaping and our opening it.
-        status::is_ours(process.as_fd())?;
+        process.check_is_ours()?;
         Ok(process)
+    }
+
+    /// Whether it is a child of this process that was not reaped yet: else `NotChild`.
+    pub(crate) fn check_is_ours(&self) -> Result<(), Error> {
+        Ok(status::is_ours(self.as_fd())?)
     }
 
     /// Takes over a pidfd that came from elsewhere: `clone`, a socket, a parent process. It is made
@@ -118,7 +124,7 @@ impl Process {
         Ok(Process::new(pidfd, pid))
     }
 
-    fn new(pidfd: OwnedFd, pid: Pid) -> Process {
+    pub(crate) fn new(pidfd: OwnedFd, pid: Pid) -> Process {
         Process(Arc::new(Inner {
             pidfd,
             pid,
@@ -229,12 +235,18 @@ impl Process {
             }
             Ok(None) => Err(Errno::AGAIN.into()),
             Err(errno) => match known {
-                Some(status) if errno == Errno::CHILD && status.ours => {
+                // Reaped by a clone of ours, or by its `Child`. A zombie that is still there is another's to
+                // reap: this handle was copied by fork after it had learned the status.
+                Some(status) if errno == Errno::CHILD && status.ours && self.is_reaped() => {
                     Ok(ExitStatus::from_raw(status.raw))
                 }
                 _ => Err(errno.into()),
             },
         }
+    }
+
+    fn is_reaped(&self) -> bool {
+        status::is_reaped(self.as_fd())
     }
 
     /// The report of a process that has exited.
@@ -253,6 +265,33 @@ impl Process {
             self.0.known.set(found);
             Some(found)
         })
+    }
+}
+
+/// How a watcher sees a process.
+impl Subject for Process {
+    fn number(&self) -> RawFd {
+        self.0.pidfd.as_raw_fd()
+    }
+
+    fn pid(&self) -> Pid {
+        self.0.pid
+    }
+
+    fn exit(&self) -> Exit {
+        Process::exit(self)
+    }
+
+    fn reap(&self) -> bool {
+        match status::reap(self.as_fd()) {
+            Ok(Some(raw)) => {
+                self.0.known.set(status::Status { raw, ours: true });
+                true
+            }
+            Ok(None) => false,
+            // Reaped by somebody else (ECHILD), or refused: there is nothing to wait for.
+            Err(_) => true,
+        }
     }
 }
 

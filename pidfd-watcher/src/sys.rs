@@ -1,10 +1,13 @@
-//! The one system call that rustix does not wrap: `ioctl(PIDFD_GET_INFO)`.
+//! System calls that rustix does not wrap, and everything unsafe outside the child's half of a fork.
 
-use std::mem::{offset_of, size_of};
-use std::os::fd::BorrowedFd;
+use std::mem::{MaybeUninit, offset_of, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 /// `struct pidfd_info` as Linux 6.13 had it (`PIDFD_INFO_SIZE_VER0`). Its size is part of the ioctl's
 /// number, and a newer kernel copies no more than the size that was asked for.
@@ -56,4 +59,113 @@ pub(crate) fn info(pidfd: BorrowedFd<'_>, mask: u64) -> Result<PidfdInfo, Errno>
     // bytes are a value. A file that does not know the number answers ENOTTY and writes nothing.
     unsafe { ioctl(pidfd, Updater::<PIDFD_GET_INFO, PidfdInfo>::new(&mut info))? };
     Ok(info)
+}
+
+/// Signal 0, which is sent to nobody: `ESRCH` once the process was reaped, `EPERM` when it exists and is not ours to
+/// signal. [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
+pub(crate) fn probe(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let (no_signal, no_flags) = (0, 0);
+    let no_info: *const libc::siginfo_t = ptr::null();
+    // SAFETY: the descriptor is open as long as it is borrowed; a null pointer asks the kernel to make the
+    // details by itself, and signal 0 has no effect.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            no_signal,
+            no_info,
+            no_flags,
+        )
+    };
+    if sent == 0 { Ok(()) } else { Err(errno()) }
+}
+
+/// The error of the C library's call that has just failed in this thread.
+pub(crate) fn errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// A page that reads as zero in every process forked from this one.
+///
+/// Made without a lock: a fork in between would leave the copy a lock that nobody opens.
+/// [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html), `MADV_WIPEONFORK`: Linux 4.14.
+pub(crate) fn page_wiped_on_fork() -> Result<&'static AtomicU64, Errno> {
+    static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+    let standing = PAGE.load(Ordering::Acquire);
+    let page = if standing.is_null() {
+        let fresh = map_wiped_on_fork()?;
+        match PAGE.compare_exchange(standing, fresh, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => fresh,
+            Err(first) => {
+                // SAFETY: another thread was first, so nobody has seen this mapping.
+                let _ = unsafe { munmap(fresh.cast(), rustix::param::page_size()) };
+                first
+            }
+        }
+    } else {
+        standing
+    };
+    // SAFETY: what PAGE holds is a mapping of `map_wiped_on_fork`: aligned, large enough, of zeros,
+    // which are an AtomicU64, and never unmapped once it stands there.
+    Ok(unsafe { &*page })
+}
+
+fn map_wiped_on_fork() -> Result<*mut AtomicU64, Errno> {
+    let (length, access) = (
+        rustix::param::page_size(),
+        ProtFlags::READ | ProtFlags::WRITE,
+    );
+    // SAFETY: a new private mapping, where the kernel likes, overlaps nothing.
+    let page = unsafe { mmap_anonymous(ptr::null_mut(), length, access, MapFlags::PRIVATE)? };
+    // SAFETY: the range is the mapping just made, which nothing refers to yet.
+    if let Err(errno) = unsafe { madvise(page, length, Advice::LinuxWipeOnFork) } {
+        // SAFETY: as above.
+        let _ = unsafe { munmap(page, length) };
+        return Err(errno);
+    }
+    Ok(page.cast())
+}
+
+/// A place for one value of a process's own, made at most once by each process. It is never dropped: a
+/// copy made by fork may be left with a reference to what its parent made.
+pub(crate) struct Published<T>(AtomicPtr<T>);
+
+impl<T: Send + Sync + 'static> Published<T> {
+    pub(crate) const fn new() -> Published<T> {
+        Published(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// The value that stands there. Takes no lock.
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // SAFETY: a pointer that stands here came from Box::leak in `replace`, and nobody frees it.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Puts `fresh` where `old` stands; gives what stands there now, and `fresh` back if another
+    /// thread was first.
+    pub(crate) fn replace(&self, old: Option<&'static T>, fresh: T) -> (&'static T, Option<T>) {
+        let old = old.map_or(ptr::null_mut(), |old| ptr::from_ref(old).cast_mut());
+        let fresh = Box::into_raw(Box::new(fresh));
+        match self
+            .0
+            .compare_exchange(old, fresh, Ordering::AcqRel, Ordering::Acquire)
+        {
+            // SAFETY: just made by Box::into_raw, and from now on freed by nobody.
+            Ok(_) => (unsafe { &*fresh }, None),
+            // SAFETY: the exchange failed, so that nobody but us has seen `fresh`; what stands there is
+            // another caller's, freed by nobody, and not null, since a value is never taken out.
+            Err(first) => unsafe { (&*first, Some(*Box::from_raw(fresh))) },
+        }
+    }
+}
+
+/// Blocks every signal in the calling thread, for good: a thread of this library's own runs no handler
+/// of the program's.
+pub(crate) fn block_signals() {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set that the second call reads; the old mask is not asked for.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), ptr::null_mut());
+    }
 }

@@ -1,0 +1,122 @@
+//! An exit as a future.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::home::Home;
+use crate::{Error, Exit, Process, WatchHandle, Watcher};
+
+/// Resolves to the [`Exit`] of a process; made by [`Watcher::exited`].
+///
+/// Needs no executor in particular: it is woken from the watcher's thread. Polled again once it is ready, it gives the
+/// same answer again. Dropping it takes it out of the watcher, and never waits.
+///
+/// # Errors
+///
+/// Its output is an error where the process could not be watched (as [`Watcher::watch`]), and
+/// [`Error::ShutDown`] when the last watcher was dropped first.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct ExitFuture(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Watched {
+        handle: WatchHandle,
+        cell: Arc<Cell>,
+        home: Home,
+    },
+    Failed(Error),
+}
+
+/// Where the callback leaves the exit for the future.
+#[derive(Debug)]
+struct Cell(Mutex<State>);
+
+#[derive(Debug)]
+enum State {
+    Waiting(Option<Waker>),
+    Exited(Exit),
+    ShutDown,
+}
+
+impl Cell {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer, unless there is one already. Wakes without the lock, since a waker may poll at once.
+    fn settle(&self, answer: State) {
+        let mut state = self.lock();
+        let State::Waiting(waker) = &mut *state else {
+            return;
+        };
+        let waker = waker.take();
+        *state = answer;
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The callback's hold on the cell. Dropped without an exit, it says that none will come.
+struct Teller(Arc<Cell>);
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.0.settle(State::ShutDown);
+    }
+}
+
+impl ExitFuture {
+    pub(crate) fn new(watcher: &Watcher, process: &Process) -> ExitFuture {
+        let cell = Arc::new(Cell(Mutex::new(State::Waiting(None))));
+        let teller = Teller(Arc::clone(&cell));
+        let registered = watcher.watch(process, move |exit| teller.0.settle(State::Exited(exit)));
+        ExitFuture(match registered {
+            Ok(handle) => Kind::Watched {
+                home: handle.home(),
+                handle,
+                cell,
+            },
+            Err(error) => Kind::Failed(error),
+        })
+    }
+}
+
+impl Future for ExitFuture {
+    type Output = Result<Exit, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let cell = match &self.0 {
+            Kind::Failed(error) => return Poll::Ready(Err(error.again())),
+            Kind::Watched { home, .. } if !home.is_here() => {
+                return Poll::Ready(Err(Error::ForkedCopy));
+            }
+            Kind::Watched { cell, .. } => cell,
+        };
+        // Cloned before, and the old one dropped after: both are somebody else's code.
+        let fresh = context.waker().clone();
+        let mut state = cell.lock();
+        let old = match &mut *state {
+            State::Exited(exit) => return Poll::Ready(Ok(*exit)),
+            State::ShutDown => return Poll::Ready(Err(Error::ShutDown)),
+            State::Waiting(waker) => waker.replace(fresh),
+        };
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl Drop for ExitFuture {
+    fn drop(&mut self) {
+        if let Kind::Watched { handle, .. } = &self.0 {
+            // In progress: it then finds nobody to wake, and that is all.
+            let _ = handle.cancel_without_waiting();
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Who waits for whom, and what cancelling must wait for. No system call in it and no thread of its own: the kernel
+//! is behind two traits, so that loom can try every order of events.
+
+#[cfg(all(test, loom))]
+mod loom;
+mod slots;
+mod sync;
+mod table;
+
+use std::os::fd::RawFd;
+use std::sync::PoisonError;
+
+use rustix::io::Errno;
+
+use crate::registry::sync::{Condvar, Mutex, MutexGuard};
+use crate::registry::table::{Arm, Found, Step, Table};
+use crate::{Error, Exit, Pid};
+
+pub(crate) use crate::registry::slots::Token;
+pub(crate) use crate::registry::table::{Callback, Unrun};
+
+/// What became of a callback that was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum Cancelled {
+    /// It has not run and never will; what it captured is dropped.
+    Prevented,
+    /// It has run to its end, and what it captured is dropped.
+    AlreadyRan,
+    /// It is in progress: running, or being dropped unrun because the last watcher is gone. Only a dispatch thread
+    /// is told so, which must not wait for another one, nor for itself.
+    Running,
+}
+
+/// A process, as far as the registry is concerned.
+pub(crate) trait Subject: Clone {
+    /// A number that no other subject has as long as a clone of this one is held.
+    fn number(&self) -> RawFd;
+    fn pid(&self) -> Pid;
+    /// How it ended; asked once it has.
+    fn exit(&self) -> Exit;
+    /// Reaps it. `false`: it cannot be reaped yet, and an event will come when it can.
+    fn reap(&self) -> bool;
+}
+
+/// Where events come from.
+pub(crate) trait Events<P> {
+    /// From now on: one event now if the process has exited, and one whenever there is news of its end.
+    fn add(&self, subject: &P, entry: Token) -> Result<(), Errno>;
+    /// One event again, now, if the process has exited.
+    fn again(&self, subject: &P, entry: Token) -> Result<(), Errno>;
+    /// No events any more.
+    fn delete(&self, subject: &P);
+}
+
+/// How callbacks are called, and dropped uncalled: neither may panic.
+pub(crate) trait Caller {
+    fn call(&self, callback: Callback, exit: Exit);
+    fn drop_unrun(&self, unrun: Unrun);
+}
+
+#[derive(Debug)]
+pub(crate) struct Registry<P> {
+    table: Mutex<Table<P>>,
+    /// A callback has run or was dropped, and somebody may be waiting for that.
+    settled: Condvar,
+}
+
+impl<P: Subject> Registry<P> {
+    pub(crate) fn new() -> Registry<P> {
+        Registry {
+            table: Mutex::new(Table::new()),
+            settled: Condvar::new(),
+        }
+    }
+
+    /// Nothing panics under the lock, and if it did, the table is whole between any two statements that matter.
+    fn table(&self) -> MutexGuard<'_, Table<P>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closed, and nothing is left to be told or reaped.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.table().is_finished()
+    }
+
+    /// Adds a callback; one that `reaps` wants the process reaped first, and is called even after
+    /// [`close`](Self::close).
+    ///
+    /// The kernel is told under the lock: between "nobody waits for this process any more" and "no events" nobody
+    /// else may come to wait for it.
+    pub(crate) fn watch(
+        &self,
+        subject: &P,
+        callback: Callback,
+        reaps: bool,
+        events: &impl Events<P>,
+        caller: &impl Caller,
+    ) -> Result<Token, Error> {
+        let mut table = self.table();
+        if table.is_closed() {
+            return Err(Error::ShutDown);
+        }
+        if table.is_full() {
+            return Err(Errno::NOSPC.into());
+        }
+        let inserted = table.insert(subject, callback, reaps);
+        let armed = match inserted.arm {
+            Arm::Add => events.add(subject, inserted.entry),
+            Arm::Again => events.again(subject, inserted.entry),
+            Arm::No => Ok(()),
+        };
+        let Err(errno) = armed else {
+            return Ok(inserted.watch);
+        };
+        let undone = table.retract(&inserted);
+        drop(table);
+        if let Some(unrun) = undone {
+            caller.drop_unrun(unrun);
+        }
+        Err(errno.into())
+    }
+
+    /// Dispatch thread: there is news of an entry's end. Reaps where that was wished, then calls everybody who
+    /// waits, without the lock.
+    pub(crate) fn dispatch(&self, entry: Token, events: &impl Events<P>, caller: &impl Caller) {
+        let Some(subject) = self.table().begin(entry) else {
+            // Cancelled after the kernel had reported it.
+            return;
+        };
+        let mut told = None;
+        let mut finished = None;
+        loop {
+            let step = self.step(entry, finished.take(), events);
+            match step {
+                Step::Reap => {
+                    let done = subject.reap();
+                    self.table().reaped(entry, done);
+                }
+                Step::Run { watch, callback } => {
+                    let exit = *told.get_or_insert_with(|| subject.exit());
+                    caller.call(callback, exit);
+                    finished = Some(watch);
+                }
+                Step::Done => return,
+            }
+        }
+    }
+
+    fn step(&self, entry: Token, finished: Option<Token>, events: &impl Events<P>) -> Step {
+        let mut table = self.table();
+        if let Some(watch) = finished {
+            table.ran(watch);
+            self.settle(&table);
+        }
+        let (step, idle) = table.next(entry);
+        if let Some(subject) = idle {
+            events.delete(&subject);
+        }
+        step
+    }
+
+    /// Takes a callback back. Off the dispatch threads (`may_wait`) it waits for one in progress, so that it is over
+    /// when this returns.
+    pub(crate) fn cancel(
+        &self,
+        watch: Token,
+        may_wait: bool,
+        events: Option<&impl Events<P>>,
+        caller: &impl Caller,
+    ) -> Cancelled {
+        let mut table = self.table();
+        loop {
+            match table.cancel(watch) {
+                Found::Over(cancelled) => return cancelled,
+                Found::Busy if !may_wait => return Cancelled::Running,
+                Found::Busy => {
+                    table.waits();
+                    table = self
+                        .settled
+                        .wait(table)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    table.waits_no_more();
+                }
+                Found::Waited(unrun, idle) => {
+                    if let (Some(subject), Some(events)) = (idle, events) {
+                        events.delete(&subject);
+                    }
+                    drop(table);
+                    caller.drop_unrun(unrun);
+                    return Cancelled::Prevented;
+                }
+            }
+        }
+    }
+
+    /// The last watcher is gone: drops all callbacks but those that reap. Whether the dispatch thread has nothing
+    /// left to do.
+    pub(crate) fn close(&self, events: &impl Events<P>, caller: &impl Caller) -> bool {
+        let mut table = self.table();
+        let (unrun, idle) = table.close();
+        for subject in &idle {
+            events.delete(subject);
+        }
+        drop(table);
+        drop(idle);
+        let (watches, unrun): (Vec<Token>, Vec<Unrun>) = unrun.into_iter().unzip();
+        for unrun in unrun {
+            caller.drop_unrun(unrun);
+        }
+        table = self.table();
+        table.discarded(watches.into_iter());
+        self.settle(&table);
+        table.is_finished()
+    }
+
+    /// Wakes those who wait. Asked before, since waking nobody is a system call too.
+    fn settle(&self, table: &Table<P>) {
+        if table.somebody_waits() {
+            self.settled.notify_all();
+        }
+    }
+}
