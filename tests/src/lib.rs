@@ -8,15 +8,19 @@ mod dialogue;
 pub mod fd_table;
 pub mod fork;
 mod guard;
+mod held;
 pub mod identity_text;
 pub mod launch;
 pub mod proc_fs;
 pub mod scenario;
 pub mod seccomp;
 pub mod stage;
+mod told;
 
 pub use dialogue::Dialogue;
 pub use guard::Guard;
+pub use held::Held;
+pub use told::Told;
 
 use std::time::{Duration, Instant};
 
