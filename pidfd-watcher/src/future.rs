@@ -47,6 +47,14 @@ impl Cell {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nobody is to be woken any more.
+    fn take_waker(&self) -> Option<Waker> {
+        match &mut *self.lock() {
+            State::Waiting(waker) => waker.take(),
+            State::Exited(_) | State::ShutDown => None,
+        }
+    }
+
     /// The answer, unless there is one already. Wakes without the lock, since a waker may poll at once.
     fn settle(&self, answer: State) {
         let mut state = self.lock();
@@ -114,9 +122,16 @@ impl Future for ExitFuture {
 
 impl Drop for ExitFuture {
     fn drop(&mut self) {
-        if let Kind::Watched { handle, .. } = &self.0 {
-            // In progress: it then finds nobody to wake, and that is all.
-            let _ = handle.cancel_without_waiting();
+        let Kind::Watched { handle, cell, home } = &self.0 else {
+            return;
+        };
+        // In a copy made by fork the cell's lock may be one that nobody opens.
+        if !home.is_here() {
+            return;
         }
+        // Before the callback goes, which says to whoever still waits that no exit will come.
+        drop(cell.take_waker());
+        // In progress: it then finds nobody to wake, and that is all.
+        let _ = handle.cancel_without_waiting();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 /// The open descriptors of this process: number and what it names. The descriptor that reads the
@@ -77,4 +78,18 @@ pub fn children_of(pid: i32) -> Vec<Stat> {
 /// Whether the process runs: it exists and is no zombie.
 pub fn is_running(pid: i32) -> bool {
     stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+}
+
+/// Whether some epoll instance of this process has an interest in this very descriptor of `process`.
+pub fn watched_by_epoll(process: impl AsFd) -> bool {
+    let number = process.as_fd().as_raw_fd().to_string();
+    own_fds()
+        .into_iter()
+        .filter(|(_, file)| file == "anon_inode:[eventpoll]")
+        .filter_map(|(epoll, _)| fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).ok())
+        .any(|info| {
+            info.lines()
+                .filter_map(|line| line.strip_prefix("tfd:"))
+                .any(|line| line.split_ascii_whitespace().next() == Some(&number))
+        })
 }
