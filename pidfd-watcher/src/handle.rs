@@ -25,13 +25,14 @@ impl WatchHandle {
     ///
     /// For that it waits for a callback that runs at this moment. **Do not hold what that callback needs**: a lock that it
     /// takes, a thread that it joins. On a dispatch thread, that is inside any callback of any watcher, it never waits
-    /// and says [`Cancelled::Running`].
+    /// and says [`Cancelled::Running`]; nor does it inside the drop of a last watcher, called by what a callback had
+    /// captured.
     ///
     /// Of [`watch_and_reap`](crate::Watcher::watch_and_reap) only the callback is taken back: the child is reaped all the
     /// same. In a copy made by fork, where no callback ever runs, the answer is [`Cancelled::Prevented`]; nothing is
     /// dropped there.
     pub fn cancel(self) -> Cancelled {
-        self.take_back(!thread::is_a_dispatch_thread())
+        self.take_back(!thread::never_waits())
     }
 
     /// The same without waiting.

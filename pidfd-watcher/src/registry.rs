@@ -27,8 +27,8 @@ pub enum Cancelled {
     Prevented,
     /// It has run to its end, and what it captured is dropped.
     AlreadyRan,
-    /// It is in progress: running, or being dropped unrun because the last watcher is gone. Only a dispatch thread
-    /// is told so, which must not wait for another one, nor for itself.
+    /// It is in progress: running, or being dropped unrun because the last watcher is gone. Only a thread that must not
+    /// wait is told so: a dispatch thread, and the one that drops the last watcher.
     Running,
 }
 

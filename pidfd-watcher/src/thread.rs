@@ -12,13 +12,20 @@ use crate::sys;
 use crate::watcher::Shared;
 
 thread_local! {
-    static DISPATCHES: Cell<bool> = const { Cell::new(false) };
+    static NEVER_WAITS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the caller is the dispatch thread of some watcher: such a thread never waits for a callback.
-/// Two of them could otherwise wait for each other.
-pub(crate) fn is_a_dispatch_thread() -> bool {
-    DISPATCHES.get()
+/// Whether the caller must not wait for a callback: it is the dispatch thread of some watcher, two of which could
+/// otherwise wait for each other, or it is [dropping callbacks](without_waiting), and could wait for itself.
+pub(crate) fn never_waits() -> bool {
+    NEVER_WAITS.get()
+}
+
+/// Calls `drops`, in which no cancel waits. It does not panic.
+pub(crate) fn without_waiting(drops: impl FnOnce()) {
+    let before = NEVER_WAITS.replace(true);
+    drops();
+    NEVER_WAITS.set(before);
 }
 
 pub(crate) fn start(shared: Arc<Shared>, poller: Arc<Poller>) -> Result<(), Error> {
@@ -34,7 +41,7 @@ pub(crate) fn start(shared: Arc<Shared>, poller: Arc<Poller>) -> Result<(), Erro
 
 fn run(shared: &Shared, poller: &Poller) {
     sys::block_signals();
-    DISPATCHES.set(true);
+    NEVER_WAITS.set(true);
     let mut events = Vec::new();
     while !shared.registry.is_finished() {
         let Ok(entries) = poller.wait(&mut events) else {

@@ -212,9 +212,11 @@ impl Drop for Last {
         if !self.shared.home.is_here() {
             return;
         }
-        self.shared
-            .registry
-            .close(&*self.poller, &self.shared.containment);
-        self.poller.wake();
+        let Last { shared, poller } = self;
+        // What is dropped may cancel what is about to be dropped, by this very thread.
+        thread::without_waiting(|| {
+            shared.registry.close(&**poller, &shared.containment);
+        });
+        poller.wake();
     }
 }
