@@ -91,7 +91,10 @@ fn callbacks_of_one_process_run_in_the_order_in_which_they_came() {
         left.remove(n);
     }
     child.exit(0);
-    let order: Vec<i32> = left.iter().map_while(|_| told.recv_timeout(DEADLINE).ok()).collect();
+    let order: Vec<i32> = left
+        .iter()
+        .map_while(|_| told.recv_timeout(DEADLINE).ok())
+        .collect();
     assert_eq!(order, left);
     assert_eq!(told.recv_timeout(DEADLINE).ok(), None, "and no other");
 }
@@ -114,11 +117,16 @@ fn two_handles_on_one_process_are_told_both() {
 fn two_watchers_of_one_process_tell_both() {
     let watchers = [(); 2].map(|()| Watcher::new().expect("watcher"));
     let child = Held::new();
-    let told = watchers.each_ref().map(|watcher| Told::by(watcher, child.process()).0);
+    let told = watchers
+        .each_ref()
+        .map(|watcher| Told::by(watcher, child.process()).0);
     child.kill();
     for told in told {
         let status = told.status().expect("own child");
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL));
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(libc::SIGKILL)
+        );
     }
 }
 
@@ -148,7 +156,11 @@ fn watcher_keeps_the_process_that_its_owner_let_go() {
 fn stranger(code: &str) -> (Dialogue, Process) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
     let mut parent = Dialogue::spawn(command.args(["parent", code]));
-    let pid = parent.hear().parse().ok().and_then(pidfd_watcher::Pid::from_raw);
+    let pid = parent
+        .hear()
+        .parse()
+        .ok()
+        .and_then(pidfd_watcher::Pid::from_raw);
     let process = Process::open(pid.expect("a pid")).expect("open by pid");
     (parent, process)
 }
@@ -168,13 +180,20 @@ fn stranger_is_told_at_the_first_edge_with_the_status_of_its_zombie() {
 #[test]
 fn child_that_somebody_else_reaps_is_told_and_its_status_is_right_or_unknown() {
     let watcher = Watcher::new().expect("watcher");
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
     let mut numbers = release.split('.').map_while(|n| n.parse::<u32>().ok());
     let known = (numbers.next(), numbers.next()) >= (Some(6), Some(15));
     for code in [0, 7] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
         let code_text = i32::to_string(&code);
-        let mut child = Guard::spawn(command.args(["exit-at-eof", &code_text]).stdin(Stdio::piped()));
+        let mut child = Guard::spawn(
+            command
+                .args(["exit-at-eof", &code_text])
+                .stdin(Stdio::piped()),
+        );
         let process = Process::from_child(&mut child).expect("own child");
         child.stdin = None;
         child.wait_deadline();
@@ -230,10 +249,15 @@ fn stopped_and_continued_child_is_not_told() {
 fn global_watcher_is_one() {
     let one = Watcher::global().expect("watcher");
     let threads: Vec<_> = (0..8)
-        .map(|_| std::thread::spawn(|| std::ptr::from_ref(Watcher::global().expect("watcher")).addr()))
+        .map(|_| {
+            std::thread::spawn(|| std::ptr::from_ref(Watcher::global().expect("watcher")).addr())
+        })
         .collect();
     for thread in threads {
-        assert_eq!(thread.join().expect("thread"), std::ptr::from_ref(one).addr());
+        assert_eq!(
+            thread.join().expect("thread"),
+            std::ptr::from_ref(one).addr()
+        );
     }
     let child = Held::new();
     let (told, _) = Told::by(one, child.process());
@@ -247,7 +271,9 @@ fn callback_that_is_refused_is_dropped() {
     let watcher = Watcher::new().expect("watcher");
     let (_parent, process) = stranger("1");
     let (told, callback) = Told::pair();
-    let failed = watcher.watch_and_reap(process.clone(), callback).expect_err("no child of ours");
+    let failed = watcher
+        .watch_and_reap(process.clone(), callback)
+        .expect_err("no child of ours");
     told.was_dropped();
     assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
     assert_eq!(failed.process.pid(), process.pid());
