@@ -40,6 +40,9 @@ struct Entry<P> {
     reap: Reap,
     /// The dispatch thread is at it: it alone takes the entry out.
     dispatching: bool,
+    /// The last watch that this dispatch tells. Who comes later has an event of his own, behind those of the other
+    /// processes: a callback that watches its process again must not keep the thread for itself.
+    turn: Option<Token>,
 }
 
 /// Whether a process is to be reaped.
@@ -86,7 +89,7 @@ impl std::fmt::Debug for Watch {
 pub(crate) enum Arm {
     /// It is new.
     Add,
-    /// It is there, and has told its exit to all who waited: tell it again.
+    /// It is there, and has told its exit, or does at this moment: tell it again.
     Again,
     /// It is there, and whatever comes will be told.
     No,
@@ -97,6 +100,8 @@ pub(crate) struct Inserted {
     pub(crate) entry: Token,
     pub(crate) watch: Token,
     pub(crate) arm: Arm,
+    /// It was the first that wished the process reaped.
+    wished: bool,
 }
 
 /// What the dispatch thread does next for a process that has exited.
@@ -169,19 +174,26 @@ impl<P: Subject> Table<P> {
             state: State::Waiting(callback),
             reaps,
         });
-        let arm = match self.entries.get_mut(entry) {
+        let arm = match self.entries.get(entry) {
             _ if known.is_none() => Arm::Add,
-            Some(entry) if entry.reap == Reap::Later && !entry.dispatching => Arm::Again,
+            Some(entry) if entry.reap == Reap::Later || entry.dispatching => Arm::Again,
             _ => Arm::No,
         };
+        let mut wished = false;
         if let Some(entry) = self.entries.get_mut(entry)
             && reaps
             && entry.reap == Reap::No
         {
             entry.reap = Reap::Wanted;
+            wished = true;
         }
         self.link(entry, watch);
-        Inserted { entry, watch, arm }
+        Inserted {
+            entry,
+            watch,
+            arm,
+            wished,
+        }
     }
 
     fn link(&mut self, entry: Token, watch: Token) {
@@ -213,6 +225,9 @@ impl<P: Subject> Table<P> {
         let Some(entry) = self.entries.get_mut(entry) else {
             return;
         };
+        if entry.turn == Some(watch) {
+            entry.turn = before;
+        }
         match before.and_then(|before| self.watches.get_mut(before)) {
             Some(before) => before.after = after,
             None => entry.first = after,
@@ -227,13 +242,14 @@ impl<P: Subject> Table<P> {
     pub(crate) fn begin(&mut self, entry: Token) -> Option<P> {
         let entry = self.entries.get_mut(entry)?;
         entry.dispatching = true;
+        entry.turn = entry.last;
         if entry.reap == Reap::Later {
             entry.reap = Reap::Wanted;
         }
         Some(entry.subject.clone())
     }
 
-    /// What comes next for a process that has exited: first it is reaped, then all are told. With
+    /// What comes next for a process that has exited: first it is reaped, then all are told who waited when it began. With
     /// [`Step::Done`] comes the subject if it is watched no more.
     pub(crate) fn next(&mut self, token: Token) -> (Step, Option<P>) {
         let Some(entry) = self.entries.get_mut(token) else {
@@ -242,7 +258,7 @@ impl<P: Subject> Table<P> {
         if entry.reap == Reap::Wanted {
             return (Step::Reap, None);
         }
-        let Some(watch) = entry.first else {
+        let Some(watch) = entry.turn.and(entry.first) else {
             entry.dispatching = false;
             return (Step::Done, self.remove_if_idle(token));
         };
@@ -305,7 +321,7 @@ impl<P: Subject> Table<P> {
 
     /// Takes back what [`insert`](Self::insert) did, since the kernel would not hear of it.
     pub(crate) fn retract(&mut self, inserted: &Inserted) -> Option<Unrun> {
-        if inserted.arm == Arm::Add
+        if inserted.wished
             && let Some(entry) = self.entries.get_mut(inserted.entry)
         {
             entry.reap = Reap::No;
@@ -364,6 +380,7 @@ impl<P> Entry<P> {
             last: None,
             reap: Reap::No,
             dispatching: false,
+            turn: None,
         }
     }
 }
