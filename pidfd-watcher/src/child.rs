@@ -45,7 +45,9 @@ impl Process {
         if made == 0 {
             run(child);
         }
-        match i32::try_from(made).ok().and_then(Pid::from_raw) {
+        // -1 must not come near Pid::from_raw, which takes it for a number in a release build and panics in others.
+        let pid = i32::try_from(made).ok().filter(|&pid| pid > 0);
+        match pid.and_then(Pid::from_raw) {
             // SAFETY: the call succeeded, so the kernel has put a descriptor there that is new and nobody else's.
             Some(pid) => Ok(Process::new(unsafe { OwnedFd::from_raw_fd(pidfd) }, pid)),
             None => Err(sys::errno().into()),

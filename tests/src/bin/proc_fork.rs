@@ -1,0 +1,136 @@
+//! Scenarios of `Process::fork`, in a process of one thread.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::ExitCode;
+
+use pidfd_watcher::{Error, Process, Watcher};
+use workspace_tests::scenario::Scenario;
+use workspace_tests::{DEADLINE, Told, fd_table, proc_fs, seccomp};
+
+const SCENARIOS: &[Scenario] = &[
+    ("handle-from-birth", handle_from_birth),
+    ("refused", refused),
+    ("no-descriptor-left", no_descriptor_left),
+    ("copy-of-a-handle", copy_of_a_handle),
+];
+
+fn main() -> ExitCode {
+    fd_table::run(SCENARIOS)
+}
+
+fn code(process: &Process) -> Option<i32> {
+    let exit = process.wait_timeout(DEADLINE).expect("poll").expect("ends");
+    exit.status.and_then(|status| status.code())
+}
+
+/// Close-on-exec here, not there at all in the child, and good for all that a handle is.
+fn handle_from_birth() {
+    let before = proc_fs::own_fds();
+    // SAFETY: this process has one thread.
+    let process = unsafe {
+        Process::fork(|| {
+            i32::from(
+                proc_fs::own_fds()
+                    .values()
+                    .any(|file| file.contains("pidfd")),
+            )
+        })
+    };
+    let process = process.expect("fork");
+    let number = process.as_fd().as_raw_fd();
+    assert!(proc_fs::own_fds()[&number].contains("pidfd"));
+    // SAFETY: the flags of a descriptor that is open.
+    assert_eq!(
+        unsafe { libc::fcntl(number, libc::F_GETFD) },
+        libc::FD_CLOEXEC
+    );
+    assert_eq!(code(&process), Some(0), "the child sees no pidfd");
+    assert_eq!(
+        process
+            .reap()
+            .expect("own child")
+            .status
+            .and_then(|s| s.code()),
+        Some(0)
+    );
+    assert_eq!(proc_fs::own_fds(), before);
+
+    // A panic ends it, and does not come out in the copy of this function; what it owns dies there.
+    // SAFETY: as above.
+    let process = unsafe { Process::fork(|| panic!("as planned")) }.expect("fork");
+    assert_eq!(code(&process), Some(101));
+    process.reap().expect("own child");
+    // SAFETY: as above.
+    let process = unsafe { Process::fork(|| 0x1_23) }.expect("fork");
+    let watcher = Watcher::new().expect("watcher");
+    assert_eq!(
+        Told::by(&watcher, &process).0.code(),
+        Some(0x23),
+        "the low eight bits"
+    );
+    process.reap().expect("own child");
+}
+
+fn refused() {
+    let before = proc_fs::own_fds();
+    for (errno, right) in [
+        (
+            libc::EPERM,
+            (|e| matches!(e, Error::PermissionDenied(_))) as fn(&Error) -> bool,
+        ),
+        (libc::ENOSYS, |e| matches!(e, Error::Unsupported(_))),
+        (libc::EAGAIN, |e| matches!(e, Error::NotReady(_))),
+        (libc::ENOMEM, |e| matches!(e, Error::Io(_))),
+    ] {
+        seccomp::refuse(&[(libc::SYS_clone, errno)]);
+        // SAFETY: this process has one thread.
+        let error = unsafe { Process::fork(|| 0) }.expect_err("refused");
+        assert!(right(&error), "{errno}: {error:?}");
+        assert_eq!(error.raw_os_error(), Some(errno));
+        assert_eq!(proc_fs::own_fds(), before);
+    }
+}
+
+fn no_descriptor_left() {
+    let old = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let limit = rustix::process::Rlimit {
+        current: Some(3),
+        ..old.clone()
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("setrlimit");
+    // SAFETY: this process has one thread.
+    let error = unsafe { Process::fork(|| 0) }.expect_err("no number left");
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, old).expect("setrlimit");
+    assert!(matches!(error, Error::TooManyOpenFiles(_)), "{error:?}");
+    assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+    // SAFETY: no status is asked for.
+    let none = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
+    assert_eq!(none, -1, "no child was made");
+}
+
+/// A copy of a handle, whose parent knows the status, has reaped nothing and does not say so.
+fn copy_of_a_handle() {
+    // SAFETY: this process has one thread, here and below.
+    let child = unsafe { Process::fork(|| 9) }.expect("fork");
+    assert_eq!(code(&child), Some(9), "and the status is learned");
+    // SAFETY: as above.
+    let copy = unsafe {
+        Process::fork(|| {
+            let failed = child.clone().reap().expect_err("no child of this copy");
+            assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
+            assert_eq!(failed.error.raw_os_error(), Some(libc::ECHILD));
+            // It may wait all the same.
+            assert_eq!(code(&child), Some(9));
+            0
+        })
+    };
+    assert_eq!(code(&copy.expect("fork")), Some(0));
+    assert_eq!(
+        child
+            .reap()
+            .expect("own child")
+            .status
+            .and_then(|s| s.code()),
+        Some(9)
+    );
+}

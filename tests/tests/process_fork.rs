@@ -1,0 +1,28 @@
+//! `Process::fork`: a child with a handle from birth.
+
+use workspace_tests::scenario;
+
+#[track_caller]
+fn passes(scenario: &str) {
+    scenario::passes(env!("CARGO_BIN_EXE_proc_fork"), scenario);
+}
+
+#[test]
+fn forked_child_has_a_handle_from_birth_and_no_copy_of_it() {
+    passes("handle-from-birth");
+}
+
+#[test]
+fn refused_clone_is_a_typed_error_and_leaves_nothing() {
+    passes("refused");
+}
+
+#[test]
+fn without_a_descriptor_no_child_is_made() {
+    passes("no-descriptor-left");
+}
+
+#[test]
+fn copy_of_a_handle_reaps_nothing_and_does_not_say_so() {
+    passes("copy-of-a-handle");
+}
