@@ -1,15 +1,23 @@
-//! Scenarios of a watcher that count what this process has open, or close it.
+//! Scenarios of a watcher that count what this process has open, or change what it may do.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
-use pidfd_watcher::Watcher;
-use workspace_tests::scenario::{self, Scenario};
-use workspace_tests::{Held, Told};
+use pidfd_watcher::{Builder, Cancelled, Error, Pid, Process, Watcher};
+use workspace_tests::scenario::Scenario;
+use workspace_tests::{Guard, Held, Told, fd_table, proc_fs, until};
 
-const SCENARIOS: &[Scenario] = &[("panics", panics), ("panics-unheard", panics_unheard)];
+const SCENARIOS: &[Scenario] = &[
+    ("panics", panics),
+    ("panics-unheard", panics_unheard),
+    ("sigchld-ignored", sigchld_ignored),
+    ("recycled", recycled),
+    ("recycled-inside", recycled_inside),
+    ("leaves-nothing", leaves_nothing),
+    ("opens-nothing-more", opens_nothing_more),
+];
 
 fn main() -> ExitCode {
-    scenario::run(SCENARIOS)
+    fd_table::run(SCENARIOS)
 }
 
 /// One callback panics, under the default report; the next one runs.
@@ -28,4 +36,208 @@ fn panics_unheard() {
     // SAFETY: nothing in this process owns the number.
     unsafe { libc::close(2) };
     panics();
+}
+
+/// The kernel reaps: told all the same, and the status is right where it can be known.
+fn sigchld_ignored() {
+    // SAFETY: sets a disposition, installs no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    let watcher = Watcher::new().expect("watcher");
+    for code in [0, 5] {
+        let child = Held::new();
+        let (told, _) = Told::by(&watcher, child.process());
+        // It lives, so it is ours to wait for; when it dies there is nothing left to reap.
+        let (charged, callback) = Told::pair();
+        watcher
+            .watch_and_reap(child.process().clone(), callback)
+            .expect("a live child");
+        child.exit(code);
+        let code = i32::from(code);
+        for told in [told, charged] {
+            let known = told.code();
+            assert!(
+                known == Some(code) || (known.is_none() && kernel() < (6, 15)),
+                "{known:?}"
+            );
+        }
+        let (late, callback) = Told::pair();
+        let failed = watcher
+            .watch_and_reap(child.process().clone(), callback)
+            .expect_err("nothing to reap");
+        late.was_dropped();
+        assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
+    }
+}
+
+fn kernel() -> (u32, u32) {
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut numbers = release.split('.').map_while(|n| n.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn recycled() {
+    // SAFETY: plain numbers; this process has one thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS) } != 0 {
+        eprintln!(
+            "skipped: no new PID namespace ({})",
+            std::io::Error::last_os_error()
+        );
+        return;
+    }
+    let own = std::env::args_os().next().expect("a name");
+    let mut inside = Guard::spawn(
+        Command::new(own)
+            .arg("recycled-inside")
+            .stdin(Stdio::null()),
+    );
+    assert!(inside.wait_deadline().success());
+}
+
+/// As pid 1 of a namespace with few numbers: the dead and the newcomer have one number, and two fates.
+fn recycled_inside() {
+    let (flags, null) = (libc::MS_REC | libc::MS_PRIVATE, std::ptr::null());
+    let proc = c"proc".as_ptr();
+    // SAFETY: the strings end with a zero byte; mount(2) ignores the null pointers.
+    let mounted = unsafe {
+        libc::mount(null, c"/".as_ptr(), null, flags, null.cast()) == 0
+            && libc::mount(proc, c"/proc".as_ptr(), proc, 0, null.cast()) == 0
+    };
+    assert!(mounted, "mount /proc: {}", std::io::Error::last_os_error());
+    if kernel() < (6, 14) {
+        eprintln!("skipped: pid_max is not the namespace's own before Linux 6.14");
+        return;
+    }
+    std::fs::write("/proc/sys/kernel/pid_max", "400").expect("pid_max of this namespace");
+    let watcher = Watcher::new().expect("watcher");
+    until("numbers that come again", || {
+        (Held::new().pid() > 300).then_some(())
+    });
+
+    let dead = Held::new();
+    let number = dead.pid();
+    let unseen = Process::open(dead.process().pid()).expect("own child");
+    let (told, callback) = Told::pair();
+    watcher
+        .watch_and_reap(dead.process().clone(), callback)
+        .expect("own child");
+    dead.exit(7);
+    assert_eq!(told.code(), Some(7));
+
+    let newcomer = until("number comes round", || {
+        let child = Held::new();
+        (child.pid() == number).then_some(child)
+    });
+    let (new, handle) = Told::by(&watcher, newcomer.process());
+    // Watched only now that its number is another's: told of its own end, from its own status.
+    let old = Told::by(&watcher, &unseen).0.code();
+    assert_eq!(old, (kernel() >= (6, 15)).then_some(7));
+    let (told, callback) = Told::pair();
+    let failed = watcher
+        .watch_and_reap(unseen.clone(), callback)
+        .expect_err("it is gone");
+    assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
+    told.was_dropped();
+    new.is_waiting();
+    assert!(proc_fs::is_running(number));
+    newcomer.exit(9);
+    assert_eq!(new.code(), Some(9));
+    assert_eq!(handle.cancel(), Cancelled::AlreadyRan);
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").expect("/proc").count()
+}
+
+/// After the last watcher: no thread, no descriptor, no process kept open, whatever handles are kept.
+fn leaves_nothing() {
+    let before = (proc_fs::own_fds(), threads());
+    for round in 0..3 {
+        let watcher = match round {
+            0 => Watcher::new().expect("watcher"),
+            _ => Builder::new().on_panic(|_| {}).build().expect("watcher"),
+        };
+        let (live, dead) = (Held::new(), Held::new());
+        dead.kill();
+        dead.process().wait().expect("own child");
+        let (waits, kept) = Told::by(&watcher, live.process());
+        let (ran, kept_too) = Told::by(&watcher, dead.process());
+        ran.exit();
+        let future = watcher.exited(live.process());
+        let clone = watcher.clone();
+        drop(watcher);
+        waits.is_waiting();
+        drop(clone);
+        waits.was_dropped();
+        drop((live, dead));
+        until("thread and descriptors are gone", || {
+            ((proc_fs::own_fds(), threads()) == before).then_some(())
+        });
+        assert_eq!(kept.cancel(), Cancelled::Prevented);
+        assert_eq!(kept_too.cancel(), Cancelled::AlreadyRan);
+        drop(future);
+    }
+    // A reap that is owed keeps the thread until then, and no longer.
+    let watcher = Watcher::new().expect("watcher");
+    let child = Held::new();
+    let (told, callback) = Told::pair();
+    let handle = watcher
+        .watch_and_reap(child.process().clone(), callback)
+        .expect("own child");
+    drop(watcher);
+    assert_eq!(threads(), before.1 + 1);
+    child.exit(1);
+    assert_eq!(told.code(), Some(1));
+    drop(child);
+    until("thread and descriptors are gone", || {
+        ((proc_fs::own_fds(), threads()) == before).then_some(())
+    });
+    drop(handle);
+    // The last one may go inside a callback: the thread ends after it.
+    let (watcher, child) = (Watcher::new().expect("watcher"), Held::new());
+    let last = watcher.clone();
+    let (told, callback) = Told::pair();
+    watcher
+        .watch(child.process(), move |exit| {
+            drop(last);
+            callback(exit);
+        })
+        .expect("watch");
+    drop(watcher);
+    child.exit(2);
+    assert_eq!(told.code(), Some(2));
+    drop(child);
+    until("thread and descriptors are gone", || {
+        ((proc_fs::own_fds(), threads()) == before).then_some(())
+    });
+}
+
+/// Two descriptors and a thread for a watcher, and none for any watch.
+fn opens_nothing_more() {
+    let children: Vec<Held> = (0..20).map(|_| Held::new()).collect();
+    let before = (proc_fs::own_fds().len(), threads());
+    let watcher = Watcher::new().expect("watcher");
+    let clones: Vec<Watcher> = (0..5).map(|_| watcher.clone()).collect();
+    let mut kept = Vec::new();
+    let mut futures = Vec::new();
+    for child in children.iter().cycle().take(200) {
+        kept.push(Told::by(&watcher, child.process()));
+        futures.push(watcher.exited(child.process()));
+    }
+    assert_eq!(
+        (proc_fs::own_fds().len(), threads()),
+        (before.0 + 2, before.1 + 1)
+    );
+    let flags = proc_fs::own_fds()
+        .into_iter()
+        .filter(|(_, file)| file.starts_with("anon_inode:"));
+    for (fd, file) in flags {
+        // SAFETY: the flags of an open descriptor, which is this process's own.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        assert_eq!(flags, libc::FD_CLOEXEC, "{file}");
+    }
+    drop((clones, kept, futures));
+    let _: Pid = children[0].process().pid();
 }

@@ -1,0 +1,13 @@
+//! What a watcher holds, at rest and after the last one is gone.
+
+use workspace_tests::scenario;
+
+#[test]
+fn after_the_last_watcher_there_is_no_thread_and_no_descriptor() {
+    scenario::passes(env!("CARGO_BIN_EXE_watcher_alone"), "leaves-nothing");
+}
+
+#[test]
+fn watcher_opens_two_descriptors_and_a_watch_opens_none() {
+    scenario::passes(env!("CARGO_BIN_EXE_watcher_alone"), "opens-nothing-more");
+}

@@ -1,0 +1,232 @@
+//! `watch_and_reap`: a child that is given over is reaped, whatever becomes of handle and watcher.
+
+use std::process::Command;
+
+use pidfd_watcher::{Cancelled, Error, Process, Watcher};
+use workspace_tests::{Dialogue, Held, Told, proc_fs, until};
+
+/// Whether the number is nobody's: the process was reaped.
+#[track_caller]
+fn is_reaped(process: &Process) {
+    until("reaped", || {
+        let gone = process.send_signal(pidfd_watcher::Signal::KILL);
+        matches!(gone, Err(Error::NotFound(_))).then_some(())
+    });
+}
+
+/// A handle of its own on the child, so that what the watcher knows is not known to it.
+fn other_handle(child: &Held) -> Process {
+    Process::open(child.process().pid()).expect("own child")
+}
+
+#[test]
+fn child_is_reaped_before_the_callback_runs() {
+    let watcher = Watcher::new().expect("watcher");
+    for dead in [false, true] {
+        let child = Held::new();
+        let witness = other_handle(&child);
+        if dead {
+            child.exit(3);
+            child.process().wait().expect("own child");
+        }
+        let (say, said) = std::sync::mpsc::channel();
+        let callback = move |exit| {
+            let failed = witness.send_signal(pidfd_watcher::Signal::KILL);
+            say.send((exit, failed.map_err(|error| error.raw_os_error())))
+                .expect("listens");
+        };
+        watcher
+            .watch_and_reap(child.process().clone(), callback)
+            .expect("own child");
+        if !dead {
+            child.exit(3);
+        }
+        let (exit, signalled): (pidfd_watcher::Exit, _) =
+            said.recv_timeout(workspace_tests::DEADLINE).expect("runs");
+        assert_eq!(exit.status.and_then(|status| status.code()), Some(3));
+        assert_eq!(signalled, Err(Some(libc::ESRCH)), "reaped by then");
+        assert_eq!(proc_fs::stat(child.pid()), None);
+        // The status is known to the owner's handle, which shares it.
+        assert_eq!(
+            child.process().clone().reap().expect("learned").status,
+            exit.status
+        );
+    }
+}
+
+#[test]
+fn child_is_reaped_after_its_callback_was_cancelled() {
+    let watcher = Watcher::new().expect("watcher");
+    let child = Held::new();
+    let (told, callback) = Told::pair();
+    let handle = watcher
+        .watch_and_reap(child.process().clone(), callback)
+        .expect("own child");
+    assert_eq!(handle.cancel(), Cancelled::Prevented);
+    told.was_dropped();
+    child.exit(1);
+    is_reaped(child.process());
+    until("not registered", || {
+        (!proc_fs::watched_by_epoll(child.process())).then_some(())
+    });
+}
+
+#[test]
+fn child_is_reaped_and_told_after_the_last_watcher_is_gone() {
+    for cancel in [false, true] {
+        let watcher = Watcher::new().expect("watcher");
+        let (child, bystander) = (Held::new(), Held::new());
+        let (told, callback) = Told::pair();
+        let handle = watcher
+            .watch_and_reap(child.process().clone(), callback)
+            .expect("own child");
+        // One that only watches the same process goes with the watcher.
+        let (plain, _) = Told::by(&watcher, child.process());
+        let (other, _) = Told::by(&watcher, bystander.process());
+        drop(watcher);
+        plain.was_dropped();
+        other.was_dropped();
+        told.is_waiting();
+        if cancel {
+            assert_eq!(handle.cancel(), Cancelled::Prevented);
+            told.was_dropped();
+            child.exit(2);
+        } else {
+            child.exit(2);
+            assert_eq!(told.code(), Some(2));
+            assert_eq!(handle.cancel(), Cancelled::AlreadyRan);
+        }
+        is_reaped(child.process());
+    }
+}
+
+#[test]
+fn all_who_take_charge_of_one_child_are_told() {
+    let watcher = Watcher::new().expect("watcher");
+    let child = Held::new();
+    let second = other_handle(&child);
+    let (before, _) = Told::by(&watcher, child.process());
+    let [one, two, three] = [child.process(), child.process(), &second].map(|process| {
+        let (told, callback) = Told::pair();
+        watcher
+            .watch_and_reap(process.clone(), callback)
+            .expect("own child");
+        told
+    });
+    let (after, _) = Told::by(&watcher, &second);
+    child.exit(4);
+    for told in [before, one, two, three, after] {
+        // The second handle's entry finds the child reaped by the first one's: known since Linux 6.15.
+        let code = told.code();
+        assert!(matches!(code, Some(4) | None), "{code:?}");
+    }
+    is_reaped(&second);
+}
+
+#[test]
+fn wish_to_reap_that_comes_while_the_child_is_told_is_fulfilled() {
+    let watcher = Watcher::new().expect("watcher");
+    let child = Held::new();
+    let (told, reaped) = Told::pair();
+    let (clone, process) = (watcher.clone(), child.process().clone());
+    let callback = move |_| {
+        clone
+            .watch_and_reap(process, reaped)
+            .expect("still a zombie");
+    };
+    watcher.watch(child.process(), callback).expect("watch");
+    child.exit(5);
+    assert_eq!(told.code(), Some(5));
+    is_reaped(child.process());
+}
+
+#[test]
+fn child_that_somebody_else_reaps_is_told_and_given_up() {
+    let watcher = Watcher::new().expect("watcher");
+    for _ in 0..50 {
+        let child = Held::new();
+        let (told, callback) = Told::pair();
+        watcher
+            .watch_and_reap(child.process().clone(), callback)
+            .expect("own child");
+        // Whoever comes first; the process shares what either has learned.
+        child.exit(6);
+        child.process().wait().expect("own child");
+        let status = child
+            .process()
+            .clone()
+            .reap()
+            .expect("one of the two")
+            .status;
+        assert_eq!(status.and_then(|status| status.code()), Some(6));
+        assert_eq!(told.code(), Some(6));
+        until("not registered", || {
+            (!proc_fs::watched_by_epoll(child.process())).then_some(())
+        });
+    }
+}
+
+#[test]
+fn reaped_child_is_not_ours_to_take_charge_of() {
+    let watcher = Watcher::new().expect("watcher");
+    let child = Held::new();
+    child.kill();
+    child.process().wait().expect("own child");
+    child.process().clone().reap().expect("own child");
+    let (told, callback) = Told::pair();
+    let failed = watcher
+        .watch_and_reap(child.process().clone(), callback)
+        .expect_err("reaped");
+    told.was_dropped();
+    assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
+    assert_eq!(failed.error.raw_os_error(), Some(libc::ECHILD));
+    assert_eq!(failed.process.pid(), child.process().pid());
+}
+
+/// A tracer that holds the child's death until it is let go; `None` where that is not permitted.
+fn tracer(child: &Held) -> Option<Dialogue> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
+    let mut tracer = Dialogue::spawn(command.args(["trace", &child.pid().to_string()]));
+    let said = tracer.hear();
+    if said == "tracing" {
+        return Some(tracer);
+    }
+    eprintln!("skipped: no permission to trace a sibling here ({said})");
+    None
+}
+
+#[test]
+fn traced_child_is_told_at_once_and_reaped_when_the_tracer_lets_go() {
+    for watcher_goes in [false, true] {
+        let watcher = Watcher::new().expect("watcher");
+        let child = Held::new();
+        let Some(mut tracer) = tracer(&child) else {
+            return;
+        };
+        let (told, callback) = Told::pair();
+        watcher
+            .watch_and_reap(child.process().clone(), callback)
+            .expect("own child");
+        child.exit(7);
+        assert_eq!(
+            told.code(),
+            Some(7),
+            "from /proc, since waitid has nothing yet"
+        );
+        // Who comes now, while it cannot be reaped, is told at once as well.
+        let (late, _) = Told::by(&watcher, child.process());
+        assert_eq!(late.code(), Some(7));
+        let (later, callback) = Told::pair();
+        watcher
+            .watch_and_reap(child.process().clone(), callback)
+            .expect("own child");
+        assert_eq!(later.code(), Some(7));
+        assert_eq!(proc_fs::stat(child.pid()).map(|stat| stat.state), Some('Z'));
+        if watcher_goes {
+            drop(watcher);
+        }
+        tracer.hang_up();
+        tracer.child().wait_deadline();
+        is_reaped(child.process());
+    }
+}

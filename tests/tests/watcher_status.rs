@@ -1,0 +1,183 @@
+//! How a process ended, as a callback is told: exact, or unknown, never invented.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+
+use pidfd_watcher::{Process, Signal, Watcher};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use workspace_tests::{DEADLINE, Dialogue, Guard, Held, Told, scenario};
+
+#[test]
+fn every_exit_code_of_256_children_that_end_at_once_is_exact() {
+    let watcher = Watcher::new().expect("watcher");
+    let children: Vec<Held> = (0..=255).map(|_| Held::new()).collect();
+    let told: Vec<Told> = children
+        .iter()
+        .map(|child| Told::by(&watcher, child.process()).0)
+        .collect();
+    for (code, child) in (0..=255).zip(&children) {
+        child.exit(code);
+    }
+    for (code, told) in (0..=255).zip(told) {
+        assert_eq!(told.status(), Some(ExitStatus::from_raw(code << 8)));
+    }
+}
+
+/// The default action of these is not to terminate: signal(7).
+const HARMLESS: [i32; 8] = [
+    libc::SIGCHLD,
+    libc::SIGCONT,
+    libc::SIGSTOP,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGURG,
+    libc::SIGWINCH,
+];
+
+/// What the kernel says to waitid, its own words: signal, and whether there is a core.
+fn witness(process: &Process) -> (Option<i32>, bool) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let pidfd = std::os::fd::AsFd::as_fd(process);
+    let status = waitid(WaitId::PidFd(pidfd), options)
+        .expect("waitid")
+        .expect("a zombie");
+    (status.terminating_signal(), status.dumped())
+}
+
+#[test]
+fn every_terminating_signal_is_exact_with_its_core_flag() {
+    let watcher = Watcher::new().expect("watcher");
+    let folder = std::env::temp_dir().join(format!("watcher-cores-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("folder");
+    let (mut cores, mut none) = (0, 0);
+    // 32 and 33 are the C library's own.
+    for signal in (1..=31)
+        .filter(|signal| !HARMLESS.contains(signal))
+        .chain(34..=64)
+    {
+        for how in ["raise", "dump-core"] {
+            let dumps = matches!(
+                signal,
+                libc::SIGQUIT
+                    | libc::SIGILL
+                    | libc::SIGTRAP
+                    | libc::SIGABRT
+                    | libc::SIGBUS
+                    | libc::SIGFPE
+                    | libc::SIGSEGV
+                    | libc::SIGXCPU
+                    | libc::SIGXFSZ
+                    | libc::SIGSYS
+            );
+            if how == "dump-core" && !dumps {
+                continue;
+            }
+            let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
+            command
+                .args([how, &signal.to_string()])
+                .current_dir(&folder);
+            let mut child = Guard::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
+            let process = Process::from_child(&mut child).expect("own child");
+            let status = Told::by(&watcher, &process)
+                .0
+                .status()
+                .expect("own child's status");
+            assert_eq!(
+                (status.code(), status.signal()),
+                (None, Some(signal)),
+                "{how}"
+            );
+            assert_eq!(
+                (status.signal(), status.core_dumped()),
+                witness(&process),
+                "{how}"
+            );
+            assert_eq!(child.wait_deadline(), status, "{how}");
+            if status.core_dumped() {
+                cores += 1;
+            } else {
+                none += 1;
+            }
+        }
+    }
+    std::fs::remove_dir_all(&folder).expect("remove folder");
+    assert!(none > 0);
+    if cores == 0 {
+        eprintln!("skipped in part: this system writes no core (core_pattern, limits)");
+    }
+}
+
+#[test]
+fn child_that_the_kernel_reaps_by_itself_is_told_with_the_right_status_or_none() {
+    scenario::passes(env!("CARGO_BIN_EXE_watcher_alone"), "sigchld-ignored");
+}
+
+#[test]
+fn newcomer_with_a_recycled_number_is_another_process() {
+    scenario::passes(env!("CARGO_BIN_EXE_watcher_alone"), "recycled");
+}
+
+#[test]
+fn traced_child_that_died_is_told_at_the_first_edge_with_its_status() {
+    let watcher = Watcher::new().expect("watcher");
+    for (code, signal) in [
+        (Some(0), None),
+        (Some(11), None),
+        (None, Some(Signal::KILL)),
+    ] {
+        let child = Held::new();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
+        let mut tracer = Dialogue::spawn(command.args(["trace", &child.pid().to_string()]));
+        let said = tracer.hear();
+        if said != "tracing" {
+            eprintln!("skipped: no permission to trace a sibling here ({said})");
+            return;
+        }
+        let (told, _) = Told::by(&watcher, child.process());
+        match (code, signal) {
+            (Some(code), _) => child.exit(code),
+            (None, _) => child.kill(),
+        }
+        let status = told
+            .status()
+            .expect("from /proc, since waitid has nothing yet");
+        assert_eq!(status.code(), code.map(i32::from));
+        assert_eq!(status.signal(), signal.map(Signal::as_raw));
+        // And the tracer has it to itself still.
+        assert_eq!(
+            child
+                .process()
+                .try_wait()
+                .expect("poll")
+                .and_then(|exit| exit.status),
+            Some(status)
+        );
+        let failed = child
+            .process()
+            .clone()
+            .reap()
+            .expect_err("the tracer holds it");
+        assert!(
+            matches!(failed.error, pidfd_watcher::Error::NotReady(_)),
+            "{failed}"
+        );
+    }
+}
+
+#[test]
+fn status_that_a_callback_learned_is_known_to_all_clones_for_good() {
+    let watcher = Watcher::new().expect("watcher");
+    let child = Held::new();
+    let (say, said) = channel();
+    let watched = child.process().clone();
+    watcher
+        .watch(&watched, move |exit| say.send(exit).expect("listens"))
+        .expect("watch");
+    child.exit(12);
+    let exit = said.recv_timeout(DEADLINE).expect("runs");
+    assert_eq!(child.process().clone().reap().expect("own child"), exit);
+    assert_eq!(watched.try_wait().expect("poll"), Some(exit));
+    assert_eq!(Told::by(&watcher, &watched).0.exit(), exit);
+}
