@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use crate::home::Home;
 use crate::{Error, Exit, Process, WatchHandle, Watcher};
 
-/// Resolves to the [`Exit`] of a process; made by [`Watcher::exited`].
+/// Resolves to the [`Exit`] of a process; made by [`Watcher::exited`] and [`Process::exited`].
 ///
 /// Needs no executor in particular: it is woken from the watcher's thread. Polled again once it is ready, it gives the
 /// same answer again. Dropping it takes it out of the watcher, and never waits.
@@ -92,6 +92,18 @@ impl ExitFuture {
             },
             Err(error) => Kind::Failed(error),
         })
+    }
+}
+
+impl Process {
+    /// The exit of this process as a future, by [the watcher that all share](Watcher::global).
+    ///
+    /// An error to start that watcher, or to watch, is the future's output.
+    pub fn exited(&self) -> ExitFuture {
+        match Watcher::global() {
+            Ok(watcher) => watcher.exited(self),
+            Err(error) => ExitFuture(Kind::Failed(error)),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::time::Duration;
 
-use pidfd_watcher::{Error, Exit, Pid, Process, Signal};
+use pidfd_watcher::{Error, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher};
 use watchdog_pipe::{Keepalive, StopPolicy};
 
 use crate::{AdoptError, ShimChild, ShimIdentity, SpawnedShim};
@@ -206,6 +206,26 @@ impl ShimHandler {
     pub fn try_wait(&mut self) -> Result<Option<Exit>, Error> {
         let exit = self.process().try_wait()?;
         Ok(exit.map(|exit| self.settle(exit)))
+    }
+
+    /// Calls `callback` once when the shim has exited; at once when it has already. It runs on the thread of the
+    /// [watcher that all share](Watcher::global), where every call is allowed but one that takes long. It reaps
+    /// nothing: this handler does, or its drop. Dropping the handler leaves the callback on.
+    ///
+    /// For a watcher of your own: `watcher.watch(handler.process(), callback)`.
+    ///
+    /// # Errors
+    /// As [`Watcher::watch`], and as [`Watcher::new`] at the first call in this process.
+    pub fn on_exit(
+        &self,
+        callback: impl FnOnce(Exit) + Send + 'static,
+    ) -> Result<WatchHandle, Error> {
+        Watcher::global()?.watch(self.process(), callback)
+    }
+
+    /// The shim's exit as a future, for any executor; it reaps nothing. See [`Process::exited`].
+    pub fn exited(&self) -> ExitFuture {
+        self.process().exited()
     }
 
     /// Reaps where it is ours to reap; what is known of the exit is known already.

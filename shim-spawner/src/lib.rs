@@ -68,7 +68,9 @@ pub use config::{CONFIG_MAX, ConfigError};
 pub use error::{SpawnError, Stage};
 pub use handler::{ShimHandler, StopError};
 pub use identity::{AdoptError, IdentityError, IdentityErrorKind, ShimIdentity};
-pub use pidfd_watcher::{Exit, Pid, Process, Signal};
+pub use pidfd_watcher::{
+    Cancelled, Error as ProcessError, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher,
+};
 pub use shim::{ShimChild, SpawnedShim};
 pub use spawner::ShimSpawner;
 pub use stdio::Stdio;
