@@ -16,6 +16,9 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   bench [-p PACKAGE] [--no-run] [FILTER] [ARGS]
            Run every benchmark; FILTER and ARGS are criterion's own (e.g. --quick).
   lint     Format, clippy, documentation, and the shape of the dependency tree; warnings are errors.
+  loom [FILTER]
+           Every order in which threads can meet in the watcher's registry.
+  asan     The watcher's tests under AddressSanitizer, where this toolchain can.
   ci       lint, bench --no-run, demo, test: what has to pass before a merge.
   stress [N] [FILTER]
            The tests N times in a row (default 20) while two busy loops load the cores.

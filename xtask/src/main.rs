@@ -1,11 +1,13 @@
 //! `cargo xtask`: the workspace's own commands, one module a verb.
 
+mod asan;
 mod bench;
 mod cargo;
 mod ci;
 mod demo;
 mod help;
 mod lint;
+mod loom;
 mod stress;
 mod test;
 
@@ -23,11 +25,13 @@ fn main() -> ExitCode {
     let verb = args.next().unwrap_or_else(|| OsString::from("help"));
     let args: Vec<OsString> = args.collect();
     let outcome = match verb.to_str() {
+        Some("asan") => asan::run(&args),
         Some("bench") => bench::run(&args),
         Some("ci") => ci::run(&args),
         Some("demo") => demo::run(args),
         Some(demo::STAGE) => demo::stage(&args),
         Some("lint") => lint::run(&args),
+        Some("loom") => loom::run(&args),
         Some("stress") => stress::run(&args),
         Some("test") => test::run(&args),
         Some("help" | "--help" | "-h") => {
