@@ -1,0 +1,120 @@
+//! Figures of the benches that criterion cannot drive: taken turn by turn, shown as medians and ratios.
+//!
+//! A round runs every contender once, in order, so that whatever the machine does meanwhile it does to all of them.
+//! The raw samples are kept as JSON under `target/samples`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// All samples of one quantity: a row a contender.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Samples {
+    /// What was measured, and where: `exit storm, 10000 processes, wall`.
+    pub what: String,
+    /// Of every sample.
+    pub unit: String,
+    pub rows: Vec<Row>,
+}
+
+/// The samples of one contender, in the order of the rounds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Row {
+    pub name: String,
+    pub samples: Vec<f64>,
+}
+
+impl Row {
+    /// The value below which `share` of the samples lie; NaN without samples.
+    pub fn quantile(&self, share: f64) -> f64 {
+        let mut sorted = self.samples.clone();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len().saturating_sub(1) as f64;
+        sorted
+            .get((last * share).round() as usize)
+            .copied()
+            .unwrap_or(f64::NAN)
+    }
+
+    pub fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+}
+
+impl Samples {
+    pub fn new(what: impl Into<String>, unit: impl Into<String>) -> Samples {
+        Samples {
+            what: what.into(),
+            unit: unit.into(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub fn push(&mut self, name: &str, sample: f64) {
+        match self.rows.iter_mut().find(|row| row.name == name) {
+            Some(row) => row.samples.push(sample),
+            None => self.rows.push(Row {
+                name: name.into(),
+                samples: vec![sample],
+            }),
+        }
+    }
+
+    pub fn median(&self, name: &str) -> Option<f64> {
+        Some(self.rows.iter().find(|row| row.name == name)?.median())
+    }
+
+    /// Prints a line a contender: median, p90, smallest and largest, and the median's ratio to that of `reference`.
+    pub fn print(&self, reference: &str) {
+        let base = self.median(reference).unwrap_or(f64::NAN);
+        println!("\n{} [{}]", self.what, self.unit);
+        println!(
+            "  {:<34} {:>11} {:>11} {:>11} {:>11}  {:>8}",
+            "", "median", "p90", "min", "max", "ratio"
+        );
+        for row in &self.rows {
+            println!(
+                "  {:<34} {:>11.3} {:>11.3} {:>11.3} {:>11.3}  {:>7.2}x",
+                row.name,
+                row.median(),
+                row.quantile(0.9),
+                row.quantile(0.0),
+                row.quantile(1.0),
+                row.median() / base
+            );
+        }
+    }
+
+    /// Keeps the raw samples as `target/samples/NAME.json`.
+    pub fn save(all: &[Samples], name: &str) -> anyhow::Result<()> {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
+            PathBuf::from,
+        );
+        let folder = target.join("samples");
+        fs::create_dir_all(&folder)?;
+        let file = folder.join(format!("{name}.json"));
+        fs::write(file, serde_json::to_vec_pretty(all)?)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_samples_whatever_their_order() {
+        let mut samples = Samples::new("x", "ms");
+        for sample in [3.0, 1.0, 2.0, 5.0, 4.0] {
+            samples.push("a", sample);
+        }
+        let row = &samples.rows[0];
+        assert_eq!(
+            [0.0, 0.5, 0.9, 1.0].map(|share| row.quantile(share)),
+            [1.0, 3.0, 5.0, 5.0]
+        );
+        assert!(samples.median("b").is_none());
+    }
+}
