@@ -1,4 +1,4 @@
-//! `cargo xtask asan`: the watcher's tests under AddressSanitizer.
+//! `cargo xtask asan`: the watcher's tests under the address sanitizer.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::{Outcome, cargo, no_arguments};
 
 /// The sanitizer is for nightly compilers; this makes a stable one take the flag. Data races are loom's:
-/// `ThreadSanitizer` needs a standard library built for it, which comes with no stable toolchain.
+/// The one for threads needs a standard library built for it, which comes with no stable toolchain.
 pub(crate) fn run(args: &[OsString]) -> Outcome {
     no_arguments("asan", args)?;
     let target = host()?;

@@ -18,7 +18,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   lint     Format, clippy, documentation, and the shape of the dependency tree; warnings are errors.
   loom [FILTER]
            Every order in which threads can meet in the watcher's registry.
-  asan     The watcher's tests under AddressSanitizer, where this toolchain can.
+  asan     The watcher's tests under the address sanitizer, where this toolchain can.
   ci       lint, bench --no-run, demo, test: what has to pass before a merge.
   stress [N] [FILTER]
            The tests N times in a row (default 20) while two busy loops load the cores.
