@@ -67,6 +67,7 @@ impl Poller {
 }
 
 impl Events<Process> for Poller {
+    #[inline]
     fn add(&self, process: &Process, entry: Token) -> Result<(), Errno> {
         epoll::add(
             &self.epoll,

@@ -71,6 +71,8 @@ impl Process {
     /// - [`Unsupported`](Error::Unsupported) (`ENOSYS`), [`PermissionDenied`](Error::PermissionDenied)
     ///   (`EPERM`): an older kernel, or a seccomp filter.
     /// - [`Io`](Error::Io): `ENOMEM`, `ENODEV`.
+    // Inlined: see `Watcher::register`.
+    #[inline]
     pub fn open(pid: Pid) -> Result<Process, Error> {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| match errno {
             // No flag was given, so both are about the pid.
@@ -124,6 +126,7 @@ impl Process {
         Ok(Process::new(pidfd, pid))
     }
 
+    #[inline]
     pub(crate) fn new(pidfd: OwnedFd, pid: Pid) -> Process {
         Process(Arc::new(Inner {
             pidfd,

@@ -89,6 +89,7 @@ impl<P: Subject> Registry<P> {
     ///
     /// The kernel is told under the lock: between "nobody waits for this process any more" and "no events" nobody
     /// else may come to wait for it.
+    #[inline]
     pub(crate) fn watch(
         &self,
         subject: &P,

@@ -184,6 +184,9 @@ impl Watcher {
         watched.map_err(|error| ReapError { process, error })
     }
 
+    // Inlined down to the system call: on CPUs that mend their return stack by software (AMD's SRSO) the first return
+    // after a system call costs 0.3 us, half of what the kernel takes for the call.
+    #[inline]
     fn register(
         &self,
         process: &Process,
