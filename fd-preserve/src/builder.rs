@@ -163,7 +163,7 @@ impl PreserveFds {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyApplied`] for a second plan on one `command` (found after 100 ms),
+    /// [`Error::AlreadyApplied`] for a second plan on one `command` (found after one second),
     /// [`Error::TargetAboveLimit`], [`Error::StdioClosed`], [`Error::TooManyOpenFiles`] (`EMFILE`,
     /// `ENFILE`), [`Error::Duplicate`] (any other errno of fcntl(2)) and [`Error::SharedPage`]
     /// (`ENOMEM`). `command` is unchanged then.
@@ -197,7 +197,8 @@ impl PreserveFds {
     /// # Panics
     ///
     /// None.
-    pub fn prepare(self, channel: ErrorChannel) -> Result<ChildFds, Error> {
+    pub fn prepare(mut self, channel: ErrorChannel) -> Result<ChildFds, Error> {
+        let standard = self.lift()?;
         let plan = FdPlan::resolve(
             self.entries
                 .iter()
@@ -226,6 +227,7 @@ impl PreserveFds {
         });
         let targets = targets.collect();
         let null_stdio = [0, 1, 2].map(|fd| guarded && !plan.is_target(fd) && registry.is_held(fd));
+        reservation.keep_open(standard);
         reservation.keep_open(parked.into_values());
         reservation.keep_open(self.entries.into_iter().map(|(fd, _)| fd));
         Ok(ChildFds {
@@ -235,6 +237,21 @@ impl PreserveFds {
             null_stdio,
             _reservation: reservation,
         })
+    }
+
+    /// Replaces each source on 0, 1 or 2 by a duplicate above, and gives the originals: a spawner puts
+    /// the child's standard streams there before the plan runs, and the source would be one of those.
+    fn lift(&mut self) -> Result<Vec<OwnedFd>, Error> {
+        let on_standard = self
+            .entries
+            .iter_mut()
+            .filter(|(fd, _)| fd.as_raw_fd() < FIRST);
+        on_standard
+            .map(|(fd, _)| {
+                let copy = duplicate(&*fd, FIRST)?;
+                Ok(std::mem::replace(fd, copy))
+            })
+            .collect()
     }
 
     /// Duplicates each source that lies on another's target to a number that is no target.

@@ -1,0 +1,94 @@
+//! Sources that lie on a standard stream's number, as files do that a process opens once 0, 1 or 2 is closed.
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::process::{ExitCode, Stdio};
+
+use fd_preserve::PreserveFds;
+use workspace_tests::fd_table::{self, Table, Witness, file, id, stdio};
+use workspace_tests::fork::Fork;
+use workspace_tests::proc_fs::own_fds;
+
+fn main() -> ExitCode {
+    fd_table::run(&[
+        ("moved_elsewhere", moved_elsewhere),
+        ("kept_where_they_are", kept_where_they_are),
+        ("among_themselves", among_themselves),
+        ("spawned_again", spawned_again),
+    ])
+}
+
+/// Closes `number` and opens a file of its own there.
+fn file_on(number: RawFd) -> OwnedFd {
+    // SAFETY: the standard streams belong to the process, and each scenario is a process.
+    drop(unsafe { OwnedFd::from_raw_fd(number) });
+    fd_table::move_to(file(), number)
+}
+
+/// `Command` puts its own streams on 0, 1 and 2 before the plan runs: the child gets the file all the same.
+fn moved_elsewhere() {
+    for number in 0..=2 {
+        Fork::run(|| {
+            let source = file_on(number);
+            let file = id(&source);
+            let mut witness = Witness::new().quiet();
+            let mut fds = PreserveFds::new();
+            fds.map_fd(source, 9).expect("map_fd");
+            fds.apply(&mut witness.command).expect("apply");
+            let table = witness.run().expect("spawn");
+            assert_eq!(table.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 9]);
+            assert_eq!(table[&9], file, "from {number}");
+        })
+        .succeeds();
+    }
+}
+
+/// As targets they win over what `Command` puts there, the number they have already included.
+fn kept_where_they_are() {
+    for number in 0..=2 {
+        Fork::run(|| {
+            let source = file_on(number);
+            let file = id(&source);
+            let mut witness = Witness::new().quiet();
+            let mut fds = PreserveFds::new();
+            fds.preserve_fd(source).expect("preserve_fd");
+            fds.apply(&mut witness.command).expect("apply");
+            let table = witness.run().expect("spawn");
+            assert_eq!(table.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+            assert_eq!(table[&number], file, "on {number}");
+        })
+        .succeeds();
+    }
+}
+
+/// A cycle of all three, and nothing is left of it in the parent.
+fn among_themselves() {
+    let before = own_fds().len();
+    let sources: Vec<OwnedFd> = (0..=2).map(file_on).collect();
+    let planned: Table = [1, 2, 0].into_iter().zip(sources.iter().map(id)).collect();
+    let mut witness = Witness::new().quiet();
+    let mut fds = PreserveFds::new();
+    for (source, target) in sources.into_iter().zip([1, 2, 0]) {
+        fds.map_fd(source, target).expect("map_fd");
+    }
+    fds.apply(&mut witness.command).expect("apply");
+    assert_eq!(witness.run().expect("spawn"), planned);
+    drop(witness);
+    assert_eq!(own_fds().len(), before - 3, "given by value, and closed");
+}
+
+/// The number stays the source's until the command goes, so that nothing of the parent's lands there.
+fn spawned_again() {
+    let source = file_on(0);
+    let file = id(&source);
+    let mut witness = Witness::new();
+    witness.command.stdin(Stdio::piped());
+    let mut fds = PreserveFds::new();
+    fds.map_fd(source, 9).expect("map_fd");
+    fds.apply(&mut witness.command).expect("apply");
+    for _ in 0..2 {
+        assert_eq!(fd_table::id_of(0), Some(file));
+        assert_eq!(witness.run().expect("spawn")[&9], file);
+    }
+    drop(witness);
+    assert!(!stdio().contains_key(&0));
+}
