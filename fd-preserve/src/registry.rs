@@ -110,8 +110,9 @@ impl Registry {
     }
 }
 
-/// How long a mark that is in the way may take to go, in milliseconds.
-const PATIENCE_MS: u32 = 100;
+/// How long a mark that is in the way may take to go, in milliseconds at least. On a loaded machine a thread may
+/// wait for a processor for more than 100; a second plan, which pays this, is a mistake in the program.
+const PATIENCE_MS: u32 = 1_000;
 
 /// A number that is the same for a command wherever it is moved, and differs between commands that
 /// exist at the same time: the address of its program name, which `Command` owns and never replaces.
