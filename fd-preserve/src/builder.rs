@@ -20,7 +20,8 @@ use crate::{Error, FdPlan, Origin, Step};
 /// A source given by value (`preserve_fd`, `map_fd`, `next_fd`) is owned from then on and stays open
 /// until the `Command` goes, so that it can be spawned again; it is closed if the call fails. A
 /// borrowed source (the `_borrowed_` methods) is duplicated at once, close-on-exec, since a `Command`
-/// has no lifetime to hold it: the original can be closed, and its flags never change.
+/// has no lifetime to hold it: the original's flags never change, and it can be closed (but see
+/// [`preserve_borrowed_fd`](Self::preserve_borrowed_fd)).
 ///
 /// Numbers 0, 1 and 2 may be targets; they win over `Command`'s own `stdin`, `stdout` and `stderr`.
 ///
@@ -88,6 +89,10 @@ impl PreserveFds {
     }
 
     /// Gives a duplicate of `fd` on the number that `fd` has here.
+    ///
+    /// That number stays `fd`'s, and is not reserved: if `fd` is closed before the spawn, the number can go to
+    /// `Command`'s error socket, and the spawn fails with
+    /// [`TargetCollision`](crate::ChildFdsError::TargetCollision). Keep `fd` open, or give it by value.
     ///
     /// # Errors
     ///
