@@ -15,6 +15,7 @@ pub mod proc_fs;
 pub mod samples;
 pub mod scenario;
 pub mod seccomp;
+pub mod signals;
 pub mod stage;
 mod told;
 

@@ -3,13 +3,14 @@
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::Guard;
+use crate::{Guard, signals};
 
 /// A scenario by its name; it panics when something is wrong.
 pub type Scenario = (&'static str, fn());
 
 /// `main` of such a fixture: runs the scenario that the first argument names.
 pub fn run(scenarios: &[Scenario]) -> ExitCode {
+    signals::default_actions();
     let name = std::env::args().nth(1).unwrap_or_default();
     match scenarios.iter().find(|(known, _)| *known == name) {
         Some((_, scenario)) => {

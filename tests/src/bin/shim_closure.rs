@@ -76,10 +76,8 @@ fn check(good: bool) -> io::Result<()> {
 /// One that only counts: each spawn runs the three handlers, each where it belongs.
 fn handlers() {
     // SAFETY: the handlers are functions of this program, and only count.
-    assert_eq!(
-        unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) },
-        0
-    );
+    let registered = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+    assert_eq!(registered, 0);
     let mut spawner = with(|| check(forked_by_the_library()));
     for spawns in 1..=3 {
         spawned(&mut spawner);

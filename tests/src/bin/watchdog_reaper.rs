@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use workspace_tests::launch::Launch;
-use workspace_tests::proc_fs;
 use workspace_tests::stage::Role;
+use workspace_tests::{proc_fs, signals};
 
 fn main() -> io::Result<()> {
+    signals::default_actions();
     // Whatever the test runner leaked into this tree is no part of the play.
     for number in proc_fs::own_fds().into_keys().filter(|number| *number > 2) {
         // SAFETY: the first thing in main: nothing here owns a descriptor yet.
