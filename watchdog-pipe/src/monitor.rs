@@ -9,17 +9,19 @@ use std::thread::{self, JoinHandle};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 
+use crate::home::Home;
 use crate::sys::BlockedSignals;
 use crate::{StopPolicy, Verdict, Watchdog, poll, stop};
 
 /// Enough for our own frames; a callback of the caller's gets the standard size.
 const STACK: usize = 128 * 1024;
 
-/// A running protection. Dropping it leaves the protection on.
+/// A running protection. Dropping it leaves the protection on. A copy made by fork is inert.
 #[derive(Debug)]
 pub struct Monitor {
     thread: JoinHandle<()>,
     shared: Arc<Shared>,
+    home: Home,
 }
 
 /// What the handle and the thread both hold.
@@ -68,6 +70,7 @@ impl Monitor {
         thread: thread::Builder,
         act: impl FnOnce(Verdict, BorrowedFd<'_>) + Send + 'static,
     ) -> io::Result<Monitor> {
+        let home = Home::here()?;
         let shared = Arc::new(Shared {
             cancel: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             verdict: AtomicU8::new(0),
@@ -87,14 +90,23 @@ impl Monitor {
                 Err(_) => stop::this_process(policy, cancel),
             }
         })?;
-        Ok(Monitor { thread, shared })
+        Ok(Monitor {
+            thread,
+            shared,
+            home,
+        })
     }
 
     /// Ends the protection, the grace period of a stop that has begun included, and waits for its thread
     /// to end; inside the callback of [`Watchdog::on_verdict`] it does not wait. The verdict, if one came
-    /// before.
+    /// before. In a copy made by fork it ends nothing: the protection is the original's.
     #[allow(clippy::must_use_candidate, reason = "the verdict is a by-product")]
     pub fn cancel(self) -> Option<Verdict> {
+        if !self.home.is_here() {
+            // The eventfd is shared with the original, and there is no thread here to wait for.
+            std::mem::forget(self.thread);
+            return decode(self.shared.verdict.load(Ordering::Acquire));
+        }
         // The counter goes from 0 to 1, once: neither EAGAIN nor EINTR can come of that.
         let _ = rustix::io::write(&self.shared.cancel, &1_u64.to_ne_bytes());
         if thread::current().id() != self.thread.thread().id() {

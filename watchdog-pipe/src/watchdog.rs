@@ -153,7 +153,7 @@ impl Watchdog {
     /// process is stopped too: it would otherwise run on unsupervised, and nobody would know.
     ///
     /// # Errors
-    /// `EAGAIN` without room for a thread, `EMFILE` without a free descriptor. The watchdog is gone
+    /// `EAGAIN` without room for a thread, `EMFILE` without a free descriptor, `ENOMEM`. The watchdog is gone
     /// then: end the process, or live unsupervised.
     pub fn enforce(self, policy: StopPolicy) -> io::Result<Monitor> {
         Monitor::enforce(self, policy)
