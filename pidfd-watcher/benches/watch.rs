@@ -73,27 +73,27 @@ fn open_and_watch(c: &mut Criterion) {
     let watcher = Watcher::new().expect("watcher");
     let epoll = epoll::create(CreateFlags::CLOEXEC).expect("epoll");
     let mut token = 0;
-    let mut theirs = || -> OwnedFd {
+    let mut open_bare = || -> OwnedFd {
         let pidfd = pidfd_open(own, PidfdFlags::empty()).expect("own process");
         token += 1;
         epoll::add(&epoll, &pidfd, EventData::new_u64(token), EDGE).expect("add");
         pidfd
     };
-    let ours = || {
+    let open_watched = || {
         let process = Process::open(own).expect("own process");
         Watched(Some(watcher.watch(&process, |_| ()).expect("watch")))
     };
     // In turns, whichever of them is counted: whatever the machine does meanwhile, it does to both.
     let mut turns = |iterations: u64| {
-        let (mut bare, mut watched) = (Duration::ZERO, Duration::ZERO);
+        let (mut bare, mut ours) = (Duration::ZERO, Duration::ZERO);
         let mut left = iterations;
         while left > 0 {
             let times = left.min(BATCH);
-            bare += batch(times, &mut theirs);
-            watched += batch(times, ours);
+            bare += batch(times, &mut open_bare);
+            ours += batch(times, open_watched);
             left -= times;
         }
-        (bare, watched)
+        (bare, ours)
     };
     let mut group = c.benchmark_group("open and watch");
     group.bench_function("bare pidfd_open and epoll_ctl", |b| {
@@ -205,21 +205,19 @@ impl Bare {
 /// Not a time, so not criterion's: one line. Watches of this very process, as many as descriptors allow.
 fn memory() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let watches = usize::try_from(limit.unwrap_or(1 << 20))
-        .expect("64 bits")
-        .saturating_sub(100)
-        .min(20_000);
+    let count = limit.map_or(20_000, |limit| limit.saturating_sub(100).min(20_000));
     let watcher = Watcher::new().expect("watcher");
-    let mut handles = Vec::with_capacity(watches);
+    let count = u32::try_from(count).expect("at most 20,000");
+    let mut handles = Vec::with_capacity(count as usize);
     let before = LIVE.load(Ordering::Relaxed);
-    for _ in 0..watches {
+    for _ in 0..count {
         let process = Process::open(getpid()).expect("own process");
         handles.push(watcher.watch(&process, |_| ()).expect("watch"));
     }
-    let bytes = LIVE.load(Ordering::Relaxed) - before;
+    let bytes = u32::try_from(LIVE.load(Ordering::Relaxed) - before).expect("some megabytes");
     println!(
-        "memory: {:.1} bytes of heap a watch, its Process included, with {watches} watches",
-        bytes as f64 / watches as f64
+        "memory: {:.1} bytes of heap a watch, its Process included, with {count} watches",
+        f64::from(bytes) / f64::from(count)
     );
 }
 

@@ -33,3 +33,8 @@ fn processes_that_are_watched_again_and_again_starve_nobody() {
     stop.store(true, Ordering::Relaxed);
     assert_eq!(code, Some(1));
 }
+
+#[test]
+fn ten_thousand_children_that_end_at_once_are_told_once_each_while_ten_others_churn() {
+    workspace_tests::scenario::passes(env!("CARGO_BIN_EXE_watcher_storm"), "storm");
+}

@@ -39,10 +39,9 @@ fn handle_from_birth() {
     let process = process.expect("fork");
     let number = process.as_fd().as_raw_fd();
     assert!(proc_fs::own_fds()[&number].contains("pidfd"));
-    // SAFETY: the flags of a descriptor that is open.
     assert_eq!(
-        unsafe { libc::fcntl(number, libc::F_GETFD) },
-        libc::FD_CLOEXEC
+        rustix::io::fcntl_getfd(&process).expect("open"),
+        rustix::io::FdFlags::CLOEXEC
     );
     assert_eq!(code(&process), Some(0), "the child sees no pidfd");
     assert_eq!(
@@ -95,7 +94,7 @@ fn no_descriptor_left() {
     let old = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let limit = rustix::process::Rlimit {
         current: Some(3),
-        ..old.clone()
+        ..old
     };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("setrlimit");
     // SAFETY: this process has one thread.

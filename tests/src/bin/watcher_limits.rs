@@ -66,16 +66,9 @@ fn no_descriptor_left() {
     );
     for room in 0..=2 {
         let current = u64::try_from(first + room).ok();
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current,
-                ..old.clone()
-            },
-        )
-        .expect("setrlimit");
+        setrlimit(Resource::Nofile, Rlimit { current, ..old }).expect("setrlimit");
         let made = Watcher::new();
-        setrlimit(Resource::Nofile, old.clone()).expect("setrlimit");
+        setrlimit(Resource::Nofile, old).expect("setrlimit");
         if room == 2 {
             drop(made.expect("room enough"));
             continue;
