@@ -16,6 +16,8 @@ fn open() -> (Stage, Actor) {
 /// A child of `parent` that has adopted its watchdog.
 fn child(stage: &mut Stage, parent: &mut Actor, name: &str) -> Actor {
     parent.ask(&format!("spawn {name}"));
+    // What follows the name says how.
+    let name = name.split(' ').next().unwrap_or_default();
     let mut child = stage.enter(name);
     child.must("adopt");
     child
@@ -73,12 +75,22 @@ fn sibling_that_has_execed_does_not_hide_parent_death() {
 }
 
 // cases.md: "a sibling ... (... forked and sleeping ...) / parent killed / detected"; pitfalls.md: "a sibling
-// that forked and never exec'd holds the write end". The pipe alone cannot see past such a sibling: what it
-// promises is the news once that sibling is gone, and nothing false before.
+// that forked and never exec'd holds the write end": "the sentinel fires all the same".
 #[test]
-fn child_is_told_once_a_sibling_that_never_execs_is_gone_too() {
+fn sibling_that_never_execs_does_not_hide_parent_death() {
     let (mut stage, mut parent) = open();
     let mut child = child(&mut stage, &mut parent, "child");
+    let _sleeper = Bystander::of(&parent.ask("fork-sleeper"));
+    parent.kill();
+    assert_eq!(child.ask("wait"), "ParentExited");
+}
+
+// The pipe alone cannot see past such a sibling: what it promises is the news once that sibling is gone, and nothing
+// false before.
+#[test]
+fn child_that_follows_the_pipe_alone_is_told_once_a_sibling_that_never_execs_is_gone_too() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "child pipe-alone");
     let sleeper = Bystander::of(&parent.ask("fork-sleeper"));
     parent.kill();
     stage.ended(&parent);
@@ -89,11 +101,24 @@ fn child_is_told_once_a_sibling_that_never_execs_is_gone_too() {
 }
 
 // cases.md: "parent killed ... while another child is being spawned"; "forked by another thread mid-fork".
+
 #[test]
-fn child_is_told_of_a_death_while_another_is_being_spawned() {
+fn child_that_is_being_spawned_does_not_hide_parent_death_from_another() {
     let (mut stage, mut parent) = open();
     let mut child = child(&mut stage, &mut parent, "child");
     // Between its fork and its exec the other one has copies of every write end.
+    let other = Bystander::of(&parent.ask("spawn-stopped /bin/true"));
+    other.stopped();
+    parent.kill();
+    assert_eq!(child.ask("wait"), "ParentExited");
+    other.signal(Signal::CONT);
+    other.gone();
+}
+
+#[test]
+fn child_that_follows_the_pipe_alone_is_told_of_a_death_while_another_is_being_spawned() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "child pipe-alone");
     let other = Bystander::of(&parent.ask("spawn-stopped /bin/true"));
     other.stopped();
     parent.kill();

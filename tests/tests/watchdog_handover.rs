@@ -151,21 +151,34 @@ fn release_to_a_dead_child_gives_the_keepalive_back() {
     );
 }
 
-// pitfalls.md: "the child is given a pidfd of its parent": nothing that it gets is a handle on the parent.
+// pitfalls.md: "the child is given a pidfd of its parent": "a read-only sealed page and the read end, no more".
 #[test]
-fn child_gets_the_read_end_of_a_pipe_and_no_more() {
+fn child_gets_the_read_end_of_a_pipe_and_the_sentinels_page_and_no_more() {
     let (mut stage, mut parent) = open();
     parent.ask("spawn first");
     parent.ask("spawn second");
     let mut second = stage.enter("second");
     let given = second.ask("given");
+    let (pipe, page) = given.split_once(' ').expect("two descriptors");
+    assert!(pipe.starts_with("3=pipe:["), "{given}");
+    assert_eq!(page, "4=/memfd:watchdog-sentinel (deleted)");
+    // It is adopted, so that it can be no write end.
+    second.must("adopt");
+    assert_eq!(second.ask("try"), "None");
+    // What is mapped needs no descriptor.
+    let given = second.ask("given");
+    assert!(!given.contains("memfd"), "{given}");
+}
+
+#[test]
+fn child_of_a_link_without_a_sentinel_gets_the_read_end_and_no_more() {
+    let (mut stage, mut parent) = open();
+    parent.ask("spawn child pipe-alone");
+    let given = stage.enter("child").ask("given");
     assert!(
         given.starts_with("3=pipe:[") && !given.contains(' '),
         "{given}"
     );
-    // It is adopted, so that it can be no write end.
-    second.must("adopt");
-    assert_eq!(second.ask("try"), "None");
 }
 
 // pitfalls.md: "claimed once; then CLOEXEC".

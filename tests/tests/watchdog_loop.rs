@@ -61,6 +61,16 @@ fn fresh_link_is_close_on_exec_and_its_setup_closes_the_childs_end() {
 }
 
 #[test]
+fn first_link_starts_one_sentinel_and_those_after_it_none() {
+    passes(LIMITS, "first");
+}
+
+#[test]
+fn links_without_a_sentinel_start_none() {
+    passes(LIMITS, "switched-off");
+}
+
+#[test]
 fn ends_lie_above_the_standard_streams_in_every_combination_of_closed_ones() {
     passes(LIMITS, "closed-standard");
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{Resource, getrlimit};
 
 use crate::readiness::Readiness;
+use crate::sentinel::{self, Damaged, Found};
 use crate::sys::{self, Inspected};
 use crate::variable::{ENV_VAR, Variable};
 use crate::{StopPolicy, Watchdog};
@@ -59,6 +60,13 @@ pub enum AdoptError {
         /// The number of the write end.
         writer: RawFd,
     },
+    /// The descriptor is the sentinel's page that the variable names, and is not as a parent makes it: a seal is
+    /// missing, or the word lies outside of it. (A number that is closed or is something else is no error: the
+    /// spawner passed the pipe on alone, and the child follows that.)
+    DamagedPage {
+        /// The number.
+        fd: RawFd,
+    },
     /// A system call failed: `EMFILE`, `ENFILE` or `ENOMEM` where the event descriptors are made,
     /// `ENOSPC` where the user has no epoll watch left.
     Io(io::Error),
@@ -87,6 +95,9 @@ impl fmt::Display for AdoptError {
                 f,
                 "descriptor {writer} is a write end of the pipe that descriptor {fd} watches"
             ),
+            AdoptError::DamagedPage { fd } => {
+                write!(f, "descriptor {fd} is not a page as a sentinel makes it")
+            }
             AdoptError::Io(_) => f.write_str("the watchdog could not be set up"),
         }
     }
@@ -115,7 +126,7 @@ impl From<rustix::io::Errno> for AdoptError {
 
 /// Adopts what the environment names. `own` makes an owner of a number that passed every check.
 pub(crate) fn from_environment(
-    own: impl FnOnce(RawFd) -> OwnedFd,
+    own: impl Fn(RawFd) -> OwnedFd,
 ) -> Result<Option<Watchdog>, AdoptError> {
     let Some(variable) = Variable::from_environment()? else {
         return Ok(None);
@@ -130,26 +141,38 @@ pub(crate) fn from_environment(
     adopted.map(Some)
 }
 
-fn claim(variable: &Variable, own: impl FnOnce(RawFd) -> OwnedFd) -> Result<Watchdog, AdoptError> {
+fn claim(variable: &Variable, own: impl Fn(RawFd) -> OwnedFd) -> Result<Watchdog, AdoptError> {
     let fd = variable.pipe_fd;
     let inspected = inspect(fd)?;
     if (inspected.device, inspected.inode) != (variable.device, variable.inode) {
         return Err(AdoptError::Stale { fd });
     }
     check(fd, &inspected)?;
+    let (page, lookout) = match &variable.sentinel {
+        None => (None, None),
+        Some(address) => match sentinel::adopt(address) {
+            Ok(Found::Nothing) => (None, None),
+            Ok(Found::Page(lookout)) => (Some(address.fd), lookout),
+            Err(Damaged) => return Err(AdoptError::DamagedPage { fd: address.fd }),
+        },
+    };
     let readiness = Readiness::new()?;
-    Watchdog::new(own(fd), readiness, variable.policy).map_err(|(pipe, error)| {
+    let watchdog = Watchdog::new(own(fd), readiness, lookout, variable.policy);
+    let watchdog = watchdog.map_err(|(pipe, error)| {
         // Not claimed, so not ours to close.
         let _ = pipe.into_raw_fd();
-        error.into()
-    })
+        error
+    })?;
+    // The mapping is what counts.
+    drop(page.map(own));
+    Ok(watchdog)
 }
 
 /// Adopts a descriptor that came by a protocol of the caller's own.
 pub(crate) fn from_fd(pipe: OwnedFd, policy: Option<StopPolicy>) -> Result<Watchdog, AdoptError> {
     let fd = sys::number(&pipe);
     check(fd, &inspect(fd)?)?;
-    Watchdog::new(pipe, Readiness::new()?, policy).map_err(|(_, error)| error.into())
+    Watchdog::new(pipe, Readiness::new()?, None, policy).map_err(|(_, error)| error.into())
 }
 
 fn inspect(fd: RawFd) -> Result<Inspected, AdoptError> {

@@ -8,6 +8,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::home::Home;
+use crate::sentinel::Held;
 use crate::{ChildSetup, Keepalive, StopPolicy};
 
 /// A fresh link: the [`Keepalive`] stays here, the [`ChildSetup`] says what the child gets.
@@ -21,16 +22,26 @@ pub fn channel() -> io::Result<(Keepalive, ChildSetup)> {
 }
 
 /// Options of a link.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Builder {
     policy: Option<StopPolicy>,
+    sentinel: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder::new()
+    }
 }
 
 impl Builder {
-    /// No stop policy: the child decides.
+    /// No stop policy: the child decides. With a sentinel.
     #[must_use]
     pub const fn new() -> Builder {
-        Builder { policy: None }
+        Builder {
+            policy: None,
+            sentinel: true,
+        }
     }
 
     /// The stop policy that the child finds in its environment and follows by
@@ -39,10 +50,26 @@ impl Builder {
     pub const fn stop_policy(self, policy: StopPolicy) -> Builder {
         Builder {
             policy: Some(policy),
+            ..self
         }
     }
 
-    /// Makes the pipe. Both ends are close-on-exec and lie at 3 or above: no child that is started in
+    /// Whether the link has a sentinel, which tells the child of this process's death before the kernel takes down its
+    /// memory, and whoever else holds the write end. On unless said otherwise.
+    ///
+    /// The first link that wants one starts it: a parked thread ("watchdog-sentinel"), with one descriptor for its page
+    /// (one more of both for each 2,000 links that exist at once). They stay for the life of the process. Say `false` for
+    /// a process that must stay single-threaded: the kernel refuses it `setns` and `unshare` of a user namespace
+    /// otherwise; or one whose `main` ends by `pthread_exit`: it would live on with its sentinel.
+    ///
+    /// Where the kernel (before Linux 5.1) or a filter refuses what it needs, the pipe does alone;
+    /// [`Keepalive::guarantees`] says so.
+    #[must_use]
+    pub const fn sentinel(self, sentinel: bool) -> Builder {
+        Builder { sentinel, ..self }
+    }
+
+    /// Makes the link. Both ends are close-on-exec and lie at 3 or above: no child that is started in
     /// between can inherit one, and none can be taken for a standard stream.
     ///
     /// # Errors
@@ -59,8 +86,11 @@ impl Builder {
         // block in read(2) on its own end.
         rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
         reserve_room_for_a_word(&read, &write)?;
-        let setup = ChildSetup::new(read, self.policy)?;
-        Ok((Keepalive::new(write, home), setup))
+        let pipe = rustix::fs::fstat(&read)?;
+        // Last: where descriptors run out, the pipe comes first.
+        let held = self.sentinel.then(|| Held::take(home)).flatten();
+        let setup = ChildSetup::new(read, &pipe, held.as_ref(), self.policy);
+        Ok((Keepalive::new(write, home, held), setup))
     }
 }
 
@@ -75,7 +105,7 @@ fn reserve_room_for_a_word(read: &OwnedFd, write: &OwnedFd) -> io::Result<()> {
 }
 
 /// Where 0, 1 or 2 is closed, pipe2 hands out those numbers.
-fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if crate::sys::number(&fd) > 2 {
         Ok(fd)
     } else {

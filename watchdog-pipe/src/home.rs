@@ -13,7 +13,7 @@ use crate::sys;
 static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// The process that made a value.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Home {
     /// 0 in a copy until that copy makes something of its own.
     page: &'static AtomicU64,
@@ -32,6 +32,11 @@ impl Home {
             Err(current) => current,
         };
         Ok(Home { page, generation })
+    }
+
+    /// Whether both values are of one process.
+    pub(crate) fn is(&self, other: Home) -> bool {
+        self.generation == other.generation
     }
 
     /// Whether the process that asks is the one that made the value.

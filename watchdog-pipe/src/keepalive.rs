@@ -7,8 +7,9 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::home::Home;
-use crate::sys;
+use crate::sentinel::Held;
 use crate::word::Word;
+use crate::{Guarantees, sys};
 
 /// Holds a child in life. Dropping it tells the child [`KeepaliveDropped`](crate::Verdict); the death of
 /// this process, however it comes, tells it [`ParentExited`](crate::Verdict).
@@ -21,13 +22,27 @@ pub struct Keepalive {
     /// `None` once the write end has gone another way.
     write: Option<OwnedFd>,
     home: Home,
+    /// Given back last, with the write end closed.
+    held: Option<Held>,
 }
 
 impl Keepalive {
-    pub(crate) fn new(write: OwnedFd, home: Home) -> Keepalive {
+    pub(crate) fn new(write: OwnedFd, home: Home, held: Option<Held>) -> Keepalive {
         Keepalive {
             write: Some(write),
             home,
+            held,
+        }
+    }
+
+    /// What the child is promised of this process. A copy made by fork promises nothing. What came by
+    /// [`Keepalive::from_fd`] follows the pipe alone.
+    #[must_use]
+    pub fn guarantees(&self) -> Guarantees {
+        if self.home.is_here() {
+            Guarantees::of(self.held.is_some())
+        } else {
+            Guarantees::empty()
         }
     }
 
@@ -39,7 +54,7 @@ impl Keepalive {
     /// `EAGAIN` if it has filled its own pipe, and [`io::ErrorKind::Unsupported`] in a copy made by
     /// fork.
     pub fn release(mut self) -> Result<(), (Keepalive, io::Error)> {
-        match self.say(Word::Released) {
+        match self.let_go_and_say(Word::Released) {
             Ok(()) => {
                 self.write = None;
                 Ok(())
@@ -52,13 +67,14 @@ impl Keepalive {
     /// version across its own `execve`. It stays close-on-exec and non-blocking.
     ///
     /// Whoever has it now holds the child: [`Keepalive::from_fd`] over there, or here again when the
-    /// `execve` failed. As long as any copy of it is open, the child lives.
+    /// `execve` failed. As long as any copy of it is open, the child lives: it follows the pipe alone from
+    /// then on, since the sentinel's word is this process's.
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] in a copy made by fork; `EPIPE` if the child is gone; `EAGAIN` if
     /// it has filled its own pipe: the link then ends as if the keepalive had been dropped.
     pub fn hand_over(mut self) -> io::Result<OwnedFd> {
-        self.say(Word::HandedOver)?;
+        self.let_go_and_say(Word::HandedOver)?;
         self.write.take().ok_or_else(forked_copy)
     }
 
@@ -78,7 +94,18 @@ impl Keepalive {
         let home = Home::here()?;
         fcntl_setfd(&write, FdFlags::CLOEXEC)?;
         fcntl_setfl(&write, fcntl_getfl(&write)? | OFlags::NONBLOCK)?;
-        Ok(Keepalive::new(write, home))
+        Ok(Keepalive::new(write, home, None))
+    }
+
+    /// First the sentinel's word: from then on a death of this process is told by the pipe alone, behind what is said
+    /// there. Said the other way round, a death in between would be told before the child could read that it does not
+    /// concern it.
+    fn let_go_and_say(&self, word: Word) -> io::Result<()> {
+        let Some(held) = &self.held else {
+            return self.say(word);
+        };
+        held.let_go();
+        self.say(word).inspect_err(|_| held.hold_again())
     }
 
     fn say(&self, word: Word) -> io::Result<()> {
@@ -102,7 +129,8 @@ fn forked_copy() -> io::Error {
 impl Drop for Keepalive {
     fn drop(&mut self) {
         if self.write.is_some() {
-            // Best effort, and never wrong: unsaid, the close that follows is a verdict of its own.
+            // Best effort, and never wrong: unsaid, the close that follows is a verdict of its own. Before the sentinel's
+            // word is given back, so that a death meanwhile is told at once; the child reads this first.
             let _ = self.say(Word::Dropped);
         }
     }

@@ -73,12 +73,14 @@ compile_error!("watchdog-pipe is for Linux: other kernels tell a child different
 
 mod adopt;
 mod channel;
+mod guarantees;
 mod home;
 mod keepalive;
 mod monitor;
 mod policy;
 mod poll;
 mod readiness;
+mod sentinel;
 mod setup;
 mod stop;
 #[allow(unsafe_code)]
@@ -90,11 +92,12 @@ mod word;
 
 pub use adopt::AdoptError;
 pub use channel::{Builder, channel};
+pub use guarantees::Guarantees;
 pub use keepalive::Keepalive;
 pub use monitor::Monitor;
 pub use policy::StopPolicy;
 pub use rustix::process::Signal;
-pub use setup::{ChildSetup, PIPE_FD};
+pub use setup::{ChildSetup, PAGE_FD, PIPE_FD};
 pub use variable::ENV_VAR;
 pub use verdict::Verdict;
 pub use watchdog::Watchdog;

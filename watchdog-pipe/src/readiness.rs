@@ -3,13 +3,14 @@
 //! The pipe alone cannot be that descriptor: a word must be read to be understood, and after that the
 //! pipe is quiet again until the last write end closes, which a process that forked and never exec'd can
 //! put off for ever. An epoll instance over the pipe and an eventfd that is written at the verdict is
-//! readable for as long as either is.
+//! readable for as long as either is. The sentinel's word is no descriptor at all: a thread that sleeps on it writes the
+//! eventfd.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd};
 
 #[derive(Debug)]
 pub(crate) struct Readiness {
@@ -46,6 +47,11 @@ impl Readiness {
         )?)
     }
 
+    /// Readable once [`Readiness::latch`] was called.
+    pub(crate) fn latch_fd(&self) -> PollFd<'_> {
+        PollFd::new(&self.latch, PollFlags::IN)
+    }
+
     /// There is a verdict: readable from now on. Who only waits for the verdict is not kept waiting for a
     /// system call more. The caller has the
     /// watchdog for itself (`&mut`): never at the same time as `as_fd`.
@@ -56,8 +62,9 @@ impl Readiness {
         }
     }
 
-    fn latch(&self) {
-        // The counter goes from 0 to 1, once: neither EAGAIN nor EINTR can come of that.
+    /// Readable from now on.
+    pub(crate) fn latch(&self) {
+        // The counter goes from 0 to 1, or to 2: neither EAGAIN nor EINTR can come of that.
         let _ = rustix::io::write(&self.latch, &1_u64.to_ne_bytes());
     }
 }

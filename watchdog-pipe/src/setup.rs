@@ -1,13 +1,18 @@
 //! What the child gets.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::fs::Stat;
+
+use crate::StopPolicy;
+use crate::sentinel::Held;
 use crate::variable::{ENV_VAR, Variable};
-use crate::{StopPolicy, sys};
 
 /// The number of the pipe's read end in the child, unless [`ChildSetup::renumber`] says otherwise.
 pub const PIPE_FD: RawFd = 3;
+
+/// The number of the sentinel's page in the child, unless [`ChildSetup::renumber_each`] says otherwise.
+pub const PAGE_FD: RawFd = 4;
 
 /// What the child needs: descriptors on certain numbers, and a variable that names those numbers.
 ///
@@ -16,32 +21,63 @@ pub const PIPE_FD: RawFd = 3;
 #[derive(Debug)]
 pub struct ChildSetup {
     read: OwnedFd,
+    page: Option<BorrowedFd<'static>>,
     variable: Variable,
 }
 
 impl ChildSetup {
-    pub(crate) fn new(read: OwnedFd, policy: Option<StopPolicy>) -> io::Result<ChildSetup> {
-        let inspected = sys::inspect(sys::number(&read))?;
+    pub(crate) fn new(
+        read: OwnedFd,
+        pipe: &Stat,
+        held: Option<&Held>,
+        policy: Option<StopPolicy>,
+    ) -> ChildSetup {
         let variable = Variable {
             pipe_fd: PIPE_FD,
-            device: inspected.device,
-            inode: inspected.inode,
+            device: pipe.st_dev,
+            inode: pipe.st_ino,
+            sentinel: held.map(|held| held.address(PAGE_FD)),
             policy,
         };
-        Ok(ChildSetup { read, variable })
+        ChildSetup {
+            read,
+            page: held.map(Held::page),
+            variable,
+        }
     }
 
-    /// Puts the read end on another number in the child, for whoever needs [`PIPE_FD`] otherwise.
+    /// Puts the read end on another number in the child, for whoever needs [`PIPE_FD`] otherwise. The sentinel's page
+    /// stays where it is, unless that is the number: then it goes to [`PIPE_FD`].
     /// A negative number is refused by whatever maps it, and by the child as malformed.
     pub fn renumber(&mut self, pipe_fd: RawFd) -> &mut ChildSetup {
         self.variable.pipe_fd = pipe_fd;
+        if let Some(page) = &mut self.variable.sentinel
+            && page.fd == pipe_fd
+        {
+            page.fd = if pipe_fd == PIPE_FD { PAGE_FD } else { PIPE_FD };
+        }
         self
     }
 
-    /// The descriptors to pass on, each with its number in the child. They are close-on-exec here, and
-    /// must stay so: map them in the child.
+    /// Puts all descriptors on other numbers in the child, in the order in which [`fds`](ChildSetup::fds) names them:
+    /// the read end first. Where `numbers` ends early, the rest stay where they are.
+    pub fn renumber_each(&mut self, numbers: impl IntoIterator<Item = RawFd>) -> &mut ChildSetup {
+        let page = self.variable.sentinel.as_mut().map(|page| &mut page.fd);
+        let theirs = std::iter::once(&mut self.variable.pipe_fd).chain(page);
+        for (fd, number) in theirs.zip(numbers) {
+            *fd = number;
+        }
+        self
+    }
+
+    /// The descriptors to pass on, each with its number in the child: the read end of the pipe, and the sentinel's page
+    /// where there is one. They are close-on-exec here, and must stay so: map them in the child.
+    ///
+    /// A child that is given the read end alone follows the pipe alone.
     pub fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, RawFd)> {
-        std::iter::once((self.read.as_fd(), self.variable.pipe_fd))
+        let numbered = self.page.zip(self.variable.sentinel);
+        let page = numbered.map(|(page, address)| (page, address.fd));
+        std::iter::once((self.read.as_fd(), self.variable.pipe_fd)).chain(page)
     }
 
     /// The variable for the child's environment: name and value.

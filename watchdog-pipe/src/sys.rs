@@ -19,8 +19,8 @@ impl Watchdog {
     /// Call it first in `main`. A parent that died before the call is still seen (a hang-up is a level,
     /// not an edge); what costs is the time in which nobody looks.
     ///
-    /// The descriptor is claimed once in a process and becomes close-on-exec, so that no program which
-    /// this one starts can hold or claim it.
+    /// The pipe is claimed once in a process and becomes close-on-exec, so that no program which this one
+    /// starts can hold or claim it. The sentinel's page, where there is one, is mapped and its descriptor closed.
     ///
     /// # Errors
     /// A typed [`AdoptError`] that names the number; nothing was claimed, closed or changed then, and a
@@ -29,18 +29,18 @@ impl Watchdog {
     /// unsupervised there.
     ///
     /// # Safety
-    /// Takes ownership of the descriptor number in the variable. Sound if nothing else in this process
-    /// owns that number: true as long as the caller has adopted no inherited descriptor before, which is
-    /// why it belongs first in `main`. That the number is the very pipe the variable was written for is
-    /// checked.
+    /// Takes ownership of the descriptor numbers in the variable. Sound if nothing else in this process
+    /// owns those numbers: true as long as the caller has adopted no inherited descriptor before, which is
+    /// why it belongs first in `main`. That a number is the very pipe, or page, the variable was written for
+    /// is checked; any other is left alone.
     ///
     /// # References
     /// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
     /// [environ(7)](https://man7.org/linux/man-pages/man7/environ.7.html)
     pub unsafe fn from_env() -> Result<Option<Watchdog>, AdoptError> {
         adopt::from_environment(|number| {
-            // SAFETY: `adopt` calls this once a process, for a number that it found open as the pipe
-            // which the variable names; that no one else owns it is our caller's promise.
+            // SAFETY: `adopt` calls this once a process for each number that it found open as the pipe and
+            // the page which the variable names; that no one else owns them is our caller's promise.
             unsafe { OwnedFd::from_raw_fd(number) }
         })
     }

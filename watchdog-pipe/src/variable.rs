@@ -1,14 +1,17 @@
 //! The environment variable by which the child finds its descriptors.
 //!
-//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,stop=15:5000`: the number of the read end, the pipe's device and
-//! inode, and the stop policy (signal number and grace in milliseconds) when one was set. A key that this
-//! version does not know is skipped: a newer parent may say more, and the pipe alone stays a valid link.
+//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,stop=15:5000`: the number of the read end, the pipe's
+//! device and inode; where the sentinel's word is (number of the page, its device and inode, the offset of the slot in
+//! bytes, the number of the link that has it) when there is one; and the stop policy (signal number and grace in
+//! milliseconds) when one was set. A key that a version does not know is skipped: a newer parent may say more, and the
+//! pipe alone stays a valid link.
 
 use std::env;
 use std::fmt;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use crate::sentinel::Address;
 use crate::{AdoptError, StopPolicy, sys};
 
 /// The name of the environment variable.
@@ -20,6 +23,7 @@ pub(crate) struct Variable {
     pub(crate) pipe_fd: RawFd,
     pub(crate) device: u64,
     pub(crate) inode: u64,
+    pub(crate) sentinel: Option<Address>,
     pub(crate) policy: Option<StopPolicy>,
 }
 
@@ -41,12 +45,13 @@ impl Variable {
     }
 
     fn parse(text: &str) -> Option<Variable> {
-        let (mut pipe_fd, mut pipe, mut policy) = (None, None, None);
+        let (mut pipe_fd, mut pipe, mut sentinel, mut policy) = (None, None, None, None);
         for field in text.split(',') {
             let (key, value) = field.split_once('=')?;
             let again = match key {
                 "fd" => pipe_fd.replace(descriptor(value)?).is_some(),
                 "pipe" => pipe.replace(pair::<u64, u64>(value)?).is_some(),
+                "sentinel" => sentinel.replace(address(value)?).is_some(),
                 "stop" => policy.replace(stop_policy(value)?).is_some(),
                 _ => false,
             };
@@ -59,6 +64,7 @@ impl Variable {
             pipe_fd: pipe_fd?,
             device,
             inode,
+            sentinel,
             policy,
         })
     }
@@ -67,6 +73,9 @@ impl Variable {
 impl fmt::Display for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "fd={},pipe={}:{}", self.pipe_fd, self.device, self.inode)?;
+        if let Some(address) = &self.sentinel {
+            write!(f, ",sentinel={address}")?;
+        }
         if let Some(policy) = self.policy {
             let grace = policy.grace_period();
             let rounded_up = grace.as_nanos().div_ceil(1_000_000);
@@ -79,6 +88,18 @@ impl fmt::Display for Variable {
 
 fn descriptor(text: &str) -> Option<RawFd> {
     number::<RawFd>(text).filter(|number| *number >= 0)
+}
+
+fn address(text: &str) -> Option<Address> {
+    let mut fields = text.split(':');
+    let address = Address {
+        fd: descriptor(fields.next()?)?,
+        device: number(fields.next()?)?,
+        inode: number(fields.next()?)?,
+        offset: number(fields.next()?)?,
+        link: number(fields.next()?)?,
+    };
+    fields.next().is_none().then_some(address)
 }
 
 fn stop_policy(text: &str) -> Option<StopPolicy> {
@@ -113,8 +134,27 @@ mod tests {
             pipe_fd: 3,
             device: 14,
             inode: 90210,
+            sentinel: None,
             policy,
         }
+    }
+
+    #[test]
+    fn where_the_word_is_is_read_back() {
+        let address = Address {
+            fd: 4,
+            device: 1,
+            inode: 2049,
+            offset: 16,
+            link: 7,
+        };
+        let with = Variable {
+            sentinel: Some(address),
+            ..variable(Some(StopPolicy::new()))
+        };
+        let text = "fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,stop=15:5000";
+        assert_eq!(with.to_string(), text);
+        assert_eq!(Variable::parse(text), Some(with));
     }
 
     #[test]
@@ -170,6 +210,12 @@ mod tests {
             "fd=3,pipe=14:90210,stop=32:5",
             "fd=3,pipe=14:90210,stop=65:5",
             "fd= 3,pipe=14:90210",
+            "fd=3,pipe=14:90210,sentinel=",
+            "fd=3,pipe=14:90210,sentinel=4:1:2049:16",
+            "fd=3,pipe=14:90210,sentinel=4:1:2049:16:7:8",
+            "fd=3,pipe=14:90210,sentinel=-4:1:2049:16:7",
+            "fd=3,pipe=14:90210,sentinel=4:1:2049:16:99999999999",
+            "fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,sentinel=4:1:2049:16:7",
         ] {
             assert_eq!(Variable::parse(text), None, "{text:?}");
         }

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -9,8 +11,9 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use crate::readiness::Readiness;
+use crate::sentinel::{Listener, Lookout};
 use crate::word::Scanner;
-use crate::{AdoptError, Monitor, StopPolicy, Verdict, adopt, poll};
+use crate::{AdoptError, Guarantees, Monitor, StopPolicy, Verdict, adopt, poll};
 
 /// Learns what became of the parent.
 ///
@@ -19,11 +22,16 @@ use crate::{AdoptError, Monitor, StopPolicy, Verdict, adopt, poll};
 /// [`enforce_inherited`](Watchdog::enforce_inherited), [`on_verdict`](Watchdog::on_verdict)).
 #[derive(Debug)]
 pub struct Watchdog {
-    pipe: OwnedFd,
-    readiness: Readiness,
+    pipe: Arc<OwnedFd>,
+    readiness: Arc<Readiness>,
     policy: Option<StopPolicy>,
     scanner: Scanner,
     verdict: Option<Verdict>,
+    /// The parent's sentinel, where it has one.
+    lookout: Option<Arc<Lookout>>,
+    /// Makes the descriptor readable when the sentinel speaks; from the first time that somebody has to wait.
+    /// `None` in it: there is no room for the thread, and the pipe does alone.
+    listener: OnceLock<Option<Listener>>,
 }
 
 impl Watchdog {
@@ -31,15 +39,18 @@ impl Watchdog {
     pub(crate) fn new(
         pipe: OwnedFd,
         readiness: Readiness,
+        lookout: Option<Lookout>,
         policy: Option<StopPolicy>,
     ) -> Result<Watchdog, (OwnedFd, io::Error)> {
         match prepare(&pipe, &readiness) {
             Ok(()) => Ok(Watchdog {
-                pipe,
-                readiness,
+                pipe: Arc::new(pipe),
+                readiness: Arc::new(readiness),
                 policy,
                 scanner: Scanner::default(),
                 verdict: None,
+                lookout: lookout.map(Arc::new),
+                listener: OnceLock::new(),
             }),
             Err(error) => Err((pipe, error)),
         }
@@ -61,7 +72,16 @@ impl Watchdog {
         self.policy
     }
 
-    /// Waits for the verdict.
+    /// What this process is promised of its parent.
+    #[must_use]
+    pub fn guarantees(&self) -> Guarantees {
+        let hears = !matches!(self.listener.get(), Some(None));
+        let speaks = |lookout: &Arc<Lookout>| lookout.speaks();
+        Guarantees::of(hears && self.lookout.as_ref().is_some_and(speaks))
+    }
+
+    /// Waits for the verdict. The first wait that has to sleep starts a thread, where the parent has a sentinel: it
+    /// sleeps on the sentinel's word, blocks every signal, and ends with the watchdog.
     ///
     /// # Errors
     /// `ENOMEM` from [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), and `EBADF` when
@@ -90,7 +110,7 @@ impl Watchdog {
     /// As [`Watchdog::wait`].
     pub fn try_wait(&mut self) -> io::Result<Option<Verdict>> {
         if self.verdict.is_none() {
-            self.read_pipe()?;
+            self.look()?;
         }
         Ok(self.verdict)
     }
@@ -100,16 +120,64 @@ impl Watchdog {
             if self.verdict.is_some() {
                 return Ok(self.verdict);
             }
-            let mut fds = [self.poll_fd()];
+            // Once more before it sleeps: that is what may cost a thread.
+            self.look()?;
+            if self.verdict.is_some() {
+                continue;
+            }
+            self.listen();
+            let mut fds = [
+                PollFd::new(&*self.pipe, PollFlags::IN),
+                self.readiness.latch_fd(),
+            ];
             if !poll::until(&mut fds, deadline)? {
                 return Ok(None);
             }
-            self.read_pipe()?;
+            self.look()?;
         }
     }
 
-    pub(crate) fn poll_fd(&self) -> PollFd<'_> {
-        PollFd::new(&self.pipe, PollFlags::IN)
+    fn listen(&self) {
+        let Some(lookout) = &self.lookout else {
+            return;
+        };
+        self.listener.get_or_init(|| {
+            let thread = thread::Builder::new().name("watchdog-listen".into());
+            let readiness = Arc::clone(&self.readiness);
+            let latch = move || readiness.latch();
+            Listener::start(
+                Arc::clone(lookout),
+                thread.stack_size(Listener::STACK),
+                latch,
+            )
+            .ok()
+        });
+    }
+
+    pub(crate) fn pipe(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.pipe)
+    }
+
+    /// For somebody who listens in his own way.
+    pub(crate) fn lookout(&mut self) -> Option<Arc<Lookout>> {
+        self.listener = OnceLock::new();
+        self.lookout.clone()
+    }
+
+    /// The word of the sentinel and the pipe, and which of them counts.
+    ///
+    /// What the parent has said on the pipe before it died counts more than its death. So the sentinel's word is
+    /// looked at first: if that one is a death, all that the parent ever said can be read by now.
+    fn look(&mut self) -> io::Result<()> {
+        let died = self
+            .lookout
+            .as_ref()
+            .is_some_and(|lookout| lookout.parent_died());
+        let read = self.read_pipe();
+        if died && self.verdict.is_none() {
+            self.settle(Verdict::ParentExited);
+        }
+        if self.verdict.is_some() { Ok(()) } else { read }
     }
 
     /// Reads until there is a verdict or nothing more to read.
@@ -121,7 +189,7 @@ impl Watchdog {
     fn read_pipe(&mut self) -> io::Result<()> {
         let mut buffer = [0; 512];
         while self.verdict.is_none() {
-            match rustix::io::read(&self.pipe, &mut buffer) {
+            match rustix::io::read(&*self.pipe, &mut buffer) {
                 Ok(0) => self.settle(Verdict::ParentExited),
                 Ok(count) => {
                     if let Some(verdict) = self.scanner.feed(&buffer[..count]) {
@@ -154,7 +222,8 @@ impl Watchdog {
     ///
     /// # Errors
     /// `EAGAIN` without room for a thread, `EMFILE` without a free descriptor, `ENOMEM`. The watchdog is gone
-    /// then: end the process, or live unsupervised.
+    /// then: end the process, or live unsupervised. (Room for one thread, but not for a second one that listens to
+    /// the parent's sentinel, is no error: see [`Monitor::guarantees`].)
     pub fn enforce(self, policy: StopPolicy) -> io::Result<Monitor> {
         Monitor::enforce(self, policy)
     }
@@ -195,9 +264,12 @@ fn prepare(pipe: &OwnedFd, readiness: &Readiness) -> io::Result<()> {
 
 /// Becomes readable (`POLLIN`) with the verdict and stays so: register it in any event loop, and call
 /// [`Watchdog::try_wait`] when it is. It may be readable without a verdict, when something was on the pipe
-/// that is none; `try_wait` clears that.
+/// that is none; `try_wait` clears that. Starts the thread of [`Watchdog::wait`].
 impl AsFd for Watchdog {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        if self.verdict.is_none() {
+            self.listen();
+        }
         self.readiness.as_fd()
     }
 }

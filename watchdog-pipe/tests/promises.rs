@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use watchdog_pipe::{
-    AdoptError, Builder, ChildSetup, ENV_VAR, Keepalive, Monitor, PIPE_FD, Signal, StopPolicy,
-    Verdict, Watchdog, channel,
+    AdoptError, Builder, ChildSetup, ENV_VAR, Guarantees, Keepalive, Monitor, PAGE_FD, PIPE_FD,
+    Signal, StopPolicy, Verdict, Watchdog, channel,
 };
 
 // A keepalive goes to whichever thread supervises; two of one link would contradict each other.
@@ -23,6 +23,7 @@ assert_impl_all!(Monitor: Send, Sync);
 assert_not_impl_any!(Monitor: Clone);
 assert_impl_all!(Builder: Send, Sync, Copy, Default);
 assert_impl_all!(StopPolicy: Send, Sync, Copy, Eq, Default);
+assert_impl_all!(Guarantees: Send, Sync, Copy, Eq, std::hash::Hash);
 assert_impl_all!(Verdict: Send, Sync, Copy, Eq, std::hash::Hash);
 assert_impl_all!(AdoptError: Send, Sync, std::error::Error);
 
@@ -35,7 +36,7 @@ fn read(setup: &ChildSetup) -> Vec<u8> {
 
 #[test]
 fn setup_names_the_number_and_the_pipe() {
-    let (_keepalive, mut setup) = channel().unwrap();
+    let (_keepalive, mut setup) = Builder::new().sentinel(false).channel().unwrap();
     let (fd, number) = setup.fds().next().unwrap();
     assert_eq!(number, PIPE_FD);
     let stat = rustix::fs::fstat(fd).unwrap();
@@ -47,6 +48,32 @@ fn setup_names_the_number_and_the_pipe() {
     assert_eq!((fd.as_raw_fd(), number), (source, 200));
     assert_eq!(setup.env().1, format!("fd=200,{pipe}"));
     assert_eq!(setup.fds().count(), 1);
+    // One descriptor: a number too many is nobody's.
+    setup.renumber_each([7, 8]);
+    assert_eq!(setup.env().1, format!("fd=7,{pipe}"));
+}
+
+#[test]
+fn setup_names_the_sentinels_page_too() {
+    let (keepalive, mut setup) = channel().unwrap();
+    assert_eq!(keepalive.guarantees(), Guarantees::all());
+    let numbers = |setup: &ChildSetup| setup.fds().map(|(_, number)| number).collect::<Vec<_>>();
+    assert_eq!(numbers(&setup), [PIPE_FD, PAGE_FD]);
+    let stat = rustix::fs::fstat(setup.fds().nth(1).unwrap().0).unwrap();
+    let page = format!(":{}:{}:", stat.st_dev, stat.st_ino);
+    assert!(setup.env().1.contains(&format!(",sentinel=4{page}")));
+    // `renumber` is about the pipe; the page makes way, and no more.
+    setup.renumber(200);
+    assert_eq!(numbers(&setup), [200, PAGE_FD]);
+    setup.renumber(PAGE_FD);
+    assert_eq!(numbers(&setup), [PAGE_FD, PIPE_FD]);
+    setup.renumber(PIPE_FD);
+    assert_eq!(numbers(&setup), [PIPE_FD, PAGE_FD]);
+    setup.renumber_each([20, 30]);
+    assert_eq!(numbers(&setup), [20, 30]);
+    assert!(setup.env().1.contains(&format!(",sentinel=30{page}")));
+    setup.renumber_each([40]);
+    assert_eq!(numbers(&setup), [40, 30]);
 }
 
 #[test]
@@ -125,6 +152,7 @@ fn errors_say_what_and_where() {
         (AdoptError::Stale { fd: 42 }, "42"),
         (AdoptError::NotAPipe { fd: 43 }, "43"),
         (AdoptError::WrongEnd { fd: 44 }, "44"),
+        (AdoptError::DamagedPage { fd: 45 }, "45"),
         (AdoptError::SetTwice, ENV_VAR),
         (
             AdoptError::Malformed {

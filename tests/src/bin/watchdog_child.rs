@@ -66,6 +66,7 @@ impl Shim {
                     Err(error) => format!("{error:?}"),
                 });
             }
+            ["guarantees"] => return Ok(format!("{:?}", self.watchdog().guarantees())),
             ["wait"] => return Ok(format!("{:?}", self.watchdog().wait()?)),
             ["try"] => return Ok(format!("{:?}", self.watchdog().try_wait()?)),
             ["enforce", signal, grace] => {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use watchdog_pipe::{Keepalive, StopPolicy, Watchdog};
+use watchdog_pipe::{Guarantees, Keepalive, StopPolicy, Watchdog};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::{proc_fs, scenario, seccomp};
 
@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         ("no-descriptor", channel_without_a_free_descriptor),
         ("closed-standard", ends_lie_above_the_standard_streams),
         ("fresh", fresh_link),
+        ("first", first_link_starts_one_sentinel),
+        ("switched-off", links_without_a_sentinel_start_none),
         ("no-page", channel_without_a_page_of_its_own),
         ("no-thread", enforcement_without_a_thread),
         ("no-eventfd", enforcement_without_a_descriptor),
@@ -30,7 +32,58 @@ fn number_of(setup: &watchdog_pipe::ChildSetup) -> RawFd {
     setup.fds().next().expect("one descriptor").0.as_raw_fd()
 }
 
+/// The first link leaves one descriptor and one thread, those of the sentinel. All that follows is measured after it.
+fn with_a_sentinel() {
+    drop(watchdog_pipe::channel().expect("channel"));
+}
+
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("tasks");
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.expect("a task").path().join("comm"))
+    };
+    tasks.map(|task| name(task).expect("comm")).collect()
+}
+
+fn first_link_starts_one_sentinel() {
+    let (fds, tasks) = (proc_fs::own_fds(), threads().len());
+    let links: Vec<_> = (0..3)
+        .map(|_| watchdog_pipe::channel().expect("channel"))
+        .collect();
+    drop(links);
+    let mut more = proc_fs::own_fds();
+    more.retain(|number, _| !fds.contains_key(number));
+    let more: Vec<(i32, String)> = more.into_iter().collect();
+    let [(number, name)] = &more[..] else {
+        panic!("{more:?}")
+    };
+    assert_eq!(name, "/memfd:watchdog-sentinel (deleted)");
+    assert!(*number >= 3);
+    // SAFETY: open, as was just listed, and borrowed for the call alone.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(*number) };
+    assert!(fcntl_getfd(fd).expect("F_GETFD").contains(FdFlags::CLOEXEC));
+    let tasks_now = threads();
+    assert_eq!(tasks_now.len(), tasks + 1, "{tasks_now:?}");
+    // As long as the kernel keeps a name.
+    assert!(
+        tasks_now.contains(&"watchdog-sentin\n".into()),
+        "{tasks_now:?}"
+    );
+}
+
+fn links_without_a_sentinel_start_none() {
+    let (fds, tasks) = (proc_fs::own_fds(), threads());
+    let without = || watchdog_pipe::Builder::new().sentinel(false).channel();
+    let (keepalive, setup) = without().expect("channel");
+    assert_eq!(keepalive.guarantees(), Guarantees::END_IS_TOLD);
+    assert_eq!(setup.fds().count(), 1);
+    assert_eq!(threads(), tasks);
+    drop((keepalive, setup));
+    assert_eq!(proc_fs::own_fds(), fds);
+}
+
 fn fresh_link() {
+    with_a_sentinel();
     let before = proc_fs::own_fds();
     let (keepalive, setup) = watchdog_pipe::channel().expect("channel");
     let ours: Vec<RawFd> = proc_fs::own_fds()
@@ -60,6 +113,7 @@ fn fresh_link() {
 }
 
 fn leaves_nothing_behind(count: usize) {
+    with_a_sentinel();
     let before = proc_fs::own_fds();
     for turn in 0..count {
         let (keepalive, setup) = watchdog_pipe::channel().expect("channel");

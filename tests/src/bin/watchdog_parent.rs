@@ -122,6 +122,9 @@ impl Runtime {
 
     fn spawn(&mut self, name: &str, options: &[&str]) -> io::Result<String> {
         let mut builder = Builder::new();
+        if options.contains(&"pipe-alone") {
+            builder = builder.sentinel(false);
+        }
         for option in options {
             if let Some(policy) = option.strip_prefix("policy=") {
                 let (signal, grace) = policy.split_once(':').expect("signal:grace");

@@ -1,0 +1,43 @@
+//! Taking on the child's side of the sentinel.
+
+use rustix::fs::{fcntl_get_seals, fstat};
+
+use super::slot::Slot;
+use super::sys::{self, Mapped, SEALS};
+use super::{Address, Lookout};
+use crate::home::Home;
+use crate::sys::inspect;
+
+/// The page that the variable names is there, and is not as a parent makes it.
+#[derive(Debug)]
+pub(crate) struct Damaged;
+
+/// What was found on the number that the variable names.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Nothing, or something that is none of our business: whoever spawned this child passed the pipe on alone.
+    Nothing,
+    /// The page. `None`: this kernel does not let us use it, or the word has nothing to say any more.
+    Page(Option<Lookout>),
+}
+
+/// Looks at the number and maps the word; claims, closes and changes nothing.
+pub(crate) fn adopt(address: &Address) -> Result<Found, Damaged> {
+    match inspect(address.fd) {
+        Ok(found) if (found.device, found.inode) == (address.device, address.inode) => {}
+        _ => return Ok(Found::Nothing),
+    }
+    let word = sys::borrowed(address.fd, |page| {
+        let seals = fcntl_get_seals(page).map_err(|_| Damaged)?;
+        let size = fstat(page).map_err(|_| Damaged)?.st_size.unsigned_abs();
+        let size_of_slot = size_of::<Slot>() as u64;
+        let end = address.offset.checked_add(size_of_slot).ok_or(Damaged)?;
+        if !seals.contains(SEALS) || !address.offset.is_multiple_of(size_of_slot) || end > size {
+            return Err(Damaged);
+        }
+        Ok(Mapped::of(page, address.offset).ok())
+    })?;
+    let lookout = word.zip(Home::here().ok());
+    let lookout = lookout.map(|(word, home)| Lookout::new(word, address.link, home));
+    Ok(Found::Page(lookout.filter(Lookout::speaks)))
+}

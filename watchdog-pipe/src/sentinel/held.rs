@@ -1,0 +1,165 @@
+//! The parent's side: words for links that come and go.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Address;
+use super::slot::Slot;
+use super::sys::{Current, SLOTS};
+use super::thread::Sentinel;
+use crate::home::Home;
+
+/// At least so many slots lie idle before one is used again: its last child has had time to look away.
+const IDLE: usize = 64;
+
+/// The sentinels of this process, and not of one that it was forked from.
+#[derive(Debug)]
+struct Sentinels {
+    home: Home,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The last one gives slots that were never used.
+    running: Vec<&'static Sentinel>,
+    /// How many of its slots were.
+    used: usize,
+    /// First in, first out.
+    idle: VecDeque<(&'static Sentinel, usize)>,
+    /// This kernel, or a filter, refuses what a sentinel needs: not asked again.
+    refused: bool,
+}
+
+impl Sentinels {
+    /// Asked before the lock is taken: a copy made by fork has nobody who would ever open it.
+    fn of(home: Home) -> &'static Sentinels {
+        static CURRENT: Current<Sentinels> = Current::new();
+        CURRENT.get_or_make(
+            |sentinels| sentinels.home.is(home),
+            || Sentinels {
+                home,
+                state: Mutex::default(),
+            },
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn slot(&mut self) -> Option<(&'static Sentinel, usize)> {
+        if self.idle.len() <= IDLE
+            && let Some(fresh) = self.fresh()
+        {
+            self.idle.push_back(fresh);
+        }
+        self.idle.pop_front()
+    }
+
+    /// A slot that was never used; a sentinel more only when none at all is left.
+    fn fresh(&mut self) -> Option<(&'static Sentinel, usize)> {
+        if (self.running.is_empty() || self.used == SLOTS) && self.idle.is_empty() && !self.refused
+        {
+            match Sentinel::start() {
+                Ok(sentinel) => {
+                    self.running.push(Box::leak(Box::new(sentinel)));
+                    self.used = 0;
+                }
+                Err(error) => self.refused = !may_pass(&error),
+            }
+        }
+        let sentinel = self.running.last()?;
+        (self.used < SLOTS).then(|| {
+            self.used += 1;
+            (*sentinel, self.used - 1)
+        })
+    }
+}
+
+/// What runs out can be there again at the next link.
+fn may_pass(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN)
+    )
+}
+
+/// A word, held for one link until the value goes.
+#[derive(Debug)]
+pub(crate) struct Held {
+    sentinels: &'static Sentinels,
+    sentinel: &'static Sentinel,
+    index: usize,
+    link: u32,
+}
+
+impl Held {
+    /// `None` where the pipe must do alone.
+    pub(crate) fn take(home: Home) -> Option<Held> {
+        let sentinels = Sentinels::of(home);
+        let (sentinel, index) = sentinels.lock().slot()?;
+        let slot = &sentinel.words[index];
+        let link = slot.take(sentinel.thread);
+        if link > 1 {
+            // A child of an earlier link that still sleeps here would be woken in place of this link's.
+            slot.wake();
+        }
+        Some(Held {
+            sentinels,
+            sentinel,
+            index,
+            link,
+        })
+    }
+
+    fn slot(&self) -> Option<&'static Slot> {
+        // In a copy made by fork the words are not even mapped.
+        (self.sentinels.home.is_here()).then(|| &self.sentinel.words[self.index])
+    }
+
+    /// From here on the child is told by the pipe alone.
+    pub(crate) fn let_go(&self) {
+        if let Some(slot) = self.slot() {
+            slot.let_go(self.sentinel.thread);
+        }
+    }
+
+    /// Undoes [`Held::let_go`].
+    pub(crate) fn hold_again(&self) {
+        if let Some(slot) = self.slot() {
+            slot.hold_again(self.sentinel.thread);
+        }
+    }
+
+    /// The page for the child.
+    pub(crate) fn page(&self) -> BorrowedFd<'static> {
+        self.sentinel.memfd.as_fd()
+    }
+
+    /// Where the child finds the word, with the page on that number.
+    pub(crate) fn address(&self, fd: RawFd) -> Address {
+        Address {
+            fd,
+            device: self.sentinel.device,
+            inode: self.sentinel.inode,
+            offset: (self.index * size_of::<Slot>()) as u64,
+            link: self.link,
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot() {
+            slot.let_go(self.sentinel.thread);
+            let place = (self.sentinel, self.index);
+            self.sentinels.lock().idle.push_back(place);
+        }
+    }
+}

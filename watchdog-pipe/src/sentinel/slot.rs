@@ -1,0 +1,149 @@
+//! One child's word, as parent and child see it.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::io::Errno;
+use rustix::thread::futex::{self, Flags};
+
+/// The thread that owns the word, in the numbers of its own PID namespace (include/uapi/linux/futex.h).
+const OWNER: u32 = libc::FUTEX_TID_MASK;
+
+/// A robust-futex word and the number of the link that it stands for. The kernel steps from word to word by the
+/// distance of the list's nodes, so that a slot is as large as a node.
+#[derive(Debug)]
+#[repr(C, align(8))]
+pub(crate) struct Slot {
+    /// 0: nobody's, and the pipe alone counts. The sentinel's thread id and `FUTEX_WAITERS`: it lives.
+    /// `FUTEX_OWNER_DIED`: set by the kernel, which wakes one waiter then.
+    word: AtomicU32,
+    /// Which of the links that had this slot, one after the other, has it now.
+    link: AtomicU32,
+}
+
+/// What a slot says to the child of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Says {
+    /// The sentinel lives; the word, to wait on.
+    Lives(u32),
+    /// The sentinel died while it held the word for this very link.
+    Died,
+    /// Nothing, and never again: the link has ended, moved on, or was another's.
+    Nothing,
+}
+
+impl Slot {
+    /// Parent: the next link takes the slot; its number.
+    pub(crate) fn take(&self, thread: u32) -> u32 {
+        let link = self.link.load(Ordering::Relaxed).wrapping_add(1);
+        // First the number, then the word: whoever sees a word that this link has set finds no older number.
+        self.link.store(link, Ordering::Relaxed);
+        self.word.store(held_by(thread), Ordering::Release);
+        link
+    }
+
+    /// Parent: out of the sentinel's reach. Where the kernel was faster, this process is dying, and it stays told.
+    pub(crate) fn let_go(&self, thread: u32) {
+        let (held, nobody) = (held_by(thread), 0);
+        let _ = self
+            .word
+            .compare_exchange(held, nobody, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Parent: back within it, for the same link.
+    pub(crate) fn hold_again(&self, thread: u32) {
+        let (held, nobody) = (held_by(thread), 0);
+        let _ = self
+            .word
+            .compare_exchange(nobody, held, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Child: what the slot says of its link.
+    pub(crate) fn says(&self, link: u32) -> Says {
+        // In this order: see `take`. The kernel's own change keeps what the store before it published.
+        let word = self.word.load(Ordering::Acquire);
+        if self.link.load(Ordering::Relaxed) != link {
+            Says::Nothing
+        } else if word & libc::FUTEX_OWNER_DIED != 0 {
+            Says::Died
+        } else if word & OWNER != 0 {
+            Says::Lives(word)
+        } else {
+            Says::Nothing
+        }
+    }
+
+    /// Child: sleeps until the word is no longer what it was, or for no reason.
+    ///
+    /// # References
+    /// [futex(2)](https://man7.org/linux/man-pages/man2/futex.2.html): shared between processes, and a mapping
+    /// that cannot be written to is enough for `FUTEX_WAIT`.
+    pub(crate) fn sleep(&self, word: u32) -> io::Result<()> {
+        match futex::wait(&self.word, Flags::empty(), word, None) {
+            Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Wakes whoever sleeps on the word: the kernel wakes one alone, which may be somebody that has no link any
+    /// more.
+    pub(crate) fn wake(&self) {
+        let _ = futex::wake(&self.word, Flags::empty(), i32::MAX.unsigned_abs());
+    }
+}
+
+const fn held_by(thread: u32) -> u32 {
+    thread | libc::FUTEX_WAITERS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn died(slot: &Slot) {
+        // As `handle_futex_death` in kernel/futex/core.c does.
+        let word = slot.word.load(Ordering::Relaxed);
+        if word & OWNER != 0 {
+            let died = (word & libc::FUTEX_WAITERS) | libc::FUTEX_OWNER_DIED;
+            slot.word.store(died, Ordering::Relaxed);
+        }
+    }
+
+    fn fresh() -> Slot {
+        Slot {
+            word: AtomicU32::new(0),
+            link: AtomicU32::new(0),
+        }
+    }
+
+    #[test]
+    fn a_death_is_told_to_the_link_that_has_the_slot_alone() {
+        let slot = fresh();
+        let first = slot.take(7);
+        assert_eq!(slot.says(first), Says::Lives(7 | libc::FUTEX_WAITERS));
+        slot.let_go(7);
+        assert_eq!(slot.says(first), Says::Nothing);
+        let second = slot.take(7);
+        assert_eq!(slot.says(first), Says::Nothing);
+        died(&slot);
+        assert_eq!(
+            (slot.says(first), slot.says(second)),
+            (Says::Nothing, Says::Died)
+        );
+    }
+
+    #[test]
+    fn a_link_that_was_let_go_is_not_told_and_one_held_again_is() {
+        let slot = fresh();
+        let link = slot.take(7);
+        slot.let_go(7);
+        died(&slot);
+        assert_eq!(slot.says(link), Says::Nothing);
+        slot.hold_again(7);
+        assert_eq!(slot.says(link), Says::Lives(7 | libc::FUTEX_WAITERS));
+        died(&slot);
+        slot.let_go(7);
+        slot.hold_again(7);
+        assert_eq!(slot.says(link), Says::Died);
+    }
+}
