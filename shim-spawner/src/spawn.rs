@@ -133,10 +133,11 @@ impl ShimSpawner {
             plan.map_borrowed_fd(fd, *number).map_err(SpawnError::fds)?;
         }
         if let Some(setup) = setup {
-            let read_end = setup.fds().map(|(fd, _)| plan.next_borrowed_fd(fd)).next();
-            if let Some(number) = read_end.transpose().map_err(SpawnError::fds)? {
-                setup.renumber(number);
-            }
+            let numbers: Result<Vec<_>, _> = setup
+                .fds()
+                .map(|(fd, _)| plan.next_borrowed_fd(fd))
+                .collect();
+            setup.renumber_each(numbers.map_err(SpawnError::fds)?);
             let (name, value) = setup.env();
             command.env(name, value);
         }
