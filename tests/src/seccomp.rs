@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
 
 /// From now on each `(system call, errno)` named here fails with that errno, in every thread of THIS
 /// process and in all of its children, across exec. Every other call works as before.
@@ -23,15 +26,30 @@ pub fn refuse(calls: &[(libc::c_long, i32)]) {
         by_errno.entry(errno).or_default().insert(call);
     }
     for (errno, calls) in by_errno {
-        install(errno, &calls);
+        // No argument rules: every use of the call.
+        install(
+            errno,
+            calls.into_iter().map(|call| (call, Vec::new())).collect(),
+        );
     }
 }
 
+/// The same for fcntl(2) with one command.
+///
+/// # Panics
+///
+/// As [`refuse`].
+pub fn refuse_fcntl(command: i32, errno: i32) {
+    let (length, command) = (SeccompCmpArgLen::Dword, command.unsigned_abs().into());
+    let condition = SeccompCondition::new(1, length, SeccompCmpOp::Eq, command);
+    let rule = SeccompRule::new(vec![condition.expect("a condition")]).expect("a rule");
+    install(errno, [(libc::SYS_fcntl, vec![rule])].into());
+}
+
 /// One filter knows one errno.
-fn install(errno: i32, calls: &BTreeSet<libc::c_long>) {
+fn install(errno: i32, rules: BTreeMap<libc::c_long, Vec<SeccompRule>>) {
     let filter = SeccompFilter::new(
-        // No argument rules: every use of the call.
-        calls.iter().map(|&call| (call, Vec::new())).collect(),
+        rules,
         SeccompAction::Allow,
         SeccompAction::Errno(errno.unsigned_abs()),
         std::env::consts::ARCH

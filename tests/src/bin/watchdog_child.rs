@@ -4,14 +4,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use watchdog_pipe::{Monitor, Signal, StopPolicy, Watchdog};
+use workspace_tests::fork::Fork;
 use workspace_tests::proc_fs;
 use workspace_tests::stage::Role;
 
@@ -129,6 +131,29 @@ impl Shim {
                 unsafe { libc::setresuid(uid, uid, uid) };
             }
             ["drop-watchdog"] => self.watchdog = None,
+            // As an event loop does.
+            ["poll"] => {
+                let watchdog = self.watchdog();
+                loop {
+                    let mut fds = [PollFd::new(&*watchdog, PollFlags::IN)];
+                    rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+                    if let Some(verdict) = watchdog.try_wait()? {
+                        // Level, and for ever.
+                        let mut fds = [PollFd::new(&*watchdog, PollFlags::IN)];
+                        assert_eq!(poll(&mut fds, Some(&Timespec::default()))?, 1);
+                        return Ok(format!("{verdict:?}"));
+                    }
+                }
+            }
+            ["ask-for-the-descriptor"] => drop(self.watchdog().as_fd()),
+            ["threads"] => return Ok(std::fs::read_dir("/proc/self/task")?.count().to_string()),
+            // A copy made by fork drops its copy of the watchdog.
+            ["fork-and-drop"] => {
+                let mut watchdog = self.watchdog.take();
+                Fork::run(|| drop(watchdog.take())).succeeds();
+                self.watchdog = watchdog;
+            }
+            ["intrude"] => return Ok(intrude(self.stage.number())),
             // What it was given beyond the standard streams, the stage left out.
             ["given"] => {
                 let stage = self.stage.number();
@@ -290,6 +315,87 @@ fn stolen(number: i32) -> OwnedFd {
     // SAFETY: not sound in general, and that is the point: somebody in this process closes what is the
     // watchdog's. Nothing is opened afterwards that could take the number over.
     unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Tries whatever it was given as a way to its parent; what worked, if anything.
+fn intrude(stage: i32) -> String {
+    let mut worked = Vec::new();
+    for (fd, name) in proc_fs::own_fds() {
+        if fd <= 2 || fd == stage {
+            continue;
+        }
+        for what in ways_in(fd) {
+            worked.push(format!("{what} by {fd}, {name}"));
+        }
+        // The same file, opened anew with all that this process is allowed to.
+        let again = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(format!("/proc/self/fd/{fd}"));
+        let Ok(again) = again else { continue };
+        // Its own pipe it can write to: that reaches nobody but itself.
+        if !name.starts_with("pipe:") {
+            for what in ways_in(again.as_raw_fd()) {
+                worked.push(format!("{what} by a new {fd}, {name}"));
+            }
+        }
+    }
+    worked.join("; ")
+}
+
+fn ways_in(fd: i32) -> Vec<&'static str> {
+    let mut worked = Vec::new();
+    let mut tried = |what, answer: i64| {
+        if answer >= 0 {
+            worked.push(what);
+        }
+    };
+    // SAFETY: none of these touches memory of this process, but for the new mapping, which is only undone.
+    unsafe {
+        for theirs in 0..64 {
+            tried(
+                "pidfd_getfd",
+                libc::syscall(libc::SYS_pidfd_getfd, fd, theirs, 0),
+            );
+        }
+        for kind in [0, libc::CLONE_NEWNS, libc::CLONE_NEWPID, libc::CLONE_NEWNET] {
+            tried("setns", libc::setns(fd, kind).into());
+        }
+        tried("write", libc::write(fd, c"x".as_ptr().cast(), 1) as i64);
+        tried(
+            "pwrite",
+            libc::pwrite(fd, c"x".as_ptr().cast(), 1, 0) as i64,
+        );
+        tried("ftruncate", libc::ftruncate(fd, 0).into());
+        tried("grow", libc::ftruncate(fd, 1 << 20).into());
+        let hole = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        tried("punch", libc::fallocate(fd, hole, 0, 4096).into());
+        tried(
+            "seal",
+            libc::fcntl(fd, libc::F_ADD_SEALS, libc::F_SEAL_WRITE).into(),
+        );
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let map = |access| libc::mmap(std::ptr::null_mut(), 4096, access, libc::MAP_SHARED, fd, 0);
+        let writable = map(access);
+        tried(
+            "map writable",
+            if writable == libc::MAP_FAILED { -1 } else { 0 },
+        );
+        let readable = map(libc::PROT_READ);
+        if readable != libc::MAP_FAILED {
+            tried(
+                "make writable",
+                libc::mprotect(readable, 4096, access).into(),
+            );
+            tried(
+                "remove",
+                libc::madvise(readable, 4096, libc::MADV_REMOVE).into(),
+            );
+            libc::munmap(readable, 4096);
+        }
+    }
+    worked
 }
 
 fn descendant() -> io::Result<String> {

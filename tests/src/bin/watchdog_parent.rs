@@ -63,7 +63,7 @@ impl Runtime {
                 // The thread that made the link and the child ends; this process does not.
                 let (keepalive, setup) = Builder::new().channel()?;
                 let name = (*name).to_owned();
-                let pid = std::thread::spawn(move || child(&setup, &name).start());
+                let pid = std::thread::spawn(move || child(&setup, &name, usize::MAX).start());
                 pid.join().expect("a thread that ends")?;
                 self.links.push(Some(keepalive));
             }
@@ -86,6 +86,25 @@ impl Runtime {
                     return Err(io::Error::last_os_error());
                 }
             }
+            // Links that nobody is at the other end of.
+            ["churn", count] => {
+                for _ in 0..count.parse().expect("a number") {
+                    drop(Builder::new().channel()?);
+                }
+            }
+            ["hold", count] => {
+                for _ in 0..count.parse().expect("a number") {
+                    self.links.push(Some(Builder::new().channel()?.0));
+                }
+            }
+            // By the C library's posix_spawn: CLONE_VM, CLONE_VFORK and execve.
+            ["run", program] => assert!(Command::new(program).status()?.success()),
+            ["guarantees", link] => {
+                let index: usize = link.parse().expect("a link");
+                let keepalive = self.links[index].as_ref().expect("a keepalive");
+                return Ok(format!("{:?}", keepalive.guarantees()));
+            }
+            ["scribble", what] => scribble(what)?,
             ["drop", link] => drop(self.take(link)),
             ["release", link] => {
                 if let Err((keepalive, error)) = self.take(link).release() {
@@ -143,11 +162,18 @@ impl Runtime {
                 setup.renumber(number.parse().expect("a number"));
             }
         }
-        let mut launch = child(&setup, name);
+        // A spawner may know of one descriptor alone.
+        let passed_on = if options.contains(&"page-stays-behind") {
+            1
+        } else {
+            usize::MAX
+        };
+        let mut launch = child(&setup, name, passed_on);
         for option in options {
             match *option {
                 "stopped" => launch.stopped(),
                 "stop-before-main" => launch.env("WATCHDOG_CHILD_STOPS_BEFORE_MAIN", "1"),
+                "mountns" => launch.unshare(libc::CLONE_NEWNS),
                 "userns" => launch.unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS),
                 option => match option.split_once('=') {
                     // Through a program that executes the child: the descriptor passes both execs.
@@ -186,16 +212,63 @@ impl Runtime {
     }
 }
 
-/// The child program on `setup`.
-fn child(setup: &ChildSetup, name: &str) -> Launch {
+/// The child program on `setup`, with so many of its descriptors at most.
+fn child(setup: &ChildSetup, name: &str, passed_on: usize) -> Launch {
     let me = std::env::current_exe().expect("/proc/self/exe");
     let mut launch = Launch::new(me.with_file_name("watchdog_child"));
     let (variable, value) = setup.env();
     launch.arg(name).env(variable, value);
-    for (source, target) in setup.fds() {
+    for (source, target) in setup.fds().take(passed_on) {
         launch.fd(source.as_raw_fd(), target);
     }
     launch
+}
+
+/// Writes over what belongs to the sentinel, as a program does that has gone wrong.
+fn scribble(what: &str) -> io::Result<()> {
+    match what {
+        "words" => {
+            let maps = std::fs::read_to_string("/proc/self/maps")?;
+            let line = maps
+                .lines()
+                .find(|line| line.contains("memfd:watchdog-sentinel"));
+            let (start, _) = line.expect("a page").split_once('-').expect("a range");
+            let start = usize::from_str_radix(start, 16).expect("an address") as *mut u32;
+            for slot in 0..2048 {
+                // SAFETY: writable, shared and that long; nothing but atomics lies there. Owners that nobody is.
+                unsafe { start.add(slot * 2).write_volatile(0x2AAA_AAAA) };
+            }
+        }
+        "list" => {
+            for task in std::fs::read_dir("/proc/self/task")? {
+                let task = task?;
+                let name = std::fs::read_to_string(task.path().join("comm"))?;
+                if !name.starts_with("watchdog-sent") {
+                    continue;
+                }
+                let thread: i32 = task.file_name().to_string_lossy().parse().expect("a tid");
+                let (mut head, mut length) = (std::ptr::null_mut::<usize>(), 0_usize);
+                // SAFETY: both are valid places for the answer.
+                let answer = unsafe {
+                    libc::syscall(
+                        libc::SYS_get_robust_list,
+                        thread,
+                        &raw mut head,
+                        &raw mut length,
+                    )
+                };
+                assert_eq!((answer, length), (0, 24), "{}", io::Error::last_os_error());
+                let page = (head as usize & !4095) as *mut libc::c_void;
+                // SAFETY: the sentinel's own page, which nobody but the kernel reads at this thread's death.
+                unsafe {
+                    libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_WRITE);
+                    head.write_volatile(0x10);
+                }
+            }
+        }
+        what => panic!("scribble what: {what}?"),
+    }
+    Ok(())
 }
 
 fn fork_sleeper() -> io::Result<i32> {

@@ -28,8 +28,11 @@ pub(crate) fn adopt(address: &Address) -> Result<Found, Damaged> {
         _ => return Ok(Found::Nothing),
     }
     let word = sys::borrowed(address.fd, |page| {
-        let seals = fcntl_get_seals(page).map_err(|_| Damaged)?;
-        let size = fstat(page).map_err(|_| Damaged)?.st_size.unsigned_abs();
+        let (Ok(seals), Ok(stat)) = (fcntl_get_seals(page), fstat(page)) else {
+            // Refused, by a filter: what cannot be looked at is not used.
+            return Ok(None);
+        };
+        let size = stat.st_size.unsigned_abs();
         let size_of_slot = size_of::<Slot>() as u64;
         let end = address.offset.checked_add(size_of_slot).ok_or(Damaged)?;
         if !seals.contains(SEALS) || !address.offset.is_multiple_of(size_of_slot) || end > size {

@@ -1,0 +1,413 @@
+//! The parent's sentinel: told of a death by the kernel itself, before the pipe. A forked copy of the parent that never
+//! executes anything holds the write end in most of these, so that the pipe cannot be what has told.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+
+use rustix::process::Signal;
+use workspace_tests::scenario::passes;
+use workspace_tests::stage::{Actor, Bystander, Stage};
+use workspace_tests::until;
+
+const PARENT: &str = env!("CARGO_BIN_EXE_watchdog_parent");
+const SENTINEL: &str = env!("CARGO_BIN_EXE_watchdog_sentinel");
+const WHOLE: &str = "Guarantees(END_IS_TOLD | BEFORE_TEARDOWN | WHOEVER_HOLDS_THE_PIPE)";
+const PIPE_ALONE: &str = "Guarantees(END_IS_TOLD)";
+
+fn open() -> (Stage, Actor) {
+    Stage::open(env!("CARGO_BIN_EXE_watchdog_reaper"), PARENT)
+}
+
+/// A child that has adopted; `options` are the parent's for spawning it.
+fn child(stage: &mut Stage, parent: &mut Actor, options: &str) -> Actor {
+    parent.ask(&format!("spawn child {options}").trim_end().to_owned());
+    let mut child = stage.enter("child");
+    child.must("adopt");
+    child
+}
+
+/// A parent, its child, and the copy that holds every write end to the end of the test.
+fn with_sleeper(options: &str) -> (Stage, Actor, Actor, Bystander) {
+    let (mut stage, mut parent) = open();
+    let child = child(&mut stage, &mut parent, options);
+    let sleeper = Bystander::of(&parent.ask("fork-sleeper"));
+    (stage, parent, child, sleeper)
+}
+
+fn threads_are(child: &mut Actor, count: usize) {
+    let count = count.to_string();
+    until("threads come or go", || {
+        (child.ask("threads") == count).then_some(())
+    });
+}
+
+#[test]
+fn both_sides_know_what_is_guaranteed() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "");
+    assert_eq!(parent.ask("guarantees 0"), WHOLE);
+    assert_eq!(child.ask("guarantees"), WHOLE);
+    assert_eq!(child.ask("threads"), "1");
+}
+
+#[test]
+fn a_link_without_a_sentinel_guarantees_less() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "pipe-alone");
+    assert_eq!(parent.ask("guarantees 0"), PIPE_ALONE);
+    assert_eq!(child.ask("guarantees"), PIPE_ALONE);
+}
+
+// Told in each way there is to be told.
+
+#[test]
+fn waiting_child_is_told_whoever_holds_the_pipe() {
+    let (_stage, parent, mut child, _sleeper) = with_sleeper("");
+    child.tell("wait");
+    threads_are_two(&child);
+    parent.kill();
+    assert_eq!(child.hear(), "ParentExited");
+    assert_eq!(child.ask("try"), "Some(ParentExited)");
+}
+
+/// The child is asleep, and another thread of it listens.
+fn threads_are_two(child: &Actor) {
+    until("a thread listens", || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", child.pid())).ok()?;
+        (tasks.count() == 2).then_some(())
+    });
+}
+
+#[test]
+fn child_that_looks_later_is_told_whoever_holds_the_pipe() {
+    let (mut stage, parent, mut child, _sleeper) = with_sleeper("");
+    assert_eq!(child.ask("try"), "None");
+    parent.kill();
+    stage.ended(&parent);
+    assert_eq!(child.ask("try"), "Some(ParentExited)");
+    assert_eq!(child.ask("threads"), "1");
+}
+
+#[test]
+fn event_loop_is_told_whoever_holds_the_pipe() {
+    let (_stage, parent, mut child, _sleeper) = with_sleeper("");
+    child.tell("poll");
+    threads_are_two(&child);
+    parent.kill();
+    assert_eq!(child.hear(), "ParentExited");
+}
+
+#[test]
+fn event_loop_that_asks_after_the_death_is_told() {
+    let (mut stage, parent, mut child, _sleeper) = with_sleeper("");
+    parent.kill();
+    stage.ended(&parent);
+    assert_eq!(child.ask("poll"), "ParentExited");
+}
+
+#[test]
+fn enforced_child_is_gone_whoever_holds_the_pipe() {
+    let (_stage, parent, mut child, _sleeper) = with_sleeper("");
+    child.must("enforce 15 600000");
+    parent.kill();
+    child.gone();
+}
+
+#[test]
+fn callback_is_told_whoever_holds_the_pipe() {
+    let (mut stage, parent, mut child, _sleeper) = with_sleeper("");
+    child.tell("callback tells");
+    let mut callback = stage.enter("callback-tells");
+    assert_eq!(child.hear(), "ok");
+    parent.kill();
+    assert_eq!(callback.hear(), "ParentExited");
+    // Both threads end with it.
+    threads_are(&mut child, 1);
+    assert_eq!(child.ask("cancel"), "Some(ParentExited)");
+}
+
+#[test]
+fn callback_on_the_sentinels_word_may_cancel_itself() {
+    let (mut stage, parent, mut child, _sleeper) = with_sleeper("");
+    child.tell("callback cancels");
+    let mut callback = stage.enter("callback-cancels");
+    assert_eq!(child.hear(), "ok");
+    parent.kill();
+    assert_eq!(callback.hear(), "Some(ParentExited)");
+    threads_are(&mut child, 1);
+}
+
+#[test]
+fn dropped_and_released_are_told_by_word_whoever_holds_the_pipe() {
+    let (mut stage, mut parent) = open();
+    let mut children: Vec<Actor> = (0..2).map(|_| child(&mut stage, &mut parent, "")).collect();
+    let _sleeper = Bystander::of(&parent.ask("fork-sleeper"));
+    children.iter_mut().for_each(|child| child.tell("wait"));
+    parent.must("drop 0");
+    parent.must("release 1");
+    parent.kill();
+    stage.ended(&parent);
+    assert_eq!(children[0].hear(), "KeepaliveDropped");
+    assert_eq!(children[1].hear(), "Released");
+}
+
+// cases.md: "exec's / child waits / ParentExited".
+#[test]
+fn execve_without_a_hand_over_is_told_whoever_holds_the_pipe() {
+    let (_stage, mut parent, mut child, _sleeper) = with_sleeper("");
+    child.tell("wait");
+    parent.tell("die exec");
+    assert_eq!(child.hear(), "ParentExited");
+    assert!(parent.is_running());
+}
+
+// What is not the end of the process is not told, though threads and processes come and go.
+#[test]
+fn what_the_parent_spawns_fires_nothing() {
+    let (_stage, mut parent, mut child, _sleeper) = with_sleeper("");
+    child.tell("wait");
+    for _ in 0..20 {
+        parent.must("run /bin/true");
+        parent.must("churn 3");
+    }
+    assert!(child.is_silent());
+    parent.must("drop 0");
+    assert_eq!(child.hear(), "KeepaliveDropped");
+}
+
+// Namespaces and privilege: the word is known by its file and offset, and the owner by its number in its own namespace.
+
+#[test]
+fn child_in_another_user_namespace_is_told_whoever_holds_the_pipe() {
+    let (_stage, parent, mut child, _sleeper) = with_sleeper("userns");
+    assert_eq!(child.ask("guarantees"), WHOLE);
+    parent.kill();
+    assert_eq!(child.ask("wait"), "ParentExited");
+}
+
+#[test]
+fn child_that_is_pid_1_is_told_whoever_holds_the_pipe() {
+    let (mut stage, mut parent) = open();
+    // Once its children are to be in another namespace, a process can start no thread.
+    parent.must("hold 1");
+    parent.must("unshare-pid");
+    let mut child = child(&mut stage, &mut parent, "");
+    let _sleeper = Bystander::of(&parent.ask("fork-sleeper"));
+    assert_eq!(child.ask("pid"), "1");
+    assert_eq!(child.ask("guarantees"), WHOLE);
+    child.must("enforce 15 0");
+    parent.kill();
+    child.gone();
+}
+
+#[test]
+fn parent_in_a_pid_namespace_of_its_own_is_told_of_by_its_number_there() {
+    let (mut stage, mut outer) = open();
+    outer.must("unshare-pid");
+    outer.ask(&format!("spawn init program={PARENT}"));
+    let mut init = stage.enter("init");
+    init.ask(&format!("spawn parent program={PARENT}"));
+    let mut parent = stage.enter("parent");
+    let mut child = child(&mut stage, &mut parent, "");
+    parent.ask("fork-sleeper");
+    child.tell("wait");
+    assert!(child.is_silent());
+    parent.kill();
+    assert_eq!(child.hear(), "ParentExited");
+}
+
+#[test]
+fn setuid_child_is_told_whoever_holds_the_pipe() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make a program setuid root");
+        return;
+    }
+    let (mut stage, mut parent) = open();
+    let program = stage.folder().join("setuid-child");
+    fs::copy(env!("CARGO_BIN_EXE_watchdog_child"), &program).expect("copy the child program");
+    chown(&program, Some(0), Some(0)).expect("chown");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("chmod");
+    parent.must("become 65534");
+    let mut child = child(
+        &mut stage,
+        &mut parent,
+        &format!("program={}", program.display()),
+    );
+    if child.ask("euid") != "0" {
+        eprintln!(
+            "skipped: {} is on a file system mounted nosuid",
+            program.display()
+        );
+        return;
+    }
+    let _sleeper = Bystander::of(&parent.ask("fork-sleeper"));
+    assert_eq!(child.ask("guarantees"), WHOLE);
+    parent.kill();
+    assert_eq!(child.ask("wait"), "ParentExited");
+}
+
+// design.md: "nothing that the child gets is a handle on the parent". Root, with namespaces of its own.
+#[test]
+fn child_gets_nothing_of_its_parent_by_what_it_was_given() {
+    let (mut stage, mut parent) = open();
+    parent.must("hold 1");
+    parent.must("unshare-pid");
+    parent.ask("spawn child mountns");
+    let mut child = stage.enter("child");
+    assert_eq!(child.ask("pid"), "1");
+    assert!(child.ask("given").contains("memfd:watchdog-sentinel"));
+    assert_eq!(child.ask("intrude"), "");
+    // It is still of use.
+    child.must("adopt");
+    assert_eq!(child.ask("guarantees"), WHOLE);
+    parent.must("drop 1");
+    assert_eq!(child.ask("wait"), "KeepaliveDropped");
+}
+
+// The pipe is the backstop of a parent that has written over what is the sentinel's.
+
+#[test]
+fn parent_that_wrote_over_its_words_is_told_of_by_the_pipe() {
+    backstop("words");
+}
+
+#[test]
+fn parent_that_wrote_over_its_list_is_told_of_by_the_pipe() {
+    backstop("list");
+}
+
+fn backstop(what: &str) {
+    let (mut stage, mut parent) = open();
+    let mut waiting = child(&mut stage, &mut parent, "");
+    let mut enforced = child(&mut stage, &mut parent, "");
+    waiting.tell("wait");
+    enforced.must("enforce 15 600000");
+    parent.must(&format!("scribble {what}"));
+    assert!(waiting.is_silent());
+    parent.kill();
+    assert_eq!(waiting.hear(), "ParentExited");
+    enforced.gone();
+}
+
+// The spawner that passes on the pipe alone is no worse off than before.
+#[test]
+fn child_that_was_not_given_the_page_follows_the_pipe_alone() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "page-stays-behind");
+    assert_eq!(child.ask("guarantees"), PIPE_ALONE);
+    parent.kill();
+    assert_eq!(child.ask("wait"), "ParentExited");
+}
+
+// A slot's next link never speaks to the child of the one before: neither the word on the pipe nor the pipe's end is there
+// to save it.
+#[test]
+fn child_of_a_slot_that_others_have_now_is_not_told_of_their_end() {
+    let (mut stage, mut first) = open();
+    first.ask(&format!("spawn second program={PARENT}"));
+    let mut second = stage.enter("second");
+    let mut looking = child(&mut stage, &mut first, "");
+    let mut waiting = child(&mut stage, &mut first, "");
+    waiting.tell("wait");
+    threads_are_two(&waiting);
+    let path = stage.folder().join("hand-over");
+    for link in [1, 2] {
+        assert_eq!(second.ask(&format!("receive {}", path.display())), "ready");
+        first.must(&format!("send {link} {}", path.display()));
+        assert_eq!(second.hear(), "ok");
+        fs::remove_file(&path).expect("the socket");
+    }
+    // Both slots go round and round, and belong to somebody at the end.
+    first.must("churn 3000");
+    first.must("hold 300");
+    first.kill();
+    stage.ended(&first);
+    assert_eq!(looking.ask("try"), "None");
+    assert!(waiting.is_silent());
+    second.must("drop 0");
+    second.must("drop 1");
+    assert_eq!(looking.ask("wait"), "KeepaliveDropped");
+    assert_eq!(waiting.hear(), "KeepaliveDropped");
+}
+
+// No thread is left behind in the child.
+
+#[test]
+fn watchdog_that_is_dropped_leaves_no_thread() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "");
+    child.must("ask-for-the-descriptor");
+    assert_eq!(child.ask("threads"), "2");
+    child.must("drop-watchdog");
+    assert_eq!(child.ask("threads"), "1");
+}
+
+#[test]
+fn monitor_that_is_cancelled_leaves_no_thread() {
+    let (mut stage, mut parent) = open();
+    let mut child = child(&mut stage, &mut parent, "");
+    child.must("ask-for-the-descriptor");
+    child.must("enforce 9 0");
+    threads_are(&mut child, 3);
+    assert_eq!(child.ask("cancel"), "None");
+    assert_eq!(child.ask("threads"), "1");
+    parent.kill();
+    child.must("ok");
+}
+
+#[test]
+fn copy_of_a_child_that_listens_drops_its_watchdog_and_hangs_on_nothing() {
+    let (_stage, parent, mut child, _sleeper) = with_sleeper("");
+    child.must("ask-for-the-descriptor");
+    child.must("fork-and-drop");
+    child.tell("wait");
+    parent.signal(Signal::KILL);
+    assert_eq!(child.hear(), "ParentExited");
+}
+
+// Many, at random, and refused.
+
+#[test]
+fn ends_are_told_apart_in_10_000_random_trials_with_a_sentinel() {
+    passes(SENTINEL, "trials");
+}
+
+#[test]
+fn no_kill_finds_a_torn_list_while_threads_make_and_drop_links() {
+    passes(SENTINEL, "torn");
+}
+
+#[test]
+fn thousands_of_children_are_told_and_a_second_sentinel_serves_the_rest() {
+    passes(SENTINEL, "thousands");
+}
+
+#[test]
+fn release_that_races_with_a_death_is_never_read_as_one() {
+    passes(SENTINEL, "race");
+}
+
+#[test]
+fn pipe_does_alone_where_the_kernel_refuses_what_a_sentinel_needs() {
+    passes(SENTINEL, "refused");
+}
+
+#[test]
+fn pipe_does_alone_in_a_child_whose_kernel_refuses() {
+    passes(SENTINEL, "refused-child");
+}
+
+#[test]
+fn page_that_is_not_as_a_parent_makes_it_is_refused() {
+    passes(SENTINEL, "damaged");
+}
+
+#[test]
+fn number_that_is_not_the_page_is_left_alone() {
+    passes(SENTINEL, "not-the-page");
+}
+
+#[test]
+fn copy_made_by_fork_starts_a_sentinel_of_its_own() {
+    passes(SENTINEL, "copy");
+}
