@@ -1,0 +1,365 @@
+//! From SIGKILL of a parent to its child knowing: the sentinel beside the pipe alone, a process pidfd, two pidfds of
+//! threads, and PDEATHSIG; with so much memory touched in 4 KiB pages, quiet and with every CPU busy.
+//!
+//! ```sh
+//! cargo bench -p workspace-tests --bench death_latency -- --sizes 0,1,4,8 --samples 15 --mechanisms sentinel,pipe --busy
+//! ```
+//!
+//! Sizes in GiB. A parent dies once a sample, which is why this is no criterion bench: each sample has a parent, a child
+//! and an address space of its own, and the mechanisms take turns. The child is forked before the memory is touched, and
+//! reports the monotonic clock at the very moment it knows.
+
+use std::fmt::Write as _;
+use std::io::{self, Read, Write as _};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::time::{ClockId, clock_gettime};
+use watchdog_pipe::{Builder, ChildSetup, Watchdog};
+use workspace_tests::fork::Fork;
+
+/// How long everybody has been idle before the parent is killed.
+const IDLE: Duration = Duration::from_millis(5);
+/// `PIDFD_THREAD` of include/uapi/linux/pidfd.h (Linux 6.9).
+const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL as u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mechanism {
+    /// `on_verdict`: the thread that sleeps on the word acts itself.
+    Sentinel,
+    /// `wait`: that thread wakes the one that waits.
+    SentinelWait,
+    Pipe,
+    Pidfd,
+    ThreadPidfds,
+    Pdeathsig,
+}
+
+impl Mechanism {
+    const ALL: [Mechanism; 6] = [
+        Mechanism::Sentinel,
+        Mechanism::SentinelWait,
+        Mechanism::Pipe,
+        Mechanism::Pidfd,
+        Mechanism::ThreadPidfds,
+        Mechanism::Pdeathsig,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Mechanism::Sentinel => "sentinel",
+            Mechanism::SentinelWait => "sentinel-wait",
+            Mechanism::Pipe => "pipe",
+            Mechanism::Pidfd => "pidfd",
+            Mechanism::ThreadPidfds => "thread-pidfds",
+            Mechanism::Pdeathsig => "pdeathsig",
+        }
+    }
+}
+
+struct Options {
+    gibibytes: Vec<u64>,
+    mechanisms: Vec<Mechanism>,
+    samples: usize,
+    busy: bool,
+}
+
+impl Options {
+    fn from_args() -> Options {
+        let mut args: Vec<String> = std::env::args().skip(1).collect();
+        // `cargo test` runs a bench without it: see that it works.
+        let bench = args.iter().any(|arg| arg == "--bench");
+        args.retain(|arg| arg != "--bench");
+        let mut options = Options {
+            gibibytes: if bench { vec![0, 1] } else { vec![0] },
+            mechanisms: Mechanism::ALL.to_vec(),
+            samples: if bench { 15 } else { 1 },
+            busy: false,
+        };
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
+            match arg.as_str() {
+                "--busy" => options.busy = true,
+                "--samples" => options.samples = value().parse().expect("a number"),
+                "--sizes" => {
+                    let sizes = value();
+                    let sizes = sizes.split(',').map(|size| size.parse().expect("GiB"));
+                    options.gibibytes = sizes.collect();
+                }
+                "--mechanisms" => {
+                    let names = value();
+                    let named = |name: &str| {
+                        let found = Mechanism::ALL.into_iter().find(|m| m.name() == name);
+                        found.unwrap_or_else(|| panic!("no mechanism {name}"))
+                    };
+                    options.mechanisms = names.split(',').map(named).collect();
+                }
+                _ => panic!("what is {arg}?"),
+            }
+        }
+        options
+    }
+}
+
+fn main() {
+    let options = Options::from_args();
+    // The children of a killed parent become ours, to be reaped.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("subreaper");
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let _load: Vec<Fork> = (0..if options.busy { cpus } else { 0 })
+        .map(|_| {
+            Fork::run(|| {
+                loop {
+                    std::hint::spin_loop()
+                }
+            })
+        })
+        .collect();
+    let load = if options.busy { "busy" } else { "quiet" };
+    println!(
+        "GiB  load   mechanism       n    median us       p90 us       min us       max us  pipe/median  pipe/p90"
+    );
+    for gibibytes in options.gibibytes {
+        let mut samples = vec![Vec::new(); options.mechanisms.len()];
+        for _ in 0..options.samples {
+            for (mechanism, samples) in options.mechanisms.iter().zip(&mut samples) {
+                samples.push(sample(*mechanism, gibibytes));
+            }
+        }
+        samples
+            .iter_mut()
+            .for_each(|samples| samples.sort_unstable());
+        let pipe = options
+            .mechanisms
+            .iter()
+            .position(|m| *m == Mechanism::Pipe);
+        let pipe = pipe.map(|index| samples[index].clone());
+        for (mechanism, samples) in options.mechanisms.iter().zip(&samples) {
+            let mut line = format!(
+                "{gibibytes:<4} {load:<6} {:<14} {:>2} {:>12.1} {:>12.1} {:>12.1} {:>12.1}",
+                mechanism.name(),
+                samples.len(),
+                micros(quantile(samples, 50)),
+                micros(quantile(samples, 90)),
+                micros(samples[0]),
+                micros(samples[samples.len() - 1]),
+            );
+            if let Some(pipe) = &pipe {
+                let ratio = |q| micros(quantile(pipe, q)) / micros(quantile(samples, q));
+                let _ = write!(line, " {:>12.2} {:>9.2}", ratio(50), ratio(90));
+            }
+            println!("{line}");
+        }
+    }
+}
+
+fn quantile(sorted: &[u64], percent: usize) -> u64 {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "nanoseconds of less than a minute"
+)]
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1e3
+}
+
+/// One parent, one death: nanoseconds from before the signal to the child's report.
+fn sample(mechanism: Mechanism, gibibytes: u64) -> u64 {
+    let (ready, is_ready) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
+    let (report, reports) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
+    let mut theirs = Some((is_ready, reports));
+    let mut parent = Fork::run(|| {
+        let (is_ready, reports) = theirs.take().expect("the copies");
+        live(mechanism, gibibytes, is_ready, reports);
+    });
+    drop(theirs);
+    let [mut ready, mut report] = [ready, report].map(std::fs::File::from);
+    // The parent has its memory, the child is about to sleep.
+    ready.read_exact(&mut [0; 2]).expect("both are ready");
+    std::thread::sleep(IDLE);
+    let start = now();
+    parent.signal(libc::SIGKILL);
+    let mut told = [0; 8];
+    report.read_exact(&mut told).expect("a report");
+    parent.wait();
+    reap_orphans();
+    u64::from_ne_bytes(told).saturating_sub(start)
+}
+
+/// The children of parents that were killed; the busy loops are ours and live.
+fn reap_orphans() {
+    // A child ends right after its report.
+    workspace_tests::until("orphan ends", || {
+        // SAFETY: no status is asked for; what is reaped here is nobody else's.
+        (unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0).then_some(())
+    });
+}
+
+/// The parent: a child that waits for its death, and then its memory.
+fn live(mechanism: Mechanism, gibibytes: u64, is_ready: OwnedFd, reports: OwnedFd) {
+    let sentinel = matches!(mechanism, Mechanism::Sentinel | Mechanism::SentinelWait);
+    let (keepalive, mut setup) = Builder::new()
+        .sentinel(sentinel)
+        .channel()
+        .expect("channel");
+    if mechanism == Mechanism::ThreadPidfds {
+        std::thread::spawn(|| {
+            loop {
+                std::thread::park()
+            }
+        });
+    }
+    let threads = threads();
+    let parent = rustix::process::getpid();
+    // SAFETY: the copy has one thread, and the C library's fork has put its locks in order.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", io::Error::last_os_error()),
+        0 => {
+            drop(keepalive);
+            wait(mechanism, parent, &threads, &mut setup, is_ready, reports);
+            // SAFETY: ends this copy at once.
+            unsafe { libc::_exit(0) }
+        }
+        _ => {}
+    }
+    drop((setup, reports));
+    let memory = touch(gibibytes << 30);
+    std::fs::File::from(is_ready)
+        .write_all(b".")
+        .expect("ready");
+    // Killed here.
+    loop {
+        std::thread::park();
+        std::hint::black_box((&memory, &keepalive));
+    }
+}
+
+/// So much memory, each 4 KiB page of it written to.
+fn touch(bytes: u64) -> *mut u8 {
+    let length = usize::try_from(bytes).expect("an address space");
+    if length == 0 {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: a new mapping, written to within its length.
+    unsafe {
+        let memory = libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert_ne!(memory, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        libc::madvise(memory, length, libc::MADV_NOHUGEPAGE);
+        let memory: *mut u8 = memory.cast();
+        for page in (0..length).step_by(4096) {
+            memory.add(page).write_volatile(1);
+        }
+        memory
+    }
+}
+
+fn threads() -> Vec<Pid> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("tasks");
+    let number = |task: std::fs::DirEntry| task.file_name().to_str()?.parse().ok();
+    let tasks = tasks.filter_map(|task| Pid::from_raw(number(task.ok()?)?));
+    tasks.collect()
+}
+
+/// The child: ready, then asleep, then the report.
+fn wait(
+    mechanism: Mechanism,
+    parent: Pid,
+    threads: &[Pid],
+    setup: &mut ChildSetup,
+    is_ready: OwnedFd,
+    reports: OwnedFd,
+) {
+    let ready = move || {
+        std::fs::File::from(is_ready)
+            .write_all(b".")
+            .expect("ready")
+    };
+    let mut reports = std::fs::File::from(reports);
+    let mut report = move || {
+        let told = now();
+        reports.write_all(&told.to_ne_bytes()).expect("report");
+    };
+    match mechanism {
+        Mechanism::Sentinel | Mechanism::Pipe => {
+            let (done, is_done) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
+            let act = move |_| {
+                report();
+                drop(is_done);
+            };
+            let _monitor = adopt(setup).on_verdict(act).expect("on_verdict");
+            ready();
+            until_readable(&[done]);
+        }
+        Mechanism::SentinelWait => {
+            let mut watchdog = adopt(setup);
+            ready();
+            watchdog.wait().expect("wait");
+            report();
+        }
+        Mechanism::Pidfd => {
+            let pidfd = pidfd_open(parent, PidfdFlags::empty()).expect("pidfd_open");
+            ready();
+            until_readable(&[pidfd]);
+            report();
+        }
+        Mechanism::ThreadPidfds => {
+            let open = |thread: &Pid| pidfd_open(*thread, PIDFD_THREAD).expect("PIDFD_THREAD");
+            let pidfds: Vec<OwnedFd> = threads.iter().map(open).collect();
+            ready();
+            until_readable(&pidfds);
+            report();
+        }
+        Mechanism::Pdeathsig => {
+            // SAFETY: the set is initialised before it is used; prctl(2) of this kind has no memory effect.
+            unsafe {
+                let mut set = std::mem::zeroed();
+                libc::sigemptyset(&raw mut set);
+                libc::sigaddset(&raw mut set, libc::SIGUSR1);
+                libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGUSR1);
+                ready();
+                libc::sigwaitinfo(&raw const set, std::ptr::null_mut());
+            }
+            report();
+        }
+    }
+}
+
+/// By way of the environment, on the numbers that a copy made by fork has anyway.
+fn adopt(setup: &mut ChildSetup) -> Watchdog {
+    let numbers: Vec<RawFd> = setup.fds().map(|(fd, _)| fd.as_raw_fd()).collect();
+    setup.renumber_each(numbers);
+    let (name, value) = setup.env();
+    // SAFETY: this copy has one thread.
+    unsafe { std::env::set_var(name, value) };
+    // SAFETY: the setup, which owns the same numbers, is never dropped: the process ends by _exit.
+    let watchdog = unsafe { Watchdog::from_env() }.expect("adopt");
+    watchdog.expect("a variable")
+}
+
+fn until_readable(fds: &[OwnedFd]) {
+    let mut fds: Vec<PollFd<'_>> = fds
+        .iter()
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .collect();
+    rustix::io::retry_on_intr(|| poll(&mut fds, None)).expect("poll");
+}
+
+/// `CLOCK_MONOTONIC`, which is the same in all processes.
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
