@@ -15,7 +15,8 @@ use crate::{Guarantees, sys};
 /// this process, however it comes, tells it [`ParentExited`](crate::Verdict).
 ///
 /// A copy made by `fork` is inert: it tells nothing when dropped. It does hold the write end open for as
-/// long as it exists, so a process that forks and never execs delays the news of this one's death.
+/// long as it exists, so a process that forks and never execs delays the news of this one's death where the
+/// link has no sentinel ([`Keepalive::guarantees`]).
 #[derive(Debug)]
 #[must_use = "dropping the keepalive tells the child to stop"]
 pub struct Keepalive {
