@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use super::slot::Says;
-use super::sys::Mapped;
+use super::sys::{self, Mapped};
 use crate::home::Home;
 use crate::sys::BlockedSignals;
 
@@ -91,6 +91,7 @@ impl Listener {
         // The thread inherits the mask: at no instant can it run a handler of the program's.
         let _blocked = BlockedSignals::all()?;
         let thread = thread.spawn(move || {
+            sys::ask_for_short_slices();
             let died = theirs.lookout.wait(&theirs.stop);
             *theirs.left.lock().unwrap_or_else(PoisonError::into_inner) = true;
             theirs.leaves.notify_all();

@@ -38,6 +38,7 @@ impl Sentinel {
         sentinel.spawn(move || {
             let id = rustix::thread::gettid().as_raw_nonzero().get();
             let done = list.register().map(|()| id.unsigned_abs());
+            sys::ask_for_short_slices();
             let parked = done.is_ok();
             let _ = registered.send(done);
             drop(registered);
