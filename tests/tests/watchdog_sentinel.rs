@@ -20,7 +20,7 @@ fn open() -> (Stage, Actor) {
 
 /// A child that has adopted; `options` are the parent's for spawning it.
 fn child(stage: &mut Stage, parent: &mut Actor, options: &str) -> Actor {
-    parent.ask(&format!("spawn child {options}").trim_end().to_owned());
+    parent.ask(format!("spawn child {options}").trim_end());
     let mut child = stage.enter("child");
     child.must("adopt");
     child
@@ -400,6 +400,12 @@ fn pipe_does_alone_in_a_child_whose_kernel_refuses() {
 #[test]
 fn page_that_is_not_as_a_parent_makes_it_is_refused() {
     passes(SENTINEL, "damaged");
+}
+
+// A drop or a release that the death overtook: the word on the pipe is the reason.
+#[test]
+fn what_was_said_before_the_death_counts_more_than_the_death() {
+    passes(SENTINEL, "said-before");
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         ("refused-child", what_a_child_needs_is_refused),
         ("damaged", damaged_pages),
         ("not-the-page", other_files_on_the_number),
+        ("said-before", what_was_said_before_the_death_counts),
         ("copy", copy_has_a_sentinel_of_its_own),
     ])
 }
@@ -519,9 +520,20 @@ fn adopt_with(
     page: OwnedFd,
     change: impl Fn(&str, u64, u64) -> String,
 ) -> Result<Guarantees, AdoptError> {
+    let adopted = adopt_after(drop, page, change);
+    adopted.map(|watchdog| watchdog.guarantees())
+}
+
+/// The same, the keepalive having been let go of in some way.
+fn adopt_after(
+    end: impl FnOnce(Keepalive),
+    page: OwnedFd,
+    change: impl Fn(&str, u64, u64) -> String,
+) -> Result<Watchdog, AdoptError> {
     let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
     let mut given = Given::of(&mut setup);
-    drop((keepalive, setup));
+    end(keepalive);
+    drop(setup);
     let stat = rustix::fs::fstat(&page).expect("fstat");
     let (before, rest) = given
         .variable
@@ -533,7 +545,40 @@ fn adopt_with(
         change(fields[3], stat.st_dev, stat.st_ino)
     );
     given.fds[1] = page;
-    given.adopt().map(|watchdog| watchdog.guarantees())
+    given.adopt()
+}
+
+/// The parent said why, and died before it gave the word back: both are there, whichever came first.
+fn what_was_said_before_the_death_counts() {
+    let dead = || {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let page = memfd_create("page", flags).expect("memfd_create");
+        ftruncate(&page, 4096).expect("ftruncate");
+        let word = (libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED).to_ne_bytes();
+        rustix::io::write(&page, &[word, 1_u32.to_ne_bytes()].concat()).expect("write");
+        let all = SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fcntl_add_seals(&page, all).expect("F_ADD_SEALS");
+        page
+    };
+    let first = |_: &str, device, inode| format!("901:{device}:{inode}:0:1");
+    let release = |keepalive: Keepalive| assert!(keepalive.release().is_ok());
+    let without_a_word = |keepalive: Keepalive| drop(keepalive.hand_over().expect("hand over"));
+    let told = |mut watchdog: Watchdog| watchdog.try_wait().expect("look");
+    Fork::run(|| {
+        let watchdog = adopt_after(drop, dead(), first).expect("adopt");
+        assert_eq!(told(watchdog), Some(Verdict::KeepaliveDropped));
+    })
+    .succeeds();
+    Fork::run(|| {
+        let watchdog = adopt_after(release, dead(), first).expect("adopt");
+        assert_eq!(told(watchdog), Some(Verdict::Released));
+    })
+    .succeeds();
+    Fork::run(|| {
+        let watchdog = adopt_after(without_a_word, dead(), first).expect("adopt");
+        assert_eq!(told(watchdog), Some(Verdict::ParentExited));
+    })
+    .succeeds();
 }
 
 fn page(size: u64, seals: SealFlags) -> OwnedFd {
