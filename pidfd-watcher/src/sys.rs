@@ -1,13 +1,32 @@
 //! System calls that rustix does not wrap, and everything unsafe outside the child's half of a fork.
 
 use std::mem::{MaybeUninit, offset_of, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::process::Pid;
+
+use crate::Process;
+
+impl Process {
+    /// Takes the two numbers that `clone` with `CLONE_PIDFD` gave its caller, with no system call and no
+    /// way to fail: a child that has exited, or that the kernel has reaped by itself already, is as good.
+    ///
+    /// Linux 5.2; [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html).
+    ///
+    /// # Safety
+    ///
+    /// Both must come from one call of `clone` or `clone3` of this process. Whoever reads
+    /// [`pid`](Process::pid) takes it for the number of the process behind `pidfd`.
+    #[must_use]
+    pub unsafe fn from_clone(pidfd: OwnedFd, pid: Pid) -> Process {
+        Process::new(pidfd, pid)
+    }
+}
 
 /// `struct pidfd_info` as Linux 6.13 had it (`PIDFD_INFO_SIZE_VER0`). Its size is part of the ioctl's
 /// number, and a newer kernel copies no more than the size that was asked for.
