@@ -215,20 +215,20 @@ impl PreserveFds {
         let registry = Registry::current();
         let mut reservation = registry.reserve(if guarded { wanted(&plan) } else { Vec::new() })?;
         let parked = self.park(&plan)?;
-        let targets = plan.steps().filter_map(|step| match step {
-            Step::Park { .. } => None,
-            Step::Keep { fd } => Some(Target::new(fd, None)),
-            Step::Duplicate {
-                from: Origin::Fd(from),
-                target,
-            } => Some(Target::new(target, Some(from))),
-            Step::Duplicate {
-                from: Origin::Parked(source),
-                target,
-            } => Some(Target::new(
-                target,
-                parked.get(&source).map(AsRawFd::as_raw_fd),
-            )),
+        let targets = plan.steps().filter_map(|step| {
+            let (number, from) = match step {
+                Step::Park { .. } => return None,
+                Step::Keep { fd } => (fd, None),
+                Step::Duplicate {
+                    from: Origin::Fd(from),
+                    target,
+                } => (target, Some(from)),
+                Step::Duplicate {
+                    from: Origin::Parked(source),
+                    target,
+                } => (target, parked.get(&source).map(AsRawFd::as_raw_fd)),
+            };
+            Some(Target::new(number, from, guarded))
         });
         let targets = targets.collect();
         let null_stdio = [0, 1, 2].map(|fd| guarded && !plan.is_target(fd) && registry.is_held(fd));

@@ -111,12 +111,16 @@ impl ChildFds {
 }
 
 impl Target {
-    /// Runs in the parent, once the number is reserved.
-    pub(crate) fn new(number: RawFd, from: Option<RawFd>) -> Target {
+    /// Runs in the parent, once the number is reserved. What lies there matters to a `guarded` child alone.
+    pub(crate) fn new(number: RawFd, from: Option<RawFd>, guarded: bool) -> Target {
         Target {
             number,
             from,
-            known: socket(number),
+            known: if guarded {
+                socket(number)
+            } else {
+                Socket::None
+            },
         }
     }
 
