@@ -52,19 +52,24 @@ compile_error!("shim-spawner is for Linux: it stands on pidfds, memfds and close
 #[allow(unsafe_code)]
 mod child;
 mod config;
+mod engine;
+mod environment;
 mod error;
 mod handler;
 mod identity;
+mod image;
 mod reaper;
 mod report;
 mod shim;
 mod spawn;
 mod spawner;
 mod stdio;
+mod strings;
 #[allow(unsafe_code)]
 mod sys;
 
 pub use config::{CONFIG_MAX, ConfigError};
+pub use engine::Engine;
 pub use error::{SpawnError, Stage};
 pub use handler::{ShimHandler, StopError};
 pub use identity::{AdoptError, IdentityError, IdentityErrorKind, ShimIdentity};

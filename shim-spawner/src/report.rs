@@ -1,20 +1,23 @@
-//! How far the child came: one page that parent and child share.
+//! How far the child came: a few words that parent and child both see.
 //!
 //! Not a descriptor, which a mapping of the caller's could hit, and not the error number alone, which does
 //! not tell a missing directory from a missing program.
 
+use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use crate::Stage;
 
 /// What the child has to say. All zeros: it has not run yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Report {
     /// The [`Stage`] the child has entered, as its code.
     stage: AtomicU32,
-    /// The number that [`Stage::InstallFds`] failed at, plus one.
+    /// The number that the stage failed at, plus one.
     number: AtomicI32,
+    /// The error number it failed with; 0: it has not failed.
+    errno: AtomicI32,
 }
 
 impl Report {
@@ -23,7 +26,7 @@ impl Report {
         self.stage.store(stage as u32, Ordering::Release);
     }
 
-    /// Where the child was last. [`Stage::Fork`] if it never ran, or before the fork.
+    /// Where the child was last. [`Stage::Fork`] if it never ran.
     pub(crate) fn stage(&self) -> Stage {
         Stage::from_code(self.stage.load(Ordering::Acquire))
     }
@@ -38,6 +41,18 @@ impl Report {
         match self.number.load(Ordering::Acquire) {
             0 => None,
             number => Some(number - 1),
+        }
+    }
+
+    /// Async-signal-safe: one store.
+    pub(crate) fn fail(&self, errno: i32) {
+        self.errno.store(errno, Ordering::Release);
+    }
+
+    pub(crate) fn error(&self) -> Option<io::Error> {
+        match self.errno.load(Ordering::Acquire) {
+            0 => None,
+            errno => Some(io::Error::from_raw_os_error(errno)),
         }
     }
 }

@@ -4,12 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use watchdog_pipe::StopPolicy;
 
+use crate::Engine;
 use crate::child::Hook;
+use crate::environment::EnvChange;
 use crate::stdio::Stdio;
 
 /// Spawns helper processes. Can spawn more than once.
@@ -29,26 +30,9 @@ pub struct ShimSpawner {
     pub(crate) detached: bool,
     pub(crate) config: Option<Vec<u8>>,
     pub(crate) policy: StopPolicy,
+    pub(crate) engine: Engine,
     pub(crate) fds: Vec<(OwnedFd, RawFd)>,
     pub(crate) hooks: Vec<Arc<Hook>>,
-}
-
-/// One change to the inherited environment, applied in order.
-#[derive(Debug)]
-pub(crate) enum EnvChange {
-    Set(OsString, OsString),
-    Remove(OsString),
-    Clear,
-}
-
-impl EnvChange {
-    pub(crate) fn apply(&self, command: &mut Command) {
-        match self {
-            EnvChange::Set(name, value) => command.env(name, value),
-            EnvChange::Remove(name) => command.env_remove(name),
-            EnvChange::Clear => command.env_clear(),
-        };
-    }
 }
 
 impl ShimSpawner {
@@ -66,6 +50,7 @@ impl ShimSpawner {
             detached: false,
             config: None,
             policy: StopPolicy::new(),
+            engine: Engine::default(),
             fds: Vec::new(),
             hooks: Vec::new(),
         }
@@ -177,6 +162,12 @@ impl ShimSpawner {
         self.policy = policy;
         self
     }
+
+    /// How the child is created; [`Engine::Vfork`] unless set.
+    pub fn engine(&mut self, engine: Engine) -> &mut ShimSpawner {
+        self.engine = engine;
+        self
+    }
 }
 
 /// Names what is spawned; environment and configuration may hold secrets and are left out.
@@ -186,6 +177,7 @@ impl fmt::Debug for ShimSpawner {
             .field("program", &self.program)
             .field("args", &self.args)
             .field("detached", &self.detached)
+            .field("engine", &self.engine)
             .field("fds", &self.fds)
             .finish_non_exhaustive()
     }

@@ -100,7 +100,8 @@ impl Stdio {
     }
 }
 
-fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+/// A descriptor on 0, 1 or 2 would be taken for a standard stream that is missing.
+pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
     if fd.as_raw_fd() > 2 {
         Ok(fd)

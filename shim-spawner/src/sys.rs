@@ -3,12 +3,9 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::ptr::{self, NonNull};
-
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use std::ptr;
 
 use crate::config::{self, ConfigError};
-use crate::report::Report;
 
 /// The configuration that the spawner passed by [`ShimSpawner::config`](crate::ShimSpawner::config).
 /// `Ok(None)`: it passed none.
@@ -45,51 +42,6 @@ pub(crate) fn inspect(number: RawFd) -> io::Result<(u64, u64)> {
     // SAFETY: fstat answered 0, so it has filled the structure.
     let stat = unsafe { stat.assume_init() };
     Ok((stat.st_dev, stat.st_ino))
-}
-
-/// A [`Report`] that this process and a child forked from it both see.
-#[derive(Debug)]
-pub(crate) struct SharedReport(NonNull<Report>);
-
-// SAFETY: the page is reached by shared references alone, and a Report is made of atomics.
-unsafe impl Send for SharedReport {}
-// SAFETY: as above.
-unsafe impl Sync for SharedReport {}
-
-impl SharedReport {
-    /// Maps a page of zeros, which is the empty report. `ENOMEM` where there is no room.
-    pub(crate) fn map() -> io::Result<SharedReport> {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let page = unsafe {
-            mmap_anonymous(
-                ptr::null_mut(),
-                size_of::<Report>(),
-                access,
-                MapFlags::SHARED,
-            )
-        }?;
-        NonNull::new(page.cast())
-            .map(SharedReport)
-            .ok_or_else(|| io::ErrorKind::OutOfMemory.into())
-    }
-}
-
-impl std::ops::Deref for SharedReport {
-    type Target = Report;
-
-    fn deref(&self) -> &Report {
-        // SAFETY: the mapping lives as long as `self`, is page-aligned and at least as large as a
-        // Report, for which every bit pattern is valid.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl Drop for SharedReport {
-    fn drop(&mut self) {
-        // SAFETY: the range is our own mapping, and `&mut self` says that no reference into it is left.
-        let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<Report>()) };
-    }
 }
 
 /// Blocks every signal in the calling thread, for good: a thread of the library's own runs no handler of

@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-use shim_spawner::{CONFIG_MAX, ShimSpawner, SpawnError, Stage};
+use shim_spawner::{CONFIG_MAX, Engine, ShimSpawner, SpawnError, Stage};
 use workspace_tests::scenario::Scenario;
 use workspace_tests::{fd_table, seccomp};
 
@@ -222,11 +222,11 @@ fn killed_at(call: libc::c_long) -> ShimSpawner {
     spawner
 }
 
-/// The last thing that can fail: by then there is a child, which runs.
+/// The last thing that can fail after a fork: by then there is a child, which runs.
 fn pidfd() {
     seccomp::refuse(&[(libc::SYS_pidfd_open, libc::EMFILE)]);
     is(
-        &fails("no handle", &mut full("/bin/cat")),
+        &fails("no handle", full("/bin/cat").engine(Engine::Fork)),
         Stage::Pidfd,
         Some(libc::EMFILE),
     );

@@ -1,0 +1,50 @@
+//! A child that was just created: what it left in its report, and whether it became the program.
+
+use std::process::ExitStatus;
+
+use pidfd_watcher::{Process, Signal};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+use crate::report::Report;
+use crate::{SpawnError, Stage};
+
+/// Judges a child that runs no code of ours any more. `executed` is asked where the report leaves it open:
+/// exec was announced, and no error came back.
+pub(super) fn settle(
+    process: Process,
+    report: &Report,
+    executed: impl FnOnce(&Process) -> bool,
+) -> Result<Process, SpawnError> {
+    let stage = report.stage();
+    if let Some(error) = report.error() {
+        reap(process);
+        return Err(SpawnError::io(stage, error).with_fd(report.number()));
+    }
+    if stage == Stage::Exec && executed(&process) {
+        return Ok(process);
+    }
+    // A closure may have executed something else.
+    let _ = process.send_signal(Signal::KILL);
+    Err(SpawnError::died(stage, reap(process)))
+}
+
+/// `__WALL`: whatever signal the child's end was to raise.
+pub(super) const ANY_CHILD: WaitIdOptions =
+    WaitIdOptions::from_bits_retain(libc::__WALL.cast_unsigned());
+
+/// Waits for a child that is on its way out, and reaps it. `None`: nobody knows its status.
+pub(super) fn reap(process: Process) -> Option<ExitStatus> {
+    // Not by `Process::wait`, which is content with a zombie that a tracer still holds.
+    let left = wait(&process, ANY_CHILD | WaitIdOptions::NOWAIT);
+    if left == Err(Errno::CHILD) {
+        return None;
+    }
+    process.reap().ok()?.status
+}
+
+/// waitid(2) for the exit of this process: whether there is one.
+pub(super) fn wait(process: &Process, options: WaitIdOptions) -> Result<bool, Errno> {
+    let id = || WaitId::PidFd(rustix::fd::AsFd::as_fd(process));
+    retry_on_intr(|| waitid(id(), options | WaitIdOptions::EXITED)).map(|exit| exit.is_some())
+}

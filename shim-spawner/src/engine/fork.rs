@@ -1,0 +1,63 @@
+//! The C library's fork: for closures of the caller's, which may rely on its handlers.
+//!
+//! fork leaves the parent running, so it must be told when the child has become the program or died. No
+//! descriptor tells it, which a mapping, or a closure that closes everything, could hit: the child owns a word
+//! of a shared page as a robust futex, and the kernel marks and wakes such a word at an exec and at a death,
+//! however it comes (`futex_exec_release` and `futex_exit_release` in kernel/futex/core.c).
+
+use std::fs;
+use std::thread;
+
+use pidfd_watcher::{Pid, Process};
+
+use super::born;
+use super::memory::SharedPage;
+use super::sys::{self, SignalsBlocked};
+use crate::child::Routine;
+use crate::{SpawnError, Stage};
+
+pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
+    let page = SharedPage::map().map_err(|error| SpawnError::io(Stage::Report, error))?;
+    let pid = {
+        let blocked = SignalsBlocked::all().map_err(|e| SpawnError::io(Stage::Fork, e))?;
+        sys::fork(routine, &page, &blocked).map_err(|e| SpawnError::io(Stage::Fork, e))?
+    };
+    // The number is the child's own until it is reaped, and nobody but us reaps it.
+    let process = Process::open(pid).map_err(|error| {
+        sys::kill_and_reap(pid);
+        SpawnError::process(error)
+    })?;
+    page.wait_for_exec_or_death(&process);
+    born::settle(process, page.report(), executed)
+}
+
+/// Whether the child became the program, asked when the kernel has let go of the word.
+///
+/// At an exec that comes before `PF_FORKNOEXEC` is cleared, at a death after `PF_EXITING` is set. Without
+/// /proc, a death here is one of the program.
+fn executed(process: &Process) -> bool {
+    loop {
+        match flags(process.pid()) {
+            Some(flags) if flags & PF_FORKNOEXEC != 0 => {
+                if flags & PF_EXITING != 0 {
+                    return false;
+                }
+                // In the middle of its exec: microseconds.
+                thread::yield_now();
+            }
+            _ => return true,
+        }
+    }
+}
+
+const PF_EXITING: u64 = 0x4;
+const PF_FORKNOEXEC: u64 = 0x40;
+
+/// Field 9 of [/proc/PID/stat](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
+fn flags(pid: Pid) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // The command name may hold spaces, brackets and bytes that are no UTF-8: the last bracket closes it.
+    let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(9 - 3)?.parse().ok()
+}

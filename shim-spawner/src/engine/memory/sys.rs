@@ -1,0 +1,209 @@
+//! Mappings, and the robust futex in one of them.
+
+use std::cell::Cell;
+use std::ffi::{c_long, c_void};
+use std::io;
+use std::mem::offset_of;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+use pidfd_watcher::Process;
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use rustix::thread::futex::{self, Timespec};
+
+use crate::report::Report;
+
+/// A stack for a child that shares this process's memory, with a guard below it.
+///
+/// Each thread keeps its own from one spawn to the next: no lock, and no page fault once it was used. The
+/// mapping is private, so that a forked copy of this process has its own.
+#[derive(Debug)]
+pub(in super::super) struct Stack(NonNull<c_void>);
+
+/// The routine needs about a tenth of it (a debug build); the rest is never touched.
+const SIZE: usize = 64 * 1024;
+
+/// A whole number of pages on every architecture, and larger than any frame of the routine's.
+const GUARD: usize = 64 * 1024;
+
+thread_local! {
+    static KEPT: Cell<Option<Stack>> = const { Cell::new(None) };
+}
+
+impl Stack {
+    /// This thread's stack. `ENOMEM` where there is no room.
+    pub(in super::super) fn kept() -> io::Result<Stack> {
+        match KEPT.try_with(Cell::take) {
+            Ok(Some(stack)) => Ok(stack),
+            _ => Stack::map(),
+        }
+    }
+
+    /// Keeps it for the next spawn of this thread.
+    pub(in super::super) fn keep(self) {
+        // Unmapped where the thread is on its way out.
+        let _ = KEPT.try_with(|kept| kept.set(Some(self)));
+    }
+
+    fn map() -> io::Result<Stack> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let base = unsafe { mmap_anonymous(ptr::null_mut(), GUARD + SIZE, access, flags) }?;
+        let stack = NonNull::new(base)
+            .map(Stack)
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        // SAFETY: the lower end of the mapping just made, which nothing refers to.
+        unsafe { mprotect(base, GUARD, MprotectFlags::empty()) }?;
+        Ok(stack)
+    }
+
+    /// The end at which it begins to be used, aligned to a page.
+    pub(in super::super) fn top(&self) -> *mut c_void {
+        self.bottom().wrapping_byte_add(self.size())
+    }
+
+    /// The other end, just above the guard.
+    pub(in super::super) fn bottom(&self) -> *mut c_void {
+        self.0.as_ptr().wrapping_byte_add(GUARD)
+    }
+
+    pub(in super::super) fn size(&self) -> usize {
+        SIZE
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `map`, whole. A child that runs on it suspends the thread that owns
+        // `self`, so none does.
+        let _ = unsafe { munmap(self.0.as_ptr(), GUARD + SIZE) };
+    }
+}
+
+/// A page that this process and a child with a copy of its memory both see.
+#[derive(Debug)]
+pub(in super::super) struct SharedPage(NonNull<Shared>);
+
+/// All zeros to begin with, which is a value of each field.
+#[derive(Debug)]
+#[repr(C)]
+struct Shared {
+    report: Report,
+    /// 0 until the child owns it; then its thread id, until the kernel marks it `FUTEX_OWNER_DIED`.
+    word: AtomicU32,
+    head: Head,
+    node: Node,
+}
+
+/// `struct robust_list`, include/uapi/linux/futex.h: the list is a circle from the head and back to it.
+#[derive(Debug)]
+#[repr(C)]
+struct Node {
+    next: AtomicPtr<c_void>,
+}
+
+/// `struct robust_list_head`.
+#[derive(Debug)]
+#[repr(C)]
+struct Head {
+    list: Node,
+    /// From a node to its word; a `long`.
+    futex_offset: AtomicUsize,
+    pending: AtomicPtr<c_void>,
+}
+
+const _: () = {
+    assert!(size_of::<Head>() == 3 * size_of::<c_long>());
+    assert!(offset_of!(Head, futex_offset) == size_of::<c_long>());
+};
+
+// SAFETY: reached by shared references alone, and made of atomics.
+unsafe impl Send for SharedPage {}
+// SAFETY: as above.
+unsafe impl Sync for SharedPage {}
+
+impl SharedPage {
+    /// `ENOMEM` where there is no room.
+    pub(in super::super) fn map() -> io::Result<SharedPage> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let size = size_of::<Shared>();
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let page = unsafe { mmap_anonymous(ptr::null_mut(), size, access, MapFlags::SHARED) }?;
+        let page = NonNull::new(page.cast())
+            .map(SharedPage)
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        let shared = page.shared();
+        let (head, node) = (&raw const shared.head, &raw const shared.node);
+        let list = &shared.head.list.next;
+        list.store(node.cast_mut().cast(), Ordering::Relaxed);
+        shared
+            .node
+            .next
+            .store(head.cast_mut().cast(), Ordering::Relaxed);
+        let offset = offset_of!(Shared, word).wrapping_sub(offset_of!(Shared, node));
+        shared.head.futex_offset.store(offset, Ordering::Relaxed);
+        Ok(page)
+    }
+
+    pub(in super::super) fn report(&self) -> &Report {
+        &self.shared().report
+    }
+
+    /// Runs in a forked child, first thing: the kernel tells the parent by the word when this child executes
+    /// a program or dies.
+    ///
+    /// The list comes first: a child that is killed in between leaves 0, of which the parent expects nothing.
+    pub(in super::super) fn own(&self) {
+        let shared = self.shared();
+        let head = &raw const shared.head;
+        // SAFETY: the list is in the page, which stays mapped until the exec or the death, when it is read.
+        // It takes the place of the C library's own, which is for mutexes shared with other processes.
+        unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) };
+        // SAFETY: takes no pointer.
+        let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+        // A thread id is positive and has 30 bits.
+        let thread = u32::try_from(thread).unwrap_or(0);
+        shared
+            .word
+            .store(thread | libc::FUTEX_WAITERS, Ordering::Release);
+        let _ = futex::wake(&shared.word, futex::Flags::empty(), 1);
+    }
+
+    /// Waits until a forked child has executed a program or died.
+    pub(in super::super) fn wait_for_exec_or_death(&self, child: &Process) {
+        /// How often to look whether a child died before it owned the word. It owns it at once, unless
+        /// something kills it then.
+        const LOOK: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 10_000_000,
+        };
+        let word = &self.shared().word;
+        loop {
+            let now = word.load(Ordering::Acquire);
+            if now & libc::FUTEX_OWNER_DIED != 0 {
+                return;
+            }
+            // Errors are the word having changed, a signal, and the time: look again.
+            let limit = (now == 0).then_some(&LOOK);
+            let _ = futex::wait(word, futex::Flags::empty(), now, limit);
+            let unowned = now == 0 && word.load(Ordering::Acquire) == 0;
+            if unowned && !matches!(child.try_wait(), Ok(None)) {
+                return;
+            }
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        // SAFETY: mapped as long as `self`, page-aligned and large enough, zeroed to begin with, and
+        // written through atomics alone, by the kernel and the child too.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        // SAFETY: the range is our own mapping, and `&mut self` says that no reference into it is left.
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<Shared>()) };
+    }
+}

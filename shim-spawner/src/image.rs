@@ -1,0 +1,111 @@
+//! The program as execve(2) takes it, made before there is a child: candidates, arguments, environment.
+
+use std::cell::Cell;
+use std::ffi::{OsStr, OsString, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+use crate::SpawnError;
+use crate::environment::Environment;
+use crate::strings::CStrings;
+
+/// What runs a file that has no header which the kernel knows.
+const SHELL: &str = "/bin/sh";
+
+/// Where a child without `PATH` looks, as the C library has it (`_CS_PATH`).
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// All that execve(2) needs.
+///
+/// The pointers are into `strings`, which are never touched again.
+#[derive(Debug)]
+pub(crate) struct Image {
+    candidates: Vec<*const c_char>,
+    /// The shell, the program, its arguments, null. The first is for a file that the shell has to run.
+    arguments: Vec<Cell<*const c_char>>,
+    environment: Vec<*const c_char>,
+    _strings: [CStrings; 3],
+}
+
+impl Image {
+    /// The search is execvp(3)'s, which std's `Command` uses too: a name without a slash is looked up in the
+    /// `PATH` of the child's environment.
+    /// `program` and `args` have passed [`check`].
+    pub(crate) fn new(program: &Path, args: &[OsString], environment: Environment) -> Image {
+        let program = program.as_os_str().as_bytes();
+        let mut paths = CStrings::default();
+        if program.contains(&b'/') {
+            paths.push(&[program]);
+        } else if !program.is_empty() {
+            let search = environment
+                .path
+                .as_deref()
+                .unwrap_or(OsStr::new(DEFAULT_PATH));
+            look_up(search.as_bytes(), program, &mut paths);
+        }
+        let mut arguments = CStrings::default();
+        arguments.push(&[SHELL.as_bytes()]);
+        arguments.push(&[program]);
+        for arg in args {
+            arguments.push(&[arg.as_bytes()]);
+        }
+        let variables = environment.strings;
+        let end = [ptr::null()];
+        Image {
+            candidates: paths.pointers().collect(),
+            arguments: arguments.pointers().chain(end).map(Cell::new).collect(),
+            environment: variables.pointers().chain(end).collect(),
+            _strings: [paths, arguments, variables],
+        }
+    }
+
+    /// The paths to try, in their order.
+    pub(crate) fn candidates(&self) -> &[*const c_char] {
+        &self.candidates
+    }
+
+    /// The argument vector, and where its first element, the program's name, lies in it.
+    pub(crate) fn argv(&self) -> Option<(*const *const c_char, &Cell<*const c_char>)> {
+        let (_, arguments) = self.arguments.split_first()?;
+        Some((arguments.as_ptr().cast(), arguments.first()?))
+    }
+
+    /// The argument vector that begins with the shell.
+    pub(crate) fn shell_argv(&self) -> *const *const c_char {
+        self.arguments.as_ptr().cast()
+    }
+
+    /// The path of the shell.
+    pub(crate) fn shell(&self) -> Option<*const c_char> {
+        self.arguments.first().map(Cell::get)
+    }
+
+    pub(crate) fn environment(&self) -> *const *const c_char {
+        self.environment.as_ptr()
+    }
+}
+
+/// One candidate for each folder; an empty one is the working directory. One longer than any path is skipped.
+fn look_up(search: &[u8], program: &[u8], paths: &mut CStrings) {
+    let longest = usize::try_from(libc::PATH_MAX).unwrap_or(usize::MAX);
+    for folder in search.split(|&byte| byte == b':') {
+        if folder.is_empty() {
+            paths.push(&[program]);
+        } else if folder.len() < longest {
+            paths.push(&[folder, b"/", program]);
+        }
+    }
+}
+
+/// Refuses what execve(2) cannot be given.
+pub(crate) fn check(program: &Path, args: &[OsString]) -> Result<(), SpawnError> {
+    let nul = |text: &OsStr| text.as_bytes().contains(&0);
+    if nul(program.as_os_str()) {
+        Err(SpawnError::invalid("a path has a NUL byte"))
+    } else if args.iter().any(|arg| nul(arg)) {
+        Err(SpawnError::invalid("an argument has a NUL byte"))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,29 @@
+//! Strings as the kernel takes them.
+
+use std::ffi::c_char;
+
+/// Strings one after the other in one piece of memory, each ended by a NUL.
+#[derive(Debug, Default)]
+pub(crate) struct CStrings {
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+}
+
+impl CStrings {
+    /// Adds one string made of `parts`. A NUL in one of them would end it early: the caller has looked.
+    pub(crate) fn push(&mut self, parts: &[&[u8]]) {
+        self.starts.push(self.bytes.len());
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.bytes.push(0);
+    }
+
+    /// Where each string begins. Good as long as nothing is added and `self` is there, moved or not.
+    pub(crate) fn pointers(&self) -> impl Iterator<Item = *const c_char> {
+        let base = self.bytes.as_ptr();
+        self.starts
+            .iter()
+            .map(move |start| base.wrapping_add(*start).cast())
+    }
+}
