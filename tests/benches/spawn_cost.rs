@@ -1,0 +1,233 @@
+//! What a spawn costs, and how that depends on the memory of the process that spawns: `/bin/true`, turn by
+//! turn in one run, whatever the machine does meanwhile it does to all of them.
+//!
+//! - `posix_spawn`: std's `Command` with nothing added, which is what std uses then. The bar: a median of at
+//!   most 1.05 times this at every size, for a shim with everything.
+//! - `shim, attached`: three descriptors mapped, a group of its own, the watchdog's pipe, a pidfd.
+//! - `shim, detached`: three descriptors mapped, a session of its own, a pidfd.
+//! - `shim, fork`: the attached one by `Engine::Fork`.
+//! - `std with a closure`: `Command` with a `pre_exec` closure that makes a session, and no descriptor.
+//! - `command-fds`: three descriptors mapped by that crate, as its documentation has it.
+//!
+//! Everything that a spawn prepares is counted in. `call`: until the call comes back; `and wait`: until the
+//! child was waited for too. Arguments: `--quick`, or a part of the name of the sizes to be run.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use shim_spawner::{Engine, ShimSpawner, SpawnedShim};
+
+const PROGRAM: &str = "/bin/true";
+/// The numbers on which the child gets three files.
+const NUMBERS: [i32; 3] = [10, 11, 12];
+const MIB: usize = 1 << 20;
+
+/// What this process holds while it spawns: a name, bytes, and whether in huge pages.
+const PARENTS: [(&str, usize, bool); 4] = [
+    ("10 MiB", 10 * MIB, false),
+    ("1 GiB", 1024 * MIB, false),
+    ("4 GiB", 4096 * MIB, false),
+    ("4 GiB in huge pages", 4096 * MIB, true),
+];
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let quick = args.iter().any(|arg| arg == "--quick");
+    let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    let rounds = if quick { 100 } else { 600 };
+    for (name, bytes, huge) in PARENTS {
+        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
+            let held = Memory::touched(bytes, huge);
+            measure(name, rounds);
+            drop(held);
+        }
+    }
+}
+
+/// A child that was spawned, by whomever.
+enum Spawned {
+    Std(Child),
+    Shim(SpawnedShim),
+}
+
+impl Spawned {
+    fn wait(&mut self) {
+        let status = match self {
+            Spawned::Std(child) => child.wait().expect("wait"),
+            Spawned::Shim(shim) => shim
+                .child
+                .process()
+                .wait()
+                .expect("wait")
+                .status
+                .expect("own child"),
+        };
+        assert!(status.success(), "{status}");
+    }
+}
+
+struct Contestant {
+    name: &'static str,
+    spawn: Box<dyn FnMut() -> Spawned>,
+    /// Its cost grows with the memory: it gets fewer turns.
+    forks: bool,
+}
+
+impl Contestant {
+    fn new(name: &'static str, forks: bool, spawn: impl FnMut() -> Spawned + 'static) -> Self {
+        Contestant {
+            name,
+            spawn: Box::new(spawn),
+            forks,
+        }
+    }
+}
+
+const BASE: &str = "posix_spawn";
+const OURS: &str = "shim, attached";
+const CLOSURE: &str = "std with a closure";
+
+fn contestants() -> Vec<Contestant> {
+    let by_std = |mut command: Command| move || Spawned::Std(command.spawn().expect("spawn"));
+    let by_us =
+        |mut spawner: ShimSpawner| move || Spawned::Shim(spawner.spawn().expect("spawn"));
+    let shim = |detached, engine| {
+        let mut spawner = ShimSpawner::new(PROGRAM);
+        for number in NUMBERS {
+            spawner.map_fd(file(), number);
+        }
+        spawner.detached(detached).engine(engine);
+        by_us(spawner)
+    };
+    let mut closure = Command::new(PROGRAM);
+    // SAFETY: one system call.
+    unsafe { closure.pre_exec(|| Ok(rustix::process::setsid().map(drop)?)) };
+    let mut mapped = Command::new(PROGRAM);
+    let mapping = |child_fd| FdMapping {
+        parent_fd: file(),
+        child_fd,
+    };
+    mapped
+        .fd_mappings(NUMBERS.map(mapping).into())
+        .expect("a plan");
+    vec![
+        Contestant::new(BASE, false, by_std(Command::new(PROGRAM))),
+        Contestant::new(OURS, false, shim(false, Engine::Vfork)),
+        Contestant::new("shim, detached", false, shim(true, Engine::Vfork)),
+        Contestant::new("shim, fork", true, shim(false, Engine::Fork)),
+        Contestant::new(CLOSURE, true, by_std(closure)),
+        Contestant::new("command-fds", true, by_std(mapped)),
+    ]
+}
+
+fn file() -> OwnedFd {
+    memfd_create("spawn-cost", MemfdFlags::CLOEXEC).expect("memfd_create")
+}
+
+/// `rounds` turns of everybody, then the medians.
+fn measure(parent: &str, rounds: usize) {
+    let mut contestants = contestants();
+    let mut call: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+    let mut whole = call.clone();
+    // The first turns fill caches, keep a stack, and are not counted.
+    let warm_up = 5;
+    for round in 0..rounds + warm_up {
+        let count = contestants.len();
+        for turn in 0..count {
+            // Each begins in its turn: nobody always follows the same one.
+            let contestant = &mut contestants[(round + turn) % count];
+            if contestant.forks && round % 10 != 0 {
+                continue;
+            }
+            let start = Instant::now();
+            let mut spawned = (contestant.spawn)();
+            let called = start.elapsed();
+            spawned.wait();
+            let waited = start.elapsed();
+            drop(spawned);
+            if round >= warm_up {
+                call.entry(contestant.name).or_default().push(called);
+                whole.entry(contestant.name).or_default().push(waited);
+            }
+        }
+    }
+    println!("\nparent with {parent}, medians of {rounds} rounds (a tenth of them where it forks)");
+    println!(
+        "{:20} {:>12} {:>8} {:>12} {:>8}",
+        "", "call", "ratio", "and wait", "ratio"
+    );
+    let base = (median(&mut call, BASE), median(&mut whole, BASE));
+    for contestant in &contestants {
+        let (call, whole) = (
+            median(&mut call, contestant.name),
+            median(&mut whole, contestant.name),
+        );
+        println!(
+            "{:20} {:>9.1} us {:>8.3} {:>9.1} us {:>8.3}",
+            contestant.name,
+            micros(call),
+            micros(call) / micros(base.0),
+            micros(whole),
+            micros(whole) / micros(base.1),
+        );
+    }
+    println!(
+        "{CLOSURE} takes {:.0} times as long as {OURS}",
+        micros(median(&mut call, CLOSURE)) / micros(median(&mut call, OURS))
+    );
+}
+
+fn median(samples: &mut BTreeMap<&str, Vec<Duration>>, name: &str) -> Duration {
+    let samples = samples.get_mut(name).expect("samples");
+    samples.sort_unstable();
+    samples[samples.len() / 2]
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+/// Memory that this process holds, every page of it touched.
+struct Memory {
+    start: *mut std::ffi::c_void,
+    bytes: usize,
+}
+
+impl Memory {
+    fn touched(bytes: usize, huge: bool) -> Memory {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let advice = if huge {
+            Advice::LinuxHugepage
+        } else {
+            Advice::LinuxNoHugepage
+        };
+        // SAFETY: a new private mapping where the kernel likes it, advised, and written within its bounds.
+        unsafe {
+            let start = mmap_anonymous(ptr::null_mut(), bytes, access, MapFlags::PRIVATE)
+                .map_err(io::Error::from)
+                .expect("memory");
+            if let Err(errno) = madvise(start, bytes, advice) {
+                println!("no choice of page size here: {errno}");
+            }
+            for offset in (0..bytes).step_by(4096) {
+                start.cast::<u8>().add(offset).write_volatile(1);
+            }
+            Memory { start, bytes }
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made above; nothing else refers to it.
+        unsafe { munmap(self.start, self.bytes) }.expect("munmap");
+    }
+}
