@@ -97,8 +97,7 @@ const CLOSURE: &str = "std with a closure";
 
 fn contestants() -> Vec<Contestant> {
     let by_std = |mut command: Command| move || Spawned::Std(command.spawn().expect("spawn"));
-    let by_us =
-        |mut spawner: ShimSpawner| move || Spawned::Shim(spawner.spawn().expect("spawn"));
+    let by_us = |mut spawner: ShimSpawner| move || Spawned::Shim(spawner.spawn().expect("spawn"));
     let shim = |detached, engine| {
         let mut spawner = ShimSpawner::new(PROGRAM);
         for number in NUMBERS {

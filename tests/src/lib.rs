@@ -12,6 +12,7 @@ mod held;
 pub mod identity_text;
 pub mod launch;
 pub mod proc_fs;
+pub mod rung;
 pub mod samples;
 pub mod scenario;
 pub mod seccomp;

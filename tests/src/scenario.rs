@@ -26,9 +26,15 @@ pub fn run(scenarios: &[Scenario]) -> ExitCode {
 
 /// The test's side: the scenario ran to its end. What it wrote to standard error is shown if not.
 pub fn passes(program: &str, scenario: &str) {
+    passes_with(program, scenario, &[]);
+}
+
+/// The same with more arguments.
+pub fn passes_with(program: &str, scenario: &str, args: &[&str]) {
     let mut command = Command::new(program);
     command
         .arg(scenario)
+        .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
@@ -43,7 +49,7 @@ pub fn passes(program: &str, scenario: &str) {
     let status = child.wait_deadline();
     if !status.success() {
         panic!(
-            "{scenario}: {status}\n{}",
+            "{scenario} {args:?}: {status}\n{}",
             reader.join().unwrap_or_default()
         );
     }

@@ -5,8 +5,10 @@
 //! of a shared page as a robust futex, and the kernel marks and wakes such a word at an exec and at a death,
 //! however it comes (`futex_exec_release` and `futex_exit_release` in kernel/futex/core.c).
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::thread;
+use std::time::Duration;
 
 use pidfd_watcher::{Pid, Process};
 
@@ -42,8 +44,9 @@ fn executed(process: &Process) -> bool {
                 if flags & PF_EXITING != 0 {
                     return false;
                 }
-                // In the middle of its exec: microseconds.
-                thread::yield_now();
+                // In the middle of its exec, for microseconds more. Asleep and not merely yielding: a child
+                // that shares this CPU would run for the rest of its slice.
+                thread::sleep(Duration::from_micros(1));
             }
             _ => return true,
         }
@@ -55,7 +58,10 @@ const PF_FORKNOEXEC: u64 = 0x40;
 
 /// Field 9 of [/proc/PID/stat](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
 fn flags(pid: Pid) -> Option<u64> {
-    let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    let mut stat = [0; 512];
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    let length = File::open(path).ok()?.read(&mut stat).ok()?;
+    let stat = stat.get(..length)?;
     // The command name may hold spaces, brackets and bytes that are no UTF-8: the last bracket closes it.
     let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;

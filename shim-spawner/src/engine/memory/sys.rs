@@ -164,10 +164,10 @@ impl SharedPage {
         let thread = unsafe { libc::syscall(libc::SYS_gettid) };
         // A thread id is positive and has 30 bits.
         let thread = u32::try_from(thread).unwrap_or(0);
+        // Nobody is woken for that: who waits for another value is woken by the mark too.
         shared
             .word
             .store(thread | libc::FUTEX_WAITERS, Ordering::Release);
-        let _ = futex::wake(&shared.word, futex::Flags::empty(), 1);
     }
 
     /// Waits until a forked child has executed a program or died.

@@ -14,7 +14,7 @@ use workspace_tests::fd_table::{self, Table, Witness, file_at, id, litter, stdio
 use workspace_tests::proc_fs;
 use workspace_tests::scenario::Scenario;
 
-use super::snapshot::{Snapshot, own_pid, role, shell};
+use super::snapshot::{Snapshot, own_pid, role, shell, spawner_of};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("child_descriptors", descriptors),
@@ -54,7 +54,7 @@ fn ends_well(shim: &SpawnedShim) {
 /// What a child of this spawner has open.
 fn table(prepare: impl FnOnce(&mut ShimSpawner)) -> Table {
     let witness = Witness::new();
-    let mut spawner = ShimSpawner::new(witness.command.get_program());
+    let mut spawner = spawner_of(witness.command.get_program());
     spawner.args(witness.command.get_args());
     prepare(&mut spawner);
     let shim = spawner.spawn().expect("spawn");
@@ -194,7 +194,7 @@ fn signals() {
     }
     let blocked = fs::read_to_string("/proc/self/status").expect("own status");
     assert_ne!(field(&blocked, "SigBlk"), 0, "the parent blocks");
-    let status = output(ShimSpawner::new("/bin/cat").arg("/proc/self/status"));
+    let status = output(spawner_of("/bin/cat").arg("/proc/self/status"));
     assert_eq!(field(&status, "SigBlk"), 0, "{status}");
     assert_eq!(
         field(&status, "SigIgn") >> (libc::SIGPIPE - 1) & 1,
@@ -226,7 +226,7 @@ fn variables(spawner: &mut ShimSpawner) -> BTreeMap<String, String> {
 }
 
 fn env_program() -> ShimSpawner {
-    ShimSpawner::new("/usr/bin/env")
+    spawner_of("/usr/bin/env")
 }
 
 fn environment() {
@@ -316,14 +316,14 @@ fn streams() {
         .write_all(b"given")
         .expect("write");
     drop(write);
-    assert_eq!(output(ShimSpawner::new("/bin/cat").stdin(read)), "given");
+    assert_eq!(output(spawner_of("/bin/cat").stdin(read)), "given");
     assert_eq!(Snapshot::take(), before);
 }
 
 fn belonging() {
     let own = proc_fs::stat(own_pid()).expect("own stat");
     let spawn = |prepare: &dyn Fn(&mut ShimSpawner)| {
-        let mut spawner = ShimSpawner::new("/bin/cat");
+        let mut spawner = spawner_of("/bin/cat");
         spawner.stdin(Stdio::piped()).stdout(Stdio::null());
         prepare(&mut spawner);
         let shim = spawner.spawn().expect("spawn");
@@ -395,7 +395,7 @@ fn allocating_closure() {
             })
         })
         .collect();
-    let mut spawner = ShimSpawner::new("/bin/true");
+    let mut spawner = spawner_of("/bin/true");
     // SAFETY: the C library makes its allocator usable in a child made by fork.
     unsafe {
         spawner.pre_exec(|| {

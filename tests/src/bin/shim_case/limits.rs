@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use shim_spawner::{ShimSpawner, Stage, Stdio};
+use shim_spawner::{Stage, Stdio};
 use workspace_tests::fd_table;
+use workspace_tests::rung::Rung;
 use workspace_tests::scenario::Scenario;
 
-use super::snapshot::{Snapshot, fails, full};
+use super::snapshot::{Snapshot, fails, full, rung, spawner_of};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("limit_descriptors", descriptors),
@@ -42,7 +43,7 @@ fn descriptors() {
     for target in [None, Some(7)] {
         let file = fd_table::file();
         let target = target.unwrap_or(file.as_raw_fd());
-        let mut spawner = ShimSpawner::new("/bin/true");
+        let mut spawner = spawner_of("/bin/true");
         spawner
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -77,13 +78,17 @@ fn descriptors() {
             assert!(limit < 100, "no spawn below 100 descriptors");
         }
         assert_eq!(Snapshot::take(), before, "left behind after success");
-        // The handle comes last, when the spawn has closed most of what it made.
+        // The handle comes last. A clone that has no number for it is a clone that failed.
+        let handle = match rung() {
+            Rung::Fork => Stage::Pidfd,
+            _ => Stage::Fork,
+        };
         for stage in [
             Stage::Watchdog,
             Stage::Config,
             Stage::Descriptors,
             Stage::Stdio,
-            Stage::Fork,
+            handle,
         ] {
             assert!(
                 stages.contains(&stage),

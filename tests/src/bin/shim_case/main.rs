@@ -1,8 +1,10 @@
 //! Cases of shim-spawner that count descriptors or children, or change the process they run in.
 //!
-//! Scenarios whose names begin with `as_` are played by the children of the others.
+//! The first argument is the scenario, the second the way in which children are created. Scenarios whose names begin with `as_` are played by the children of the others.
 
 use std::process::ExitCode;
+
+use workspace_tests::rung::Rung;
 
 mod child;
 mod errors;
@@ -16,6 +18,8 @@ fn main() -> ExitCode {
     if name.starts_with("as_") {
         return workspace_tests::scenario::run(roles::ROLES);
     }
+    let rung = std::env::args().nth(2).unwrap_or_default();
+    snapshot::force(Rung::named(&rung));
     let scenarios: Vec<_> = [
         errors::SCENARIOS,
         limits::SCENARIOS,

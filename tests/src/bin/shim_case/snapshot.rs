@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use shim_spawner::{ShimSpawner, SpawnError, Stdio};
+use workspace_tests::rung::Rung;
 use workspace_tests::{fd_table, proc_fs};
 
 /// Descriptors by number, and children by pid with their state.
@@ -11,6 +13,26 @@ use workspace_tests::{fd_table, proc_fs};
 pub struct Snapshot {
     fds: BTreeMap<i32, String>,
     children: Vec<(i32, char)>,
+}
+
+static RUNG: OnceLock<Rung> = OnceLock::new();
+
+/// Has every child of this fixture created in one way.
+pub fn force(rung: Rung) {
+    rung.force();
+    RUNG.set(rung).expect("once");
+}
+
+/// The way in which children are created here.
+pub fn rung() -> Rung {
+    *RUNG.get().expect("a rung")
+}
+
+/// A spawner with the engine of the rung.
+pub fn spawner_of(program: impl AsRef<std::ffi::OsStr>) -> ShimSpawner {
+    let mut spawner = ShimSpawner::new(program);
+    spawner.engine(rung().engine());
+    spawner
 }
 
 pub fn own_pid() -> i32 {
@@ -40,7 +62,7 @@ pub fn fails(what: &str, spawner: &mut ShimSpawner) -> SpawnError {
 
 /// A spawner that uses everything: pipes, configuration, watchdog and a descriptor of the caller's.
 pub fn full(program: impl AsRef<std::ffi::OsStr>) -> ShimSpawner {
-    let mut spawner = ShimSpawner::new(program);
+    let mut spawner = spawner_of(program);
     spawner
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -53,7 +75,7 @@ pub fn full(program: impl AsRef<std::ffi::OsStr>) -> ShimSpawner {
 /// This fixture in another role.
 pub fn role(name: &str) -> ShimSpawner {
     let own: PathBuf = std::env::args_os().next().expect("a name").into();
-    let mut spawner = ShimSpawner::new(own);
+    let mut spawner = spawner_of(own);
     spawner
         .arg(name)
         .stdin(Stdio::piped())
@@ -63,7 +85,7 @@ pub fn role(name: &str) -> ShimSpawner {
 
 /// A shell that runs `script`, with both pipes.
 pub fn shell(script: &str) -> ShimSpawner {
-    let mut spawner = ShimSpawner::new("/bin/sh");
+    let mut spawner = spawner_of("/bin/sh");
     spawner
         .arg("-c")
         .arg(script)

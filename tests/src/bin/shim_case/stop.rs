@@ -11,7 +11,7 @@ use workspace_tests::fork::Fork;
 use workspace_tests::scenario::Scenario;
 use workspace_tests::{proc_fs, until};
 
-use super::snapshot::{Snapshot, own_pid, role, shell};
+use super::snapshot::{Snapshot, own_pid, role, shell, spawner_of};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("stop_obedient", obedient),
@@ -88,12 +88,7 @@ fn no_children() {
 
 /// A shim that has no watchdog and ends by SIGTERM.
 fn sleeper() -> ShimHandler {
-    ShimHandler::new(
-        ShimSpawner::new("/bin/sleep")
-            .arg("1000")
-            .spawn()
-            .expect("spawn"),
-    )
+    ShimHandler::new(spawner_of("/bin/sleep").arg("1000").spawn().expect("spawn"))
 }
 
 fn stop(handler: &mut ShimHandler) -> ExitStatus {
@@ -314,7 +309,7 @@ fn release() {
 
 fn adopt() {
     let mut handler = ShimHandler::new(
-        ShimSpawner::new("/bin/sleep")
+        spawner_of("/bin/sleep")
             .arg("1000")
             .detached(true)
             .spawn()

@@ -1,0 +1,104 @@
+//! The ways in which shim-spawner can create a child, each forced by a real seccomp filter that refuses all others.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+use shim_spawner::Engine;
+
+use crate::scenario;
+use crate::seccomp;
+
+/// One way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// clone3, x86-64 alone.
+    Clone3,
+    /// clone with `CLONE_VM` and `CLONE_VFORK`.
+    Clone,
+    /// clone with `CLONE_VFORK`.
+    Copy,
+    /// The C library's fork.
+    Fork,
+}
+
+const NAMES: [(&str, Rung); 4] = [
+    ("clone3", Rung::Clone3),
+    ("clone", Rung::Clone),
+    ("copy", Rung::Copy),
+    ("fork", Rung::Fork),
+];
+
+impl Rung {
+    /// As [`passes`] names it.
+    pub fn named(name: &str) -> Rung {
+        let found = NAMES.iter().find(|(known, _)| *known == name);
+        found.unwrap_or_else(|| panic!("no rung {name:?}")).1
+    }
+
+    pub fn engine(self) -> Engine {
+        if self == Rung::Fork {
+            Engine::Fork
+        } else {
+            Engine::Vfork
+        }
+    }
+
+    /// From now on this process and its children can suspend themselves for a child in this way only. Threads
+    /// and fork are left alone: neither has `CLONE_VFORK`.
+    pub fn force(self) {
+        let vfork = libc::CLONE_VFORK;
+        let vm = libc::CLONE_VM;
+        if self != Rung::Clone3 {
+            // Its flags are in memory, where no filter sees them.
+            seccomp::refuse(&[(libc::SYS_clone3, libc::ENOSYS)]);
+        }
+        if self != Rung::Clone {
+            refuse_clone(vfork | vm, vfork | vm);
+        }
+        if self != Rung::Copy {
+            refuse_clone(vfork | vm, vfork);
+        }
+    }
+}
+
+/// clone(2) is `EPERM` where its flags, masked, are `value`.
+pub fn refuse_clone(mask: i32, value: i32) {
+    let flags = |bits: i32| u64::from(bits.unsigned_abs());
+    let operator = SeccompCmpOp::MaskedEq(flags(mask));
+    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, operator, flags(value))
+        .expect("a condition");
+    let rule = SeccompRule::new(vec![condition]).expect("a rule");
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(libc::SYS_clone, vec![rule])]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EPERM.unsigned_abs()),
+        std::env::consts::ARCH
+            .try_into()
+            .expect("an architecture that seccompiler knows"),
+    );
+    let program: BpfProgram = filter
+        .expect("a well-formed filter")
+        .try_into()
+        .expect("a filter that compiles");
+    seccompiler::apply_filter_all_threads(&program).expect("seccomp(SECCOMP_SET_MODE_FILTER)");
+}
+
+/// The test's side: the scenario ran to its end on this rung.
+pub fn passes(program: &str, scenario: &str, rung: &str) {
+    scenario::passes_with(program, scenario, &[rung]);
+}
+
+/// One test for each rung of each scenario of `CASE`.
+#[macro_export]
+macro_rules! on_every_rung {
+    ($($test:ident: $scenario:literal,)*) => {
+        #[cfg(target_arch = "x86_64")]
+        mod clone3 { $( #[test] fn $test() { workspace_tests::rung::passes(super::CASE, $scenario, "clone3"); } )* }
+        mod clone { $( #[test] fn $test() { workspace_tests::rung::passes(super::CASE, $scenario, "clone"); } )* }
+        mod copy { $( #[test] fn $test() { workspace_tests::rung::passes(super::CASE, $scenario, "copy"); } )* }
+        mod fork { $( #[test] fn $test() { workspace_tests::rung::passes(super::CASE, $scenario, "fork"); } )* }
+    };
+}
