@@ -20,8 +20,8 @@ impl Process {
     ///
     /// # Safety
     ///
-    /// Both must come from one call of `clone` or `clone3` of this process. Whoever reads
-    /// [`pid`](Process::pid) takes it for the number of the process behind `pidfd`.
+    /// Both must come from one call of `clone` or `clone3` of this process; `pidfd` may be a duplicate. Whoever
+    /// reads [`pid`](Process::pid) takes it for the number of the process behind `pidfd`.
     #[must_use]
     pub unsafe fn from_clone(pidfd: OwnedFd, pid: Pid) -> Process {
         Process::new(pidfd, pid)

@@ -220,18 +220,29 @@ unsafe fn execve(
 fn put_stream(stream: Option<&OwnedFd>, number: c_int) -> Result<(), Errno> {
     if let Some(stream) = stream {
         // The two differ: a stream lies above 2.
-        // SAFETY: takes no pointer; what lies on `number` is replaced in the child's own table.
-        return check(unsafe { libc::syscall(libc::SYS_dup3, stream.as_raw_fd(), number, 0) })
-            .map(drop);
+        return put(stream.as_raw_fd(), number);
     }
     // SAFETY: takes no pointer and changes nothing.
-    if check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) }).is_ok() {
-        return Ok(());
+    match check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) }) {
+        Ok(0) => return Ok(()),
+        // Close-on-exec, and as good as closed: a file that another thread has just opened.
+        Ok(_) | Err(Errno(libc::EBADF)) => {}
+        Err(errno) => return Err(errno),
     }
-    // All numbers below are open by now, so it gets this one.
     let (path, flags) = (c"/dev/null".as_ptr(), libc::O_RDWR);
     // SAFETY: the path is a C string, which openat(2) reads.
-    check(unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags) }).map(drop)
+    let null = check(unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags) })?;
+    match c_int::try_from(null) {
+        // Above 2, it is closed at the exec like everything else.
+        Ok(null) if null != number => put(null, number),
+        _ => Ok(()),
+    }
+}
+
+/// Runs in the child: dup3(2), not close-on-exec.
+fn put(from: c_int, to: c_int) -> Result<(), Errno> {
+    // SAFETY: takes no pointer; what lies on `to` is replaced in the child's own table.
+    check(unsafe { libc::syscall(libc::SYS_dup3, from, to, 0) }).map(drop)
 }
 
 /// Runs in the child: the number an error is about, -1 for none.

@@ -18,6 +18,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
+use crate::stdio::above_stdio;
 use crate::sys;
 
 /// The largest configuration, in bytes: 16 MiB. It lies in memory until the child has read it.
@@ -47,7 +48,7 @@ impl Sealed {
         if bytes.len() > CONFIG_MAX || bytes.len() as u64 > limit {
             return Err(Errno::FBIG.into());
         }
-        let mut file = File::from(create()?);
+        let mut file = File::from(above_stdio(create()?)?);
         file.write_all(bytes)?;
         file.rewind()?;
         let memfd = OwnedFd::from(file);

@@ -25,9 +25,9 @@ pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
         sys::fork(routine, &page, &blocked).map_err(|e| SpawnError::io(Stage::Fork, e))?
     };
     // The number is the child's own until it is reaped, and nobody but us reaps it.
-    let process = Process::open(pid).map_err(|error| {
+    let process = sys::open(pid).map_err(|errno| {
         sys::kill_and_reap(pid);
-        SpawnError::process(error)
+        SpawnError::process(errno.into())
     })?;
     page.wait_for_exec_or_death(&process);
     born::settle(process, page.report(), executed)

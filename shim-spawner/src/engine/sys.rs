@@ -8,6 +8,7 @@ use std::ptr;
 
 use pidfd_watcher::{Pid, Process};
 use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::memory::{SharedPage, Stack};
 use crate::child::{Handlers, Routine, SIGSET_BYTES, SignalSet};
@@ -77,11 +78,13 @@ pub(super) fn clone(
     }
     // SAFETY: CLONE_PIDFD has just opened it for us, close-on-exec.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let pidfd = stdio::above_stdio(pidfd).map_err(|error| {
-        kill_and_reap(pid);
-        Errno::from_io_error(&error).unwrap_or(Errno::MFILE)
-    })?;
-    // SAFETY: both are of the one call above, the pidfd or its duplicate.
+    hold(pidfd, pid).inspect_err(|_| kill_and_reap(pid))
+}
+
+fn hold(pidfd: OwnedFd, pid: Pid) -> Result<Process, Errno> {
+    let pidfd = stdio::above_stdio(pidfd)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::MFILE))?;
+    // SAFETY: both are of the child that was just created and not reaped since; the pidfd or its duplicate.
     Ok(unsafe { Process::from_clone(pidfd, pid) })
 }
 
@@ -205,6 +208,11 @@ pub(super) fn fork(
     }
 }
 
+/// A handle on a child that [`fork`] has just made; nobody but us reaps it.
+pub(super) fn open(pid: Pid) -> Result<Process, Errno> {
+    hold(pidfd_open(pid, PidfdFlags::empty())?, pid)
+}
+
 /// Ends a child that we have just created and cannot hold.
 pub(super) fn kill_and_reap(pid: Pid) {
     let pid = pid.as_raw_nonzero().get();
@@ -263,4 +271,52 @@ fn set_mask(new: &SignalSet, old: Option<&mut SignalSet>) -> Result<(), Errno> {
 
 fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOSYS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes below the stack it runs on, byte for byte down to the lowest of the mapping.
+    extern "C" fn overrun(bottom: *mut c_void) -> c_int {
+        for below in 1..=64 * 1024 {
+            // SAFETY: none of it is anybody else's memory. The first write is to end this child.
+            unsafe { bottom.cast::<u8>().wrapping_sub(below).write_volatile(1) };
+        }
+        // SAFETY: takes no pointer and does not come back.
+        unsafe { libc::_exit(0) }
+    }
+
+    #[test]
+    fn child_that_overruns_its_stack_dies_and_writes_nothing_below_it() {
+        let stack = Stack::kept().expect("a stack");
+        // With them blocked the kernel ends the child, without a handler of this process.
+        let blocked = SignalsBlocked::all().expect("a mask");
+        // SAFETY: as in `clone2`; `overrun` makes no use of its stack but for its own frame.
+        let pid = unsafe {
+            libc::clone(
+                overrun,
+                stack.top(),
+                libc::CLONE_VM | libc::CLONE_VFORK,
+                stack.bottom(),
+            )
+        };
+        drop(blocked);
+        assert!(pid > 0, "{}", io::Error::last_os_error());
+        let mut status = 0;
+        // SAFETY: a place for the status.
+        let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+        assert_eq!(reaped, pid);
+        assert!(libc::WIFSIGNALED(status), "status {status:#x}");
+        assert_eq!(libc::WTERMSIG(status), libc::SIGSEGV);
+        stack.keep();
+    }
+
+    #[test]
+    fn thread_keeps_its_stack() {
+        let stack = Stack::kept().expect("a stack");
+        let top = stack.top();
+        stack.keep();
+        assert_eq!(Stack::kept().expect("a stack").top(), top);
+    }
 }

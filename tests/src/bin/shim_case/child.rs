@@ -32,7 +32,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// What it wrote to its standard output, having ended well.
-fn output(spawner: &mut ShimSpawner) -> String {
+pub fn output(spawner: &mut ShimSpawner) -> String {
     let mut shim = spawner.stdout(Stdio::piped()).spawn().expect("spawn");
     drop(shim.child.stdin.take());
     let mut text = String::new();
@@ -46,7 +46,7 @@ fn output(spawner: &mut ShimSpawner) -> String {
     text
 }
 
-fn ends_well(shim: &SpawnedShim) {
+pub fn ends_well(shim: &SpawnedShim) {
     let exit = shim.child.process().wait().expect("poll");
     assert!(exit.status.expect("own child").success(), "{exit:?}");
 }

@@ -10,6 +10,7 @@ mod child;
 mod errors;
 mod limits;
 mod roles;
+mod rungs;
 mod snapshot;
 mod stop;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         errors::SCENARIOS,
         limits::SCENARIOS,
         child::SCENARIOS,
+        rungs::SCENARIOS,
         stop::SCENARIOS,
     ]
     .concat();

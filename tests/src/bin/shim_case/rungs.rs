@@ -1,0 +1,438 @@
+//! What is the same on every way of creating a child, and hard on some: deaths on the way, signals, threads,
+//! missing streams, the search for the program, memory.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::thread;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use shim_spawner::{ShimSpawner, Stage, Stdio};
+use workspace_tests::fd_table::{self, Table, Witness, id, id_of};
+use workspace_tests::fork::Fork;
+use workspace_tests::rung::{self, Rung};
+use workspace_tests::scenario::Scenario;
+use workspace_tests::seccomp;
+
+use super::child::{ends_well, output};
+use super::snapshot::{Snapshot, fails, full, own_pid, rung, shell, spawner_of};
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("rung_killed_on_the_way", killed_on_the_way),
+    ("rung_all_refused", all_refused),
+    ("rung_storm", storm),
+    ("rung_threads", threads),
+    ("rung_closed_streams", closed_streams),
+    ("rung_search", search),
+    ("rung_children_reaped_by_the_kernel", reaped_by_the_kernel),
+    ("rung_trap", trap),
+];
+
+/// The kernel kills the child at a system call that this process itself makes no more.
+fn killed_on_the_way() {
+    for (call, stage) in [
+        (libc::SYS_setpgid, Stage::Session),
+        (libc::SYS_chdir, Stage::CurrentDir),
+        (libc::SYS_dup3, Stage::Stdio),
+        (libc::SYS_close_range, Stage::InstallFds),
+        (libc::SYS_execve, Stage::Exec),
+    ] {
+        Fork::run(|| {
+            kill_at(call);
+            let error = fails("killed on the way", full("/bin/true").current_dir("/"));
+            assert_eq!(error.stage(), stage, "{error}");
+            assert_eq!(error.raw_os_error(), None, "{error}");
+            let signal = error.exit_status().and_then(|status| status.signal());
+            assert_eq!(signal, Some(libc::SIGSYS), "{error}");
+        })
+        .succeeds();
+    }
+}
+
+fn kill_at(call: libc::c_long) {
+    let filter = SeccompFilter::new(
+        [(call, Vec::new())].into(),
+        SeccompAction::Allow,
+        SeccompAction::KillProcess,
+        std::env::consts::ARCH
+            .try_into()
+            .expect("a known architecture"),
+    );
+    let program: BpfProgram = filter.expect("a filter").try_into().expect("a program");
+    seccompiler::apply_filter(&program).expect("seccomp");
+}
+
+/// No way is left: that is said, and nothing is left behind.
+fn all_refused() {
+    for errno in [libc::ENOSYS, libc::EPERM, libc::EINVAL] {
+        Fork::run(|| {
+            seccomp::refuse(&[(libc::SYS_clone3, errno), (libc::SYS_clone, errno)]);
+            let error = fails("all refused", &mut full("/bin/true"));
+            assert_eq!(error.stage(), Stage::Fork, "{error}");
+            assert_eq!(error.raw_os_error(), Some(errno), "{error}");
+        })
+        .succeeds();
+    }
+    // Nothing is forced beyond what the rung refuses: the one that is left is found.
+    if rung() == Rung::Copy {
+        rung::refuse_clone(libc::CLONE_VFORK, libc::CLONE_VFORK);
+        let error = fails("the last one refused", &mut full("/bin/true"));
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+    }
+}
+
+static PARENT: AtomicI32 = AtomicI32::new(0);
+static HANDLED: AtomicUsize = AtomicUsize::new(0);
+
+/// Not the C library's `getpid`, which older ones answer from memory.
+fn pid_of_the_kernel() -> i32 {
+    // SAFETY: takes no pointer.
+    i32::try_from(unsafe { libc::syscall(libc::SYS_getpid) }).unwrap_or(0)
+}
+
+extern "C" fn handle(_: libc::c_int) {
+    if pid_of_the_kernel() != PARENT.load(Ordering::Relaxed) {
+        // SAFETY: ends the child in which no handler may run, whoever's memory it has.
+        unsafe { libc::syscall(libc::SYS_exit_group, 99) };
+    }
+    HANDLED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Queued signals to the spawning thread, each of which counts; none may be lost, none handled by a child.
+fn storm() {
+    const SPAWNS: usize = 2_000;
+    /// Sent during one spawn; 100,000 in all.
+    const AT_ONCE: usize = 50;
+    PARENT.store(own_pid(), Ordering::Relaxed);
+    let signal = libc::SIGRTMIN() + 1;
+    // SAFETY: the handler makes atomic stores and system calls. The action is valid, without SA_RESTART.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handle as *const () as usize;
+        let done = libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        assert_eq!(done, 0, "sigaction");
+    }
+    // SAFETY: no argument.
+    let thread = unsafe { libc::pthread_self() } as usize;
+    let spawns = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for sent in 0..SPAWNS * AT_ONCE {
+                while sent >= (spawns.load(Ordering::Relaxed) + 1) * AT_ONCE {
+                    thread::yield_now();
+                }
+                let value = libc::sigval {
+                    sival_ptr: std::ptr::null_mut(),
+                };
+                // SAFETY: the spawning thread waits for this one before it ends.
+                let queued =
+                    unsafe { libc::pthread_sigqueue(thread as libc::pthread_t, signal, value) };
+                assert_eq!(queued, 0, "pthread_sigqueue");
+            }
+        });
+        let mut spawner = spawner_of("/bin/true");
+        spawner.map_fd(fd_table::file(), 9);
+        for _ in 0..SPAWNS {
+            ends_well(&spawner.spawn().expect("spawn"));
+            spawns.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    workspace_tests::until("every signal is handled", || {
+        (HANDLED.load(Ordering::Relaxed) == SPAWNS * AT_ONCE).then_some(())
+    });
+}
+
+/// Sixteen threads spawn while others fork, and open and close what must not get through.
+fn threads() {
+    let before = Snapshot::take();
+    let standard = fd_table::stdio();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let noise = [
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // SAFETY: the copy ends at once; the parent reaps it.
+                    unsafe {
+                        let copy = libc::fork();
+                        if copy == 0 {
+                            libc::_exit(0);
+                        }
+                        libc::waitpid(copy, std::ptr::null_mut(), 0);
+                    }
+                }
+            }),
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // SAFETY: a new pipe without close-on-exec, on purpose, closed again.
+                    unsafe {
+                        let mut ends = [0; 2];
+                        assert_eq!(libc::pipe(ends.as_mut_ptr()), 0, "pipe");
+                        libc::close(ends[0]);
+                        libc::close(ends[1]);
+                    }
+                }
+            }),
+        ];
+        let spawning: Vec<_> = (0..16)
+            .map(|_| scope.spawn(|| (0..20).for_each(|_| spawn_and_look(&standard))))
+            .collect();
+        for thread in spawning {
+            thread.join().expect("a spawning thread");
+        }
+        done.store(true, Ordering::Relaxed);
+        for thread in noise {
+            thread.join().expect("a noisy thread");
+        }
+    });
+    assert_eq!(Snapshot::take(), before);
+}
+
+fn spawn_and_look(standard: &Table) {
+    let file = fd_table::file();
+    let mut expected = standard.clone();
+    expected.insert(40, id(&file));
+    let seen = seen(|spawner| {
+        spawner.detached(true).map_fd(file, 40);
+    });
+    assert_eq!(seen, expected);
+}
+
+/// What the child of a witness had.
+fn seen(prepare: impl FnOnce(&mut ShimSpawner)) -> Table {
+    let witness = Witness::new();
+    let mut spawner = spawner_of(witness.command.get_program());
+    spawner.args(witness.command.get_args());
+    prepare(&mut spawner);
+    let shim = spawner.spawn().expect("spawn");
+    let exit = shim.child.process().wait().expect("poll");
+    witness.read(exit.status.expect("own child"))
+}
+
+/// A standard stream that this process lacks is /dev/null in the child, and stays missing here.
+fn closed_streams() {
+    let null = id(fs::File::open("/dev/null").expect("/dev/null"));
+    for missing in 1..8 {
+        Fork::run(|| {
+            let closed: Vec<i32> = (0..3).filter(|fd| missing >> fd & 1 == 1).collect();
+            for &fd in &closed {
+                // SAFETY: nothing in this copy prints from here on.
+                unsafe { libc::close(fd) };
+            }
+            let table = seen(|spawner| {
+                spawner.config(b"secret".as_slice());
+            });
+            let numbers: Vec<i32> = table.keys().copied().collect();
+            assert_eq!(numbers, [0, 1, 2, 3, 4]);
+            for &fd in &closed {
+                assert_eq!(table[&fd], null, "{fd} of {closed:?}");
+                assert_eq!(id_of(fd), None, "{fd} is open here");
+            }
+            // Pipes take no number of theirs.
+            let mut shell = shell("read line; echo $line; echo x >&2");
+            shell.stderr(Stdio::null());
+            let mut shim = shell.spawn().expect("spawn");
+            drop(shim.child.stdin.take());
+            let held = [
+                shim.child.stdout.as_ref().map(AsRawFd::as_raw_fd),
+                Some(shim.child.process().as_fd().as_raw_fd()),
+            ];
+            assert!(held.iter().flatten().all(|fd| *fd > 2), "{held:?}");
+            ends_well(&shim);
+        })
+        .succeeds();
+    }
+}
+
+/// The program is found where std finds it, and not found for the same reason.
+fn search() {
+    let root = std::env::temp_dir().join(format!("shim-search-{}", std::process::id()));
+    let script = |folder: &str, text: &str, mode: u32| {
+        let folder = root.join(folder);
+        fs::create_dir_all(&folder).expect("mkdir");
+        let tool = folder.join("tool");
+        fs::write(&tool, text).expect("write");
+        fs::set_permissions(&tool, fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    script("denied", "#!/bin/sh\necho denied\n", 0o644);
+    script("plain", "echo plain \"$0\" \"$@\"\n", 0o755);
+    script("header", "#!/bin/sh\necho header \"$@\"\n", 0o755);
+    script("bad", "#!/no/such/interpreter\n", 0o755);
+    fs::create_dir_all(root.join("folder/tool")).expect("mkdir");
+    let at = |folder: &str| root.join(folder).display().to_string();
+    let long = "x".repeat(5_000);
+    let paths = [
+        at("denied"),
+        at("plain"),
+        at("header"),
+        at("bad"),
+        at("folder"),
+        format!("{}:{}", at("denied"), at("header")),
+        format!("{}:{}", at("header"), at("denied")),
+        format!("{}:{}", at("bad"), at("plain")),
+        format!("/nonexistent:/dev/null:{}", at("plain")),
+        format!("{}:{}:/nonexistent", at("denied"), at("folder")),
+        format!("/{long}:{}", at("header")),
+        format!(":{}", at("denied")),
+        "::".to_owned(),
+        "plain:header".to_owned(),
+        String::new(),
+    ];
+    let name = "n".repeat(300);
+    for program in [
+        "tool",
+        "./tool",
+        "plain/tool",
+        "",
+        "no-such-tool",
+        &name,
+        "true",
+    ] {
+        let inherited = same_as_std(program, None, &root.join("header"));
+        for path in &paths {
+            for folder in ["header", "."] {
+                same_as_std(program, Some(Some(path)), &root.join(folder));
+            }
+        }
+        let default = same_as_std(program, Some(None), &root);
+        if program == "true" {
+            assert_eq!((inherited, default), (Ok(String::new()), Ok(String::new())));
+        }
+    }
+    fs::remove_dir_all(&root).expect("remove");
+}
+
+/// `path`: as it is, removed, or set.
+fn same_as_std(program: &str, path: Option<Option<&str>>, folder: &Path) -> Result<String, i32> {
+    let mut spawner = spawner_of(program);
+    spawner.args(["a", "b"]).current_dir(folder);
+    let mut command = Command::new(program);
+    command.args(["a", "b"]).current_dir(folder);
+    // SAFETY: does nothing. Without a closure std asks posix_spawnp, which knows no shell.
+    unsafe { command.pre_exec(|| Ok(())) };
+    match path {
+        None => {}
+        Some(None) => {
+            spawner.env_remove("PATH");
+            command.env_remove("PATH");
+        }
+        Some(Some(path)) => {
+            spawner.env("PATH", path);
+            command.env("PATH", path);
+        }
+    }
+    let expected = command
+        .output()
+        .map(|output| String::from_utf8(output.stdout).expect("text"))
+        .map_err(|error| error.raw_os_error().expect("an errno"));
+    let found = match spawner.stdout(Stdio::piped()).spawn() {
+        Ok(mut shim) => {
+            let stdout: OwnedFd = shim.child.stdout.take().expect("piped").into();
+            let text = io::read_to_string(fs::File::from(stdout)).expect("read");
+            shim.child.process().wait().expect("poll");
+            Ok(text)
+        }
+        Err(error) => {
+            assert_eq!(error.stage(), Stage::Exec, "{error}");
+            Err(error.raw_os_error().expect("an errno"))
+        }
+    };
+    assert_eq!(found, expected, "{program:?} in {path:?} from {folder:?}");
+    found
+}
+
+/// SIGCHLD is ignored: a child that became the program is no failure however soon it is gone, and one that
+/// did not is.
+fn reaped_by_the_kernel() {
+    // SAFETY: no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    let before = Snapshot::take();
+    for _ in 0..200 {
+        match (full("/bin/true").spawn(), rung()) {
+            (Ok(shim), _) => drop(shim.child.process().wait().expect("poll")),
+            // It was gone before it could be opened.
+            (Err(error), Rung::Fork) => assert_eq!(error.stage(), Stage::Pidfd, "{error}"),
+            (Err(error), _) => panic!("{error}"),
+        }
+    }
+    let error = fails("no program", &mut full("/nonexistent/shim"));
+    assert_eq!(error.stage(), Stage::Exec, "{error}");
+    assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
+    assert_eq!(Snapshot::take(), before);
+}
+
+/// The only process that may allocate; 0: any.
+static ALLOCATES: AtomicI32 = AtomicI32::new(0);
+
+/// The allocator of this fixture: armed, it ends a child that allocates, whoever's memory it runs in.
+struct Trap;
+
+fn check() {
+    let armed = ALLOCATES.load(Ordering::Relaxed);
+    if armed != 0 && pid_of_the_kernel() != armed {
+        // SAFETY: takes no pointer.
+        unsafe { libc::syscall(libc::SYS_exit_group, 98) };
+    }
+}
+
+// SAFETY: the system's allocator, with a check before.
+unsafe impl GlobalAlloc for Trap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        check();
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+        check();
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(address, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Trap = Trap;
+
+/// Neither a child that becomes the program nor one that fails allocates or frees anything.
+fn trap() {
+    ALLOCATES.store(own_pid(), Ordering::Relaxed);
+    let mut closure = full("/bin/true");
+    // SAFETY: wrong on purpose, to see that the trap works.
+    unsafe {
+        closure.pre_exec(|| {
+            std::hint::black_box(Box::new(1));
+            Ok(())
+        })
+    };
+    let error = fails("the trap", &mut closure);
+    assert_eq!(error.stage(), Stage::PreExec, "{error}");
+    let code = error.exit_status().and_then(|status| status.code());
+    assert_eq!(code, Some(98), "{error}");
+
+    let everything = || {
+        ends_well(&full("true").current_dir("/").spawn().expect("spawn"));
+        for (program, stage) in [
+            ("/nonexistent/shim", Stage::Exec),
+            ("no-such-program", Stage::Exec),
+            ("/", Stage::Exec),
+        ] {
+            let error = fails(program, &mut full(program));
+            assert_eq!(error.stage(), stage, "{error}");
+        }
+        let error = fails("no folder", full("true").current_dir("/nonexistent"));
+        assert_eq!(error.stage(), Stage::CurrentDir, "{error}");
+        let error = fails("a stranger's group", full("true").process_group(1));
+        assert_eq!(error.stage(), Stage::Session, "{error}");
+    };
+    everything();
+    // By /proc/self/fd.
+    seccomp::refuse(&[(libc::SYS_close_range, libc::EPERM)]);
+    everything();
+    assert_eq!(output(spawner_of("/bin/echo").arg("well")), "well\n");
+}
