@@ -1,8 +1,9 @@
 //! What a spawn costs on top of std's: `/bin/true`, from spawn until it is reaped.
 //!
 //! - `std Command`: by `posix_spawn`, which is what std uses without a closure.
-//! - `std Command with a closure`: by `fork`, as this crate's engine has it.
+//! - `std Command with a closure`: by `fork`.
 //! - `ShimSpawner detached`, `attached`, `with a configuration`: what each of them adds.
+//! - `ShimSpawner attached, by fork`: by the other engine.
 #![allow(missing_docs, clippy::expect_used, unsafe_code)] // a bench has no caller to tell
 
 use std::hint::black_box;
@@ -10,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use shim_spawner::ShimSpawner;
+use shim_spawner::{Engine, ShimSpawner};
 
 const PROGRAM: &str = "/bin/true";
 
@@ -39,6 +40,11 @@ fn spawn(c: &mut Criterion) {
     });
     group.bench_function("ShimSpawner attached", |b| {
         let mut spawner = ShimSpawner::new(PROGRAM);
+        b.iter(|| run(&mut spawner));
+    });
+    group.bench_function("ShimSpawner attached, by fork", |b| {
+        let mut spawner = ShimSpawner::new(PROGRAM);
+        spawner.engine(Engine::Fork);
         b.iter(|| run(&mut spawner));
     });
     group.bench_function("ShimSpawner attached with a configuration", |b| {

@@ -299,7 +299,7 @@ fn default_action(signal: usize) -> Result<(), Errno> {
     check(unsafe { sigaction(signal, action.as_ptr(), ptr::null_mut()) }).map(drop)
 }
 
-/// Runs in the child: rt_sigaction(2). With a signal table of its own, no other process is changed.
+/// Runs in the child: `rt_sigaction(2)`. With a signal table of its own, no other process is changed.
 ///
 /// # Safety
 /// Null pointers, or room for an [`Action`].

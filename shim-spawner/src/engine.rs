@@ -23,6 +23,9 @@ pub enum Engine {
     /// where that is not to be had, or a seccomp filter refuses it, `clone` without the last flag; where
     /// sharing memory is refused, `clone` without `CLONE_VM`, which copies page tables as fork does.
     ///
+    /// The calling thread waits as long as the exec takes, and only SIGKILL ends that wait. Before Linux 5.16
+    /// a child that dumps core before its exec takes this process along, as after any `vfork`.
+    ///
     /// A spawner with a [`pre_exec`](crate::ShimSpawner::pre_exec) closure uses [`Engine::Fork`] instead.
     #[default]
     Vfork,

@@ -12,7 +12,8 @@ use std::process::ExitStatus;
 #[non_exhaustive]
 #[repr(u32)]
 pub enum Stage {
-    /// Creating the process: `EAGAIN`, `ENOMEM`, `EMFILE`.
+    /// Creating the process: `EAGAIN`, `ENOMEM`; `EMFILE`, `ENFILE` without a number for its handle; `EPERM`,
+    /// `ENOSYS` where a seccomp filter refuses every way.
     Fork = 0,
     /// What the caller asked for makes no sense: a NUL byte, a group and a session both.
     Arguments,
@@ -20,11 +21,12 @@ pub enum Stage {
     Watchdog,
     /// The configuration's memory file: `EMFILE`, `ENFILE`, `EFBIG`.
     Config,
-    /// The standard streams: `EMFILE`, `ENFILE`.
+    /// The standard streams: `EMFILE`, `ENFILE`; in the child `ENOENT`, where one is missing and so is
+    /// `/dev/null`.
     Stdio,
     /// Planning the descriptors: duplicate or negative numbers, a number at the limit, `EMFILE`.
     Descriptors,
-    /// The page by which the child reports: `ENOMEM`.
+    /// The memory by which the child reports, or the stack it runs on: `ENOMEM`.
     Report,
     /// In the child: its own session or process group (`EPERM`).
     Session,
@@ -37,7 +39,8 @@ pub enum Stage {
     /// In the child: the program itself (`ENOENT`, `EACCES`, `ENOTDIR`). Not `ENOEXEC`: what has no header
     /// that the kernel knows is run by the shell, as execvp(3) does.
     Exec,
-    /// The handle on the process: `EMFILE`, `ENFILE`. The child was killed and reaped.
+    /// The handle on a process made by [`Engine::Fork`](crate::Engine::Fork): `EMFILE`, `ENFILE`; `ESRCH` if
+    /// SIGCHLD is ignored and it ended at once. The child was killed and reaped.
     Pidfd,
 }
 
@@ -68,7 +71,7 @@ impl Stage {
             Stage::Config => "making the configuration's memory file",
             Stage::Stdio => "opening the standard streams",
             Stage::Descriptors => "planning the descriptors",
-            Stage::Report => "mapping the report page",
+            Stage::Report => "mapping the memory to report by",
             Stage::Session => "setting session or process group",
             Stage::CurrentDir => "changing the working directory",
             Stage::PreExec => "running a pre_exec closure",

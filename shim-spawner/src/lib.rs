@@ -39,7 +39,8 @@
 //! # Limits
 //! - A program without a watchdog of its own is not stopped by the death of its runtime.
 //! - [`ShimHandler::stop`] signals the shim, not what the shim started.
-//! - The child is created by the C library's `fork`: the cost grows with the runtime's memory.
+//! - With a [`pre_exec`](ShimSpawner::pre_exec) closure the child is created by the C library's `fork`, and the
+//!   cost grows with the runtime's memory; without, it does not ([`Engine`]).
 //! - An attached shim in its own process group gets no Ctrl-C of the terminal:
 //!   [`process_group`](ShimSpawner::process_group) chooses.
 //!

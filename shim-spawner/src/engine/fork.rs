@@ -5,12 +5,12 @@
 //! of a shared page as a robust futex, and the kernel marks and wakes such a word at an exec and at a death,
 //! however it comes (`futex_exec_release` and `futex_exit_release` in kernel/futex/core.c).
 
-use std::fs::File;
-use std::io::Read;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::Duration;
 
-use pidfd_watcher::{Pid, Process};
+use pidfd_watcher::Process;
 
 use super::born;
 use super::memory::SharedPage;
@@ -39,7 +39,7 @@ pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
 /// /proc, a death here is one of the program.
 fn executed(process: &Process) -> bool {
     loop {
-        match flags(process.pid()) {
+        match flags(process) {
             Some(flags) if flags & PF_FORKNOEXEC != 0 => {
                 if flags & PF_EXITING != 0 {
                     return false;
@@ -56,12 +56,13 @@ fn executed(process: &Process) -> bool {
 const PF_EXITING: u64 = 0x4;
 const PF_FORKNOEXEC: u64 = 0x40;
 
-/// Field 9 of [/proc/PID/stat](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
-fn flags(pid: Pid) -> Option<u64> {
-    let mut stat = [0; 512];
-    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
-    let length = File::open(path).ok()?.read(&mut stat).ok()?;
-    let stat = stat.get(..length)?;
+/// Field 9 of [/proc/PID/stat](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html). The number is taken
+/// from the pidfd's own entry: it is that of the PID namespace which this /proc shows, be it ours or not.
+fn flags(process: &Process) -> Option<u64> {
+    let pidfd = process.as_fd().as_raw_fd();
+    let fdinfo = fs::read_to_string(format!("/proc/thread-self/fdinfo/{pidfd}")).ok()?;
+    let number = fdinfo.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    let stat = fs::read(format!("/proc/{}/stat", number.trim())).ok()?;
     // The command name may hold spaces, brackets and bytes that are no UTF-8: the last bracket closes it.
     let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;

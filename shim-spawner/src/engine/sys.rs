@@ -7,9 +7,12 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
 use pidfd_watcher::{Pid, Process};
-use rustix::io::Errno;
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{
+    PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid,
+};
 
+use super::born::ANY_CHILD;
 use super::memory::{SharedPage, Stack};
 use crate::child::{Handlers, Routine, SIGSET_BYTES, SignalSet};
 use crate::report::Report;
@@ -88,7 +91,7 @@ fn hold(pidfd: OwnedFd, pid: Pid) -> Result<Process, Errno> {
     Ok(unsafe { Process::from_clone(pidfd, pid) })
 }
 
-/// By the C library's clone(), which begins on a new stack on every architecture.
+/// By the C library's clone, which begins on a new stack on every architecture.
 fn clone2(
     memory: c_int,
     stack: &Stack,
@@ -147,7 +150,7 @@ fn clone3(stack: &Stack, entry: *mut c_void, pidfd: &mut c_int) -> Result<c_int,
         pidfd: ptr::from_mut(pidfd).expose_provenance() as u64,
         // The kernel adds the two and begins at the sum.
         stack: stack.bottom().expose_provenance() as u64,
-        stack_size: stack.size() as u64,
+        stack_size: Stack::SIZE as u64,
         ..CloneArgs::default()
     };
     let result: i64;
@@ -189,7 +192,7 @@ fn clone3(_: &Stack, _: *mut c_void, _: &mut c_int) -> Result<c_int, Errno> {
     Err(Errno::NOSYS)
 }
 
-/// The C library's fork(). The child runs `routine`, owning the page's word while it does.
+/// The C library's fork. The child runs `routine`, owning the page's word while it does.
 pub(super) fn fork(
     routine: &Routine,
     page: &SharedPage,
@@ -215,14 +218,13 @@ pub(super) fn open(pid: Pid) -> Result<Process, Errno> {
 
 /// Ends a child that we have just created and cannot hold.
 pub(super) fn kill_and_reap(pid: Pid) {
-    let pid = pid.as_raw_nonzero().get();
-    // SAFETY: takes no pointer. Nobody but us knows of the child, so the number is its own until it is
-    // reaped here.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
-    // SAFETY: no status is asked for.
-    while unsafe { libc::waitpid(pid, ptr::null_mut(), libc::__WALL) } == -1
-        && last_errno() == Errno::INTR
-    {}
+    // With SIGCHLD ignored the kernel may have reaped it, and the number be another's.
+    let look = ANY_CHILD | WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if matches!(waitid(WaitId::Pid(pid), look), Err(Errno::CHILD)) {
+        return;
+    }
+    let _ = kill_process(pid, Signal::KILL);
+    let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), ANY_CHILD | WaitIdOptions::EXITED));
 }
 
 /// Every signal blocked in the calling thread, those that the C library keeps for itself included, until
@@ -252,7 +254,7 @@ impl Drop for SignalsBlocked {
     }
 }
 
-/// rt_sigprocmask(2) itself: the C library's function leaves its own two signals open, and a handler of
+/// `rt_sigprocmask(2)` itself: the C library's function leaves its own two signals open, and a handler of
 /// theirs would run in the child with the parent's memory.
 fn set_mask(new: &SignalSet, old: Option<&mut SignalSet>) -> Result<(), Errno> {
     let old = old.map_or(ptr::null_mut(), ptr::from_mut);

@@ -20,9 +20,6 @@ use crate::report::Report;
 #[derive(Debug)]
 pub(in super::super) struct Stack(NonNull<c_void>);
 
-/// The routine needs about a tenth of it (a debug build); the rest is never touched.
-const SIZE: usize = 64 * 1024;
-
 /// A whole number of pages on every architecture, and larger than any frame of the routine's.
 const GUARD: usize = 64 * 1024;
 
@@ -31,6 +28,10 @@ thread_local! {
 }
 
 impl Stack {
+    /// In bytes, the guard not counted. The routine needs about a tenth of it in a debug build; the rest is
+    /// never touched.
+    pub(in super::super) const SIZE: usize = 64 * 1024;
+
     /// This thread's stack. `ENOMEM` where there is no room.
     pub(in super::super) fn kept() -> io::Result<Stack> {
         match KEPT.try_with(Cell::take) {
@@ -49,7 +50,7 @@ impl Stack {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let base = unsafe { mmap_anonymous(ptr::null_mut(), GUARD + SIZE, access, flags) }?;
+        let base = unsafe { mmap_anonymous(ptr::null_mut(), GUARD + Stack::SIZE, access, flags) }?;
         let stack = NonNull::new(base)
             .map(Stack)
             .ok_or(io::ErrorKind::OutOfMemory)?;
@@ -60,16 +61,12 @@ impl Stack {
 
     /// The end at which it begins to be used, aligned to a page.
     pub(in super::super) fn top(&self) -> *mut c_void {
-        self.bottom().wrapping_byte_add(self.size())
+        self.bottom().wrapping_byte_add(Stack::SIZE)
     }
 
     /// The other end, just above the guard.
     pub(in super::super) fn bottom(&self) -> *mut c_void {
         self.0.as_ptr().wrapping_byte_add(GUARD)
-    }
-
-    pub(in super::super) fn size(&self) -> usize {
-        SIZE
     }
 }
 
@@ -77,7 +74,7 @@ impl Drop for Stack {
     fn drop(&mut self) {
         // SAFETY: the mapping made in `map`, whole. A child that runs on it suspends the thread that owns
         // `self`, so none does.
-        let _ = unsafe { munmap(self.0.as_ptr(), GUARD + SIZE) };
+        let _ = unsafe { munmap(self.0.as_ptr(), GUARD + Stack::SIZE) };
     }
 }
 
@@ -117,11 +114,6 @@ const _: () = {
     assert!(size_of::<Head>() == 3 * size_of::<c_long>());
     assert!(offset_of!(Head, futex_offset) == size_of::<c_long>());
 };
-
-// SAFETY: reached by shared references alone, and made of atomics.
-unsafe impl Send for SharedPage {}
-// SAFETY: as above.
-unsafe impl Sync for SharedPage {}
 
 impl SharedPage {
     /// `ENOMEM` where there is no room.

@@ -297,7 +297,7 @@ fn search() {
         let inherited = same_as_std(program, None, &root.join("header"));
         for path in &paths {
             for folder in ["header", "."] {
-                same_as_std(program, Some(Some(path)), &root.join(folder));
+                let _ = same_as_std(program, Some(Some(path)), &root.join(folder));
             }
         }
         let default = same_as_std(program, Some(None), &root);
