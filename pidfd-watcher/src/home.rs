@@ -32,6 +32,11 @@ impl Home {
         Ok(Home { page, number })
     }
 
+    /// Never zero, and no other process's of those that descend from one another by fork.
+    pub(crate) fn number(self) -> u64 {
+        self.number
+    }
+
     /// Whether the caller runs in that process.
     pub(crate) fn is_here(self) -> bool {
         self.page.load(Ordering::Relaxed) == self.number

@@ -2,15 +2,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::home;
 use crate::status::Status;
 
 /// A status that is set once and read by all clones of a handle. One word and no lock: a lock held
 /// by another thread at a fork would stay locked in the child for ever.
+///
+/// The low half is the status. Above it, [`KNOWN`], and the stamp of the process whose child it was: in a copy made by
+/// fork it is nobody's. No stamp: a stranger's status.
 #[derive(Debug, Default)]
 pub(crate) struct Known(AtomicU64);
 
 const KNOWN: u64 = 1 << 32;
-const OURS: u64 = 1 << 33;
+const STAMP: u32 = 33;
 
 impl Known {
     pub(crate) fn get(&self) -> Option<Status> {
@@ -19,24 +23,31 @@ impl Known {
         // The low half is the status; the cast takes exactly that.
         #[allow(clippy::cast_possible_truncation)]
         let raw = (word as u32).cast_signed();
-        (word & KNOWN != 0).then_some(Status {
+        let stamp = word >> STAMP;
+        (word & KNOWN != 0).then(|| Status {
             raw,
-            ours: word & OURS != 0,
+            ours: stamp != 0 && stamp == stamp_of_here(),
         })
     }
 
     pub(crate) fn set(&self, status: Status) {
-        let ours = if status.ours { OURS } else { 0 };
-        let word = KNOWN | ours | u64::from(status.raw.cast_unsigned());
+        let stamp = if status.ours { stamp_of_here() } else { 0 };
+        let word = stamp << STAMP | KNOWN | u64::from(status.raw.cast_unsigned());
         let first = self
             .0
             .compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed);
         if first.is_err() {
-            // The first answer stays. "Ours" is added, and never taken back: of two clones asking at
-            // once, one may come after the reaping and learn the status as a stranger would.
-            self.0.fetch_or(ours, Ordering::Relaxed);
+            // The first answer stays. The stamp is added, and never taken back: of two clones asking at
+            // once, one may come after the reaping and learn the status as a stranger would. No other stamp can
+            // stand there: a process has one parent that can wait for it, and its copies are none.
+            self.0.fetch_or(stamp << STAMP, Ordering::Relaxed);
         }
     }
+}
+
+/// Zero where the kernel gives no page for it: then a status is known, and not that it was ours.
+fn stamp_of_here() -> u64 {
+    home::Home::here().map_or(0, |home| home.number() << STAMP >> STAMP)
 }
 
 #[cfg(test)]
@@ -87,6 +98,21 @@ mod tests {
             Some(Status {
                 raw: 0x700,
                 ours: true
+            })
+        );
+    }
+
+    #[test]
+    fn a_status_that_was_another_process_s_is_not_ours() {
+        let known = Known::default();
+        known.set(Status { raw: 0, ours: true });
+        // As a copy made by fork finds it.
+        known.0.fetch_add(1 << STAMP, Ordering::Relaxed);
+        assert_eq!(
+            known.get(),
+            Some(Status {
+                raw: 0,
+                ours: false
             })
         );
     }

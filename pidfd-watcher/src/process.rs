@@ -238,18 +238,13 @@ impl Process {
             }
             Ok(None) => Err(Errno::AGAIN.into()),
             Err(errno) => match known {
-                // Reaped by a clone of ours, or by its `Child`. A zombie that is still there is another's to
-                // reap: this handle was copied by fork after it had learned the status.
-                Some(status) if errno == Errno::CHILD && status.ours && self.is_reaped() => {
+                // Reaped by a clone of ours, or by its `Child`. A handle that was copied by fork does not pass for that.
+                Some(status) if errno == Errno::CHILD && status.ours => {
                     Ok(ExitStatus::from_raw(status.raw))
                 }
                 _ => Err(errno.into()),
             },
         }
-    }
-
-    fn is_reaped(&self) -> bool {
-        status::is_reaped(self.as_fd())
     }
 
     /// The report of a process that has exited.

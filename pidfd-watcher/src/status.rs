@@ -40,11 +40,6 @@ pub(crate) fn is_ours(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     collect(pidfd, WaitIdOptions::NOWAIT).map(drop)
 }
 
-/// Whether the process was reaped, by whomever: a zombie still takes a signal, or refuses it.
-pub(crate) fn is_reaped(pidfd: BorrowedFd<'_>) -> bool {
-    sys::probe(pidfd) == Err(Errno::SRCH)
-}
-
 fn collect(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<i32>, Errno> {
     // __WALL: a child made by clone with another exit signal than SIGCHLD is a child as well.
     let all = WaitIdOptions::from_bits_retain(libc::__WALL.cast_unsigned());

@@ -1,7 +1,7 @@
 //! System calls that rustix does not wrap, and everything unsafe outside the child's half of a fork.
 
 use std::mem::{MaybeUninit, offset_of, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -78,25 +78,6 @@ pub(crate) fn info(pidfd: BorrowedFd<'_>, mask: u64) -> Result<PidfdInfo, Errno>
     // bytes are a value. A file that does not know the number answers ENOTTY and writes nothing.
     unsafe { ioctl(pidfd, Updater::<PIDFD_GET_INFO, PidfdInfo>::new(&mut info))? };
     Ok(info)
-}
-
-/// Signal 0, which is sent to nobody: `ESRCH` once the process was reaped, `EPERM` when it exists and is not ours to
-/// signal. [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
-pub(crate) fn probe(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
-    let (no_signal, no_flags) = (0, 0);
-    let no_info: *const libc::siginfo_t = ptr::null();
-    // SAFETY: the descriptor is open as long as it is borrowed; a null pointer asks the kernel to make the
-    // details by itself, and signal 0 has no effect.
-    let sent = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            no_signal,
-            no_info,
-            no_flags,
-        )
-    };
-    if sent == 0 { Ok(()) } else { Err(errno()) }
 }
 
 /// The error of the C library's call that has just failed in this thread.
