@@ -67,7 +67,8 @@ impl Poller {
 }
 
 impl Events<Process> for Poller {
-    #[inline]
+    #[allow(clippy::inline_always, reason = "see `Watcher::register`")]
+    #[inline(always)]
     fn add(&self, process: &Process, entry: Token) -> Result<(), Errno> {
         epoll::add(
             &self.epoll,

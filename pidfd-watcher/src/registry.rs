@@ -89,7 +89,8 @@ impl<P: Subject> Registry<P> {
     ///
     /// The kernel is told under the lock: between "nobody waits for this process any more" and "no events" nobody
     /// else may come to wait for it.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "see `Watcher::register`")]
+    #[inline(always)]
     pub(crate) fn watch(
         &self,
         subject: &P,

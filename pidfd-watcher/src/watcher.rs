@@ -186,7 +186,11 @@ impl Watcher {
 
     // Inlined down to the system call: on CPUs that mend their return stack by software (AMD's SRSO) the first return
     // after a system call costs 0.3 us, half of what the kernel takes for the call.
-    #[inline]
+    #[allow(
+        clippy::inline_always,
+        reason = "a hint is not followed where there are several callers"
+    )]
+    #[inline(always)]
     fn register(
         &self,
         process: &Process,
