@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::home;
 use crate::status::Status;
 
-/// A status that is set once and read by all clones of a handle. One word and no lock: a lock held
+/// A status that is set once, and read by all clones of a handle. One word and no lock: a lock held
 /// by another thread at a fork would stay locked in the child for ever.
 ///
 /// The low half is the status. Above it, [`KNOWN`], and the stamp of the process whose child it was: in a copy made by
@@ -31,17 +31,23 @@ impl Known {
     }
 
     pub(crate) fn set(&self, status: Status) {
-        let stamp = if status.ours { stamp_of_here() } else { 0 };
-        let word = stamp << STAMP | KNOWN | u64::from(status.raw.cast_unsigned());
-        let first = self
+        let fresh = KNOWN | u64::from(status.raw.cast_unsigned());
+        // The first answer stays.
+        let _ = self
             .0
-            .compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed);
-        if first.is_err() {
-            // The first answer stays. The stamp is added, and never taken back: of two clones asking at
-            // once, one may come after the reaping and learn the status as a stranger would. No other stamp can
-            // stand there: a process has one parent that can wait for it, and its copies are none.
-            self.0.fetch_or(stamp << STAMP, Ordering::Relaxed);
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+                (word & KNOWN == 0).then_some(word | fresh)
+            });
+        if status.ours {
+            self.set_ours();
         }
+    }
+
+    /// It is a child of this process, however it may end. Never taken back: of two clones that ask at once one may
+    /// come after the reaping, and learn the status as a stranger would. No other stamp can stand there: a process has
+    /// one parent that can wait for it, and its copies are none.
+    pub(crate) fn set_ours(&self) {
+        self.0.fetch_or(stamp_of_here() << STAMP, Ordering::Relaxed);
     }
 }
 
@@ -115,5 +121,17 @@ mod tests {
                 ours: false
             })
         );
+    }
+
+    #[test]
+    fn a_child_of_ours_is_so_before_its_status_is_known() {
+        let known = Known::default();
+        known.set_ours();
+        assert_eq!(known.get(), None);
+        known.set(Status {
+            raw: 9,
+            ours: false,
+        });
+        assert_eq!(known.get(), Some(Status { raw: 9, ours: true }));
     }
 }

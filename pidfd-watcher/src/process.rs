@@ -105,7 +105,7 @@ impl Process {
     }
 
     /// Whether it is a child of this process that was not reaped yet: else `NotChild`.
-    pub(crate) fn check_is_ours(&self) -> Result<(), Error> {
+    fn check_is_ours(&self) -> Result<(), Error> {
         Ok(status::is_ours(self.as_fd())?)
     }
 
@@ -256,12 +256,19 @@ impl Process {
         }
     }
 
+    /// A watcher is to reap it: whoever is told by the kernel that it is gone knows then that it was ours.
+    pub(crate) fn take_charge(&self) -> Result<(), Error> {
+        self.check_is_ours()?;
+        self.0.known.set_ours();
+        Ok(())
+    }
+
     /// What is known of the status, asking the kernel only while it is not. The process has exited.
     fn learn(&self) -> Option<status::Status> {
         self.0.known.get().or_else(|| {
             let found = status::find(self.as_fd())?;
             self.0.known.set(found);
-            Some(found)
+            self.0.known.get()
         })
     }
 }

@@ -179,7 +179,7 @@ impl Watcher {
         callback: impl FnOnce(Exit) + Send + 'static,
     ) -> Result<WatchHandle, ReapError> {
         let watched = process
-            .check_is_ours()
+            .take_charge()
             .and_then(|()| self.register(&process, Box::new(callback), true));
         watched.map_err(|error| ReapError { process, error })
     }

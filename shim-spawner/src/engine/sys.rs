@@ -204,6 +204,7 @@ pub(super) fn fork(
         -1 => Err(last_errno()),
         0 => {
             page.own();
+            page.await_hold();
             // SAFETY: a forked child, all signals blocked since before the fork.
             unsafe { routine.run(page.report(), Handlers::Inherited) }
         }

@@ -89,6 +89,8 @@ struct Shared {
     report: Report,
     /// 0 until the child owns it; then its thread id, until the kernel marks it `FUTEX_OWNER_DIED`.
     word: AtomicU32,
+    /// 0 until the parent has a handle on the child.
+    held: AtomicU32,
     head: Head,
     node: Node,
 }
@@ -160,6 +162,31 @@ impl SharedPage {
         shared
             .word
             .store(thread | libc::FUTEX_WAITERS, Ordering::Release);
+    }
+
+    /// The parent has a handle on the child: it may go on, and end.
+    pub(in super::super) fn hold(&self) {
+        let held = &self.shared().held;
+        held.store(1, Ordering::Release);
+        let _ = futex::wake(held, futex::Flags::empty(), 1);
+    }
+
+    /// Runs in a forked child: waits for [`hold`](SharedPage::hold), since with SIGCHLD ignored a child that
+    /// ends before is gone with its number. No longer than a second: a parent that died or is stopped meanwhile
+    /// is no reason not to go on.
+    pub(in super::super) fn await_hold(&self) {
+        const SLICE: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 10_000_000,
+        };
+        let held = &self.shared().held;
+        for _ in 0..100 {
+            if held.load(Ordering::Acquire) != 0 {
+                return;
+            }
+            // Errors are the value having changed, the time, and a filter, with which this ends at once.
+            let _ = futex::wait(held, futex::Flags::empty(), 0, Some(&SLICE));
+        }
     }
 
     /// Waits until a forked child has executed a program or died.
