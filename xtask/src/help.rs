@@ -19,7 +19,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   loom [FILTER]
            Every order in which threads can meet in the watcher's registry.
   asan     The watcher's tests under the address sanitizer, where this toolchain can.
-  ci       lint, bench --no-run, demo, test: what has to pass before a merge.
+  ci       lint, bench --no-run, demo, loom, test: what has to pass before a merge.
   stress [N] [FILTER]
            The tests N times in a row (default 20) while two busy loops load the cores.
            Stops at the first failure and says how many rounds passed.
