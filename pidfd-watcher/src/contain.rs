@@ -62,7 +62,7 @@ fn text(payload: &(dyn Any + Send)) -> Option<&str> {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// Not `eprintln`, which panics where standard error is closed.
+/// Not `eprintln`, which panics where standard error takes nothing more: a full disk, a reader that is gone.
 fn print(report: &CallbackPanic<'_>) {
     let _ = writeln!(std::io::stderr(), "pidfd-watcher: {report}");
 }

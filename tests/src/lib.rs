@@ -11,6 +11,7 @@ mod guard;
 mod held;
 pub mod identity_text;
 pub mod launch;
+pub mod namespace;
 pub mod proc_fs;
 pub mod rung;
 pub mod samples;
@@ -18,6 +19,7 @@ pub mod scenario;
 pub mod seccomp;
 pub mod signals;
 pub mod stage;
+pub mod target;
 mod told;
 
 pub use dialogue::Dialogue;

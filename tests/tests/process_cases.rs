@@ -2,13 +2,18 @@
 
 use std::process::Command;
 
-use workspace_tests::Guard;
+use workspace_tests::{Guard, scenario};
 
 #[track_caller]
 fn passes(case: &str) {
     let mut fixture = Guard::spawn(Command::new(env!("CARGO_BIN_EXE_proc_case")).arg(case));
     let status = fixture.wait_deadline();
     assert!(status.success(), "{case}: {status}");
+}
+
+#[track_caller]
+fn passes_in_namespace(case: &str) {
+    scenario::passes(env!("CARGO_BIN_EXE_proc_namespace"), case);
 }
 
 /// Cases find the fixture that they watch beside their own program.
@@ -66,15 +71,25 @@ fn status_of_a_stranger_is_known_after_our_main_thread_ended() {
 
 #[test]
 fn newcomer_with_a_recycled_number_is_never_hit_nor_adopted() {
-    passes("pid-reuse");
+    passes_in_namespace("pid-reuse");
 }
 
 #[test]
 fn identity_of_another_pid_namespace_is_refused() {
-    passes("other-namespace");
+    passes_in_namespace("other-namespace");
 }
 
 #[test]
 fn shim_that_is_not_ours_to_signal_is_found_all_the_same() {
     passes("foreign-owner");
+}
+
+#[test]
+fn pidfd_whose_number_only_anothers_proc_tells_is_refused() {
+    passes_in_namespace("others-proc");
+}
+
+#[test]
+fn descriptor_that_somebody_closed_is_an_error_and_no_exit() {
+    passes("closed-number");
 }

@@ -13,6 +13,16 @@ fn forked_child_has_a_handle_from_birth_and_no_copy_of_it() {
 }
 
 #[test]
+fn nothing_of_the_parents_runs_in_a_forked_child_but_the_closure() {
+    passes("closure-is-all-that-runs");
+}
+
+#[test]
+fn forked_child_is_found_by_a_plain_waitpid() {
+    passes("child-like-any");
+}
+
+#[test]
 fn refused_clone_is_a_typed_error_and_leaves_nothing() {
     passes("refused");
 }

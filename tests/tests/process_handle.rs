@@ -192,6 +192,33 @@ fn pidfd_from_elsewhere_is_a_process() {
     }
 }
 
+/// pidfd_open(2): waitid on such a one says EAGAIN where on others it says nothing.
+#[test]
+fn pidfd_that_does_not_block_is_as_good_as_any() {
+    let child = workspace_tests::Held::new();
+    let flags = rustix::process::PidfdFlags::NONBLOCK;
+    let pidfd = match rustix::process::pidfd_open(child.process().pid(), flags) {
+        Ok(pidfd) => pidfd,
+        Err(error) => {
+            eprintln!("skipped: PIDFD_NONBLOCK came with Linux 5.10 ({error})");
+            return;
+        }
+    };
+    let process = Process::from_pidfd(pidfd).expect("a pidfd");
+    assert_eq!(process.try_wait().expect("poll"), None);
+    let watcher = pidfd_watcher::Watcher::new().expect("watcher");
+    let (told, callback) = workspace_tests::Told::pair();
+    watcher
+        .watch_and_reap(process.clone(), callback)
+        .expect("own child, alive");
+    child.exit(9);
+    assert_eq!(
+        process.wait().expect("poll").status.and_then(|s| s.code()),
+        Some(9)
+    );
+    assert_eq!(told.code(), Some(9));
+}
+
 #[test]
 fn descriptors_that_are_no_pidfd_are_refused() {
     let child = sleeper();

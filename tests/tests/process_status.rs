@@ -24,15 +24,7 @@ fn ended(process: &Process) -> Option<ExitStatus> {
 
 /// Whether the status of a process that somebody else reaped can be known: Linux 6.15.
 fn kernel_tells_of_reaped() -> bool {
-    let release = rustix::system::uname();
-    let release = release.release().to_str().expect("text").to_owned();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map_while(|n| n.parse().ok());
-    (
-        numbers.next().unwrap_or(0u32),
-        numbers.next().unwrap_or(0u32),
-    ) >= (6, 15)
+    workspace_tests::namespace::kernel() >= (6, 15)
 }
 
 /// What may be said of a process that ended with `raw` and was reaped behind our back.

@@ -1,15 +1,17 @@
 //! Cases of `Process` that change the process they run in: limits, dispositions, filters, namespaces.
 //! Each runs in a process of its own; it succeeds by exiting with 0.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use pidfd_watcher::{Error, Pid, Process, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use shim_spawner::{AdoptError, ShimIdentity};
-use workspace_tests::{DEADLINE, Dialogue, Guard, proc_fs, seccomp, until};
+use shim_spawner::ShimIdentity;
+use workspace_tests::namespace::kernel;
+use workspace_tests::target::{grandchild, sleeper, target};
+use workspace_tests::{DEADLINE, proc_fs, seccomp, until};
 
 fn main() {
     let case = std::env::args().nth(1).expect("the name of a case");
@@ -23,24 +25,10 @@ fn main() {
         "child-without-signal" => child_without_signal(),
         "signal-storm" => signal_storm(),
         "main-thread-gone" => main_thread_gone(),
-        "pid-reuse" => in_new_pid_namespace("pid-reuse-inside"),
-        "pid-reuse-inside" => pid_reuse(),
-        "other-namespace" => in_new_pid_namespace("other-namespace-inside"),
-        "other-namespace-inside" => other_namespace(),
         "foreign-owner" => foreign_owner(),
+        "closed-number" => closed_number(),
         _ => panic!("unknown case: {case}"),
     }
-}
-
-fn target(args: &[&str]) -> Command {
-    let own = std::env::current_exe().expect("own path");
-    let mut command = Command::new(own.with_file_name("proc_target"));
-    command.args(args).stdin(Stdio::piped());
-    command
-}
-
-fn sleeper() -> Guard {
-    Guard::spawn(&mut target(&["exit-at-eof", "7"]))
 }
 
 fn ended(process: &Process) -> Option<ExitStatus> {
@@ -49,15 +37,6 @@ fn ended(process: &Process) -> Option<ExitStatus> {
         .expect("poll")
         .expect("ends before the deadline")
         .status
-}
-
-fn kernel() -> (u32, u32) {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_str().expect("text");
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map_while(|n| n.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// One descriptor a process, whatever is done with it, and none when it is over.
@@ -235,13 +214,6 @@ fn end(child: &mut Child) {
     child.stdin = None;
 }
 
-fn grandchild(code: i32) -> (Dialogue, Process) {
-    let mut parent = Dialogue::spawn(&mut target(&["parent", &code.to_string()]));
-    let pid = Pid::from_raw(parent.hear().parse().expect("a pid")).expect("a pid");
-    let process = Process::open(pid).expect("open by pid");
-    (parent, process)
-}
-
 /// Ids that own nothing here.
 fn become_nobody() {
     let nobody: libc::c_long = 65534;
@@ -388,125 +360,6 @@ fn main_thread_gone() {
     unsafe { libc::syscall(libc::SYS_exit, 99) };
 }
 
-/// Runs `case` as pid 1 of a PID namespace that has a `/proc` of its own.
-fn in_new_pid_namespace(case: &str) {
-    // SAFETY: plain numbers; this process has one thread.
-    if unsafe { libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS) } != 0 {
-        let error = std::io::Error::last_os_error();
-        eprintln!("skipped: no new PID namespace to be had here ({error})");
-        return;
-    }
-    let outer = Process::open(Pid::from_raw(std::process::id().cast_signed()).expect("own pid"))
-        .and_then(|own| {
-            ShimIdentity::of(&own).map_err(|_| Error::Io(std::io::ErrorKind::Other.into()))
-        })
-        .expect("identity of this process");
-    let mut inside = Guard::spawn(
-        Command::new(std::env::current_exe().expect("own path"))
-            .arg(case)
-            .env("OUTER_IDENTITY", outer.to_string()),
-    );
-    assert!(inside.wait_deadline().success(), "{case}");
-}
-
-/// What a pid 1 does first: the mounts are its own, and /proc shows its namespace.
-fn mount_proc() {
-    let flags = libc::MS_REC | libc::MS_PRIVATE;
-    let null = std::ptr::null();
-    // SAFETY: the strings end with a zero byte; the null pointers are ones that mount(2) ignores.
-    let done = unsafe {
-        libc::mount(null, c"/".as_ptr(), null, flags, null.cast()) == 0
-            && libc::mount(
-                c"proc".as_ptr(),
-                c"/proc".as_ptr(),
-                c"proc".as_ptr(),
-                0,
-                null.cast(),
-            ) == 0
-    };
-    assert!(done, "mount /proc: {}", std::io::Error::last_os_error());
-}
-
-/// The number of a dead process goes to another: nothing of ours hits the newcomer.
-fn pid_reuse() {
-    mount_proc();
-    // Older kernels have one pid_max for the whole system: hands off.
-    if kernel() < (6, 14) {
-        eprintln!("skipped: pid_max is not the namespace's own before Linux 6.14");
-        return;
-    }
-    std::fs::write("/proc/sys/kernel/pid_max", "400").expect("pid_max of this namespace");
-    // Once round, numbers start again at 300 (RESERVED_PIDS in kernel/pid.c), not at 1.
-    until("numbers that come again", || {
-        (sleeper().id() > 300).then_some(())
-    });
-
-    let (mut dead, mut stranger) = (sleeper(), sleeper());
-    let process = Process::from_child(&mut dead).expect("own child");
-    let unseen = Process::open(process.pid()).expect("own child");
-    let lent = Process::from_child(&mut stranger).expect("own child");
-    assert!(lent.try_wait().expect("poll").is_none());
-    let saved = ShimIdentity::of(&process).expect("identity");
-    dead.stdin = None;
-    dead.wait_deadline();
-    assert!(matches!(saved.open(), Err(AdoptError::Gone)));
-
-    let mut newcomer = until("number comes round", || {
-        let child = sleeper();
-        (child.id() == dead.id()).then_some(child)
-    });
-    let number = newcomer.id().cast_signed();
-    for process in [&process, &unseen] {
-        let error = process
-            .send_signal(Signal::KILL)
-            .expect_err("its process is gone");
-        assert!(matches!(error, Error::NotFound(_)), "{error}");
-        let status = ended(process);
-        assert_eq!(
-            status.and_then(|status| status.code()),
-            (kernel() >= (6, 15)).then_some(7)
-        );
-    }
-    let failed = process.reap().expect_err("its process is gone");
-    assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
-    assert!(matches!(ShimIdentity::of(&unseen), Err(e) if e.raw_os_error() == Some(libc::ESRCH)));
-    assert!(
-        matches!(saved.open(), Err(AdoptError::PidReused)),
-        "a stranger has the number"
-    );
-    assert!(proc_fs::is_running(number), "the newcomer was left alone");
-    newcomer.stdin = None;
-    assert_eq!(newcomer.wait_deadline().code(), Some(7));
-
-    // The number goes to one who is no child of ours: then the Child is seen to be outdated.
-    let mut odd = false;
-    let (_parent, stranger) = until("number comes round", || {
-        // A round takes two numbers, or three: not always the odd ones.
-        odd = !odd;
-        let _one_more = odd.then(sleeper);
-        let (parent, process) = grandchild(7);
-        (process.pid().as_raw_nonzero().get() == number).then_some((parent, process))
-    });
-    let error = Process::from_child(&mut dead).expect_err("no child of ours has the number");
-    assert!(matches!(error, Error::NotChild(_)), "{error}");
-    assert_eq!(error.raw_os_error(), Some(libc::ECHILD));
-    assert_eq!(stranger.try_wait().expect("poll"), None);
-}
-
-/// An identity counts in the namespace in which it was made.
-fn other_namespace() {
-    mount_proc();
-    let outer: ShimIdentity = std::env::var("OUTER_IDENTITY")
-        .expect("set")
-        .parse()
-        .expect("an identity");
-    assert!(matches!(outer.open(), Err(AdoptError::OtherNamespace)));
-    let own = Process::open(Pid::INIT).expect("own process");
-    let inner = ShimIdentity::of(&own).expect("identity");
-    assert_eq!(inner.pid(), Pid::INIT);
-    inner.open().expect("the same process");
-}
-
 /// A process that is not ours to signal is there all the same.
 fn foreign_owner() {
     if !is_root() {
@@ -524,4 +377,21 @@ fn foreign_owner() {
     ));
     child.stdin = None;
     ended(&found);
+}
+
+/// Somebody closes the number under a handle: an error, and nobody's exit.
+fn closed_number() {
+    let mut child = sleeper();
+    let process = Process::from_child(&mut child).expect("own child");
+    // SAFETY: wrong, on purpose: nothing else is opened in this process until the handle is forgotten below.
+    unsafe { libc::close(process.as_fd().as_raw_fd()) };
+    for result in [
+        process.try_wait(),
+        process.wait_timeout(Duration::from_millis(1)),
+        process.wait().map(Some),
+    ] {
+        let error = result.expect_err("no such descriptor");
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF), "{error}");
+    }
+    std::mem::forget(process);
 }

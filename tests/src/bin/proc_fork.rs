@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use pidfd_watcher::{Error, Process, Watcher};
 use workspace_tests::scenario::Scenario;
@@ -9,6 +10,8 @@ use workspace_tests::{DEADLINE, Told, fd_table, proc_fs, seccomp};
 
 const SCENARIOS: &[Scenario] = &[
     ("handle-from-birth", handle_from_birth),
+    ("closure-is-all-that-runs", closure_is_all_that_runs),
+    ("child-like-any", child_like_any),
     ("refused", refused),
     ("no-descriptor-left", no_descriptor_left),
     ("copy-of-a-handle", copy_of_a_handle),
@@ -53,11 +56,42 @@ fn handle_from_birth() {
         Some(0)
     );
     assert_eq!(proc_fs::own_fds(), before);
+}
 
-    // A panic ends it, and does not come out in the copy of this function; what it owns dies there.
-    // SAFETY: as above.
+/// Neither a panic nor the end of the closure comes out in the copy of the parent's frames, or of what it had
+/// registered for its own exit.
+fn closure_is_all_that_runs() {
+    /// A frame of the parent's that is unwound in the copy.
+    struct Frame(u32);
+    impl Drop for Frame {
+        fn drop(&mut self) {
+            if std::process::id() != self.0 {
+                // SAFETY: ends the copy.
+                unsafe { libc::_exit(99) };
+            }
+        }
+    }
+    static PARENT: AtomicI32 = AtomicI32::new(0);
+    extern "C" fn at_exit() {
+        // SAFETY: both have no memory effect.
+        unsafe {
+            if libc::getpid() != PARENT.load(Ordering::Relaxed) {
+                libc::_exit(98);
+            }
+        }
+    }
+    let _frame = Frame(std::process::id());
+    PARENT.store(std::process::id().cast_signed(), Ordering::Relaxed);
+    // SAFETY: the function lives as long as the program.
+    assert_eq!(unsafe { libc::atexit(at_exit) }, 0);
+
+    // SAFETY: this process has one thread, here and below.
     let process = unsafe { Process::fork(|| panic!("as planned")) }.expect("fork");
     assert_eq!(code(&process), Some(101));
+    process.reap().expect("own child");
+    // SAFETY: as above.
+    let process = unsafe { Process::fork(|| std::panic::panic_any(Frame(0))) }.expect("fork");
+    assert_eq!(code(&process), Some(101), "nor is the payload dropped");
     process.reap().expect("own child");
     // SAFETY: as above.
     let process = unsafe { Process::fork(|| 0x1_23) }.expect("fork");
@@ -68,6 +102,17 @@ fn handle_from_birth() {
         "the low eight bits"
     );
     process.reap().expect("own child");
+}
+
+/// Whoever waits for children the plain way finds it too: its end is announced by SIGCHLD.
+fn child_like_any() {
+    // SAFETY: this process has one thread.
+    let process = unsafe { Process::fork(|| 3) }.expect("fork");
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the answer. waitpid(2) passes over children of another exit signal.
+    let reaped = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+    assert_eq!(reaped, process.pid().as_raw_nonzero().get());
+    assert_eq!(libc::WEXITSTATUS(status), 3);
 }
 
 fn refused() {

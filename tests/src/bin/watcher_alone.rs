@@ -1,14 +1,21 @@
 //! Scenarios of a watcher that count what this process has open, or change what it may do.
 
-use std::process::{Command, ExitCode, Stdio};
+use std::os::fd::AsRawFd;
+use std::process::{Command, ExitCode};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pidfd_watcher::{Builder, Cancelled, Error, Pid, Process, Watcher};
+use workspace_tests::fork::Fork;
+use workspace_tests::namespace::{self, kernel};
 use workspace_tests::scenario::Scenario;
-use workspace_tests::{Guard, Held, Told, fd_table, proc_fs, until};
+use workspace_tests::{Held, Told, fd_table, proc_fs, until};
 
 const SCENARIOS: &[Scenario] = &[
     ("panics", panics),
     ("panics-unheard", panics_unheard),
+    ("interrupted", interrupted),
+    ("global-at-once", global_at_once),
     ("sigchld-ignored", sigchld_ignored),
     ("recycled", recycled),
     ("recycled-inside", recycled_inside),
@@ -32,10 +39,91 @@ fn panics() {
     assert_eq!(after.code(), Some(6));
 }
 
+/// Standard error that takes nothing, and none: a report that cannot be written is not a panic of its own.
 fn panics_unheard() {
-    // SAFETY: nothing in this process owns the number.
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    std::panic::set_hook(Box::new(|_| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+    }));
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("open");
+    // SAFETY: nothing in this process owns the number, here and below.
+    assert_eq!(unsafe { libc::dup2(full.as_raw_fd(), 2) }, 2);
+    panics();
+    // SAFETY: as above.
     unsafe { libc::close(2) };
     panics();
+    assert_eq!(PANICS.load(Ordering::Relaxed), 2);
+}
+
+/// epoll_wait is interrupted by a stop and by the C library's own signals, whatever is blocked: signal(7).
+fn interrupted() {
+    let watcher = Watcher::new().expect("watcher");
+    let (child, live) = (Held::new(), Held::new());
+    let (told, _) = Told::by(&watcher, child.process());
+    let (waits, _) = Told::by(&watcher, live.process());
+    let own = std::process::id().cast_signed();
+    for _ in 0..20 {
+        until("the thread waits", || watcher_waits().then_some(()));
+        // SAFETY: a fork of two threads, one of which sleeps in epoll_wait; the copy makes system calls alone.
+        let starter = unsafe {
+            Process::fork(|| {
+                libc::kill(own, libc::SIGSTOP);
+                while !proc_fs::stat(own).is_some_and(|stat| stat.state == 'T') {}
+                libc::kill(own, libc::SIGCONT);
+                0
+            })
+        };
+        let starter = starter.expect("fork");
+        starter.wait().expect("poll");
+        starter.reap().expect("own child");
+        until("the thread waits", || watcher_waits().then_some(()));
+        // SAFETY: no memory effect; the C library has every thread make the call.
+        assert_eq!(unsafe { libc::setuid(libc::getuid()) }, 0);
+    }
+    waits.is_waiting();
+    child.exit(5);
+    assert_eq!(told.code(), Some(5));
+    waits.is_waiting();
+}
+
+/// Whether the watcher's thread sleeps.
+fn watcher_waits() -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc");
+    tasks.flatten().any(|task| {
+        let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        read("comm") == "pidfd-watcher\n" && read("syscall").split(' ').count() > 2
+    })
+}
+
+/// Threads that ask for the global watcher at once, as the first of their process, are given the same one.
+fn global_at_once() {
+    for _ in 0..100 {
+        Fork::run(|| {
+            let before = threads();
+            let barrier = Barrier::new(4);
+            let ask = || {
+                barrier.wait();
+                std::ptr::from_ref(Watcher::global().expect("watcher")).addr()
+            };
+            let given: Vec<usize> = std::thread::scope(|scope| {
+                let askers = [(); 4].map(|()| scope.spawn(ask));
+                askers.map(|asker| asker.join().expect("thread")).into()
+            });
+            assert!(given.iter().all(|one| *one == given[0]), "{given:?}");
+            // Those that came too late are gone, thread and descriptors.
+            until("one thread more", || {
+                (threads() == before + 1).then_some(())
+            });
+            let child = Held::new();
+            let (told, _) = Told::by(Watcher::global().expect("watcher"), child.process());
+            child.exit(1);
+            assert_eq!(told.code(), Some(1));
+        })
+        .succeeds();
+    }
 }
 
 /// The kernel reaps: told all the same, and the status is right where it can be known.
@@ -69,48 +157,17 @@ fn sigchld_ignored() {
     }
 }
 
-fn kernel() -> (u32, u32) {
-    let release = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    let mut numbers = release.split('.').map_while(|n| n.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
 fn recycled() {
-    // SAFETY: plain numbers; this process has one thread.
-    if unsafe { libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS) } != 0 {
-        eprintln!(
-            "skipped: no new PID namespace ({})",
-            std::io::Error::last_os_error()
-        );
-        return;
-    }
     let own = std::env::args_os().next().expect("a name");
-    let mut inside = Guard::spawn(
-        Command::new(own)
-            .arg("recycled-inside")
-            .stdin(Stdio::null()),
-    );
-    assert!(inside.wait_deadline().success());
+    namespace::run_inside(Command::new(own).arg("recycled-inside"));
 }
 
 /// As pid 1 of a namespace with few numbers: the dead and the newcomer have one number, and two fates.
 fn recycled_inside() {
-    let (flags, null) = (libc::MS_REC | libc::MS_PRIVATE, std::ptr::null());
-    let proc = c"proc".as_ptr();
-    // SAFETY: the strings end with a zero byte; mount(2) ignores the null pointers.
-    let mounted = unsafe {
-        libc::mount(null, c"/".as_ptr(), null, flags, null.cast()) == 0
-            && libc::mount(proc, c"/proc".as_ptr(), proc, 0, null.cast()) == 0
-    };
-    assert!(mounted, "mount /proc: {}", std::io::Error::last_os_error());
-    if kernel() < (6, 14) {
-        eprintln!("skipped: pid_max is not the namespace's own before Linux 6.14");
+    namespace::mount_proc();
+    if !namespace::few_numbers() {
         return;
     }
-    std::fs::write("/proc/sys/kernel/pid_max", "400").expect("pid_max of this namespace");
     let watcher = Watcher::new().expect("watcher");
     until("numbers that come again", || {
         (Held::new().pid() > 300).then_some(())

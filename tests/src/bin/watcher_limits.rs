@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pidfd_watcher::{Error, Process, Watcher};
+use pidfd_watcher::{Error, Process, WatchHandle, Watcher};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use workspace_tests::scenario::Scenario;
 use workspace_tests::{Held, Told, fd_table, proc_fs, seccomp, until};
@@ -113,6 +113,14 @@ fn refused(calls: &[libc::c_long]) {
     }
 }
 
+struct WatchesWhenDropped<F: FnOnce() -> WatchHandle>(Option<F>);
+
+impl<F: FnOnce() -> WatchHandle> Drop for WatchesWhenDropped<F> {
+    fn drop(&mut self) {
+        drop(self.0.take().map(|watch| watch()));
+    }
+}
+
 /// The limit is one for the whole system, so a filter stands for it.
 fn no_watch_left() {
     let watcher = Watcher::new().expect("watcher");
@@ -143,10 +151,21 @@ fn no_watch_left() {
             };
         }
     }
+    // What a refused callback had captured may call the watcher back when it is dropped.
+    let (own, process) = (watcher.clone(), child.process().clone());
+    let (third, callback) = Told::pair();
+    let capture = WatchesWhenDropped(Some(move || {
+        own.watch(&process, callback).expect("registered already")
+    }));
+    let refused = watcher.watch(other.process(), move |_| drop(capture));
+    assert!(matches!(refused, Err(Error::WatchLimit(_))), "{refused:?}");
     // One more on what is registered already costs no watch.
     let (second, _) = Told::by(&watcher, child.process());
     child.exit(4);
-    assert_eq!((told.code(), second.code()), (Some(4), Some(4)));
+    assert_eq!(
+        [told.code(), second.code(), third.code()],
+        [Some(4), Some(4), Some(4)]
+    );
     let _ = handle.cancel();
     // What was refused is nobody's to reap.
     other.exit(5);

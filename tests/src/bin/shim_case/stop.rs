@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use shim_spawner::{AdoptError, ShimHandler, ShimSpawner, Signal, Stdio, StopPolicy};
 use workspace_tests::fork::Fork;
+use workspace_tests::namespace::kernel;
 use workspace_tests::scenario::Scenario;
 use workspace_tests::{proc_fs, until};
 
@@ -171,17 +172,6 @@ fn reaped_elsewhere() {
     handler.kill().expect("dead already");
     drop(handler);
     no_children();
-}
-
-fn kernel() -> (u32, u32) {
-    let uname = rustix::system::uname();
-    let mut numbers = uname
-        .release()
-        .to_str()
-        .expect("text")
-        .split(['.', '-'])
-        .map_while(|n| n.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn policies() {

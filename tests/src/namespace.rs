@@ -1,0 +1,56 @@
+//! A PID namespace of a fixture's own, and what a pid 1 there does first.
+
+use std::ffi::CStr;
+use std::io;
+use std::process::{Command, Stdio};
+
+use crate::Guard;
+
+/// Runs this program again as pid 1 of a new PID namespace, in a mount namespace of its own; `false`, and a line that
+/// says why, where there is none to be had. The caller has one thread.
+pub fn run_inside(command: &mut Command) -> bool {
+    // SAFETY: plain numbers; this process has one thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS) } != 0 {
+        let error = io::Error::last_os_error();
+        eprintln!("skipped: no new PID namespace to be had here ({error})");
+        return false;
+    }
+    let mut inside = Guard::spawn(command.stdin(Stdio::null()));
+    let status = inside.wait_deadline();
+    assert!(status.success(), "{command:?}: {status}");
+    true
+}
+
+/// The mounts become this process's own, and /proc shows its namespace.
+pub fn mount_proc() {
+    mount(None, c"/", libc::MS_REC | libc::MS_PRIVATE);
+    mount(Some(c"proc"), c"/proc", 0);
+}
+
+fn mount(kind: Option<&CStr>, target: &CStr, flags: libc::c_ulong) {
+    let kind = kind.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: the strings end with a zero byte; the null pointers are ones that mount(2) ignores.
+    let done = unsafe { libc::mount(kind, target.as_ptr(), kind, flags, std::ptr::null()) };
+    assert_eq!(done, 0, "mount {target:?}: {}", io::Error::last_os_error());
+}
+
+/// A limit on pids so low that numbers come again at once. `false`, and a line that says why, where `pid_max` is not
+/// the namespace's own: before Linux 6.14.
+pub fn few_numbers() -> bool {
+    if kernel() < (6, 14) {
+        eprintln!("skipped: pid_max is not the namespace's own before Linux 6.14");
+        return false;
+    }
+    std::fs::write("/proc/sys/kernel/pid_max", "400").expect("pid_max of this namespace");
+    true
+}
+
+/// The kernel's version: what a test may expect of it, never what a library may.
+pub fn kernel() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|n| n.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}

@@ -1,0 +1,27 @@
+//! The fixture `proc_target`, which other fixtures find beside their own program.
+
+use std::process::{Command, Stdio};
+
+use pidfd_watcher::{Pid, Process};
+
+use crate::{Dialogue, Guard};
+
+pub fn target(args: &[&str]) -> Command {
+    let own = std::env::current_exe().expect("own path");
+    let mut command = Command::new(own.with_file_name("proc_target"));
+    command.args(args).stdin(Stdio::piped());
+    command
+}
+
+/// A child that ends with 7 when its standard input closes.
+pub fn sleeper() -> Guard {
+    Guard::spawn(&mut target(&["exit-at-eof", "7"]))
+}
+
+/// A process that is no child of ours, and its parent, which does not reap it.
+pub fn grandchild(code: i32) -> (Dialogue, Process) {
+    let mut parent = Dialogue::spawn(&mut target(&["parent", &code.to_string()]));
+    let pid = Pid::from_raw(parent.hear().parse().expect("a pid")).expect("a pid");
+    let process = Process::open(pid).expect("open by pid");
+    (parent, process)
+}
