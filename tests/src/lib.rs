@@ -13,6 +13,7 @@ pub mod identity_text;
 pub mod launch;
 pub mod namespace;
 pub mod proc_fs;
+mod random;
 pub mod rung;
 pub mod samples;
 pub mod scenario;
@@ -25,6 +26,7 @@ mod told;
 pub use dialogue::Dialogue;
 pub use guard::Guard;
 pub use held::Held;
+pub use random::Random;
 pub use told::Told;
 
 use std::time::{Duration, Instant};

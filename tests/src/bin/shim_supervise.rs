@@ -15,7 +15,7 @@ use shim_spawner::{
     Cancelled, Exit, ExitFuture, ShimHandler, ShimSpawner, Stdio, StopPolicy, Watcher,
 };
 use workspace_tests::scenario::Scenario;
-use workspace_tests::{DEADLINE, fd_table, proc_fs, until};
+use workspace_tests::{DEADLINE, Random, fd_table, proc_fs, until};
 
 const SCENARIOS: &[Scenario] = &[
     ("on_exit", on_exit),
@@ -201,7 +201,7 @@ fn storm() {
     no_children();
     let before = proc_fs::own_fds();
     let told = Arc::new(AtomicU32::new(0));
-    let mut random = Random(0x5eed_0001);
+    let mut random = Random::seeded(0x5eed_0001);
     let mut alive: Vec<ShimHandler> = Vec::new();
     let mut watched = 0;
     for spawned in 0..SHIMS {
@@ -242,15 +242,4 @@ fn storm() {
     until("no descriptor is left", || {
         (proc_fs::own_fds() == before).then_some(())
     });
-}
-
-/// Numbers in no order, the same in each run: a multiplicative generator modulo 2^61 - 1.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        const PRIME: u128 = (1 << 61) - 1;
-        self.0 = u64::try_from(u128::from(self.0) * 37_373_737_373 % PRIME).expect("below 2^61");
-        usize::try_from(self.0 >> 20).expect("64 bits") % bound
-    }
 }

@@ -13,7 +13,7 @@ use rustix::net::{
 };
 use watchdog_pipe::{Keepalive, Verdict, Watchdog};
 use workspace_tests::fork::{Cue, Fork};
-use workspace_tests::{DEADLINE, scenario};
+use workspace_tests::{DEADLINE, Random, scenario};
 
 /// Links a batch.
 const BATCH: usize = 50;
@@ -173,24 +173,5 @@ fn code(verdict: Verdict) -> u8 {
         Verdict::KeepaliveDropped => b'd',
         Verdict::Released => b'r',
         verdict => panic!("what is {verdict:?}?"),
-    }
-}
-
-/// xorshift64: enough to mix three cases, and its seed can be said.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let seed = now.map_or(1, |now| now.subsec_nanos().into()) | 1;
-        eprintln!("seed {seed}");
-        Random(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 >> 11
     }
 }

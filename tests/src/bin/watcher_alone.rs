@@ -71,7 +71,7 @@ fn interrupted() {
         let starter = unsafe {
             Process::fork(|| {
                 libc::kill(own, libc::SIGSTOP);
-                while !proc_fs::stat(own).is_some_and(|stat| stat.state == 'T') {}
+                while proc_fs::stat(own).is_none_or(|stat| stat.state != 'T') {}
                 libc::kill(own, libc::SIGCONT);
                 0
             })

@@ -1,0 +1,128 @@
+//! What a sentinel needs, refused by a real filter: the pipe is left, and nothing else.
+
+use std::os::fd::AsFd;
+
+use watchdog_pipe::{Builder, Guarantees, Verdict};
+use workspace_tests::fork::{Cue, Fork};
+use workspace_tests::scenario::Scenario;
+use workspace_tests::{proc_fs, seccomp};
+
+use super::given::{Given, sockets};
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("refused", what_a_sentinel_needs_is_refused),
+    ("refused-child", what_a_child_needs_is_refused),
+];
+
+/// Each call that a sentinel cannot do without, refused by a real filter.
+fn what_a_sentinel_needs_is_refused() {
+    type Refusal = fn(i32);
+    let refusals: [(&str, Refusal); 6] = [
+        ("memfd_create", |errno| {
+            seccomp::refuse(&[(libc::SYS_memfd_create, errno)])
+        }),
+        ("ftruncate", |errno| {
+            seccomp::refuse(&[(libc::SYS_ftruncate, errno)])
+        }),
+        ("F_ADD_SEALS", |errno| {
+            seccomp::refuse_fcntl(libc::F_ADD_SEALS, errno)
+        }),
+        ("mprotect", |errno| {
+            seccomp::refuse(&[(libc::SYS_mprotect, errno)])
+        }),
+        ("set_robust_list", |errno| {
+            seccomp::refuse(&[(libc::SYS_set_robust_list, errno)])
+        }),
+        ("clone", |errno| {
+            seccomp::refuse(&[(libc::SYS_clone3, errno), (libc::SYS_clone, errno)]);
+        }),
+    ];
+    for (what, refuse) in refusals {
+        for errno in [libc::ENOSYS, libc::EPERM, libc::EINVAL, libc::EAGAIN] {
+            eprintln!("{what}: {errno}");
+            Fork::run(|| {
+                // What the filter leaves of the rest is made before it: the page that a fork wipes.
+                drop(Builder::new().sentinel(false).channel().expect("channel"));
+                let before = (proc_fs::own_fds(), sentinel_mappings());
+                refuse(errno);
+                for _ in 0..3 {
+                    let (keepalive, setup) = watchdog_pipe::channel().expect("the pipe alone");
+                    assert_eq!(keepalive.guarantees(), Guarantees::END_IS_TOLD);
+                    assert_eq!(setup.fds().count(), 1);
+                    drop((keepalive, setup));
+                    // A thread that could not register ends, and is not waited for.
+                    workspace_tests::until("no thread is left", || {
+                        let tasks = std::fs::read_dir("/proc/self/task").expect("tasks");
+                        (tasks.count() == 1).then_some(())
+                    });
+                    assert_eq!((proc_fs::own_fds(), sentinel_mappings()), before);
+                }
+            })
+            .succeeds();
+        }
+    }
+}
+
+fn sentinel_mappings() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    maps.lines()
+        .filter(|line| line.contains("watchdog-sentinel"))
+        .count()
+}
+
+/// A child that may not look at seals, or not map, or start no thread, has the pipe.
+fn what_a_child_needs_is_refused() {
+    type Refusal = fn();
+    let refusals: [(&str, Refusal, bool); 3] = [
+        (
+            "F_GET_SEALS",
+            || seccomp::refuse_fcntl(libc::F_GET_SEALS, libc::EPERM),
+            false,
+        ),
+        (
+            "madvise",
+            || seccomp::refuse(&[(libc::SYS_madvise, libc::EINVAL)]),
+            false,
+        ),
+        (
+            "clone",
+            || {
+                seccomp::refuse(&[
+                    (libc::SYS_clone3, libc::EAGAIN),
+                    (libc::SYS_clone, libc::EAGAIN),
+                ])
+            },
+            true,
+        ),
+    ];
+    for (what, refuse, whole_before) in refusals {
+        eprintln!("{what}");
+        let (ours, theirs) = sockets();
+        let (mut go, mut gone) = Cue::pair();
+        let parent = Fork::run(|| {
+            let (_keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+            Given::send(&theirs, &mut setup);
+            gone.take();
+            std::mem::forget(_keepalive);
+        });
+        drop((gone, theirs));
+        let mut given = Some(Given::receive(&ours));
+        let (mut adopted, mut cue) = Cue::pair();
+        let child = Fork::run(|| {
+            refuse();
+            let mut watchdog = given.take().expect("the copy").adopt().expect("adopt");
+            let whole = watchdog.guarantees() == Guarantees::all();
+            assert_eq!(whole, whole_before);
+            // Here the thread is missing: from now on it is known.
+            let _descriptor = watchdog.as_fd();
+            assert_eq!(watchdog.guarantees(), Guarantees::END_IS_TOLD);
+            cue.give();
+            assert_eq!(watchdog.wait().expect("wait"), Verdict::ParentExited);
+        });
+        drop(given);
+        adopted.take();
+        go.give();
+        parent.succeeds();
+        child.succeeds();
+    }
+}

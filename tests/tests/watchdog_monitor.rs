@@ -1,0 +1,236 @@
+//! A running protection: cancelled, dropped, with a callback, and robbed of what it waits on.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use workspace_tests::stage::{Actor, Stage};
+use workspace_tests::until;
+
+use crate::family::{GRACE, family, open, outlived, status_after, thread_has_ended};
+
+mod family;
+
+// design.md: "`Monitor::cancel(self)` ends it; dropping a Monitor leaves the protection on".
+
+#[test]
+fn dropped_monitor_leaves_the_protection_on() {
+    let (mut stage, parent, mut child) = family();
+    child.must("enforce 15 600000");
+    child.must("drop-monitor");
+    let (status, _) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGTERM), "{status}");
+}
+
+#[test]
+fn cancel_before_the_verdict_takes_the_protection_off() {
+    let (mut stage, parent, mut child) = family();
+    child.must("enforce 9 0");
+    assert_eq!(child.ask("cancel"), "None");
+    parent.kill();
+    stage.ended(&parent);
+    child.must("ok");
+    // `cancel` has waited for the thread.
+    thread_has_ended(&child);
+}
+
+#[test]
+fn cancel_within_the_grace_period_saves_the_child() {
+    let (mut stage, parent, mut child) = family();
+    child.must("sigterm count");
+    child.must("enforce 15 600000");
+    parent.kill();
+    stage.ended(&parent);
+    until("SIGTERM is handled", || {
+        (child.ask("handled") == "1").then_some(())
+    });
+    assert_eq!(child.ask("cancel"), "Some(ParentExited)");
+    child.must("ok");
+}
+
+#[test]
+fn callback_is_given_the_verdict_and_decides() {
+    for (end, verdict) in [("drop 0", "KeepaliveDropped"), ("release 0", "Released")] {
+        let (mut stage, mut parent, mut child) = family();
+        child.must("callback tells");
+        let mut voice = stage.enter("callback-tells");
+        parent.must(end);
+        assert_eq!(voice.hear(), verdict);
+        // Nothing else stops this process.
+        parent.kill();
+        thread_has_ended(&child);
+        assert_eq!(child.ask("cancel"), format!("Some({verdict})"));
+        child.must("ok");
+    }
+}
+
+#[test]
+fn callback_may_cancel_its_own_monitor() {
+    let (mut stage, mut parent, mut child) = family();
+    child.must("callback cancels");
+    let mut voice = stage.enter("callback-cancels");
+    parent.must("drop 0");
+    assert_eq!(voice.hear(), "Some(KeepaliveDropped)");
+    child.must("ok");
+}
+
+// design.md: "a thread with all signals blocked"; 32 and 33 are the C library's own.
+#[test]
+fn callback_runs_with_every_signal_blocked_and_main_does_not() {
+    let (mut stage, mut parent, mut child) = family();
+    child.must("callback tells-its-mask");
+    let mut voice = stage.enter("callback-tells-its-mask");
+    let main = fs::read_to_string(format!("/proc/{}/status", child.pid())).expect("status");
+    assert!(main.contains("SigBlk:\t0000000000000000"), "{main}");
+    parent.must("drop 0");
+    let mask = u64::from_str_radix(&voice.hear(), 16).expect("a mask");
+    let unblockable = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
+    for signal in (1..=64).filter(|signal| !unblockable.contains(signal)) {
+        assert_ne!(mask & (1 << (signal - 1)), 0, "signal {signal} in {mask:x}");
+    }
+}
+
+// design.md: "works ... when the callback panics". Whatever panics, the process is stopped as the policy says.
+#[test]
+fn callback_that_panics_ends_the_child_all_the_same() {
+    for what in ["panics", "panics-in-drop", "panics-twice"] {
+        let (mut stage, mut parent) = open();
+        parent.ask(&format!("spawn child policy=2:{}", GRACE.as_millis()));
+        let mut child = stage.enter("child");
+        child.must("adopt");
+        child.must(&format!("handle {}", libc::SIGINT));
+        child.must(&format!("callback {what}"));
+        let mut voice = stage.enter(&format!("callback-{what}"));
+        let (status, elapsed) = outlived(&mut stage, &parent, &child);
+        assert_eq!(voice.hear(), "ParentExited");
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "{what}: {status}");
+        assert!(elapsed >= GRACE, "{what}: {elapsed:?}");
+    }
+}
+
+#[test]
+fn callback_that_panics_over_a_release_stops_nothing() {
+    let (mut stage, mut parent, mut child) = family();
+    child.must("callback panics");
+    let mut voice = stage.enter("callback-panics");
+    parent.must("release 0");
+    assert_eq!(voice.hear(), "Released");
+    assert_eq!(child.ask("cancel"), "Some(Released)");
+    child.must("ok");
+}
+
+#[test]
+fn captures_that_panic_when_a_cancelled_callback_is_dropped_harm_nobody() {
+    let (mut stage, _parent, mut child) = family();
+    child.must("callback panics-in-drop");
+    let _voice = stage.enter("callback-panics-in-drop");
+    assert_eq!(child.ask("cancel"), "None");
+    child.must("ok");
+}
+
+/// A child whose pipe was closed by somebody in it. Its number is a high one, which nothing takes over.
+fn robbed() -> (Stage, Actor, Actor) {
+    let (mut stage, mut parent) = open();
+    parent.ask("spawn child number=77 policy=9:0");
+    let mut child = stage.enter("child");
+    child.must("adopt");
+    child.must("steal");
+    (stage, parent, child)
+}
+
+// `Watchdog::enforce`: "If the descriptor is closed by somebody else in this process ... stopped too".
+#[test]
+fn child_that_lost_its_descriptor_is_stopped() {
+    let (mut stage, parent, mut child) = robbed();
+    // SIGKILL may be faster than the answer.
+    child.tell("enforce 9 0");
+    child.gone();
+    assert_eq!(
+        status_after(&mut stage, &parent, &child).signal(),
+        Some(libc::SIGKILL)
+    );
+}
+
+// A library that daemonizes closes what it did not open: the thread loses the pipe, and its own descriptors.
+#[test]
+fn child_that_closed_every_descriptor_is_gone_with_its_parent() {
+    let (mut stage, parent, mut child) = family();
+    child.must("enforce 9 0");
+    sleeps_in_poll(&child);
+    child.must("close-everything");
+    let (status, _) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+    // And where the stop signal is not enough: a grace that cannot be waited for is over.
+    let (mut stage, parent, mut child) = family();
+    child.must("sigterm ignore");
+    child.must("enforce 15 600000");
+    sleeps_in_poll(&child);
+    child.must("close-everything");
+    let (status, _) = outlived(&mut stage, &parent, &child);
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+}
+
+/// Waits until the child's other thread waits for what may come.
+fn sleeps_in_poll(child: &Actor) {
+    until("watchdog thread sleeps in poll", || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", child.pid())).ok()?;
+        let mut calls =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("syscall")).ok());
+        let ppoll = format!("{} ", libc::SYS_ppoll);
+        calls.any(|call| call.starts_with(&ppoll)).then_some(())
+    });
+}
+
+// signal(7), setuid(2) "C library/kernel differences": that signal interrupts poll(2) in every thread, whatever
+// its mask is. Neither a verdict nor the end of a grace comes of it.
+#[test]
+fn setuid_in_the_child_interrupts_and_changes_nothing() {
+    // Far longer than what is done within it.
+    let grace = Duration::from_secs(2);
+    let (mut stage, parent, mut child) = family();
+    child.must("sigterm count");
+    child.must(&format!("enforce 15 {}", grace.as_millis()));
+    sleeps_in_poll(&child);
+    for _ in 0..20 {
+        child.must("setuid");
+    }
+    assert_eq!(child.ask("handled"), "0");
+    let start = Instant::now();
+    parent.kill();
+    until("SIGTERM is handled", || {
+        (child.ask("handled") == "1").then_some(())
+    });
+    for _ in 0..20 {
+        child.must("setuid");
+    }
+    child.gone();
+    assert!(start.elapsed() >= grace, "{:?}", start.elapsed());
+    assert_eq!(stage.ended(&child).signal(), Some(libc::SIGKILL));
+}
+
+// The same where a callback waits: a lost descriptor is no verdict, and the callback is not told one.
+#[test]
+fn lost_descriptor_is_not_told_to_a_callback_as_a_death() {
+    let (mut stage, parent, mut child) = robbed();
+    child.tell("callback tells");
+    let voice = stage.enter("callback-tells");
+    child.gone();
+    assert_eq!(
+        status_after(&mut stage, &parent, &child).signal(),
+        Some(libc::SIGKILL)
+    );
+    assert!(voice.said_nothing());
+}
+
+// pitfalls.md: "a wrong number kills a healthy child": without a thread, it is an error and no verdict.
+#[test]
+fn wait_on_a_descriptor_that_somebody_closed_is_an_error() {
+    let (_stage, _parent, mut child) = robbed();
+    for order in ["wait", "try"] {
+        let answer = child.ask(order);
+        assert!(
+            answer.contains(&format!("code: {}", libc::EBADF)),
+            "{answer}"
+        );
+    }
+}
