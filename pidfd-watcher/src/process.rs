@@ -226,24 +226,22 @@ impl Process {
 
     fn reap_child(&self) -> Result<ExitStatus, Error> {
         // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
-        let known = if poll::exited(self.as_fd(), Until::Deadline(Instant::now()))? {
-            self.learn()
-        } else {
-            None
-        };
+        if poll::exited(self.as_fd(), Until::Deadline(Instant::now()))? {
+            self.learn();
+        }
         match status::reap(self.as_fd()) {
             Ok(Some(raw)) => {
                 self.0.known.set(status::Status { raw, ours: true });
                 Ok(ExitStatus::from_raw(raw))
             }
             Ok(None) => Err(Errno::AGAIN.into()),
-            Err(errno) => match known {
-                // Reaped by a clone of ours, or by its `Child`. A handle that was copied by fork does not pass for that.
-                Some(status) if errno == Errno::CHILD && status.ours => {
-                    Ok(ExitStatus::from_raw(status.raw))
-                }
-                _ => Err(errno.into()),
+            // Reaped by a clone of ours, a watcher or its `Child`, perhaps since we looked. A handle that was copied by
+            // fork does not pass for that.
+            Err(Errno::CHILD) => match self.learn() {
+                Some(status) if status.ours => Ok(ExitStatus::from_raw(status.raw)),
+                _ => Err(Errno::CHILD.into()),
             },
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -266,8 +264,10 @@ impl Process {
     /// What is known of the status, asking the kernel only while it is not. The process has exited.
     fn learn(&self) -> Option<status::Status> {
         self.0.known.get().or_else(|| {
-            let found = status::find(self.as_fd())?;
-            self.0.known.set(found);
+            if let Some(found) = status::find(self.as_fd()) {
+                self.0.known.set(found);
+            }
+            // Perhaps not what was found: another clone, which looked while it was a zombie, knows better.
             self.0.known.get()
         })
     }

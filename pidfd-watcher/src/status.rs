@@ -44,12 +44,9 @@ fn collect(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<i32>,
     // __WALL: a child made by clone with another exit signal than SIGCHLD is a child as well.
     let all = WaitIdOptions::from_bits_retain(libc::__WALL.cast_unsigned());
     let options = options | all | WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    match retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options)) {
-        Ok(status) => Ok(status.as_ref().and_then(encode)),
-        // How a pidfd with PIDFD_NONBLOCK says "not yet": pidfd_open(2).
-        Err(Errno::AGAIN) => Ok(None),
-        Err(errno) => Err(errno),
-    }
+    // WNOHANG rules out the EAGAIN that a pidfd with PIDFD_NONBLOCK has for "not yet": pidfd_open(2).
+    let status = retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options))?;
+    Ok(status.as_ref().and_then(encode))
 }
 
 /// From waitid's two numbers to wait's one: wait(2), WIFEXITED and its kin.

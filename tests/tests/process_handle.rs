@@ -169,6 +169,30 @@ fn clones_that_reap_at_once_all_succeed() {
     }
 }
 
+/// Each of them may find the child reaped by another between any two of its own looks.
+#[test]
+fn clones_that_reap_at_once_what_nobody_has_looked_at_all_have_its_status() {
+    for round in 0..500 {
+        let child = workspace_tests::Held::new();
+        child.exit(6);
+        // Another handle waits, so that these know nothing yet.
+        let other = Process::open(child.process().pid()).expect("own child");
+        other.wait().expect("poll");
+        let start = std::sync::Barrier::new(3);
+        let reap = || {
+            start.wait();
+            let exit = child.process().clone().reap().expect("own child");
+            assert_eq!(exit.status.and_then(|s| s.code()), Some(6), "round {round}");
+        };
+        std::thread::scope(|scope| {
+            let reapers = [(); 3].map(|()| scope.spawn(reap));
+            for reaper in reapers {
+                reaper.join().expect("thread");
+            }
+        });
+    }
+}
+
 #[test]
 fn pidfd_from_elsewhere_is_a_process() {
     for flags in [PidfdFlags::empty(), PidfdFlags::NONBLOCK] {
@@ -192,7 +216,7 @@ fn pidfd_from_elsewhere_is_a_process() {
     }
 }
 
-/// pidfd_open(2): waitid on such a one says EAGAIN where on others it says nothing.
+/// pidfd_open(2): a waitid that may wait says EAGAIN of such a one. None of ours may.
 #[test]
 fn pidfd_that_does_not_block_is_as_good_as_any() {
     let child = workspace_tests::Held::new();

@@ -21,3 +21,8 @@ fn stop_and_signals_of_the_c_library_interrupt_the_wait_and_end_nothing() {
 fn threads_that_ask_for_the_global_watcher_at_once_are_given_one() {
     scenario::passes(env!("CARGO_BIN_EXE_watcher_alone"), "global-at-once");
 }
+
+#[test]
+fn watcher_keeps_no_memory_of_what_is_over() {
+    scenario::passes(env!("CARGO_BIN_EXE_watcher_heap"), "rounds");
+}

@@ -230,3 +230,27 @@ fn traced_child_is_told_at_once_and_reaped_when_the_tracer_lets_go() {
         is_reaped(child.process());
     }
 }
+
+/// Its owner asks for the reaping without a pause, while the watcher's thread is about it: whoever comes second knows all
+/// the same that it was a child of ours, and how it ended.
+#[test]
+fn owner_who_reaps_at_the_same_time_has_the_status_too() {
+    let watcher = Watcher::new().expect("watcher");
+    for round in 0..1_000 {
+        let child = Held::new();
+        let (told, callback) = Told::pair();
+        watcher
+            .watch_and_reap(child.process().clone(), callback)
+            .expect("own child");
+        child.exit(7);
+        let exit = until("it is reaped", || {
+            (0..10_000).find_map(|_| match child.process().clone().reap() {
+                Ok(exit) => Some(exit),
+                Err(failed) if matches!(failed.error, Error::NotReady(_)) => None,
+                Err(failed) => panic!("round {round}: {failed}"),
+            })
+        });
+        assert_eq!(exit.status.and_then(|s| s.code()), Some(7), "round {round}");
+        assert_eq!(told.code(), Some(7), "round {round}");
+    }
+}
