@@ -95,7 +95,7 @@ fn watchers_are_made_and_dropped_inside_a_callback() {
     let watcher = Watcher::new().expect("watcher");
     in_a_callback(&watcher, |_| {
         let child = Held::new();
-        let mut futures = Vec::new();
+        let (mut futures, mut owed) = (Vec::new(), Vec::new());
         for other in [
             Watcher::new().expect("watcher"),
             Builder::new().on_panic(|_| {}).build().expect("watcher"),
@@ -109,6 +109,7 @@ fn watchers_are_made_and_dropped_inside_a_callback() {
             drop(other);
             never.was_dropped();
             charged.is_waiting();
+            owed.push(charged);
         }
         let mut context = Context::from_waker(Waker::noop());
         for future in futures {
@@ -122,6 +123,9 @@ fn watchers_are_made_and_dropped_inside_a_callback() {
         let (told, _) = Told::by(global, child.process());
         child.exit(8);
         assert_eq!(told.exit().pid, child.process().pid());
+        for charged in owed {
+            assert_eq!(charged.exit().pid, child.process().pid());
+        }
         let mut future = pin!(child.process().exited());
         let exit = workspace_tests::until("the future is ready", || {
             match future.as_mut().poll(&mut context) {
