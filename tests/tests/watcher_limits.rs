@@ -56,3 +56,8 @@ fn wait_that_is_refused_later_shuts_the_watcher_down() {
 fn limit_on_processes_is_a_typed_error() {
     passes("no-thread-left");
 }
+
+#[test]
+fn status_that_a_reaping_told_is_kept_where_the_kernel_tells_it_no_more() {
+    passes("kernel-tells-nothing-of-the-reaped");
+}

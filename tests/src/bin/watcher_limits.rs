@@ -21,6 +21,10 @@ const SCENARIOS: &[Scenario] = &[
     ),
     ("waiting-refused-later", waiting_refused_later),
     ("no-thread-left", no_thread_left),
+    (
+        "kernel-tells-nothing-of-the-reaped",
+        kernel_tells_nothing_of_the_reaped,
+    ),
 ];
 
 /// Every number that waiting for an epoll instance may go by.
@@ -218,6 +222,26 @@ fn waiting_refused_later() {
         .expect_err("nobody would tell");
     assert!(matches!(error, Error::ShutDown), "{error}");
     refused.was_dropped();
+}
+
+/// As before Linux 6.15: what a reaping tells is all that will ever be known, and it is kept.
+fn kernel_tells_nothing_of_the_reaped() {
+    seccomp::refuse(&[(libc::SYS_ioctl, libc::ENOTTY)]);
+    let watcher = Watcher::new().expect("watcher");
+    let child = Held::new();
+    let (told, callback) = Told::pair();
+    watcher
+        .watch_and_reap(child.process().clone(), callback)
+        .expect("own child");
+    child.exit(6);
+    assert_eq!(told.code(), Some(6));
+    let late = [Told::by(&watcher, child.process()).0.exit(), {
+        child.process().clone().reap().expect("it was our child")
+    }];
+    assert_eq!(
+        late.map(|exit| exit.status.and_then(|s| s.code())),
+        [Some(6); 2]
+    );
 }
 
 /// As somebody who may have no more processes than there are.
