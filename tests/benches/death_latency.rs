@@ -1,5 +1,6 @@
 //! From SIGKILL of a parent to its child knowing: the sentinel beside the pipe alone, a process pidfd, two pidfds of
-//! threads, and PDEATHSIG; with so much memory touched in 4 KiB pages, quiet and with every CPU busy.
+//! threads, PDEATHSIG, and kill(2) every 100 ms or every second; with so much memory touched in 4 KiB pages, quiet and
+//! with every CPU busy.
 //!
 //! ```sh
 //! cargo bench -p workspace-tests --bench death_latency -- --sizes 0,1,4,8 --samples 15 --mechanisms sentinel,pipe --busy
@@ -7,10 +8,11 @@
 //!
 //! Sizes in GiB. A parent dies once a sample, which is why this is no criterion bench: each sample has a parent, a child
 //! and an address space of its own, and the mechanisms take turns. The child is forked before the memory is touched, and
-//! reports the monotonic clock at the very moment it knows.
+//! reports the monotonic clock at the very moment it knows. The limit that all are compared with is two pidfds and one
+//! poll(2): the least that the kernel takes to tell of a thread's end. Who polls by kill(2) is measured in the smallest
+//! parent alone, since what takes seconds there is no different in a large one; for it the dead are reaped at once.
 
-use std::fmt::Write as _;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -20,9 +22,13 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 use watchdog_pipe::{Builder, ChildSetup, Watchdog};
 use workspace_tests::fork::Fork;
+use workspace_tests::progress::Progress;
+use workspace_tests::samples::Samples;
 
 /// How long everybody has been idle before the parent is killed.
 const IDLE: Duration = Duration::from_millis(5);
+/// Rounds of those that look again and again: each takes up to a second.
+const POLLED: usize = 10;
 /// `PIDFD_THREAD` of include/uapi/linux/pidfd.h (Linux 6.9).
 const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL as u32);
 
@@ -36,16 +42,20 @@ enum Mechanism {
     Pidfd,
     ThreadPidfds,
     Pdeathsig,
+    Kill100,
+    Kill1000,
 }
 
 impl Mechanism {
-    const ALL: [Mechanism; 6] = [
+    const ALL: [Mechanism; 8] = [
         Mechanism::Sentinel,
         Mechanism::SentinelWait,
         Mechanism::Pipe,
         Mechanism::Pidfd,
         Mechanism::ThreadPidfds,
         Mechanism::Pdeathsig,
+        Mechanism::Kill100,
+        Mechanism::Kill1000,
     ];
 
     fn name(self) -> &'static str {
@@ -56,6 +66,17 @@ impl Mechanism {
             Mechanism::Pidfd => "pidfd",
             Mechanism::ThreadPidfds => "thread-pidfds",
             Mechanism::Pdeathsig => "pdeathsig",
+            Mechanism::Kill100 => "kill every 100 ms",
+            Mechanism::Kill1000 => "kill every 1 s",
+        }
+    }
+
+    /// How often it looks, if it does.
+    fn period(self) -> Option<Duration> {
+        match self {
+            Mechanism::Kill100 => Some(Duration::from_millis(100)),
+            Mechanism::Kill1000 => Some(Duration::from_secs(1)),
+            _ => None,
         }
     }
 }
@@ -72,11 +93,20 @@ impl Options {
         let mut args: Vec<String> = std::env::args().skip(1).collect();
         // `cargo test` runs a bench without it: see that it works.
         let bench = args.iter().any(|arg| arg == "--bench");
-        args.retain(|arg| arg != "--bench");
+        let quick = args.iter().any(|arg| arg == "--quick");
+        args.retain(|arg| arg != "--bench" && arg != "--quick");
         let mut options = Options {
-            gibibytes: if bench { vec![0, 1] } else { vec![0] },
+            gibibytes: match (bench, quick) {
+                (false, _) => vec![0],
+                (true, true) => vec![0, 1],
+                (true, false) => vec![0, 1, 2, 4],
+            },
             mechanisms: Mechanism::ALL.to_vec(),
-            samples: if bench { 15 } else { 1 },
+            samples: match (bench, quick) {
+                (false, _) => 1,
+                (true, true) => 15,
+                (true, false) => 60,
+            },
             busy: false,
         };
         let mut args = args.into_iter();
@@ -120,57 +150,41 @@ fn main() {
         })
         .collect();
     let load = if options.busy { "busy" } else { "quiet" };
-    println!(
-        "GiB  load   mechanism       n    median us       p90 us       min us       max us  pipe/median  pipe/p90"
-    );
-    for gibibytes in options.gibibytes {
-        let mut samples = vec![Vec::new(); options.mechanisms.len()];
-        for _ in 0..options.samples {
-            for (mechanism, samples) in options.mechanisms.iter().zip(&mut samples) {
-                samples.push(sample(*mechanism, gibibytes));
-            }
-        }
-        samples
-            .iter_mut()
-            .for_each(|samples| samples.sort_unstable());
-        let pipe = options
-            .mechanisms
-            .iter()
-            .position(|m| *m == Mechanism::Pipe);
-        let pipe = pipe.map(|index| samples[index].clone());
-        for (mechanism, samples) in options.mechanisms.iter().zip(&samples) {
-            let mut line = format!(
-                "{gibibytes:<4} {load:<6} {:<14} {:>2} {:>12.1} {:>12.1} {:>12.1} {:>12.1}",
-                mechanism.name(),
-                samples.len(),
-                micros(quantile(samples, 50)),
-                micros(quantile(samples, 90)),
-                micros(samples[0]),
-                micros(samples[samples.len() - 1]),
-            );
-            if let Some(pipe) = &pipe {
-                let ratio = |q| micros(quantile(pipe, q)) / micros(quantile(samples, q));
-                let _ = write!(line, " {:>12.2} {:>9.2}", ratio(50), ratio(90));
-            }
-            println!("{line}");
-        }
+    let mut all = Vec::new();
+    for gibibytes in options.gibibytes.iter().copied() {
+        let samples = measure(&options, gibibytes, load);
+        samples.print();
+        all.push(samples);
     }
+    let name = format!("death_latency_{load}");
+    Samples::save(&all, &name).expect("keep the samples");
 }
 
-fn quantile(sorted: &[u64], percent: usize) -> u64 {
-    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "nanoseconds of less than a minute"
-)]
-fn micros(nanos: u64) -> f64 {
-    nanos as f64 / 1e3
+fn measure(options: &Options, gibibytes: u64, load: &str) -> Samples {
+    let what = format!("parent of {gibibytes} GiB killed, until its child knows, {load}");
+    let mut samples = Samples::new(&what, "us")
+        .at("GiB", gibibytes as f64)
+        .compare(Mechanism::Sentinel.name(), Mechanism::ThreadPidfds.name());
+    let smallest = options.gibibytes.iter().min() == Some(&gibibytes);
+    let mut progress = Progress::new(what, options.samples + 1);
+    // The first round is not counted.
+    for round in 0..=options.samples {
+        for mechanism in options.mechanisms.iter().copied() {
+            if mechanism.period().is_some() && (!smallest || round > POLLED) {
+                continue;
+            }
+            let taken = sample(mechanism, gibibytes, round);
+            if round > 0 {
+                samples.push(mechanism.name(), taken as f64 / 1e3);
+            }
+        }
+        progress.step();
+    }
+    samples
 }
 
 /// One parent, one death: nanoseconds from before the signal to the child's report.
-fn sample(mechanism: Mechanism, gibibytes: u64) -> u64 {
+fn sample(mechanism: Mechanism, gibibytes: u64, round: usize) -> u64 {
     let (ready, is_ready) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     let (report, reports) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     let mut theirs = Some((is_ready, reports));
@@ -182,12 +196,20 @@ fn sample(mechanism: Mechanism, gibibytes: u64) -> u64 {
     let [mut ready, mut report] = [ready, report].map(std::fs::File::from);
     // The parent has its memory, the child is about to sleep.
     ready.read_exact(&mut [0; 2]).expect("both are ready");
-    std::thread::sleep(IDLE);
+    // A death that falls on no particular moment of the period: multiples of the golden ratio spread evenly.
+    let phase = (round as f64 * 0.618_034).fract();
+    std::thread::sleep(IDLE + mechanism.period().unwrap_or_default().mul_f64(phase));
     let start = now();
     parent.signal(libc::SIGKILL);
+    if mechanism.period().is_some() {
+        // kill(2) succeeds for a zombie.
+        parent.wait();
+    }
     let mut told = [0; 8];
     report.read_exact(&mut told).expect("a report");
-    parent.wait();
+    if mechanism.period().is_none() {
+        parent.wait();
+    }
     reap_orphans();
     u64::from_ne_bytes(told).saturating_sub(start)
 }
@@ -313,6 +335,14 @@ fn wait(
             let pidfd = pidfd_open(parent, PidfdFlags::empty()).expect("pidfd_open");
             ready();
             until_readable(&[pidfd]);
+            report();
+        }
+        Mechanism::Kill100 | Mechanism::Kill1000 => {
+            let period = mechanism.period().unwrap_or_default();
+            ready();
+            while rustix::process::test_kill_process(parent).is_ok() {
+                std::thread::sleep(period);
+            }
             report();
         }
         Mechanism::ThreadPidfds => {

@@ -1,12 +1,13 @@
 //! Many children, watched at once and killed at once: how long until all are told and reaped, what it costs this
 //! process, and what a watched child weighs. Beside a bare epoll loop, tokio::process and async-process.
 //!
-//! Each contender runs in a process of its own, in turns. `--quick` takes fewer children and rounds; `--children N`
-//! and `--rounds N` choose them.
+//! Each contender runs in a process of its own, in turns. `--quick` takes fewer children and rounds; `--children N,N`
+//! and `--rounds N` choose them. A round that is not counted comes first.
 
 use std::process::{Command, ExitCode, Stdio};
 
 use serde::{Deserialize, Serialize};
+use workspace_tests::progress::Progress;
 use workspace_tests::samples::Samples;
 
 #[path = "exit_storm/contenders.rs"]
@@ -34,34 +35,59 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let quick = args.iter().any(|arg| arg == "--quick");
-    let children = option(&args, "--children").unwrap_or(if quick { 1_000 } else { 10_000 });
-    let rounds = option(&args, "--rounds").unwrap_or(if quick { 3 } else { 7 });
+    let sizes = match value(&args, "--children") {
+        Some(sizes) => sizes
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<Vec<usize>, _>>()?,
+        None if quick => vec![100, 1_000],
+        None => vec![100, 1_000, 3_000, 10_000],
+    };
+    let rounds = match value(&args, "--rounds") {
+        Some(rounds) => rounds.parse()?,
+        None if quick => 5,
+        None => 9,
+    };
+    let mut all = Vec::new();
+    for children in sizes {
+        all.extend(measure(children, rounds)?);
+    }
+    Samples::save(&all, "exit_storm")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(children: usize, rounds: usize) -> anyhow::Result<[Samples; 4]> {
     let (children, reason) = contenders::raise_limits(children)?;
     if let Some(reason) = reason {
         println!("no more than {children} children: {reason}");
     }
     let titled = |what: &str, unit: &str| {
         Samples::new(format!("exit storm, {children} children, {what}"), unit)
+            .at("children", children as f64)
+            .compare("pidfd-watcher", contenders::BARE)
     };
-    let mut wall = titled("kill until all are told and reaped", "us/exit");
-    let mut user = titled("user time", "us/exit");
-    let mut system = titled("system time", "us/exit");
-    let mut memory = titled("resident memory", "bytes/child");
-    for _ in 0..rounds {
+    let mut all = [
+        titled("kill until all are told and reaped", "us/exit"),
+        titled("user time", "us/exit"),
+        titled("system time", "us/exit"),
+        titled("resident memory", "bytes/child"),
+    ];
+    let mut progress = Progress::new(format!("exit storm, {children} children"), rounds + 1);
+    for round in 0..=rounds {
         for name in contenders::NAMES {
             let figures = turn(name, children)?;
-            wall.push(name, figures.wall);
-            user.push(name, figures.user);
-            system.push(name, figures.system);
-            memory.push(name, figures.memory);
+            if round > 0 {
+                let values = [figures.wall, figures.user, figures.system, figures.memory];
+                for (samples, value) in all.iter_mut().zip(values) {
+                    samples.push(name, value);
+                }
+            }
         }
+        progress.step();
     }
-    let all = [wall, user, system, memory];
-    for samples in &all {
-        samples.print(contenders::BARE);
-    }
-    Samples::save(&all, "exit_storm")?;
-    Ok(ExitCode::SUCCESS)
+    drop(progress);
+    all.iter().for_each(Samples::print);
+    Ok(all)
 }
 
 fn turn(name: &str, children: usize) -> anyhow::Result<Figures> {
@@ -73,7 +99,7 @@ fn turn(name: &str, children: usize) -> anyhow::Result<Figures> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn option(args: &[String], name: &str) -> Option<usize> {
+fn value<'a>(args: &'a [String], name: &str) -> Option<&'a String> {
     let at = args.iter().position(|arg| arg == name)?;
-    args.get(at + 1)?.parse().ok()
+    args.get(at + 1)
 }

@@ -25,8 +25,11 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use watchdog_pipe::Watchdog;
 use workspace_tests::fork::Fork;
+use workspace_tests::samples::Samples;
 
 const BAR: f64 = 1.15;
+const OURS: &str = "keepalive and watchdog";
+const BARE: &str = "close and poll";
 /// How long everybody has been idle before something happens.
 const IDLE: Duration = Duration::from_millis(1);
 
@@ -43,7 +46,9 @@ fn main() {
     });
     let mut bare = Peer::fork(|read| move || poll_until_hang_up(&read));
     pin(cpus.map(|(parent, _)| parent));
-    let samples = RefCell::new(Samples::default());
+    let samples = RefCell::new(
+        Samples::new("keepalive let go, until the child knows", "us").compare(OURS, BARE),
+    );
 
     let mut criterion = Criterion::default().sample_size(50).configure_from_args();
     let mut group = criterion.benchmark_group("let go, child knows");
@@ -57,19 +62,21 @@ fn main() {
                 bare: bare_round(&mut bare),
             };
             sum += counted(&turn);
-            samples.borrow_mut().push(&turn);
+            let mut samples = samples.borrow_mut();
+            samples.push(OURS, turn.ours as f64 / 1e3);
+            samples.push(BARE, turn.bare as f64 / 1e3);
         }
         Duration::from_nanos(sum)
     };
-    group.bench_function("keepalive and watchdog", |bencher| {
+    group.bench_function(OURS, |bencher| {
         bencher.iter_custom(|count| turns(count, |turn| turn.ours));
     });
-    group.bench_function("close and poll", |bencher| {
+    group.bench_function(BARE, |bencher| {
         bencher.iter_custom(|count| turns(count, |turn| turn.bare));
     });
     group.finish();
     criterion.final_summary();
-    samples.into_inner().print();
+    conclude(&samples.into_inner());
 }
 
 /// Two that this process may run on; `None` where there is one.
@@ -209,36 +216,14 @@ fn now() -> u64 {
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
-#[derive(Default)]
-struct Samples {
-    ours: Vec<u64>,
-    bare: Vec<u64>,
-}
-
-impl Samples {
-    fn push(&mut self, turn: &Turn) {
-        self.ours.push(turn.ours);
-        self.bare.push(turn.bare);
-    }
-
-    fn print(mut self) {
-        if self.ours.is_empty() {
-            return;
-        }
-        let (ours, bare) = (median(&mut self.ours), median(&mut self.bare));
-        let ratio = ours / bare;
-        let verdict = if ratio <= BAR { "within" } else { "ABOVE" };
-        println!(
-            "{} turns of each: median {:.2} us, bare {:.2} us, ratio {ratio:.3}: {verdict} the bar of {BAR}",
-            self.ours.len(),
-            ours / 1e3,
-            bare / 1e3,
-        );
-    }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "nanoseconds of microseconds")]
-fn median(samples: &mut [u64]) -> f64 {
-    samples.sort_unstable();
-    samples[samples.len() / 2] as f64
+/// Both medians beside the bar; the raw samples are kept.
+fn conclude(samples: &Samples) {
+    let (Some(ours), Some(bare)) = (samples.median(OURS), samples.median(BARE)) else {
+        return;
+    };
+    let ratio = ours / bare;
+    let verdict = if ratio <= BAR { "within" } else { "ABOVE" };
+    samples.print();
+    println!("ratio {ratio:.3}: {verdict} the bar of {BAR}");
+    Samples::save(std::slice::from_ref(samples), "pollhup_latency").expect("keep the samples");
 }

@@ -8,22 +8,25 @@
 //! - `shim, fork`: the attached one by `Engine::Fork`.
 //! - `std with a closure`: `Command` with a `pre_exec` closure that makes a session, and no descriptor.
 //! - `command-fds`: three descriptors mapped by that crate, as its documentation has it.
+//! - `process-wrap`: a group of its own by that crate, as its documentation has it, and no descriptor.
 //!
 //! Everything that a spawn prepares is counted in. `call`: until the call comes back; `and wait`: until the
 //! child was waited for too. Arguments: `--quick`, or a part of the name of the sizes to be run.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::ptr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use command_fds::{CommandFdExt, FdMapping};
+use process_wrap::std::{ChildWrapper, CommandWrap, ProcessGroup};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use shim_spawner::{Engine, ShimSpawner, SpawnedShim};
+use workspace_tests::progress::Progress;
+use workspace_tests::samples::Samples;
 
 const PROGRAM: &str = "/bin/true";
 /// The numbers on which the child gets three files.
@@ -43,18 +46,22 @@ fn main() {
     let quick = args.iter().any(|arg| arg == "--quick");
     let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let rounds = if quick { 100 } else { 600 };
+    let mut all = Vec::new();
     for (name, bytes, huge) in PARENTS {
         if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
             let held = Memory::touched(bytes, huge);
-            measure(name, rounds);
+            let gibibytes = bytes as f64 / (1024 * MIB) as f64;
+            all.extend(measure(name, gibibytes, huge, rounds));
             drop(held);
         }
     }
+    Samples::save(&all, "spawn_cost").expect("keep the samples");
 }
 
 /// A child that was spawned, by whomever.
 enum Spawned {
     Std(Child),
+    Wrapped(Box<dyn ChildWrapper>),
     Shim(SpawnedShim),
 }
 
@@ -62,6 +69,7 @@ impl Spawned {
     fn wait(&mut self) {
         let status = match self {
             Spawned::Std(child) => child.wait().expect("wait"),
+            Spawned::Wrapped(child) => child.wait().expect("wait"),
             Spawned::Shim(shim) => shim
                 .child
                 .process()
@@ -117,6 +125,8 @@ fn contestants() -> Vec<Contestant> {
     mapped
         .fd_mappings(NUMBERS.map(mapping).into())
         .expect("a plan");
+    let mut wrapped = CommandWrap::with_new(PROGRAM, |_| {});
+    wrapped.wrap(ProcessGroup::leader());
     vec![
         Contestant::new(BASE, false, by_std(Command::new(PROGRAM))),
         Contestant::new(OURS, false, shim(false, Engine::Vfork)),
@@ -124,6 +134,9 @@ fn contestants() -> Vec<Contestant> {
         Contestant::new("shim, fork", true, shim(false, Engine::Fork)),
         Contestant::new(CLOSURE, true, by_std(closure)),
         Contestant::new("command-fds", true, by_std(mapped)),
+        Contestant::new("process-wrap", false, move || {
+            Spawned::Wrapped(wrapped.spawn().expect("spawn"))
+        }),
     ]
 }
 
@@ -131,13 +144,22 @@ fn file() -> OwnedFd {
     memfd_create("spawn-cost", MemfdFlags::CLOEXEC).expect("memfd_create")
 }
 
-/// `rounds` turns of everybody, then the medians.
-fn measure(parent: &str, rounds: usize) {
+/// `rounds` turns of everybody, a tenth of them for whoever forks; until the call is back, and the child's end.
+fn measure(parent: &str, gibibytes: f64, huge: bool, rounds: usize) -> [Samples; 2] {
     let mut contestants = contestants();
-    let mut call: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
-    let mut whole = call.clone();
+    let axis = if huge { "GiB in huge pages" } else { "GiB" };
+    let titled = |until: &str| {
+        Samples::new(format!("spawn, parent with {parent}, until {until}"), "us")
+            .at(axis, gibibytes)
+            .compare(OURS, BASE)
+    };
+    let [mut call, mut whole] = [
+        titled("the call is back"),
+        titled("the child was waited for"),
+    ];
     // The first turns fill caches, keep a stack, and are not counted.
     let warm_up = 5;
+    let mut progress = Progress::new(format!("spawn, parent with {parent}"), rounds + warm_up);
     for round in 0..rounds + warm_up {
         let count = contestants.len();
         for turn in 0..count {
@@ -153,45 +175,22 @@ fn measure(parent: &str, rounds: usize) {
             let waited = start.elapsed();
             drop(spawned);
             if round >= warm_up {
-                call.entry(contestant.name).or_default().push(called);
-                whole.entry(contestant.name).or_default().push(waited);
+                call.push(contestant.name, called.as_secs_f64() * 1e6);
+                whole.push(contestant.name, waited.as_secs_f64() * 1e6);
             }
         }
+        progress.step();
     }
-    println!("\nparent with {parent}, medians of {rounds} rounds (a tenth of them where it forks)");
-    println!(
-        "{:20} {:>12} {:>8} {:>12} {:>8}",
-        "", "call", "ratio", "and wait", "ratio"
-    );
-    let base = (median(&mut call, BASE), median(&mut whole, BASE));
-    for contestant in &contestants {
-        let (call, whole) = (
-            median(&mut call, contestant.name),
-            median(&mut whole, contestant.name),
-        );
+    drop(progress);
+    call.print();
+    whole.print();
+    if let (Some(closure), Some(ours)) = (call.median(CLOSURE), call.median(OURS)) {
         println!(
-            "{:20} {:>9.1} us {:>8.3} {:>9.1} us {:>8.3}",
-            contestant.name,
-            micros(call),
-            micros(call) / micros(base.0),
-            micros(whole),
-            micros(whole) / micros(base.1),
+            "{CLOSURE} takes {:.0} times as long as {OURS}",
+            closure / ours
         );
     }
-    println!(
-        "{CLOSURE} takes {:.0} times as long as {OURS}",
-        micros(median(&mut call, CLOSURE)) / micros(median(&mut call, OURS))
-    );
-}
-
-fn median(samples: &mut BTreeMap<&str, Vec<Duration>>, name: &str) -> Duration {
-    let samples = samples.get_mut(name).expect("samples");
-    samples.sort_unstable();
-    samples[samples.len() / 2]
-}
-
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
+    [call, whole]
 }
 
 /// Memory that this process holds, every page of it touched.

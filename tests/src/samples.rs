@@ -15,6 +15,12 @@ pub struct Samples {
     pub what: String,
     /// Of every sample.
     pub unit: String,
+    /// What is varied between several of the same bench: `GiB`, and how much here.
+    pub axis: String,
+    pub at: f64,
+    /// The rows that are compared: what is ours, and the least that the kernel takes.
+    pub ours: String,
+    pub limit: String,
     pub rows: Vec<Row>,
 }
 
@@ -47,8 +53,26 @@ impl Samples {
         Samples {
             what: what.into(),
             unit: unit.into(),
+            axis: String::new(),
+            at: 0.0,
+            ours: String::new(),
+            limit: String::new(),
             rows: Vec::new(),
         }
+    }
+
+    /// One point of a series.
+    pub fn at(mut self, axis: &str, at: f64) -> Samples {
+        self.axis = axis.into();
+        self.at = at;
+        self
+    }
+
+    /// Names the rows that a report compares.
+    pub fn compare(mut self, ours: &str, limit: &str) -> Samples {
+        self.ours = ours.into();
+        self.limit = limit.into();
+        self
     }
 
     pub fn push(&mut self, name: &str, sample: f64) {
@@ -65,9 +89,9 @@ impl Samples {
         Some(self.rows.iter().find(|row| row.name == name)?.median())
     }
 
-    /// Prints a line a contender: median, p90, smallest and largest, and the median's ratio to that of `reference`.
-    pub fn print(&self, reference: &str) {
-        let base = self.median(reference).unwrap_or(f64::NAN);
+    /// Prints a line a contender: median, p90, smallest and largest, and the median's ratio to that of the limit.
+    pub fn print(&self) {
+        let base = self.median(&self.limit).unwrap_or(f64::NAN);
         println!("\n{} [{}]", self.what, self.unit);
         println!(
             "  {:<34} {:>11} {:>11} {:>11} {:>11}  {:>8}",

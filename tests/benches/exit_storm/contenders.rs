@@ -2,8 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +12,8 @@ use rustix::process::{
     PidfdFlags, Resource, Rlimit, WaitId, WaitIdOptions, getrlimit, kill_process_group, pidfd_open,
     setrlimit, waitid,
 };
+
+use workspace_tests::sleeper::sleeper;
 
 use crate::Figures;
 
@@ -56,18 +56,6 @@ pub fn run(name: &str, children: usize) -> Result<Figures> {
         "async-process" => async_process(children),
         _ => anyhow::bail!("no contender named {name}"),
     }
-}
-
-/// A program that does nothing until it is killed, in the group that its first child leads.
-fn sleeper(group: Option<Pid>) -> Command {
-    let mut command = Command::new("/bin/sleep");
-    command
-        .arg("1000")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(group.map_or(0, |leader| leader.as_raw_nonzero().get()));
-    command
 }
 
 /// Kills the group when dropped, so that a contender that fails leaves nothing.
