@@ -46,7 +46,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let rounds = match value(&args, "--rounds") {
         Some(rounds) => rounds.parse()?,
         None if quick => 5,
-        None => 9,
+        None => 7,
     };
     let mut all = Vec::new();
     for children in sizes {

@@ -1,4 +1,11 @@
-//! `cargo xtask bench`: every benchmark of the workspace.
+//! `cargo xtask bench`: every benchmark of the workspace; `--report`, `--check` and `--redraw`: those across crates,
+//! as a table, a page with plots, and a comparison with the committed baseline.
+
+mod check;
+mod plot;
+mod report;
+mod samples;
+mod suite;
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -6,6 +13,9 @@ use std::process::{Command, ExitCode};
 use crate::{Outcome, cargo};
 
 pub(crate) fn run(args: &[OsString]) -> Outcome {
+    if let Some(wanted) = suite::Wanted::parse(args)? {
+        return suite::run(&wanted);
+    }
     let (cargos, criterions) = split(args);
     let mut command = command(&cargos);
     if !criterions.is_empty() {

@@ -15,6 +15,11 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
            `cargo xtask demo --help` says more.
   bench [-p PACKAGE] [--no-run] [FILTER] [ARGS]
            Run every benchmark; FILTER and ARGS are criterion's own (e.g. --quick).
+  bench --report | --check | --redraw [--quick] [--baseline]
+           The comparisons across crates, with their peers and the bare kernel, on an idle machine:
+           --report prints one table and writes docs/bench (a page, plots); --redraw does the same
+           from the samples of the last run, without measuring; --check compares ratios with
+           docs/bench/baseline.json and fails on a regression; --baseline writes that file.
   lint     Format, clippy, documentation, and the shape of the dependency tree; warnings are errors.
   loom [FILTER]
            Every order in which threads can meet in the watcher's registry.
