@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 use watchdog_pipe::{Builder, ChildSetup, Watchdog};
 use workspace_tests::fork::Fork;
 use workspace_tests::progress::Progress;
-use workspace_tests::samples::Samples;
+use workspace_tests::samples::{Samples, order};
 
 /// How long everybody has been idle before the parent is killed.
 const IDLE: Duration = Duration::from_millis(5);
@@ -171,7 +171,8 @@ fn measure(options: &Options, gibibytes: u64, load: &str) -> Samples {
     let mut progress = Progress::new(what, rounds + 1);
     // The first round is not counted.
     for round in 0..=rounds {
-        for mechanism in options.mechanisms.iter().copied() {
+        for turn in order(round, options.mechanisms.len()) {
+            let mechanism = options.mechanisms[turn];
             if mechanism.period().is_some() && (!smallest || round > POLLED) {
                 continue;
             }

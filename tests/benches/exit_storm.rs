@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde::{Deserialize, Serialize};
 use workspace_tests::progress::Progress;
-use workspace_tests::samples::Samples;
+use workspace_tests::samples::{Samples, order};
 
 #[path = "exit_storm/contenders.rs"]
 mod contenders;
@@ -74,7 +74,8 @@ fn measure(children: usize, rounds: usize) -> anyhow::Result<[Samples; 4]> {
     ];
     let mut progress = Progress::new(format!("exit storm, {children} children"), rounds + 1);
     for round in 0..=rounds {
-        for name in contenders::NAMES {
+        for place in order(round, contenders::NAMES.len()) {
+            let name = contenders::NAMES[place];
             let figures = turn(name, children)?;
             if round > 0 {
                 let values = [figures.wall, figures.user, figures.system, figures.memory];

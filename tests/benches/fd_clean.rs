@@ -2,7 +2,7 @@
 //! here without close-on-exec: fork, exec and wait of `/bin/true`, in turns.
 //!
 //! - `bare close_range`: fork, one close_range(2) that marks everything from 3 up, execve, in this binary; all others go
-//!   through std's `Command`, whose fork, socket and wake-up of its own are the difference at few descriptors.
+//!   through std's `Command`, which waits for the exec as well.
 //! - `fd-preserve`: a plan without descriptors; the plan is made once, as it may be.
 //! - `close_fds`: `set_fds_cloexec` in a `pre_exec` closure, which its documentation names for this.
 //! - `naive loop`: command-fds, which cleans nothing, and a `pre_exec` closure that marks every number below the limit.
@@ -20,7 +20,7 @@ use fd_preserve::PreserveFds;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use workspace_tests::fd_table::{file, litter};
 use workspace_tests::progress::Progress;
-use workspace_tests::samples::Samples;
+use workspace_tests::samples::{Samples, order};
 
 const PROGRAM: &std::ffi::CStr = c"/bin/true";
 const BARE: &str = "bare close_range";
@@ -142,10 +142,8 @@ fn measure(contestants: &mut [Contestant], open: usize, rounds: usize) -> Sample
     let mut progress = Progress::new(what, rounds + WARM_UP);
     let open = litter(100, 1, open);
     for round in 0..rounds + WARM_UP {
-        let count = contestants.len();
-        for turn in 0..count {
-            // Each begins in its turn: nobody always follows the same one.
-            let (name, spawn) = &mut contestants[(round + turn) % count];
+        for turn in order(round, contestants.len()) {
+            let (name, spawn) = &mut contestants[turn];
             let start = Instant::now();
             spawn();
             let taken = start.elapsed();

@@ -26,7 +26,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use shim_spawner::{Engine, ShimSpawner, SpawnedShim};
 use workspace_tests::progress::Progress;
-use workspace_tests::samples::Samples;
+use workspace_tests::samples::{Samples, order};
 
 const PROGRAM: &str = "/bin/true";
 /// The numbers on which the child gets three files.
@@ -161,10 +161,8 @@ fn measure(parent: &str, gibibytes: f64, huge: bool, rounds: usize) -> [Samples;
     let warm_up = 5;
     let mut progress = Progress::new(format!("spawn, parent with {parent}"), rounds + warm_up);
     for round in 0..rounds + warm_up {
-        let count = contestants.len();
-        for turn in 0..count {
-            // Each begins in its turn: nobody always follows the same one.
-            let contestant = &mut contestants[(round + turn) % count];
+        for turn in order(round, contestants.len()) {
+            let contestant = &mut contestants[turn];
             if contestant.forks && round % 10 != 0 {
                 continue;
             }

@@ -1,6 +1,6 @@
 //! Figures of the benches that criterion cannot drive: taken turn by turn, shown as medians and ratios.
 //!
-//! A round runs every contender once, in order, so that whatever the machine does meanwhile it does to all of them.
+//! A round runs every contender once, in an order of its own, so that whatever the machine does meanwhile it does to all of them.
 //! The raw samples are kept as JSON under `target/samples`.
 
 use std::fs;
@@ -124,6 +124,21 @@ impl Samples {
     }
 }
 
+/// In which order `count` contenders have their turns in this round. Another one each round, since what one leaves
+/// behind (pages to be copied after a fork, a warm cache) the next one pays or is paid; the same in every run.
+pub fn order(round: usize, count: usize) -> Vec<usize> {
+    let mut state = (round as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut order: Vec<usize> = (0..count).collect();
+    // Fisher and Yates, by xorshift64.
+    for last in (1..count).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        order.swap(last, ((state >> 32) % (last as u64 + 1)) as usize);
+    }
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +155,25 @@ mod tests {
             [1.0, 3.0, 5.0, 5.0]
         );
         assert!(samples.median("b").is_none());
+    }
+
+    #[test]
+    fn everybody_follows_everybody_about_as_often() {
+        let mut followed = [[0; 5]; 5];
+        for round in 0..1000 {
+            let order = order(round, 5);
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3, 4], "one turn each");
+            for pair in order.windows(2) {
+                followed[pair[0]][pair[1]] += 1;
+            }
+        }
+        // 4 pairs a round, 20 of them possible: 200 expected.
+        for (one, row) in followed.iter().enumerate() {
+            for (other, count) in row.iter().enumerate().filter(|(other, _)| *other != one) {
+                assert!((120..280).contains(count), "{one} before {other}: {count}");
+            }
+        }
     }
 }

@@ -70,25 +70,25 @@ pub(super) fn all(folder: &Path, all: &[Samples]) -> Result<Vec<Plot>> {
             "death_rss.svg",
             "Parent killed, until its child knows",
             &death,
-            false,
+            [false, true],
         ),
         series(
             "spawn_rss.svg",
             "Spawn, until the call is back",
             &spawn,
-            false,
+            [false, true],
         ),
         series(
             "fd_clean.svg",
             "Spawn that leaves nothing open to the child",
             &clean,
-            true,
+            [true, true],
         ),
         series(
             "exit_storm.svg",
             "Many killed at once, until all are told and reaped",
             &storm,
-            true,
+            [true, false],
         ),
     ];
     let mut plots = Vec::new();
@@ -124,8 +124,8 @@ fn distribution(file: &'static str, samples: &Samples) -> Chart {
     }
 }
 
-/// Medians against what is varied.
-fn series(file: &'static str, title: &str, some: &[&Samples], log_x: bool) -> Option<Chart> {
+/// Medians against what is varied, logarithmic or not.
+fn series(file: &'static str, title: &str, some: &[&Samples], logs: [bool; 2]) -> Option<Chart> {
     let first = some.first()?;
     let mut curves: Vec<Curve> = Vec::new();
     for samples in some {
@@ -145,8 +145,8 @@ fn series(file: &'static str, title: &str, some: &[&Samples], log_x: bool) -> Op
         title: title.into(),
         x: first.axis.clone(),
         y: format!("{}, median", first.unit),
-        log_x,
-        log_y: true,
+        log_x: logs[0],
+        log_y: logs[1],
         curves,
     })
 }
@@ -189,6 +189,7 @@ impl Chart {
             .light_line_style(WHITE)
             .x_desc(&self.x)
             .y_desc(&self.y)
+            .x_labels(6)
             .x_label_formatter(&|value| label(*value))
             .y_label_formatter(&|value| label(*value))
             .draw()

@@ -128,6 +128,14 @@ pub(super) fn load(folder: &Path) -> Result<(Run, Vec<Samples>)> {
             serde_json::from_slice(&text).with_context(|| format!("read {}", file.display()))?;
         all.extend(some);
     }
+    // The rows come in the order of the first round, which is nobody's.
+    for samples in &mut all {
+        let (ours, limit) = (&samples.ours, &samples.limit);
+        samples.rows.sort_by_key(|row| {
+            let place = [limit, ours].iter().position(|name| **name == row.name);
+            (place.unwrap_or(2), row.name.clone())
+        });
+    }
     ensure!(!all.is_empty(), "no samples in {}", folder.display());
     Ok((run, all))
 }
