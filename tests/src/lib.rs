@@ -8,6 +8,7 @@ mod dialogue;
 pub mod fd_table;
 pub mod fork;
 mod guard;
+pub mod halt;
 mod held;
 pub mod identity_text;
 pub mod launch;

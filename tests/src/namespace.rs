@@ -21,6 +21,34 @@ pub fn run_inside(command: &mut Command) -> bool {
     true
 }
 
+/// Mounts of this process's own from here on; `false`, and a line that says why, where they are not to be had. The caller
+/// has one thread.
+pub fn unshare_mounts() -> bool {
+    // SAFETY: a plain number; this process has one thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        let error = io::Error::last_os_error();
+        eprintln!("skipped: no new mount namespace to be had here ({error})");
+        return false;
+    }
+    mount(None, c"/", libc::MS_REC | libc::MS_PRIVATE);
+    true
+}
+
+/// What lies at `path` is `file` from here on, for those who share this process's mounts.
+pub fn cover(path: &CStr, file: &CStr) {
+    // SAFETY: strings that end with a zero byte, and null pointers that a bind mount ignores.
+    let done = unsafe {
+        libc::mount(
+            file.as_ptr(),
+            path.as_ptr(),
+            std::ptr::null(),
+            libc::MS_BIND,
+            std::ptr::null(),
+        )
+    };
+    assert_eq!(done, 0, "mount {path:?}: {}", io::Error::last_os_error());
+}
+
 /// The mounts become this process's own, and /proc shows its namespace.
 pub fn mount_proc() {
     mount(None, c"/", libc::MS_REC | libc::MS_PRIVATE);

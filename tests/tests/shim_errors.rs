@@ -11,6 +11,8 @@ workspace_tests::on_every_rung! {
     arguments_that_make_no_sense_are_refused: "error_arguments",
     group_of_another_session_is_refused: "error_group",
     error_and_panic_of_a_closure_fail_the_spawn: "error_closure",
+    closure_that_executes_something_else_leaves_nothing_of_it: "error_closure_executes",
+    descriptor_that_the_child_cannot_have_is_named: "error_child_numbers",
     child_killed_before_its_exec_is_a_failed_spawn: "error_killed",
     child_that_cannot_be_held_is_killed_and_reaped: "error_pidfd",
     every_missing_descriptor_fails_the_spawn_and_leaves_none_behind: "limit_descriptors",

@@ -12,7 +12,7 @@ use shim_spawner::{CONFIG_MAX, Engine, ShimSpawner, SpawnError, Stage};
 use workspace_tests::scenario::Scenario;
 use workspace_tests::{fd_table, seccomp};
 
-use super::snapshot::{fails, full};
+use super::snapshot::{fails, full, spawner_of};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("error_program", program),
@@ -22,6 +22,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ("error_arguments", arguments),
     ("error_group", group),
     ("error_closure", closure),
+    ("error_closure_executes", closure_that_executes),
+    ("error_child_numbers", numbers_in_the_child),
     ("error_killed", killed),
     ("error_pidfd", pidfd),
 ];
@@ -168,6 +170,35 @@ fn closure() {
         error.exit_status().is_some_and(|status| !status.success()),
         "{error}"
     );
+}
+
+/// A closure that becomes a program of its own is no spawn of the shim, and that program does not stay.
+fn closure_that_executes() {
+    let mut spawner = full("/bin/true");
+    // SAFETY: execve(2) of strings and arrays that end as they should.
+    unsafe {
+        spawner.pre_exec(|| {
+            let args = [c"sleep".as_ptr(), c"10".as_ptr(), std::ptr::null()];
+            libc::execve(c"/bin/sleep".as_ptr(), args.as_ptr(), args[2..].as_ptr());
+            Err(io::Error::last_os_error())
+        })
+    };
+    died(&mut spawner, Stage::PreExec, libc::SIGKILL);
+}
+
+/// What fails in the child names the number it is about.
+fn numbers_in_the_child() {
+    let (mapped, kept) = (fd_table::file(), fd_table::file_at(40));
+    seccomp::refuse(&[(libc::SYS_dup3, libc::EPERM)]);
+    let mut spawner = spawner_of("/bin/true");
+    let error = fails("dup3", spawner.detached(true).map_fd(mapped, 9));
+    is(&error, Stage::InstallFds, Some(libc::EPERM));
+    assert_eq!(error.fd(), Some(9), "{error}");
+    seccomp::refuse_fcntl(libc::F_SETFD, libc::EPERM);
+    let mut spawner = spawner_of("/bin/true");
+    let error = fails("F_SETFD", spawner.detached(true).preserve_fd(kept));
+    is(&error, Stage::InstallFds, Some(libc::EPERM));
+    assert_eq!(error.fd(), Some(40), "{error}");
 }
 
 fn killed() {

@@ -11,6 +11,8 @@ mod errors;
 mod limits;
 mod roles;
 mod rungs;
+mod search;
+mod signals;
 mod snapshot;
 mod stop;
 
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
         limits::SCENARIOS,
         child::SCENARIOS,
         rungs::SCENARIOS,
+        search::SCENARIOS,
+        signals::SCENARIOS,
         stop::SCENARIOS,
     ]
     .concat();

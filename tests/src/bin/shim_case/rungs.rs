@@ -1,16 +1,11 @@
-//! What is the same on every way of creating a child, and hard on some: deaths on the way, signals, threads,
-//! missing streams, the search for the program, memory.
+//! What is the same on every way of creating a child, and hard on some: deaths on the way, threads,
+//! missing streams, memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
@@ -22,15 +17,14 @@ use workspace_tests::scenario::Scenario;
 use workspace_tests::seccomp;
 
 use super::child::{ends_well, output};
-use super::snapshot::{Snapshot, fails, full, own_pid, rung, shell, spawner_of};
+use super::snapshot::{Snapshot, fails, full, own_pid, pid_of_the_kernel, rung, shell, spawner_of};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("rung_killed_on_the_way", killed_on_the_way),
     ("rung_all_refused", all_refused),
-    ("rung_storm", storm),
     ("rung_threads", threads),
     ("rung_closed_streams", closed_streams),
-    ("rung_search", search),
+    ("rung_own_descriptors", own_descriptors),
     ("rung_children_reaped_by_the_kernel", reaped_by_the_kernel),
     ("rung_trap", trap),
 ];
@@ -86,67 +80,6 @@ fn all_refused() {
         let error = fails("the last one refused", &mut full("/bin/true"));
         assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
     }
-}
-
-static PARENT: AtomicI32 = AtomicI32::new(0);
-static HANDLED: AtomicUsize = AtomicUsize::new(0);
-
-/// Not the C library's `getpid`, which older ones answer from memory.
-fn pid_of_the_kernel() -> i32 {
-    // SAFETY: takes no pointer.
-    i32::try_from(unsafe { libc::syscall(libc::SYS_getpid) }).unwrap_or(0)
-}
-
-extern "C" fn handle(_: libc::c_int) {
-    if pid_of_the_kernel() != PARENT.load(Ordering::Relaxed) {
-        // SAFETY: ends the child in which no handler may run, whoever's memory it has.
-        unsafe { libc::syscall(libc::SYS_exit_group, 99) };
-    }
-    HANDLED.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Queued signals to the spawning thread, each of which counts; none may be lost, none handled by a child.
-fn storm() {
-    const SPAWNS: usize = 2_000;
-    /// Sent during one spawn; 100,000 in all.
-    const AT_ONCE: usize = 50;
-    PARENT.store(own_pid(), Ordering::Relaxed);
-    let signal = libc::SIGRTMIN() + 1;
-    // SAFETY: the handler makes atomic stores and system calls. The action is valid, without SA_RESTART.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handle as *const () as usize;
-        let done = libc::sigaction(signal, &raw const action, std::ptr::null_mut());
-        assert_eq!(done, 0, "sigaction");
-    }
-    // SAFETY: no argument.
-    let thread = unsafe { libc::pthread_self() } as usize;
-    let spawns = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for sent in 0..SPAWNS * AT_ONCE {
-                while sent >= (spawns.load(Ordering::Relaxed) + 1) * AT_ONCE {
-                    thread::yield_now();
-                }
-                let value = libc::sigval {
-                    sival_ptr: std::ptr::null_mut(),
-                };
-                // SAFETY: the spawning thread waits for this one before it ends.
-                let queued =
-                    unsafe { libc::pthread_sigqueue(thread as libc::pthread_t, signal, value) };
-                assert_eq!(queued, 0, "pthread_sigqueue");
-            }
-        });
-        let mut spawner = spawner_of("/bin/true");
-        spawner.map_fd(fd_table::file(), 9);
-        for _ in 0..SPAWNS {
-            ends_well(&spawner.spawn().expect("spawn"));
-            spawns.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-    workspace_tests::until("every signal is handled", || {
-        (HANDLED.load(Ordering::Relaxed) == SPAWNS * AT_ONCE).then_some(())
-    });
 }
 
 /// Sixteen threads spawn while others fork, and open and close what must not get through.
@@ -251,101 +184,23 @@ fn closed_streams() {
     }
 }
 
-/// The program is found where std finds it, and not found for the same reason.
-fn search() {
-    let root = std::env::temp_dir().join(format!("shim-search-{}", std::process::id()));
-    let script = |folder: &str, text: &str, mode: u32| {
-        let folder = root.join(folder);
-        fs::create_dir_all(&folder).expect("mkdir");
-        let tool = folder.join("tool");
-        fs::write(&tool, text).expect("write");
-        fs::set_permissions(&tool, fs::Permissions::from_mode(mode)).expect("chmod");
-    };
-    script("denied", "#!/bin/sh\necho denied\n", 0o644);
-    script("plain", "echo plain \"$0\" \"$@\"\n", 0o755);
-    script("header", "#!/bin/sh\necho header \"$@\"\n", 0o755);
-    script("bad", "#!/no/such/interpreter\n", 0o755);
-    fs::create_dir_all(root.join("folder/tool")).expect("mkdir");
-    let at = |folder: &str| root.join(folder).display().to_string();
-    let long = "x".repeat(5_000);
-    let paths = [
-        at("denied"),
-        at("plain"),
-        at("header"),
-        at("bad"),
-        at("folder"),
-        format!("{}:{}", at("denied"), at("header")),
-        format!("{}:{}", at("header"), at("denied")),
-        format!("{}:{}", at("bad"), at("plain")),
-        format!("/nonexistent:/dev/null:{}", at("plain")),
-        format!("{}:{}:/nonexistent", at("denied"), at("folder")),
-        format!("/{long}:{}", at("header")),
-        format!(":{}", at("denied")),
-        "::".to_owned(),
-        "plain:header".to_owned(),
-        String::new(),
-    ];
-    let name = "n".repeat(300);
-    for program in [
-        "tool",
-        "./tool",
-        "plain/tool",
-        "",
-        "no-such-tool",
-        &name,
-        "true",
-    ] {
-        let inherited = same_as_std(program, None, &root.join("header"));
-        for path in &paths {
-            for folder in ["header", "."] {
-                let _ = same_as_std(program, Some(Some(path)), &root.join(folder));
-            }
-        }
-        let default = same_as_std(program, Some(None), &root);
-        if program == "true" {
-            assert_eq!((inherited, default), (Ok(String::new()), Ok(String::new())));
-        }
+/// What a spawn opens here, no program that another thread starts meanwhile or later is given.
+fn own_descriptors() {
+    let before = Snapshot::take();
+    let mut spawner = full("/bin/cat");
+    let mut shim = spawner.spawn().expect("spawn");
+    let pidfd = shim.child.process().as_fd().as_raw_fd();
+    let opened: Vec<i32> = Snapshot::take().opened_since(&before);
+    assert!(opened.contains(&pidfd), "{opened:?}");
+    // The pidfd, three pipes, the keepalive, and the caller's file.
+    assert_eq!(opened.len(), 6, "{opened:?}");
+    for fd in opened {
+        // SAFETY: takes no pointer and changes nothing.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        assert_eq!(flags, libc::FD_CLOEXEC, "{fd}");
     }
-    fs::remove_dir_all(&root).expect("remove");
-}
-
-/// `path`: as it is, removed, or set.
-fn same_as_std(program: &str, path: Option<Option<&str>>, folder: &Path) -> Result<String, i32> {
-    let mut spawner = spawner_of(program);
-    spawner.args(["a", "b"]).current_dir(folder);
-    let mut command = Command::new(program);
-    command.args(["a", "b"]).current_dir(folder);
-    // SAFETY: does nothing. Without a closure std asks posix_spawnp, which knows no shell.
-    unsafe { command.pre_exec(|| Ok(())) };
-    match path {
-        None => {}
-        Some(None) => {
-            spawner.env_remove("PATH");
-            command.env_remove("PATH");
-        }
-        Some(Some(path)) => {
-            spawner.env("PATH", path);
-            command.env("PATH", path);
-        }
-    }
-    let expected = command
-        .output()
-        .map(|output| String::from_utf8(output.stdout).expect("text"))
-        .map_err(|error| error.raw_os_error().expect("an errno"));
-    let found = match spawner.stdout(Stdio::piped()).spawn() {
-        Ok(mut shim) => {
-            let stdout: OwnedFd = shim.child.stdout.take().expect("piped").into();
-            let text = io::read_to_string(fs::File::from(stdout)).expect("read");
-            shim.child.process().wait().expect("poll");
-            Ok(text)
-        }
-        Err(error) => {
-            assert_eq!(error.stage(), Stage::Exec, "{error}");
-            Err(error.raw_os_error().expect("an errno"))
-        }
-    };
-    assert_eq!(found, expected, "{program:?} in {path:?} from {folder:?}");
-    found
+    drop(shim.child.stdin.take());
+    ends_well(&shim);
 }
 
 /// SIGCHLD is ignored: a child that became the program is no failure however soon it is gone, and one that

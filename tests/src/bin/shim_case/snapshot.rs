@@ -39,6 +39,12 @@ pub fn own_pid() -> i32 {
     i32::try_from(std::process::id()).expect("a pid")
 }
 
+/// Not the C library's `getpid`, which older ones answer from memory.
+pub fn pid_of_the_kernel() -> i32 {
+    // SAFETY: takes no pointer.
+    i32::try_from(unsafe { libc::syscall(libc::SYS_getpid) }).unwrap_or(0)
+}
+
 impl Snapshot {
     pub fn take() -> Snapshot {
         // The first link leaves a descriptor and a thread for the life of its process: the sentinel's. What a spawn
@@ -49,6 +55,15 @@ impl Snapshot {
             fds: proc_fs::own_fds(),
             children: children.iter().map(|stat| (stat.pid, stat.state)).collect(),
         }
+    }
+
+    /// Descriptors that were not there, or were another file's.
+    pub fn opened_since(&self, before: &Snapshot) -> Vec<i32> {
+        let new = self
+            .fds
+            .iter()
+            .filter(|(fd, file)| before.fds.get(fd) != Some(file));
+        new.map(|(fd, _)| *fd).collect()
     }
 }
 
