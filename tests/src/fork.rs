@@ -98,6 +98,11 @@ impl Cue {
         (Cue(one), Cue(other))
     }
 
+    /// The same end once more, for another thread.
+    pub fn again(&self) -> Cue {
+        Cue(self.0.try_clone().expect("dup"))
+    }
+
     pub fn give(&mut self) {
         self.0.write_all(b".").expect("give a cue");
     }

@@ -93,3 +93,12 @@ pub fn watched_by_epoll(process: impl AsFd) -> bool {
                 .any(|line| line.split_ascii_whitespace().next() == Some(&number))
         })
 }
+
+/// The mask of a thread: signal 1 is bit 0.
+pub fn blocked_signals(pid: i32, thread: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).expect("a thread");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigBlk:\t"));
+    u64::from_str_radix(line.expect("the field"), 16).expect("a mask")
+}

@@ -11,7 +11,7 @@ use super::sys::{Current, SLOTS};
 use super::thread::Sentinel;
 use crate::home::Home;
 
-/// At least so many slots lie idle before one is used again: its last child has had time to look away.
+/// While there are fresh ones, so many slots lie idle before one is used again: its last child has had time to look away.
 const IDLE: usize = 64;
 
 /// The sentinels of this process, and not of one that it was forked from.
@@ -54,10 +54,10 @@ impl Sentinels {
 
 impl State {
     fn slot(&mut self) -> Option<(&'static Sentinel, usize)> {
-        if self.idle.len() <= IDLE
+        if self.idle.len() < IDLE
             && let Some(fresh) = self.fresh()
         {
-            self.idle.push_back(fresh);
+            return Some(fresh);
         }
         self.idle.pop_front()
     }

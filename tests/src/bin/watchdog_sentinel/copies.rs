@@ -1,14 +1,21 @@
 //! A copy of a parent, made by fork.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use watchdog_pipe::{Guarantees, Verdict};
+use watchdog_pipe::{Guarantees, Verdict, Watchdog};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::scenario::Scenario;
+use workspace_tests::until;
 
-use super::given::{Given, sockets};
+use super::given::{Given, end, sentinel_mappings, sleeper, sockets};
+use super::words::sleeps_on_a_word;
 
-pub const SCENARIOS: &[Scenario] = &[("copy", copy_has_a_sentinel_of_its_own)];
+pub const SCENARIOS: &[Scenario] = &[
+    ("copy", copy_has_a_sentinel_of_its_own),
+    ("copy-of-the-page", copy_has_no_words_to_write_to),
+    ("two-sleepers", child_and_its_copy_are_both_told),
+];
 
 /// In a copy made by fork: what is inherited promises nothing, what is made there does, also while threads of the
 /// original are in the middle of making links.
@@ -53,4 +60,86 @@ fn copy_has_a_sentinel_of_its_own() {
         }
         over.store(true, Ordering::Relaxed);
     });
+}
+
+/// A copy of the parent has nothing that it could write to by mistake.
+fn copy_has_no_words_to_write_to() {
+    let (keepalive, _setup) = watchdog_pipe::channel().expect("channel");
+    assert_eq!(sentinel_mappings(), 1);
+    let mut keepalive = Some(keepalive);
+    Fork::run(|| {
+        assert_eq!(sentinel_mappings(), 0);
+        // What would write there, does not look there: the page is not mapped.
+        let keepalive = keepalive.take().expect("the copy");
+        let (_, error) = keepalive.release().expect_err("a copy");
+        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    })
+    .succeeds();
+}
+
+/// A child and the copy that it made of itself by fork sleep on one word, of which the kernel wakes one sleeper: that one
+/// wakes the other. The pipe is held by somebody else.
+fn child_and_its_copy_are_both_told() {
+    let (ours, theirs) = sockets();
+    let mut parent = Fork::run(|| {
+        let (_keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+        Given::send(&theirs, &mut setup);
+        theirs.send(&sleeper().to_ne_bytes()).expect("send");
+        loop {
+            std::thread::park();
+        }
+    });
+    let mut given = Some(Given::receive(&ours));
+    let mut sleeper = [0; 4];
+    ours.recv(&mut sleeper).expect("the sleeper");
+    let (mut watches, mut cues) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let (ours, theirs) = Cue::pair();
+        watches.push(ours);
+        cues.push(Some(theirs));
+    }
+    let listen = |watchdog: Watchdog, mut cue: Cue| {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let mut tell = cue.again();
+        let _monitor = watchdog
+            .on_verdict(move |verdict| {
+                assert_eq!(verdict, Verdict::ParentExited);
+                tell.give();
+            })
+            .expect("listen");
+        sleeps_on_a_word(own, thread_named("watchdog-listen"));
+        cue.give();
+        cue.take();
+    };
+    let child = Fork::run(|| {
+        let mut watchdog = Some(given.take().expect("the copy").adopt_whole());
+        let mut first = cues[0].take();
+        let copy = Fork::run(|| {
+            let watchdog = watchdog.take().expect("the copy");
+            listen(watchdog, first.take().expect("a cue"));
+        });
+        let watchdog = watchdog.take().expect("the original");
+        listen(watchdog, cues[1].take().expect("a cue"));
+        copy.succeeds();
+    });
+    watches.iter_mut().for_each(Cue::take);
+    parent.signal(libc::SIGKILL);
+    parent.wait();
+    watches.iter_mut().for_each(Cue::take);
+    watches.iter_mut().for_each(Cue::give);
+    child.succeeds();
+    end(i32::from_ne_bytes(sleeper));
+}
+
+/// The number of a thread of this process.
+fn thread_named(name: &str) -> i32 {
+    until("the thread has its name", || {
+        let mut tasks = fs::read_dir("/proc/self/task").expect("tasks");
+        let found = tasks.find_map(|task| {
+            let task = task.expect("a task");
+            let comm = fs::read_to_string(task.path().join("comm")).ok()?;
+            (comm.trim() == name).then(|| task.file_name())
+        });
+        found?.to_string_lossy().parse().ok()
+    })
 }

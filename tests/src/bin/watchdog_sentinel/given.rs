@@ -117,3 +117,11 @@ pub fn end(sleeper: i32) {
         assert_eq!(libc::waitpid(sleeper, std::ptr::null_mut(), 0), sleeper);
     }
 }
+
+/// How often this process has mapped the page of a sentinel.
+pub fn sentinel_mappings() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    maps.lines()
+        .filter(|line| line.contains("watchdog-sentinel"))
+        .count()
+}

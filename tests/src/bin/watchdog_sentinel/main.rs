@@ -10,6 +10,8 @@ mod ends;
 mod given;
 mod pages;
 mod refused;
+mod thread;
+mod words;
 
 fn main() -> ExitCode {
     // Forks of forks, whose parents were killed, are ours to end.
@@ -19,6 +21,8 @@ fn main() -> ExitCode {
         refused::SCENARIOS,
         pages::SCENARIOS,
         copies::SCENARIOS,
+        words::SCENARIOS,
+        thread::SCENARIOS,
     ];
     scenario::run(&scenarios.concat())
 }

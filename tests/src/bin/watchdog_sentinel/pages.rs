@@ -1,19 +1,25 @@
 //! A child whose page is not as its parent made it.
 
 use std::os::fd::OwnedFd;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::sync_channel;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap};
 use watchdog_pipe::{AdoptError, Guarantees, Keepalive, Verdict, Watchdog};
-use workspace_tests::fork::Fork;
+use workspace_tests::fork::{Cue, Fork};
+use workspace_tests::halt::Halt;
 use workspace_tests::proc_fs;
 use workspace_tests::scenario::Scenario;
 
-use super::given::Given;
+use super::given::{Given, sockets};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("damaged", damaged_pages),
     ("not-the-page", other_files_on_the_number),
     ("said-before", what_was_said_before_the_death_counts),
+    ("said-meanwhile", what_was_said_while_the_child_looks_counts),
 ];
 
 /// A link, and in its child the page replaced by `page`, under the page's own name in the variable.
@@ -80,6 +86,72 @@ fn what_was_said_before_the_death_counts() {
         assert_eq!(told(watchdog), Some(Verdict::ParentExited));
     })
     .succeeds();
+}
+
+/// The parent drops the keepalive and dies after a child has read the pipe, and before that child is done with looking:
+/// it has to look at the word first, or it would find the death and not what was said before.
+fn what_was_said_while_the_child_looks_counts() {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let page = memfd_create("page", flags).expect("memfd_create");
+    ftruncate(&page, 4096).expect("ftruncate");
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice, never undone, of a file that nobody cuts; zeroed, and
+    // written to by atomics alone.
+    let (word, link) = unsafe {
+        let start = mmap(ptr::null_mut(), 4096, access, MapFlags::SHARED, &page, 0);
+        let start = start.expect("mmap").cast::<AtomicU32>();
+        (&*start, &*start.add(1))
+    };
+    word.store(1 | libc::FUTEX_WAITERS, Ordering::Release);
+    link.store(1, Ordering::Release);
+    let all = SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    fcntl_add_seals(&page, all).expect("F_ADD_SEALS");
+
+    let (ours, theirs) = sockets();
+    let (mut go, mut gone) = Cue::pair();
+    let parent = Fork::run(|| {
+        let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+        Given::send(&theirs, &mut setup);
+        drop(setup);
+        gone.take();
+        drop(keepalive);
+        gone.give();
+    });
+    let mut given = Given::receive(&ours);
+    let stat = rustix::fs::fstat(&page).expect("fstat");
+    let (before, _) = given.variable.split_once(",sentinel=").expect("a sentinel");
+    given.variable = format!("{before},sentinel=901:{}:{}:0:1", stat.st_dev, stat.st_ino);
+    given.fds[1] = page;
+    let mut given = Some(given);
+    Fork::run(|| {
+        let mut watchdog = given.take().expect("the copy").adopt_whole();
+        std::thread::scope(|scope| {
+            let (give, take) = sync_channel(1);
+            scope.spawn(move || {
+                let halt: Halt = take.into_iter().next().expect("a halt");
+                let read = halt.next().expect("the pipe is read");
+                go.give();
+                go.take();
+                word.store(
+                    libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED,
+                    Ordering::Release,
+                );
+                // As the kernel would have answered before.
+                read.fail(libc::EAGAIN);
+                while let Some(call) = halt.next() {
+                    call.go_on();
+                }
+            });
+            scope.spawn(move || {
+                give.send(Halt::at(&[libc::SYS_read])).expect("give");
+                assert_eq!(watchdog.try_wait().expect("look"), None);
+                let told = watchdog.try_wait().expect("look");
+                assert_eq!(told, Some(Verdict::KeepaliveDropped));
+            });
+        });
+    })
+    .succeeds();
+    parent.succeeds();
 }
 
 fn page(size: u64, seals: SealFlags) -> OwnedFd {

@@ -1,17 +1,22 @@
 //! What a sentinel needs, refused by a real filter: the pipe is left, and nothing else.
 
 use std::os::fd::AsFd;
+use std::sync::mpsc::sync_channel;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use watchdog_pipe::{Builder, Guarantees, Verdict};
 use workspace_tests::fork::{Cue, Fork};
+use workspace_tests::halt::Halt;
 use workspace_tests::scenario::Scenario;
 use workspace_tests::{proc_fs, seccomp};
 
-use super::given::{Given, sockets};
+use super::given::{Given, sentinel_mappings, sockets};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("refused", what_a_sentinel_needs_is_refused),
     ("refused-child", what_a_child_needs_is_refused),
+    ("may-pass", what_runs_out_may_be_there_again),
+    ("for-good", what_is_refused_is_not_asked_for_again),
 ];
 
 /// Each call that a sentinel cannot do without, refused by a real filter.
@@ -61,13 +66,6 @@ fn what_a_sentinel_needs_is_refused() {
             .succeeds();
         }
     }
-}
-
-fn sentinel_mappings() -> usize {
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
-    maps.lines()
-        .filter(|line| line.contains("watchdog-sentinel"))
-        .count()
 }
 
 /// A child that may not look at seals, or not map, or start no thread, has the pipe.
@@ -125,4 +123,55 @@ fn what_a_child_needs_is_refused() {
         parent.succeeds();
         child.succeeds();
     }
+}
+
+/// No descriptor is left for the page: this link has the pipe alone, and a later one has all.
+fn what_runs_out_may_be_there_again() {
+    Fork::run(|| {
+        let limit = getrlimit(Resource::Nofile);
+        let low = Rlimit {
+            current: Some(64),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, low).expect("setrlimit");
+        let null = || std::fs::File::open("/dev/null");
+        let mut taken: Vec<_> = std::iter::from_fn(|| null().ok()).collect();
+        // The pipe's two.
+        taken.truncate(taken.len() - 2);
+        let (first, _setup) = watchdog_pipe::channel().expect("the pipe alone");
+        assert_eq!(first.guarantees(), Guarantees::END_IS_TOLD);
+        setrlimit(Resource::Nofile, limit).expect("setrlimit");
+        let (second, _setup) = watchdog_pipe::channel().expect("channel");
+        assert_eq!(second.guarantees(), Guarantees::all());
+        assert_eq!(first.guarantees(), Guarantees::END_IS_TOLD);
+    })
+    .succeeds();
+}
+
+/// What a kernel does not know, and a filter forbids, costs the first link a try and no other.
+fn what_is_refused_is_not_asked_for_again() {
+    Fork::run(|| {
+        std::thread::scope(|scope| {
+            let (give, take) = sync_channel(1);
+            let asked = scope.spawn(|| {
+                let halt: Halt = take.into_iter().next().expect("a halt");
+                let mut asked = 0;
+                while let Some(call) = halt.next() {
+                    asked += 1;
+                    call.fail(libc::EPERM);
+                }
+                asked
+            });
+            scope.spawn(move || {
+                give.send(Halt::at(&[libc::SYS_memfd_create]))
+                    .expect("give");
+                for _ in 0..3 {
+                    let (keepalive, _setup) = watchdog_pipe::channel().expect("the pipe alone");
+                    assert_eq!(keepalive.guarantees(), Guarantees::END_IS_TOLD);
+                }
+            });
+            assert_eq!(asked.join().expect("the thread that answers"), 1);
+        });
+    })
+    .succeeds();
 }

@@ -1,0 +1,65 @@
+//! The thread that a sentinel is, as the kernel sees it.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+
+use workspace_tests::proc_fs::blocked_signals;
+use workspace_tests::scenario::Scenario;
+
+use super::words::sleeps_on_a_word;
+
+pub const SCENARIOS: &[Scenario] = &[("thread", small_deaf_and_with_a_list_that_nobody_writes_to)];
+
+/// The mapping of this process in which an address lies, and how it may be used.
+fn mapping_of(address: usize) -> (Range<usize>, String) {
+    let maps = fs::read_to_string("/proc/self/maps").expect("maps");
+    let found = maps.lines().find_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let number = |text| usize::from_str_radix(text, 16).expect("an address");
+        let range = number(start)..number(end);
+        let access = rest.split(' ').next()?;
+        range.contains(&address).then(|| (range, access.to_owned()))
+    });
+    found.expect("a mapping")
+}
+
+/// Its stack is small, it runs no handler of the program's, and its list is in memory that nobody can write to.
+fn small_deaf_and_with_a_list_that_nobody_writes_to() {
+    drop(watchdog_pipe::channel().expect("channel"));
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let threads = fs::read_dir("/proc/self/task").expect("tasks");
+    let threads = threads.map(|task| task.expect("a task").file_name());
+    let threads = threads.map(|name| name.to_string_lossy().parse().expect("a number"));
+    let thread: i32 = threads.max().expect("the last one started");
+    assert_ne!(thread, own);
+    sleeps_on_a_word(own, thread);
+
+    let all_but_these = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
+    assert_eq!(blocked_signals(own, thread), !bits(&all_but_these));
+
+    // Number, six arguments, stack pointer, program counter.
+    let call = fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).expect("syscall");
+    let stack = call.split(' ').nth(7).expect("a stack pointer");
+    let stack = stack.strip_prefix("0x").expect("a number");
+    let (stack, access) = mapping_of(usize::from_str_radix(stack, 16).expect("an address"));
+    assert_eq!(access, "rw-p");
+    assert!(stack.len() <= 256 * 1024, "{}", stack.len());
+
+    let (mut head, mut length) = (0_usize, 0_usize);
+    // SAFETY: both are places for the answer.
+    let answer = unsafe {
+        let (head, length) = (&raw mut head, &raw mut length);
+        libc::syscall(libc::SYS_get_robust_list, thread, head, length)
+    };
+    assert_eq!((answer, length), (0, 24), "{}", io::Error::last_os_error());
+    let (list, access) = mapping_of(head);
+    assert_eq!(access, "r--p");
+    // The nodes lie before the head.
+    assert!(list.start + 2048 * 8 <= head, "{list:?} {head:x}");
+}
+
+fn bits(signals: &[i32]) -> u64 {
+    signals.iter().map(|signal| 1 << (signal - 1)).sum()
+}

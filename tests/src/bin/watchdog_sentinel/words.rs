@@ -1,0 +1,215 @@
+//! The words themselves, as a process sees them that maps the page and is no watchdog.
+
+use std::collections::HashSet;
+use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::sync_channel;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::thread::futex::{self, Flags};
+use watchdog_pipe::{ChildSetup, Keepalive};
+use workspace_tests::fork::{Cue, Fork};
+use workspace_tests::halt::Halt;
+use workspace_tests::scenario::Scenario;
+use workspace_tests::{DEADLINE, proc_fs, until};
+
+use super::given::{Given, sentinel_mappings, sockets};
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("stranger", stranger_that_sleeps_on_a_word),
+    ("rests", slot_rests_before_its_next_link),
+    ("churn", links_that_come_and_go_leave_nothing),
+    ("said-in-the-middle", word_is_let_go_before_anything_is_said),
+];
+
+/// A mapping of a link's word, for good.
+pub struct Word {
+    word: &'static AtomicU32,
+    /// In the page: which slot it is.
+    pub offset: u64,
+}
+
+/// A link, its pipe's read end, and its word.
+fn link() -> (Keepalive, ChildSetup, Word) {
+    let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+    let word = Word::of(&mut setup);
+    (keepalive, setup, word)
+}
+
+/// Where the slot of a link lies.
+fn offset(setup: &mut ChildSetup) -> u64 {
+    let variable = setup.env().1;
+    let (_, place) = variable.split_once("sentinel=").expect("a sentinel");
+    let offset = place.split(':').nth(3).expect("an offset");
+    offset.parse().expect("a number")
+}
+
+impl Word {
+    fn of(setup: &mut ChildSetup) -> Word {
+        let given = Given::of(setup);
+        let offset = offset(setup);
+        let within = usize::try_from(offset % 4096).expect("less than a page");
+        let (start, access) = (offset - offset % 4096, ProtFlags::READ);
+        // SAFETY: a new mapping at an address of the kernel's choice, never undone; the file is sealed against being
+        // cut, and nothing but aligned words that are written to by atomics lies in it.
+        let word = unsafe {
+            let page = mmap(
+                std::ptr::null_mut(),
+                4096,
+                access,
+                MapFlags::SHARED,
+                &given.fds[1],
+                start,
+            );
+            &*page.expect("mmap").byte_add(within).cast::<AtomicU32>()
+        };
+        Word { word, offset }
+    }
+
+    fn is_held(&self) -> bool {
+        self.word.load(Ordering::Acquire) & libc::FUTEX_TID_MASK != 0
+    }
+}
+
+/// Waits until a thread sleeps in futex(2).
+pub fn sleeps_on_a_word(pid: i32, thread: i32) {
+    until("a thread sleeps on a word", || {
+        let call = fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall")).ok()?;
+        let number = call.split(' ').next()?.parse::<libc::c_long>().ok()?;
+        (number == libc::SYS_futex).then_some(())
+    });
+}
+
+/// Whoever sleeps on a slot's word when another link gets it is woken then: the kernel wakes one sleeper alone, and that
+/// one, which may be stopped or ill-disposed, would have the wake that is the new child's.
+fn stranger_that_sleeps_on_a_word() {
+    let (keepalive, _setup, Word { word, offset }) = link();
+    let (tell, told) = sync_channel(2);
+    let say = tell.clone();
+    std::thread::spawn(move || {
+        let held = word.load(Ordering::Acquire);
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        say.send(Ok(thread)).expect("the test listens");
+        let slept = futex::wait(word, Flags::empty(), held, None);
+        say.send(Err(slept)).expect("the test listens");
+    });
+    let thread = told.recv_timeout(DEADLINE).expect("a thread");
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    sleeps_on_a_word(own, thread.expect("its number"));
+    drop(keepalive);
+    assert!(told.try_recv().is_err(), "it is not woken for that");
+    let (_held, _setup, again) = (0..10_000)
+        .map(|_| link())
+        .find(|(_, _, other)| other.offset == offset)
+        .expect("the slot is used again");
+    assert!(again.is_held());
+    let slept = told.recv_timeout(DEADLINE).expect("it is woken");
+    assert_eq!(slept, Err(Ok(())), "woken, not kept from sleeping");
+}
+
+/// A slot that was given back is not the next link's: its last child has time to look away.
+fn slot_rests_before_its_next_link() {
+    let (_other, mut other) = watchdog_pipe::channel().expect("channel");
+    for _ in 0..200 {
+        let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+        let first = offset(&mut setup);
+        drop(keepalive);
+        assert_ne!(first, offset(&mut other));
+        for _ in 1..64 {
+            let (_keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+            assert_ne!(offset(&mut setup), first);
+        }
+    }
+}
+
+/// Neither words nor pages, threads or descriptors, on either side.
+fn links_that_come_and_go_leave_nothing() {
+    drop(watchdog_pipe::channel().expect("channel"));
+    let tasks = || fs::read_dir("/proc/self/task").expect("tasks").count();
+    let before = (proc_fs::own_fds(), sentinel_mappings(), tasks());
+    assert_eq!((before.1, before.2), (1, 2));
+    let mut slots = HashSet::new();
+    for turn in 0..20_000 {
+        let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+        slots.insert(offset(&mut setup));
+        match turn % 3 {
+            0 => drop(keepalive),
+            1 => keepalive.release().expect("release"),
+            _ => drop(keepalive.hand_over().expect("hand over")),
+        }
+    }
+    assert!(slots.len() < 100, "{} slots for one link", slots.len());
+    assert_eq!((proc_fs::own_fds(), sentinel_mappings(), tasks()), before);
+
+    let (ours, theirs) = sockets();
+    let (mut go, mut gone) = Cue::pair();
+    let parent = Fork::run(|| {
+        let (_keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+        Given::send(&theirs, &mut setup);
+        gone.take();
+    });
+    let mut given = Some(Given::receive(&ours));
+    Fork::run(|| {
+        let given = given.take().expect("the copy");
+        // What the copy has of its own; the pipe and the page come and go.
+        let mut before = (proc_fs::own_fds(), sentinel_mappings(), tasks());
+        for fd in &given.fds {
+            before.0.remove(&std::os::fd::AsRawFd::as_raw_fd(fd));
+        }
+        let mut watchdog = given.adopt_whole();
+        assert_eq!(sentinel_mappings(), before.1 + 1);
+        assert_eq!(
+            watchdog
+                .wait_timeout(std::time::Duration::ZERO)
+                .expect("wait"),
+            None
+        );
+        assert_eq!(tasks(), before.2 + 1);
+        drop(watchdog);
+        assert_eq!((proc_fs::own_fds(), sentinel_mappings(), tasks()), before);
+    })
+    .succeeds();
+    go.give();
+    parent.succeeds();
+}
+
+/// A release or a hand-over that a death overtakes is the pipe's to tell: while it is on its way there, the sentinel
+/// says nothing any more. A drop is, until it is said, a death like any other.
+fn word_is_let_go_before_anything_is_said() {
+    // The thread of the sentinel's own is never held.
+    drop(watchdog_pipe::channel().expect("channel"));
+    type End = fn(Keepalive);
+    let ends: [(End, bool); 3] = [
+        (|keepalive| assert!(keepalive.release().is_ok()), false),
+        (
+            |keepalive| drop(keepalive.hand_over().expect("hand over")),
+            false,
+        ),
+        (drop, true),
+    ];
+    for (end, held_meanwhile) in ends {
+        let (keepalive, _setup, word) = link();
+        assert!(word.is_held());
+        std::thread::scope(|scope| {
+            let (give, take) = sync_channel(1);
+            let held = scope.spawn(move || {
+                let halt: Halt = take.into_iter().next().expect("a halt");
+                let mut held = Vec::new();
+                while let Some(call) = halt.next() {
+                    held.push(word.is_held());
+                    call.go_on();
+                }
+                assert!(!word.is_held());
+                held
+            });
+            scope.spawn(move || {
+                give.send(Halt::at(&[libc::SYS_pwritev2])).expect("give");
+                end(keepalive);
+            });
+            assert_eq!(
+                held.join().expect("the thread that holds"),
+                [held_meanwhile]
+            );
+        });
+    }
+}
