@@ -94,11 +94,14 @@ pub fn watched_by_epoll(process: impl AsFd) -> bool {
         })
 }
 
-/// The mask of a thread: signal 1 is bit 0.
-pub fn blocked_signals(pid: i32, thread: i32) -> u64 {
+/// The signals that a thread has open, but for SIGKILL and SIGSTOP, which cannot be blocked, and the two that the C library
+/// keeps open for itself. Signal 1 is bit 0.
+pub fn open_signals(pid: i32, thread: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).expect("a thread");
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("SigBlk:\t"));
-    u64::from_str_radix(line.expect("the field"), 16).expect("a mask")
+    let blocked = u64::from_str_radix(line.expect("the field"), 16).expect("a mask");
+    let always = [libc::SIGKILL, libc::SIGSTOP, 32, 33].map(|signal| 1 << (signal - 1));
+    !(blocked | always.iter().sum::<u64>())
 }
