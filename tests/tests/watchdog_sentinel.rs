@@ -366,6 +366,25 @@ fn copy_of_a_child_that_listens_drops_its_watchdog_and_hangs_on_nothing() {
     assert_eq!(child.hear(), "ParentExited");
 }
 
+#[test]
+fn threads_of_a_watchdog_block_every_signal() {
+    let (mut stage, mut parent) = open();
+    let mut waiting = child(&mut stage, &mut parent, "");
+    let mut enforced = child(&mut stage, &mut parent, "");
+    waiting.must("ask-for-the-descriptor");
+    enforced.must("enforce 15 600000");
+    for (child, threads) in [(&waiting, 1), (&enforced, 2)] {
+        let tasks = fs::read_dir(format!("/proc/{}/task", child.pid())).expect("tasks");
+        let tasks = tasks.map(|task| task.expect("a task").file_name());
+        let numbers = tasks.map(|name| name.to_string_lossy().parse().expect("a number"));
+        let ours: Vec<i32> = numbers.filter(|thread| *thread != child.pid()).collect();
+        assert_eq!(ours.len(), threads);
+        for thread in ours {
+            assert_eq!(open_signals(child.pid(), thread), 0);
+        }
+    }
+}
+
 // Many, at random, and refused.
 
 #[test]
@@ -417,75 +436,4 @@ fn number_that_is_not_the_page_is_left_alone() {
 #[test]
 fn copy_made_by_fork_starts_a_sentinel_of_its_own() {
     passes(SENTINEL, "copy");
-}
-
-// What every part of it is for, one by one.
-
-#[test]
-fn whoever_still_sleeps_on_a_word_is_woken_when_it_is_another_links() {
-    passes(SENTINEL, "stranger");
-}
-
-#[test]
-fn child_and_its_copy_made_by_fork_are_both_told() {
-    passes(SENTINEL, "two-sleepers");
-}
-
-#[test]
-fn slot_that_was_given_back_rests_while_others_are_used() {
-    passes(SENTINEL, "rests");
-}
-
-#[test]
-fn links_that_come_and_go_leave_nothing_on_either_side() {
-    passes(SENTINEL, "churn");
-}
-
-#[test]
-fn sentinel_is_silent_while_a_release_is_on_its_way() {
-    passes(SENTINEL, "said-in-the-middle");
-}
-
-#[test]
-fn what_is_said_while_the_child_looks_counts_more_than_the_death_behind_it() {
-    passes(SENTINEL, "said-meanwhile");
-}
-
-#[test]
-fn sentinel_is_a_small_thread_that_no_signal_reaches_and_nobody_writes_to_its_list() {
-    passes(SENTINEL, "thread");
-}
-
-#[test]
-fn copy_of_a_parent_has_no_words_to_write_to() {
-    passes(SENTINEL, "copy-of-the-page");
-}
-
-#[test]
-fn link_made_when_descriptors_are_back_has_a_sentinel() {
-    passes(SENTINEL, "may-pass");
-}
-
-#[test]
-fn what_is_refused_is_not_asked_for_again() {
-    passes(SENTINEL, "for-good");
-}
-
-#[test]
-fn threads_of_a_watchdog_block_every_signal() {
-    let (mut stage, mut parent) = open();
-    let mut waiting = child(&mut stage, &mut parent, "");
-    let mut enforced = child(&mut stage, &mut parent, "");
-    waiting.must("ask-for-the-descriptor");
-    enforced.must("enforce 15 600000");
-    for (child, threads) in [(&waiting, 1), (&enforced, 2)] {
-        let tasks = fs::read_dir(format!("/proc/{}/task", child.pid())).expect("tasks");
-        let tasks = tasks.map(|task| task.expect("a task").file_name());
-        let numbers = tasks.map(|name| name.to_string_lossy().parse().expect("a number"));
-        let ours: Vec<i32> = numbers.filter(|thread| *thread != child.pid()).collect();
-        assert_eq!(ours.len(), threads);
-        for thread in ours {
-            assert_eq!(open_signals(child.pid(), thread), 0);
-        }
-    }
 }

@@ -1,15 +1,13 @@
 //! A copy of a parent, made by fork.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use watchdog_pipe::{Guarantees, Verdict, Watchdog};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::scenario::Scenario;
-use workspace_tests::until;
 
 use super::given::{Given, end, sentinel_mappings, sleeper, sockets};
-use super::words::sleeps_on_a_word;
+use super::words::{sleeps_on_a_word, thread_named};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("copy", copy_has_a_sentinel_of_its_own),
@@ -107,7 +105,7 @@ fn child_and_its_copy_are_both_told() {
                 tell.give();
             })
             .expect("listen");
-        sleeps_on_a_word(own, thread_named("watchdog-listen"));
+        sleeps_on_a_word(own, thread_named(own, "watchdog-listen"));
         cue.give();
         cue.take();
     };
@@ -129,17 +127,4 @@ fn child_and_its_copy_are_both_told() {
     watches.iter_mut().for_each(Cue::give);
     child.succeeds();
     end(i32::from_ne_bytes(sleeper));
-}
-
-/// The number of a thread of this process.
-fn thread_named(name: &str) -> i32 {
-    until("the thread has its name", || {
-        let mut tasks = fs::read_dir("/proc/self/task").expect("tasks");
-        let found = tasks.find_map(|task| {
-            let task = task.expect("a task");
-            let comm = fs::read_to_string(task.path().join("comm")).ok()?;
-            (comm.trim() == name).then(|| task.file_name())
-        });
-        found?.to_string_lossy().parse().ok()
-    })
 }

@@ -156,15 +156,20 @@ fn kills_while_links_come_and_go() {
     }
 }
 
-/// More than one sentinel has words for.
-fn thousands_of_children() {
-    const LINKS: usize = 2_200;
+/// As many descriptors as there may be.
+pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = rustix::process::Rlimit {
         current: limit.maximum,
         ..limit
     };
     setrlimit(Resource::Nofile, raised).expect("setrlimit");
+}
+
+/// More than one sentinel has words for.
+fn thousands_of_children() {
+    const LINKS: usize = 2_200;
+    raise_limit();
     let (ours, theirs) = sockets();
     let mut parent = Fork::run(|| {
         let held: Vec<Keepalive> = (0..LINKS)

@@ -25,15 +25,14 @@ impl Given {
     pub fn send(socket: &UnixDatagram, setup: &mut ChildSetup) {
         setup.renumber_each(NUMBERS);
         let fds: Vec<BorrowedFd<'_>> = setup.fds().map(|(fd, _)| fd).collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-        let variable = setup.env().1;
-        let bytes = [IoSlice::new(variable.as_bytes())];
-        sendmsg(socket.as_fd(), &bytes, &mut control, SendFlags::empty()).expect("send");
+        pass(socket, &setup.env().1, &fds);
     }
 
     pub fn receive(socket: &UnixDatagram) -> Given {
+        Given::try_receive(socket).expect("receive")
+    }
+
+    pub fn try_receive(socket: &UnixDatagram) -> io::Result<Given> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [0; 256];
@@ -43,16 +42,15 @@ impl Given {
             &mut [IoSliceMut::new(&mut bytes)],
             &mut control,
             flags,
-        )
-        .expect("receive");
+        )?;
         let fds = control.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(fds) => Some(fds),
             _ => None,
         });
-        Given {
+        Ok(Given {
             fds: fds.flatten().collect(),
             variable: String::from_utf8_lossy(&bytes[..message.bytes]).into_owned(),
-        }
+        })
     }
 
     /// Of a link of this process, which must let go of its keepalive before it adopts.
@@ -86,6 +84,15 @@ impl Given {
         assert_eq!(watchdog.guarantees(), Guarantees::all());
         watchdog
     }
+}
+
+/// Text, and descriptors along with it.
+pub fn pass(socket: &UnixDatagram, text: &str, fds: &[BorrowedFd<'_>]) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
+    let bytes = [IoSlice::new(text.as_bytes())];
+    sendmsg(socket.as_fd(), &bytes, &mut control, SendFlags::empty()).expect("send");
 }
 
 pub fn sockets() -> (UnixDatagram, UnixDatagram) {

@@ -9,6 +9,7 @@ mod copies;
 mod ends;
 mod given;
 mod pages;
+mod races;
 mod refused;
 mod thread;
 mod words;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         pages::SCENARIOS,
         copies::SCENARIOS,
         words::SCENARIOS,
+        races::SCENARIOS,
         thread::SCENARIOS,
     ];
     scenario::run(&scenarios.concat())

@@ -26,28 +26,27 @@ pub const SCENARIOS: &[Scenario] = &[
 pub struct Word {
     word: &'static AtomicU32,
     /// In the page: which slot it is.
-    pub offset: u64,
+    offset: u64,
 }
 
 /// A link, its pipe's read end, and its word.
 fn link() -> (Keepalive, ChildSetup, Word) {
     let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
-    let word = Word::of(&mut setup);
+    let word = Word::at(&Given::of(&mut setup));
     (keepalive, setup, word)
 }
 
 /// Where the slot of a link lies.
-fn offset(setup: &mut ChildSetup) -> u64 {
-    let variable = setup.env().1;
+fn offset(variable: &str) -> u64 {
     let (_, place) = variable.split_once("sentinel=").expect("a sentinel");
     let offset = place.split(':').nth(3).expect("an offset");
     offset.parse().expect("a number")
 }
 
 impl Word {
-    fn of(setup: &mut ChildSetup) -> Word {
-        let given = Given::of(setup);
-        let offset = offset(setup);
+    /// Of what a child was given.
+    pub fn at(given: &Given) -> Word {
+        let offset = offset(&given.variable);
         let within = usize::try_from(offset % 4096).expect("less than a page");
         let (start, access) = (offset - offset % 4096, ProtFlags::READ);
         // SAFETY: a new mapping at an address of the kernel's choice, never undone; the file is sealed against being
@@ -66,6 +65,12 @@ impl Word {
         Word { word, offset }
     }
 
+    /// Until it is woken.
+    pub fn sleep(&self) {
+        let held = self.word.load(Ordering::Acquire);
+        futex::wait(self.word, Flags::empty(), held, None).expect("it is woken");
+    }
+
     fn is_held(&self) -> bool {
         self.word.load(Ordering::Acquire) & libc::FUTEX_TID_MASK != 0
     }
@@ -80,22 +85,33 @@ pub fn sleeps_on_a_word(pid: i32, thread: i32) {
     });
 }
 
+/// The number of a thread of a process.
+pub fn thread_named(pid: i32, name: &str) -> i32 {
+    until("the thread has its name", || {
+        let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let found = tasks.find_map(|task| {
+            let task = task.ok()?;
+            let comm = fs::read_to_string(task.path().join("comm")).ok()?;
+            (comm.trim() == name).then(|| task.file_name())
+        });
+        found?.to_string_lossy().parse().ok()
+    })
+}
+
 /// Whoever sleeps on a slot's word when another link gets it is woken then: the kernel wakes one sleeper alone, and that
 /// one, which may be stopped or ill-disposed, would have the wake that is the new child's.
 fn stranger_that_sleeps_on_a_word() {
-    let (keepalive, _setup, Word { word, offset }) = link();
+    let (keepalive, _setup, word) = link();
+    let offset = word.offset;
     let (tell, told) = sync_channel(2);
-    let say = tell.clone();
     std::thread::spawn(move || {
-        let held = word.load(Ordering::Acquire);
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
-        say.send(Ok(thread)).expect("the test listens");
-        let slept = futex::wait(word, Flags::empty(), held, None);
-        say.send(Err(slept)).expect("the test listens");
+        tell.send(thread).expect("the test listens");
+        word.sleep();
+        tell.send(0).expect("the test listens");
     });
     let thread = told.recv_timeout(DEADLINE).expect("a thread");
-    let own = rustix::process::getpid().as_raw_nonzero().get();
-    sleeps_on_a_word(own, thread.expect("its number"));
+    sleeps_on_a_word(rustix::process::getpid().as_raw_nonzero().get(), thread);
     drop(keepalive);
     assert!(told.try_recv().is_err(), "it is not woken for that");
     let (_held, _setup, again) = (0..10_000)
@@ -103,21 +119,20 @@ fn stranger_that_sleeps_on_a_word() {
         .find(|(_, _, other)| other.offset == offset)
         .expect("the slot is used again");
     assert!(again.is_held());
-    let slept = told.recv_timeout(DEADLINE).expect("it is woken");
-    assert_eq!(slept, Err(Ok(())), "woken, not kept from sleeping");
+    told.recv_timeout(DEADLINE).expect("it is woken");
 }
 
 /// A slot that was given back is not the next link's: its last child has time to look away.
 fn slot_rests_before_its_next_link() {
-    let (_other, mut other) = watchdog_pipe::channel().expect("channel");
+    let (_other, other) = watchdog_pipe::channel().expect("channel");
     for _ in 0..200 {
-        let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
-        let first = offset(&mut setup);
+        let (keepalive, setup) = watchdog_pipe::channel().expect("channel");
+        let first = offset(&setup.env().1);
         drop(keepalive);
-        assert_ne!(first, offset(&mut other));
+        assert_ne!(first, offset(&other.env().1));
         for _ in 1..64 {
-            let (_keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
-            assert_ne!(offset(&mut setup), first);
+            let (_keepalive, setup) = watchdog_pipe::channel().expect("channel");
+            assert_ne!(offset(&setup.env().1), first);
         }
     }
 }
@@ -130,8 +145,8 @@ fn links_that_come_and_go_leave_nothing() {
     assert_eq!((before.1, before.2), (1, 2));
     let mut slots = HashSet::new();
     for turn in 0..20_000 {
-        let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
-        slots.insert(offset(&mut setup));
+        let (keepalive, setup) = watchdog_pipe::channel().expect("channel");
+        slots.insert(offset(&setup.env().1));
         match turn % 3 {
             0 => drop(keepalive),
             1 => keepalive.release().expect("release"),
