@@ -56,16 +56,16 @@ impl Rung {
             seccomp::refuse(&[(libc::SYS_clone3, libc::ENOSYS)]);
         }
         if self != Rung::Clone {
-            refuse_clone(vfork | vm, vfork | vm);
+            refuse_clone(vfork | vm, vfork | vm, libc::EPERM);
         }
         if self != Rung::Copy {
-            refuse_clone(vfork | vm, vfork);
+            refuse_clone(vfork | vm, vfork, libc::EPERM);
         }
     }
 }
 
-/// clone(2) is `EPERM` where its flags, masked, are `value`.
-pub fn refuse_clone(mask: i32, value: i32) {
+/// clone(2) fails with `errno` where its flags, masked, are `value`.
+pub fn refuse_clone(mask: i32, value: i32, errno: i32) {
     let flags = |bits: i32| u64::from(bits.unsigned_abs());
     let operator = SeccompCmpOp::MaskedEq(flags(mask));
     let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, operator, flags(value))
@@ -74,7 +74,7 @@ pub fn refuse_clone(mask: i32, value: i32) {
     let filter = SeccompFilter::new(
         BTreeMap::from([(libc::SYS_clone, vec![rule])]),
         SeccompAction::Allow,
-        SeccompAction::Errno(libc::EPERM.unsigned_abs()),
+        SeccompAction::Errno(errno.unsigned_abs()),
         std::env::consts::ARCH
             .try_into()
             .expect("an architecture that seccompiler knows"),

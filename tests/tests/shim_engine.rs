@@ -6,6 +6,7 @@ const _: &str = env!("CARGO_BIN_EXE_fd_list");
 
 workspace_tests::on_every_rung! {
     child_killed_at_any_step_is_a_failed_spawn_of_that_step: "rung_killed_on_the_way",
+    way_is_found_whatever_refuses_those_before_it: "rung_refused_by_any_errno",
     no_way_left_is_an_error_that_leaves_nothing: "rung_all_refused",
     storm_of_signals_reaches_the_parent_whole_and_no_child: "rung_storm",
     signal_that_is_ignored_changes_nothing_before_the_exec_either: "rung_signals_that_are_ignored",

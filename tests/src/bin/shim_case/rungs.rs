@@ -21,6 +21,7 @@ use super::snapshot::{Snapshot, fails, full, own_pid, pid_of_the_kernel, rung, s
 
 pub const SCENARIOS: &[Scenario] = &[
     ("rung_killed_on_the_way", killed_on_the_way),
+    ("rung_refused_by_any_errno", refused_by_any_errno),
     ("rung_all_refused", all_refused),
     ("rung_threads", threads),
     ("rung_closed_streams", closed_streams),
@@ -63,6 +64,30 @@ fn kill_at(call: libc::c_long) {
     seccompiler::apply_filter(&program).expect("seccomp");
 }
 
+/// Whatever a filter answers that refuses the ways before, this one is found.
+fn refused_by_any_errno() {
+    for errno in [
+        libc::ENOSYS,
+        libc::EPERM,
+        libc::EINVAL,
+        libc::EACCES,
+        libc::EOPNOTSUPP,
+    ] {
+        Fork::run(|| {
+            // The filter that came last is the one that answers.
+            if rung() != Rung::Clone3 {
+                seccomp::refuse(&[(libc::SYS_clone3, errno)]);
+            }
+            if rung() == Rung::Copy {
+                let shared = libc::CLONE_VFORK | libc::CLONE_VM;
+                rung::refuse_clone(shared, shared, errno);
+            }
+            assert_eq!(output(spawner_of("/bin/echo").arg("well")), "well\n");
+        })
+        .succeeds();
+    }
+}
+
 /// No way is left: that is said, and nothing is left behind.
 fn all_refused() {
     for errno in [libc::ENOSYS, libc::EPERM, libc::EINVAL] {
@@ -76,7 +101,7 @@ fn all_refused() {
     }
     // Nothing is forced beyond what the rung refuses: the one that is left is found.
     if rung() == Rung::Copy {
-        rung::refuse_clone(libc::CLONE_VFORK, libc::CLONE_VFORK);
+        rung::refuse_clone(libc::CLONE_VFORK, libc::CLONE_VFORK, libc::EPERM);
         let error = fails("the last one refused", &mut full("/bin/true"));
         assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
     }
