@@ -16,5 +16,6 @@ workspace_tests::on_every_rung! {
     child_killed_before_its_exec_is_a_failed_spawn: "error_killed",
     child_that_cannot_be_held_is_killed_and_reaped: "error_pidfd",
     every_missing_descriptor_fails_the_spawn_and_leaves_none_behind: "limit_descriptors",
+    handle_that_cannot_be_had_ends_the_one_child_there_is: "limit_handle",
     missing_process_is_told_as_such: "limit_processes",
 }

@@ -74,7 +74,8 @@
 //! - The sentinel keeps one descriptor open, its page, for the life of the process (another for each 2,000 links that
 //!   exist at once). Who closes every descriptor does it before the first link.
 //! - All children of a parent share the page. What one sees of the others is how many links there were; a hostile one can
-//!   sleep on another's word, and so leave that one to the pipe.
+//!   sleep on another's word before it does, or move its sleeper elsewhere (`FUTEX_REQUEUE`), and so leave that one to the
+//!   pipe.
 //! - Make the channel after daemonizing: the daemon's parent dies, and that is a death.
 //! - A child stopped by SIGSTOP is frozen with its watchdog.
 //! - It is the process that adopted which is watched: not what it forks, and no more once it calls `execve`,

@@ -25,10 +25,7 @@ pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
         sys::fork(routine, &page, &blocked).map_err(|e| SpawnError::io(Stage::Fork, e))?
     };
     // The number is the child's own: it waits for us before it does anything that could end it.
-    let process = sys::open(pid).map_err(|errno| {
-        sys::kill_and_reap(pid);
-        SpawnError::process(errno.into())
-    })?;
+    let process = sys::open(pid)?;
     page.hold();
     page.wait_for_exec_or_death(&process);
     born::settle(process, page.report(), executed)

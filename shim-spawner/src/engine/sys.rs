@@ -16,7 +16,7 @@ use super::born::ANY_CHILD;
 use super::memory::{SharedPage, Stack};
 use crate::child::{Handlers, Routine, SIGSET_BYTES, SignalSet};
 use crate::report::Report;
-use crate::stdio;
+use crate::{SpawnError, stdio};
 
 /// How to ask the kernel for a child that suspends the caller until its exec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(super) fn clone(
     routine: &Routine,
     report: &Report,
     _blocked: &SignalsBlocked,
-) -> Result<Process, Errno> {
+) -> Result<Created, Errno> {
     let mut entry = Entry {
         routine,
         report,
@@ -74,21 +74,37 @@ pub(super) fn clone(
         Rung::Copy => clone2(0, stack, entry, &mut pidfd)?,
     };
     let pid = Pid::from_raw(pid).ok_or(Errno::NOSYS)?;
-    if pidfd < 0 {
-        // Something that calls itself Linux and does not know CLONE_PIDFD.
-        kill_and_reap(pid);
-        return Err(Errno::NOSYS);
-    }
     // SAFETY: CLONE_PIDFD has just opened it for us, close-on-exec.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    hold(pidfd, pid).inspect_err(|_| kill_and_reap(pid))
+    let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+    Ok(Created { pidfd, pid })
 }
 
-fn hold(pidfd: OwnedFd, pid: Pid) -> Result<Process, Errno> {
-    let pidfd = stdio::above_stdio(pidfd)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::MFILE))?;
-    // SAFETY: both are of the child that was just created and not reaped since; the pidfd or its duplicate.
-    Ok(unsafe { Process::from_clone(pidfd, pid) })
+/// A child that was just created, and that nobody but us reaps. It may run the program by now: whatever comes after is
+/// about this child, and no reason to create another one.
+pub(super) struct Created {
+    /// `None`: by something that calls itself Linux and does not know `CLONE_PIDFD`.
+    pidfd: Option<OwnedFd>,
+    pid: Pid,
+}
+
+impl Created {
+    /// A handle on it; it is ended where there can be none.
+    pub(super) fn hold(self) -> Result<Process, SpawnError> {
+        let above_stdio = |pidfd| {
+            let moved = stdio::above_stdio(pidfd);
+            moved.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::MFILE))
+        };
+        match self.pidfd.ok_or(Errno::NOSYS).and_then(above_stdio) {
+            // SAFETY: both are of the child that was just created and not reaped since; the pidfd or its duplicate.
+            Ok(pidfd) => Ok(unsafe { Process::from_clone(pidfd, self.pid) }),
+            Err(errno) => Err(give_up(self.pid, errno)),
+        }
+    }
+}
+
+fn give_up(pid: Pid, errno: Errno) -> SpawnError {
+    kill_and_reap(pid);
+    SpawnError::process(errno.into())
 }
 
 /// By the C library's clone, which begins on a new stack on every architecture.
@@ -212,13 +228,20 @@ pub(super) fn fork(
     }
 }
 
-/// A handle on a child that [`fork`] has just made; nobody but us reaps it.
-pub(super) fn open(pid: Pid) -> Result<Process, Errno> {
-    hold(pidfd_open(pid, PidfdFlags::empty())?, pid)
+/// A handle on a child that [`fork`] has just made; nobody but us reaps it. It is ended where there can be none.
+pub(super) fn open(pid: Pid) -> Result<Process, SpawnError> {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Created {
+            pidfd: Some(pidfd),
+            pid,
+        }
+        .hold(),
+        Err(errno) => Err(give_up(pid, errno)),
+    }
 }
 
 /// Ends a child that we have just created and cannot hold.
-pub(super) fn kill_and_reap(pid: Pid) {
+fn kill_and_reap(pid: Pid) {
     // With SIGCHLD ignored the kernel may have reaped it, and the number be another's.
     let look = ANY_CHILD | WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     if matches!(waitid(WaitId::Pid(pid), look), Err(Errno::CHILD)) {

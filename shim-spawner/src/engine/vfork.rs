@@ -18,7 +18,7 @@ use rustix::process::WaitIdOptions;
 
 use super::born::{self, ANY_CHILD};
 use super::memory::{SharedPage, Stack};
-use super::sys::{self, Rung, SignalsBlocked};
+use super::sys::{self, Created, Rung, SignalsBlocked};
 use crate::child::Routine;
 use crate::report::Report;
 use crate::{SpawnError, Stage};
@@ -47,7 +47,7 @@ fn climb_down(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> {
             &own
         };
         match clone(rung, stack, routine, report) {
-            Ok(process) => return born::settle(process, report, executed),
+            Ok(created) => return born::settle(created.hold()?, report, executed),
             Err(errno) if is_final(errno) => return Err(SpawnError::io(Stage::Fork, errno)),
             // A container's filter may answer anything, so anything else is a reason to go on.
             Err(errno) => refused = errno,
@@ -56,7 +56,7 @@ fn climb_down(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> {
     Err(SpawnError::io(Stage::Fork, refused))
 }
 
-fn clone(rung: Rung, stack: &Stack, routine: &Routine, report: &Report) -> Result<Process, Errno> {
+fn clone(rung: Rung, stack: &Stack, routine: &Routine, report: &Report) -> Result<Created, Errno> {
     // No handler of this process may run in the child, where it would work on the parent's memory.
     let blocked = SignalsBlocked::all()?;
     let created = sys::clone(rung, stack, routine, report, &blocked);

@@ -3,17 +3,21 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use shim_spawner::{Stage, Stdio};
-use workspace_tests::fd_table;
+use workspace_tests::halt::Halt;
 use workspace_tests::rung::Rung;
 use workspace_tests::scenario::Scenario;
+use workspace_tests::{fd_table, proc_fs, seccomp};
 
-use super::snapshot::{Snapshot, fails, full, rung, spawner_of};
+use super::snapshot::{Snapshot, fails, full, own_pid, rung, spawner_of};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("limit_descriptors", descriptors),
     ("limit_processes", processes),
+    ("limit_handle", handle_that_cannot_be_moved),
 ];
 
 /// Sets the soft limit and gives the old one.
@@ -133,4 +137,37 @@ fn processes() {
             .expect("own child")
             .success()
     );
+}
+
+/// The handle comes to lie on 0, which is closed, and a filter keeps it from being moved: the child, which runs by then, is
+/// ended, and no other one is made in its place.
+fn handle_that_cannot_be_moved() {
+    seccomp::refuse_fcntl(libc::F_DUPFD_CLOEXEC, libc::EPERM);
+    thread::scope(|scope| {
+        let (give, take) = sync_channel(1);
+        let executed = scope.spawn(|| {
+            let halt: Halt = take.into_iter().next().expect("a halt");
+            let mut executed = 0;
+            while let Some(call) = halt.next() {
+                executed += 1;
+                call.go_on();
+            }
+            executed
+        });
+        scope.spawn(move || {
+            give.send(Halt::at(&[libc::SYS_execve])).expect("give");
+            // SAFETY: nothing here reads from it.
+            unsafe { libc::close(0) };
+            let error = spawner_of("/bin/true")
+                .detached(true)
+                .spawn()
+                .expect_err("no handle");
+            assert_eq!(error.stage(), Stage::Pidfd, "{error}");
+            assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+            assert!(proc_fs::children_of(own_pid()).is_empty());
+        });
+        let executed = executed.join().expect("the thread that counts");
+        // After a fork the child waits to be held before it goes on.
+        assert_eq!(executed, usize::from(rung() != Rung::Fork));
+    });
 }
