@@ -1,6 +1,5 @@
 //! A parent that is killed in the middle of something, or that does something at the same time as others.
 
-use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Barrier;
@@ -17,7 +16,7 @@ use workspace_tests::scenario::Scenario;
 
 use super::ends::raise_limit;
 use super::given::{Given, end, pass, sentinel_mappings, sleeper, sockets};
-use super::words::{Word, sleeps_on_a_word, thread_named};
+use super::words::{Word, sleeps_on_a_word, thread_named, threads_are};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("killed-at-each-step", killed_at_each_step_of_making_a_link),
@@ -192,8 +191,7 @@ fn threads_start_one_sentinel() {
             let whole = |link: &Keepalive| link.guarantees() == Guarantees::all();
             assert!(links.iter().all(whole));
             assert_eq!(sentinel_mappings(), 1);
-            let tasks = fs::read_dir("/proc/self/task").expect("tasks");
-            assert_eq!(tasks.count(), 2);
+            threads_are(2);
         })
         .succeeds();
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use workspace_tests::proc_fs::open_signals;
 use workspace_tests::scenario::Scenario;
 
-use super::words::sleeps_on_a_word;
+use super::words::{sleeps_on_a_word, thread_named};
 
 pub const SCENARIOS: &[Scenario] = &[("thread", small_deaf_and_with_a_list_that_nobody_writes_to)];
 
@@ -29,11 +29,8 @@ fn mapping_of(address: usize) -> (Range<usize>, String) {
 fn small_deaf_and_with_a_list_that_nobody_writes_to() {
     drop(watchdog_pipe::channel().expect("channel"));
     let own = rustix::process::getpid().as_raw_nonzero().get();
-    let threads = fs::read_dir("/proc/self/task").expect("tasks");
-    let threads = threads.map(|task| task.expect("a task").file_name());
-    let threads = threads.map(|name| name.to_string_lossy().parse().expect("a number"));
-    let thread: i32 = threads.max().expect("the last one started");
-    assert_ne!(thread, own);
+    // As much of its name as the kernel keeps.
+    let thread = thread_named(own, "watchdog-sentin");
     sleeps_on_a_word(own, thread);
 
     assert_eq!(open_signals(own, thread), 0);
