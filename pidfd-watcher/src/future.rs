@@ -147,3 +147,37 @@ impl Drop for ExitFuture {
         let _ = handle.cancel_without_waiting();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A fork may come while another thread holds the cell's lock: in the copy nobody opens it.
+    #[test]
+    fn copy_made_by_fork_asks_for_no_lock() {
+        let watcher = Watcher::new().expect("watcher");
+        let process = Process::open(rustix::process::getpid()).expect("own process");
+        let mut future = watcher.exited(&process);
+        let Kind::Watched { cell, home, .. } = &mut future.0 else {
+            panic!("watched");
+        };
+        *home = home.elsewhere();
+        let cell = Arc::clone(cell);
+        let locked = cell.lock();
+        let (say, said) = channel();
+        std::thread::spawn(move || {
+            let polled = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop()));
+            drop(future);
+            let _ = say.send(polled);
+        });
+        let polled = said.recv_timeout(Duration::from_secs(60));
+        assert!(
+            matches!(polled, Ok(Poll::Ready(Err(Error::ForkedCopy)))),
+            "{polled:?}"
+        );
+        drop(locked);
+    }
+}

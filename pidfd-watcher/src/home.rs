@@ -41,4 +41,10 @@ impl Home {
     pub(crate) fn is_here(self) -> bool {
         self.page.load(Ordering::Relaxed) == self.number
     }
+    /// As a copy made by fork has it of its parent.
+    #[cfg(test)]
+    pub(crate) fn elsewhere(self) -> Home {
+        let number = self.number + (1 << 40);
+        Home { number, ..self }
+    }
 }

@@ -1,6 +1,10 @@
 //! A status once learned.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(loom)]
+use ::loom::sync::atomic::AtomicU64;
+#[cfg(not(loom))]
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use crate::home;
 use crate::status::Status;
@@ -56,6 +60,9 @@ fn stamp_of_here() -> u64 {
     home::Home::here().map_or(0, |home| home.number() << STAMP >> STAMP)
 }
 
+#[cfg(all(test, loom))]
+mod loom;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +113,19 @@ mod tests {
                 ours: true
             })
         );
+    }
+
+    #[test]
+    fn the_first_answer_stays() {
+        for ours in [false, true] {
+            let known = Known::default();
+            known.set(Status {
+                raw: 0x900,
+                ours: false,
+            });
+            known.set(Status { raw: 0x600, ours });
+            assert_eq!(known.get(), Some(Status { raw: 0x900, ours }));
+        }
     }
 
     #[test]
