@@ -1,9 +1,11 @@
 //! `watch_and_reap`: a child that is given over is reaped, whatever becomes of handle and watcher.
 
 use std::process::Command;
+use std::sync::mpsc::channel;
 
 use pidfd_watcher::{Cancelled, Error, Process, Watcher};
-use workspace_tests::{Dialogue, Held, Told, proc_fs, until};
+use workspace_tests::namespace::kernel;
+use workspace_tests::{DEADLINE, Dialogue, Held, Told, proc_fs, until};
 
 /// Whether the number is nobody's: the process was reaped.
 #[track_caller]
@@ -253,4 +255,36 @@ fn owner_who_reaps_at_the_same_time_has_the_status_too() {
         assert_eq!(exit.status.and_then(|s| s.code()), Some(7), "round {round}");
         assert_eq!(told.code(), Some(7), "round {round}");
     }
+}
+
+/// It is reaped behind the watcher's back, and nobody has looked at it before: the kernel tells how it ended as it
+/// tells a stranger. That it was ours is known since the watcher took charge of it.
+#[test]
+fn child_in_charge_that_was_reaped_unseen_was_ours_all_the_same() {
+    let watcher = Watcher::new().expect("watcher");
+    let (busy, child) = (Held::new(), Held::new());
+    let (open, gate) = channel::<()>();
+    let (began, has_begun) = channel();
+    let occupy = move |_| {
+        began.send(()).expect("listens");
+        let _ = gate.recv_timeout(DEADLINE);
+    };
+    watcher.watch(busy.process(), occupy).expect("watch");
+    busy.exit(0);
+    has_begun.recv_timeout(DEADLINE).expect("runs");
+
+    let (told, callback) = Told::pair();
+    watcher
+        .watch_and_reap(child.process().clone(), callback)
+        .expect("own child");
+    child.exit(7);
+    let other = other_handle(&child);
+    other.wait().expect("own child");
+    other.reap().expect("own child");
+    let code = (kernel() >= (6, 15)).then_some(7);
+    let again = child.process().clone().reap().ok();
+    let status = again.and_then(|exit| exit.status);
+    assert_eq!(status.and_then(|status| status.code()), code);
+    drop(open);
+    assert_eq!(told.code(), code);
 }
