@@ -55,6 +55,12 @@ pub fn mount_proc() {
     mount(Some(c"proc"), c"/proc", 0);
 }
 
+/// The mounts become this process's own, and /proc is an empty folder, for the caller to fill.
+pub fn mount_empty_proc() {
+    mount(None, c"/", libc::MS_REC | libc::MS_PRIVATE);
+    mount(Some(c"tmpfs"), c"/proc", 0);
+}
+
 fn mount(kind: Option<&CStr>, target: &CStr, flags: libc::c_ulong) {
     let kind = kind.map_or(std::ptr::null(), CStr::as_ptr);
     // SAFETY: the strings end with a zero byte; the null pointers are ones that mount(2) ignores.

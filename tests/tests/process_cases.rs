@@ -75,6 +75,16 @@ fn newcomer_with_a_recycled_number_is_never_hit_nor_adopted() {
 }
 
 #[test]
+fn group_whose_leader_was_reaped_is_signalled_no_more() {
+    passes_in_namespace("group-reuse");
+}
+
+#[test]
+fn status_of_a_zombie_that_is_reaped_while_it_is_looked_at_is_its_own() {
+    passes_in_namespace("reaped-in-between");
+}
+
+#[test]
 fn identity_of_another_pid_namespace_is_refused() {
     passes_in_namespace("other-namespace");
 }

@@ -1,14 +1,20 @@
 //! Cases of `Process` in a PID namespace of its own. Each runs in a process of its own.
 
-use std::os::fd::AsFd;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
+use std::thread;
 
 use pidfd_watcher::{Error, Pid, Process, Signal};
-use shim_spawner::{AdoptError, ShimIdentity};
-use workspace_tests::namespace::{few_numbers, kernel, mount_proc, run_inside};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use shim_spawner::{AdoptError, ShimHandler, ShimIdentity, ShimSpawner, Stdio};
+use workspace_tests::namespace::{few_numbers, kernel, mount_empty_proc, mount_proc, run_inside};
 use workspace_tests::scenario::{self, Scenario};
-use workspace_tests::target::{grandchild, sleeper};
-use workspace_tests::{DEADLINE, proc_fs, seccomp, until};
+use workspace_tests::target::{grandchild, sleeper, target};
+use workspace_tests::{DEADLINE, Guard, proc_fs, seccomp, until};
 
 const SCENARIOS: &[Scenario] = &[
     ("pid-reuse", || inside("pid-reuse-inside")),
@@ -17,6 +23,10 @@ const SCENARIOS: &[Scenario] = &[
     ("other-namespace-inside", other_namespace),
     ("others-proc", || inside("others-proc-inside")),
     ("others-proc-inside", others_proc),
+    ("group-reuse", || inside("group-reuse-inside")),
+    ("group-reuse-inside", group_reuse),
+    ("reaped-in-between", || inside("reaped-in-between-inside")),
+    ("reaped-in-between-inside", reaped_in_between),
 ];
 
 fn main() -> ExitCode {
@@ -130,4 +140,122 @@ fn others_proc() {
     let error = Process::from_pidfd(lent(&process)).expect_err("nobody names it here");
     assert!(matches!(error, Error::Unsupported(_)), "{error}");
     assert_eq!(process.try_wait().expect("poll"), None);
+}
+
+/// A child that ends with 7 when its standard input closes, in the process group with this number; 0: its own.
+fn sleeper_in(group: i32) -> Guard {
+    Guard::spawn(target(&["exit-at-eof", "7"]).process_group(group))
+}
+
+/// No signal has come: one that waits to be taken would end it before it can see the end of its input.
+#[track_caller]
+fn is_unharmed(mut child: Guard) {
+    child.stdin = None;
+    assert_eq!(child.wait_deadline().code(), Some(7));
+}
+
+/// A shim that leads a process group of its own, and ends when its standard input closes.
+fn leader() -> ShimHandler {
+    let own = std::env::current_exe().expect("own path");
+    let mut spawner = ShimSpawner::new(own.with_file_name("proc_target"));
+    spawner.args(["exit-at-eof", "7"]).stdin(Stdio::piped());
+    ShimHandler::new(spawner.spawn().expect("spawn"))
+}
+
+/// Everything that signals, of a shim that is no more.
+fn stop_in_every_way(mut shim: ShimHandler) {
+    shim.kill().expect("gone, which is no error");
+    shim.stop().expect("gone, which is no error");
+    shim.try_wait().expect("poll").expect("gone");
+    for signal in [Signal::TERM, Signal::KILL] {
+        let error = shim.process().send_signal(signal).expect_err("reaped");
+        assert!(matches!(error, Error::NotFound(_)), "{error}");
+    }
+    drop(shim);
+}
+
+/// The leader was reaped: nobody of its group is signalled any more, neither who is left of it nor, once the number
+/// came round, the group of a stranger.
+fn group_reuse() {
+    mount_proc();
+    let mut shim = leader();
+    let member = sleeper_in(shim.pid().as_raw_nonzero().get());
+    drop(shim.take_stdin());
+    shim.wait().expect("own child");
+    stop_in_every_way(shim);
+    is_unharmed(member);
+
+    if !few_numbers() {
+        return;
+    }
+    until("numbers that come again", || {
+        (sleeper().id() > 300).then_some(())
+    });
+    let mut shim = leader();
+    let number = shim.pid().as_raw_nonzero().get();
+    drop(shim.take_stdin());
+    // By another handle: that of the shim has not learned of it.
+    let other = Process::open(shim.pid()).expect("own child");
+    ended(&other);
+    other.reap().expect("own child");
+    let newcomer = until("number comes round", || {
+        let child = sleeper_in(0);
+        (child.id().cast_signed() == number).then_some(child)
+    });
+    let member = sleeper_in(number);
+    stop_in_every_way(shim);
+    is_unharmed(newcomer);
+    is_unharmed(member);
+}
+
+/// Waits until somebody reads the FIFO, and tells him this once it was reaped.
+fn say(fifo: &Path, reaped: Option<&mut Guard>, text: &str) {
+    let mut fifo = OpenOptions::new().write(true).open(fifo).expect("a FIFO");
+    if let Some(child) = reaped {
+        child.wait_deadline();
+    }
+    fifo.write_all(text.as_bytes()).expect("somebody reads");
+}
+
+fn fifo(path: PathBuf) -> PathBuf {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("tmpfs");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("mknod");
+    path
+}
+
+/// A zombie is reaped between two looks at it. /proc is a stand-in of FIFOs, whose reader waits for what it is told,
+/// so that the reaping comes at the moment that is meant.
+fn reaped_in_between() {
+    let (mut first, mut second) = (sleeper(), sleeper());
+    let process = Process::from_child(&mut first).expect("own child");
+    let later = Process::from_child(&mut second).expect("own child");
+    mount_empty_proc();
+    // Nobody asks /proc about an own child, unless waitid is refused; wait4, by which it is reaped here, is not.
+    seccomp::refuse(&[(libc::SYS_waitid, libc::EPERM)]);
+    let code = (kernel() >= (6, 15)).then_some(7);
+    let fdinfo = |process: &Process| {
+        let number = process.as_fd().as_raw_fd();
+        fifo(format!("/proc/thread-self/fdinfo/{number}").into())
+    };
+
+    // The pidfd knew no status yet, and /proc knows none any more: the pidfd is asked once more.
+    let link = fdinfo(&process);
+    first.stdin = None;
+    let teller = thread::spawn(move || say(&link, Some(&mut first), "Pid:\t-1\n"));
+    assert_eq!(ended(&process).and_then(|status| status.code()), code);
+    teller.join().expect("told");
+
+    // The number, once read, has gone to another, who is dead as well.
+    let pid = later.pid().as_raw_nonzero();
+    let (link, stat) = (fdinfo(&later), fifo(format!("/proc/{pid}/stat").into()));
+    second.stdin = None;
+    let teller = thread::spawn(move || {
+        say(&link, None, &format!("Pid:\t{pid}\n"));
+        let middle = " 1".repeat(48);
+        let newcomer = format!("{pid} (newcomer) Z{middle} {}\n", 9 << 8);
+        say(&stat, Some(&mut second), &newcomer);
+        say(&link, None, "Pid:\t-1\n");
+    });
+    assert_eq!(ended(&later).and_then(|status| status.code()), code);
+    teller.join().expect("told");
 }
