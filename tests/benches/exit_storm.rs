@@ -2,7 +2,8 @@
 //! process, and what a watched child weighs. Beside a bare epoll loop, tokio::process and async-process.
 //!
 //! Each contender runs in a process of its own, in turns. `--quick` takes fewer children and rounds; `--children N,N`
-//! and `--rounds N` choose them. A round that is not counted comes first.
+//! and `--rounds N` choose them. A round that is not counted comes first. The user time, what is ours of all that, is
+//! sampled in turns of its own, with the most children.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -12,6 +13,8 @@ use workspace_tests::samples::{Samples, order};
 
 #[path = "exit_storm/contenders.rs"]
 mod contenders;
+#[path = "exit_storm/user_time.rs"]
+mod user_time;
 
 /// What one contender has measured of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -19,8 +22,9 @@ struct Figures {
     /// From the kill until all are told and reaped, in microseconds an exit.
     wall: f64,
     /// Of this process meanwhile, in microseconds an exit.
-    user: f64,
-    system: f64,
+    cpu: f64,
+    /// The part of it that is not the kernel's, where it was sampled.
+    user: Option<f64>,
     /// Resident memory that came with the children, in bytes each.
     memory: f64,
 }
@@ -28,9 +32,9 @@ struct Figures {
 fn main() -> anyhow::Result<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [role, name, children] = args.as_slice()
-        && role == "contender"
+        && (role == "contender" || role == "sampled")
     {
-        let figures = contenders::run(name, children.parse()?)?;
+        let figures = contenders::run(name, children.parse()?, role == "sampled")?;
         println!("{}", serde_json::to_string(&figures)?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -48,52 +52,69 @@ fn main() -> anyhow::Result<ExitCode> {
         None if quick => 5,
         None => 7,
     };
+    let most = sizes.iter().max().copied();
     let mut all = Vec::new();
     for children in sizes {
-        all.extend(measure(children, rounds)?);
+        all.extend(measure(children, rounds, most == Some(children))?);
     }
     Samples::save(&all, "exit_storm")?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(children: usize, rounds: usize) -> anyhow::Result<[Samples; 4]> {
+fn measure(children: usize, rounds: usize, sampled: bool) -> anyhow::Result<Vec<Samples>> {
     let (children, reason) = contenders::raise_limits(children)?;
     if let Some(reason) = reason {
         println!("no more than {children} children: {reason}");
     }
+    let sampled = sampled && sampling_works();
     let titled = |what: &str, unit: &str| {
         Samples::new(format!("exit storm, {children} children, {what}"), unit)
             .at("children", children as f64)
             .compare("pidfd-watcher", contenders::BARE)
     };
-    let mut all = [
+    let [mut wall, mut cpu, mut memory, mut user] = [
         titled("kill until all are told and reaped", "us/exit"),
-        titled("user time", "us/exit"),
-        titled("system time", "us/exit"),
+        titled("processor time", "us/exit"),
         titled("resident memory", "bytes/child"),
+        titled("user time", "us/exit"),
     ];
     let mut progress = Progress::new(format!("exit storm, {children} children"), rounds + 1);
     for round in 0..=rounds {
         for place in order(round, contenders::NAMES.len()) {
             let name = contenders::NAMES[place];
-            let figures = turn(name, children)?;
+            let figures = turn("contender", name, children)?;
             if round > 0 {
-                let values = [figures.wall, figures.user, figures.system, figures.memory];
-                for (samples, value) in all.iter_mut().zip(values) {
-                    samples.push(name, value);
+                wall.push(name, figures.wall);
+                cpu.push(name, figures.cpu);
+                memory.push(name, figures.memory);
+                if sampled && let Some(sample) = turn("sampled", name, children)?.user {
+                    user.push(name, sample);
                 }
             }
         }
         progress.step();
     }
     drop(progress);
+    let mut all = vec![wall, cpu, memory];
+    all.extend(sampled.then_some(user));
     all.iter().for_each(Samples::print);
     Ok(all)
 }
 
-fn turn(name: &str, children: usize) -> anyhow::Result<Figures> {
+/// Says why not.
+fn sampling_works() -> bool {
+    match user_time::UserTime::new() {
+        Ok(_) => true,
+        Err(error) => {
+            println!("no user time: perf_event_open: {error}");
+            false
+        }
+    }
+}
+
+fn turn(role: &str, name: &str, children: usize) -> anyhow::Result<Figures> {
     let output = Command::new(std::env::current_exe()?)
-        .args(["contender", name, &children.to_string()])
+        .args([role, name, &children.to_string()])
         .stderr(Stdio::inherit())
         .output()?;
     anyhow::ensure!(output.status.success(), "{name}: {}", output.status);

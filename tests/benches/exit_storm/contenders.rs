@@ -12,10 +12,12 @@ use rustix::process::{
     PidfdFlags, Resource, Rlimit, WaitId, WaitIdOptions, getrlimit, kill_process_group, pidfd_open,
     setrlimit, waitid,
 };
+use rustix::time::{ClockId, clock_gettime};
 
 use workspace_tests::sleeper::sleeper;
 
 use crate::Figures;
+use crate::user_time::UserTime;
 
 pub const BARE: &str = "bare epoll loop";
 pub const NAMES: [&str; 4] = [BARE, "pidfd-watcher", "tokio::process", "async-process"];
@@ -48,12 +50,17 @@ pub fn raise_limits(children: usize) -> Result<(usize, Option<String>)> {
     })
 }
 
-pub fn run(name: &str, children: usize) -> Result<Figures> {
+pub fn run(name: &str, children: usize, sampled: bool) -> Result<Figures> {
+    // Before there is any other thread.
+    let clock = sampled
+        .then(UserTime::new)
+        .transpose()
+        .context("sample the user time")?;
     match name {
-        BARE => bare(children),
-        "pidfd-watcher" => ours(children),
-        "tokio::process" => tokio_process(children),
-        "async-process" => async_process(children),
+        BARE => bare(children, clock),
+        "pidfd-watcher" => ours(children, clock),
+        "tokio::process" => tokio_process(children, clock),
+        "async-process" => async_process(children, clock),
         _ => anyhow::bail!("no contender named {name}"),
     }
 }
@@ -84,51 +91,46 @@ impl Drop for Group {
 struct Meter {
     children: usize,
     memory: f64,
-    user: f64,
-    system: f64,
+    cpu: f64,
+    clock: Option<UserTime>,
     start: Instant,
 }
 
 impl Meter {
-    fn start(children: usize, memory_before: f64) -> Meter {
+    fn start(children: usize, memory_before: f64, mut clock: Option<UserTime>) -> Result<Meter> {
         let memory = resident() - memory_before;
-        let (user, system) = cpu_time();
-        Meter {
+        clock.as_mut().map(UserTime::start).transpose()?;
+        Ok(Meter {
             children,
             memory,
-            user,
-            system,
+            clock,
+            cpu: cpu_time(),
             start: Instant::now(),
-        }
+        })
     }
 
-    fn stop(self) -> Figures {
+    fn stop(self) -> Result<Figures> {
         let wall = self.start.elapsed().as_secs_f64();
-        let (user, system) = cpu_time();
+        let cpu = cpu_time() - self.cpu;
+        let user = self.clock.map(UserTime::stop).transpose()?;
         let children = self.children as f64;
         let each = |seconds: f64| seconds * 1e6 / children;
-        Figures {
+        Ok(Figures {
             wall: each(wall),
-            user: each(user - self.user),
-            system: each(system - self.system),
+            cpu: each(cpu),
+            user: user.map(each),
             memory: self.memory / children,
-        }
+        })
     }
 }
 
 /// All children have executed their program, and sleep.
 const REST: Duration = Duration::from_millis(300);
 
-/// User and system time of this process so far, in seconds.
-fn cpu_time() -> (f64, f64) {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
-    // SAFETY: getrusage fills the structure, which has room, and cannot fail for RUSAGE_SELF.
-    let usage = unsafe {
-        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
-        usage.assume_init()
-    };
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    (seconds(usage.ru_utime), seconds(usage.ru_stime))
+/// User and system time of this process so far, in seconds: their sum is exact.
+fn cpu_time() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Resident anonymous memory of this process, in bytes.
@@ -143,7 +145,7 @@ fn resident() -> f64 {
 }
 
 /// The limit: what the kernel takes, driven by a loop that does nothing else.
-fn bare(children: usize) -> Result<Figures> {
+fn bare(children: usize, clock: Option<UserTime>) -> Result<Figures> {
     let mut group = Group(None);
     let before = resident();
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -158,7 +160,7 @@ fn bare(children: usize) -> Result<Figures> {
         pidfds.push(Some(pidfd));
     }
     std::thread::sleep(REST);
-    let meter = Meter::start(children, before);
+    let meter = Meter::start(children, before, clock)?;
     group.kill()?;
     let mut events = Vec::with_capacity(256);
     let mut told = 0;
@@ -177,10 +179,10 @@ fn bare(children: usize) -> Result<Figures> {
             told += 1;
         }
     }
-    Ok(meter.stop())
+    meter.stop()
 }
 
-fn ours(children: usize) -> Result<Figures> {
+fn ours(children: usize, clock: Option<UserTime>) -> Result<Figures> {
     let mut group = Group(None);
     let watcher = Watcher::new()?;
     let before = resident();
@@ -199,14 +201,14 @@ fn ours(children: usize) -> Result<Figures> {
         })?;
     }
     std::thread::sleep(REST);
-    let meter = Meter::start(children, before);
+    let meter = Meter::start(children, before, clock)?;
     group.kill()?;
     told.recv()?;
-    Ok(meter.stop())
+    meter.stop()
 }
 
 /// As its documentation has it: a task a child, which awaits `wait()`.
-fn tokio_process(children: usize) -> Result<Figures> {
+fn tokio_process(children: usize, clock: Option<UserTime>) -> Result<Figures> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -222,17 +224,17 @@ fn tokio_process(children: usize) -> Result<Figures> {
         }
         // Meanwhile every task is polled, and waits.
         tokio::time::sleep(REST).await;
-        let meter = Meter::start(children, before);
+        let meter = Meter::start(children, before, clock)?;
         group.kill()?;
         while let Some(status) = tasks.join_next().await {
             ensure!(!status??.success(), "a wrong status");
         }
-        Ok(meter.stop())
+        meter.stop()
     })
 }
 
 /// As its documentation has it: a task a child, which awaits `status()`.
-fn async_process(children: usize) -> Result<Figures> {
+fn async_process(children: usize, clock: Option<UserTime>) -> Result<Figures> {
     let executor = smol::LocalExecutor::new();
     smol::block_on(executor.run(async {
         let mut group = Group(None);
@@ -245,12 +247,12 @@ fn async_process(children: usize) -> Result<Figures> {
             tasks.push(executor.spawn(async move { child.status().await }));
         }
         smol::Timer::after(REST).await;
-        let meter = Meter::start(children, before);
+        let meter = Meter::start(children, before, clock)?;
         group.kill()?;
         for task in tasks {
             let status: io::Result<_> = task.await;
             ensure!(!status?.success(), "a wrong status");
         }
-        Ok(meter.stop())
+        meter.stop()
     }))
 }
