@@ -25,7 +25,8 @@ pub(crate) struct Unrun {
 pub(crate) struct Table<P> {
     entries: Slots<Entry<P>>,
     watches: Slots<Watch>,
-    /// Entries by the number of their descriptor, which is theirs alone for as long as they hold it.
+    /// Entries by the number of their descriptor, which is theirs alone for as long as they hold it. An entry that is
+    /// gone stays here until the number comes again: its token names nothing, and an exit need not look here.
     by_number: HashMap<RawFd, Token, BuildHasherDefault<NumberHasher>>,
     closed: bool,
     /// How many threads wait for something to settle.
@@ -162,6 +163,7 @@ impl<P: Subject> Table<P> {
     pub(crate) fn insert(&mut self, subject: &P, callback: Callback, reaps: bool) -> Inserted {
         let number = subject.number();
         let known = self.by_number.get(&number).copied();
+        let known = known.filter(|token| self.entries.get(*token).is_some());
         let entry = known.unwrap_or_else(|| {
             let token = self.entries.insert(Entry::new(subject.clone()));
             self.by_number.insert(number, token);
@@ -292,9 +294,7 @@ impl<P: Subject> Table<P> {
         if entry.first.is_some() || entry.reap != Reap::No || entry.dispatching {
             return None;
         }
-        let entry = self.entries.remove(token)?;
-        self.by_number.remove(&entry.subject.number());
-        Some(entry.subject)
+        self.entries.remove(token).map(|entry| entry.subject)
     }
 
     /// Takes out a watch that waits, or says why it cannot be.
