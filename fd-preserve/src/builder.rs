@@ -21,7 +21,8 @@ use crate::{Error, FdPlan, Origin, Step};
 /// until the `Command` goes, so that it can be spawned again; it is closed if the call fails. A
 /// borrowed source (the `_borrowed_` methods) is duplicated at once, close-on-exec, since a `Command`
 /// has no lifetime to hold it: the original's flags never change, and it can be closed (but see
-/// [`preserve_borrowed_fd`](Self::preserve_borrowed_fd)).
+/// [`preserve_borrowed_fd`](Self::preserve_borrowed_fd)). A shared source
+/// ([`map_shared_fd`](Self::map_shared_fd)) is neither taken away nor duplicated.
 ///
 /// Numbers 0, 1 and 2 may be targets; they win over `Command`'s own `stdin`, `stdout` and `stderr`.
 ///
@@ -41,7 +42,7 @@ use crate::{Error, FdPlan, Origin, Step};
 /// ```
 #[derive(Debug, Default)]
 pub struct PreserveFds {
-    entries: Vec<(OwnedFd, RawFd)>,
+    entries: Vec<(Arc<OwnedFd>, RawFd)>,
     targets: BTreeSet<RawFd>,
     others: OtherFds,
 }
@@ -85,7 +86,7 @@ impl PreserveFds {
     pub fn preserve_fd(&mut self, fd: impl Into<OwnedFd>) -> Result<&mut Self, Error> {
         let fd = fd.into();
         let target = fd.as_raw_fd();
-        self.add(fd, target)
+        self.map_shared_fd(Arc::new(fd), target)
     }
 
     /// Gives a duplicate of `fd` on the number that `fd` has here.
@@ -110,7 +111,20 @@ impl PreserveFds {
     /// [`Error::DuplicateTarget`] and [`Error::NegativeTarget`]. The upper limit is checked by
     /// [`apply`](Self::apply).
     pub fn map_fd(&mut self, fd: impl Into<OwnedFd>, child_fd: RawFd) -> Result<&mut Self, Error> {
-        self.add(fd.into(), child_fd)
+        self.map_shared_fd(Arc::new(fd.into()), child_fd)
+    }
+
+    /// Gives `fd`, which others hold too, on the number `child_fd`. The plan has a share in it for as long as it needs
+    /// it, and makes no system call for that: for a descriptor that many plans give.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_fd`](Self::map_fd).
+    pub fn map_shared_fd(&mut self, fd: Arc<OwnedFd>, child_fd: RawFd) -> Result<&mut Self, Error> {
+        self.check(child_fd)?;
+        self.targets.insert(child_fd);
+        self.entries.push((fd, child_fd));
+        Ok(self)
     }
 
     /// Gives a duplicate of `fd` on the number `child_fd`. The same `fd` may be given on any count of
@@ -123,7 +137,7 @@ impl PreserveFds {
     pub fn map_borrowed_fd(&mut self, fd: impl AsFd, child_fd: RawFd) -> Result<&mut Self, Error> {
         self.check(child_fd)?;
         let fd = duplicate(fd, FIRST)?;
-        self.add(fd, child_fd)
+        self.map_fd(fd, child_fd)
     }
 
     /// Gives `fd` on the lowest number from 3 up that this plan does not give yet, and returns it. Fixed
@@ -134,7 +148,7 @@ impl PreserveFds {
     /// None today; in the signature for numbers that run out.
     pub fn next_fd(&mut self, fd: impl Into<OwnedFd>) -> Result<RawFd, Error> {
         let target = self.next_target();
-        self.add(fd.into(), target)?;
+        self.map_fd(fd, target)?;
         Ok(target)
     }
 
@@ -233,7 +247,7 @@ impl PreserveFds {
         let targets = targets.collect();
         let null_stdio = [0, 1, 2].map(|fd| guarded && !plan.is_target(fd) && registry.is_held(fd));
         reservation.keep_open(standard);
-        reservation.keep_open(parked.into_values());
+        reservation.keep_open(parked.into_values().map(Arc::new));
         reservation.keep_open(self.entries.into_iter().map(|(fd, _)| fd));
         Ok(ChildFds {
             others: self.others,
@@ -246,7 +260,7 @@ impl PreserveFds {
 
     /// Replaces each source on 0, 1 or 2 by a duplicate above, and gives the originals: a spawner puts
     /// the child's standard streams there before the plan runs, and the source would be one of those.
-    fn lift(&mut self) -> Result<Vec<OwnedFd>, Error> {
+    fn lift(&mut self) -> Result<Vec<Arc<OwnedFd>>, Error> {
         let on_standard = self
             .entries
             .iter_mut()
@@ -254,7 +268,7 @@ impl PreserveFds {
         on_standard
             .map(|(fd, _)| {
                 let copy = duplicate(&*fd, FIRST)?;
-                Ok(std::mem::replace(fd, copy))
+                Ok(std::mem::replace(fd, Arc::new(copy)))
             })
             .collect()
     }
@@ -292,13 +306,6 @@ impl PreserveFds {
         } else {
             Ok(())
         }
-    }
-
-    fn add(&mut self, fd: OwnedFd, target: RawFd) -> Result<&mut Self, Error> {
-        self.check(target)?;
-        self.targets.insert(target);
-        self.entries.push((fd, target));
-        Ok(self)
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
 
@@ -45,11 +46,11 @@ impl Numbers {
         Ok(())
     }
 
-    /// Takes back one `want` of each of `numbers`. Of `owned`, what lies on a number that another
-    /// command still wants becomes the placeholder there; the rest is given back, for the caller to
-    /// close without the lock, since close(2) of some files takes its time.
+    /// Takes back one `want` of each of `numbers`. Of `sources`, what nobody else holds and lies on a
+    /// number that another command still wants becomes the placeholder there; the rest is given back,
+    /// for the caller to close without the lock, since close(2) of some files takes its time.
     #[must_use]
-    pub(crate) fn unwant(&mut self, numbers: &[RawFd], owned: Vec<OwnedFd>) -> Vec<OwnedFd> {
+    pub(crate) fn unwant(&mut self, numbers: &[RawFd], sources: Vec<Arc<OwnedFd>>) -> Vec<OwnedFd> {
         for number in numbers {
             if let Some(wanted) = self.wanted.get_mut(number) {
                 wanted.count -= 1;
@@ -58,8 +59,9 @@ impl Numbers {
                 }
             }
         }
-        let rest = owned
+        let rest = sources
             .into_iter()
+            .filter_map(Arc::into_inner)
             .filter_map(|fd| self.inherit(fd))
             .collect();
         if self.wanted.is_empty() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::Command;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -131,12 +131,12 @@ fn identity(command: &Command) -> Option<usize> {
 pub(crate) struct Reservation {
     registry: &'static Registry,
     numbers: Vec<RawFd>,
-    sources: Vec<OwnedFd>,
+    sources: Vec<Arc<OwnedFd>>,
 }
 
 impl Reservation {
     /// Keeps `sources` open as long as the reservation.
-    pub(crate) fn keep_open(&mut self, sources: impl IntoIterator<Item = OwnedFd>) {
+    pub(crate) fn keep_open(&mut self, sources: impl IntoIterator<Item = Arc<OwnedFd>>) {
         self.sources.extend(sources);
     }
 }

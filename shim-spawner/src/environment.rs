@@ -73,7 +73,9 @@ impl Environment {
             path: None,
         };
         if !cleared {
-            for (name, value) in env::vars_os() {
+            let inherited = env::vars_os();
+            made.strings.reserve(inherited.size_hint().0);
+            for (name, value) in inherited {
                 if !overrides.contains_key(name.as_os_str()) {
                     made.push(&name, &value);
                 }

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use fd_preserve::{ErrorChannel, PreserveFds};
 use watchdog_pipe::{ChildSetup, Keepalive};
@@ -95,7 +96,8 @@ impl ShimSpawner {
         let mut variables = Variables::new();
         let mut plan = PreserveFds::new();
         for (fd, number) in &self.fds {
-            plan.map_borrowed_fd(fd, *number).map_err(SpawnError::fds)?;
+            plan.map_shared_fd(Arc::clone(fd), *number)
+                .map_err(SpawnError::fds)?;
         }
         if let Some(setup) = setup {
             let numbers: Result<Vec<_>, _> = setup

@@ -31,7 +31,7 @@ pub struct ShimSpawner {
     pub(crate) config: Option<Vec<u8>>,
     pub(crate) policy: StopPolicy,
     pub(crate) engine: Engine,
-    pub(crate) fds: Vec<(OwnedFd, RawFd)>,
+    pub(crate) fds: Vec<(Arc<OwnedFd>, RawFd)>,
     pub(crate) hooks: Vec<Arc<Hook>>,
 }
 
@@ -140,7 +140,7 @@ impl ShimSpawner {
 
     /// Passes a descriptor on under a number of your choice. Bad numbers are errors of the spawn.
     pub fn map_fd(&mut self, fd: impl Into<OwnedFd>, child_fd: RawFd) -> &mut ShimSpawner {
-        self.fds.push((fd.into(), child_fd));
+        self.fds.push((Arc::new(fd.into()), child_fd));
         self
     }
 

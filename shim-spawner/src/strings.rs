@@ -2,6 +2,9 @@
 
 use std::ffi::c_char;
 
+/// Of a string with its NUL, in bytes, and a generous guess.
+const COMMON_LENGTH: usize = 64;
+
 /// Strings one after the other in one piece of memory, each ended by a NUL.
 #[derive(Debug, Default)]
 pub(crate) struct CStrings {
@@ -10,6 +13,12 @@ pub(crate) struct CStrings {
 }
 
 impl CStrings {
+    /// Makes room for so many more of common length: growing by doubling copies it all several times.
+    pub(crate) fn reserve(&mut self, strings: usize) {
+        self.starts.reserve(strings);
+        self.bytes.reserve(strings.saturating_mul(COMMON_LENGTH));
+    }
+
     /// Adds one string made of `parts`. A NUL in one of them would end it early: the caller has looked.
     pub(crate) fn push(&mut self, parts: &[&[u8]]) {
         self.starts.push(self.bytes.len());

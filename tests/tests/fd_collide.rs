@@ -32,6 +32,11 @@ fn a_source_that_goes_leaves_its_number_reserved_for_another_command() {
 }
 
 #[test]
+fn a_shared_source_that_goes_leaves_its_number_reserved_for_another_command() {
+    passes(COLLIDE, "shared_source_on_a_target");
+}
+
+#[test]
 fn a_socket_of_the_callers_own_is_no_collision() {
     passes(COLLIDE, "own_seqpacket");
 }

@@ -27,6 +27,11 @@ fn given_and_borrowed_sources_arrive_on_the_numbers_that_were_said() {
 }
 
 #[test]
+fn a_source_that_plans_share_arrives_from_each_and_stays_for_its_last_holder() {
+    passes(PLANS, "shared");
+}
+
+#[test]
 fn a_command_can_be_spawned_again() {
     passes(PLANS, "twice");
 }

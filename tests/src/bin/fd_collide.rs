@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 
 use fd_preserve::{Applied, ChildFdsError, Error, ErrorChannel, PreserveFds};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         ("closed_by_the_user", closed_by_the_user),
         ("two_commands", two_commands),
         ("source_on_a_target", source_on_a_target),
+        ("shared_source_on_a_target", shared_source_on_a_target),
         ("own_seqpacket", own_seqpacket),
         ("unreadable_sockets", unreadable_sockets),
         ("stdio_closed", stdio_closed),
@@ -182,6 +184,36 @@ fn source_on_a_target() {
     assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
     assert_eq!(size(&file), 0);
     drop(second);
+    assert!(
+        fd_table::id_of(target).is_none(),
+        "the placeholder outlived its command"
+    );
+}
+
+/// As above, with a source that two commands share: it is the last of them that leaves the number reserved.
+fn shared_source_on_a_target() {
+    let (lowest, target) = (file_at(3), 4);
+    let file = file_at(60);
+    let source = Arc::new(file_at(target));
+    let sharing = |number| {
+        let mut command = Command::new("/bin/true");
+        let mut fds = PreserveFds::new();
+        fds.map_shared_fd(Arc::clone(&source), number)
+            .expect("map_shared_fd");
+        fds.apply(&mut command).expect("apply");
+        command
+    };
+    let (first, second) = (sharing(30), sharing(31));
+    drop(source);
+    let (mut third, applied) = give("/nonexistent/program", &file, target);
+    drop(first);
+    assert!(fd_table::id_of(target).is_some(), "the second has it yet");
+    drop((second, lowest));
+    let error = third.spawn().map(drop).expect_err("spawned what cannot be");
+    assert_eq!(applied.explain(&error), None, "{error}");
+    assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+    assert_eq!(size(&file), 0);
+    drop(third);
     assert!(
         fd_table::id_of(target).is_none(),
         "the placeholder outlived its command"

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use fd_preserve::{CommandFdExt, Error, FdMapping, OtherFds, PreserveFds};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
         ("random", random),
         ("standard_targets", standard_targets),
         ("sources", sources),
+        ("shared", shared),
         ("twice", twice),
         ("in_place", in_place),
         ("second_apply", second_apply),
@@ -196,6 +198,34 @@ fn sources() {
         .fd_mappings(vec![mapping])
         .expect("fd_mappings");
     assert_eq!(witness.run().expect("spawn"), expected(planned));
+}
+
+/// A source that plans share is the same descriptor in all of them, and stays open for its last holder.
+fn shared() {
+    let source = Arc::new(file_at(30));
+    let planned = [(9, id(&*source)), (30, id(&*source))];
+    let plan = || {
+        let mut fds = PreserveFds::new();
+        for target in [9, 30] {
+            fds.map_shared_fd(Arc::clone(&source), target)
+                .expect("map_shared_fd");
+        }
+        fds
+    };
+    let lowest = file().as_raw_fd();
+    let (one, two) = (plan(), plan());
+    assert_eq!(file().as_raw_fd(), lowest, "a plan takes no number");
+    let (mut first, mut second) = (Witness::new(), Witness::new());
+    one.apply(&mut first.command).expect("apply");
+    two.apply(&mut second.command).expect("apply");
+    assert_eq!(first.run().expect("spawn"), expected(planned));
+    drop(first);
+    let held = Arc::downgrade(&source);
+    drop(source);
+    assert_eq!(second.run().expect("spawn"), expected(planned));
+    drop(second);
+    assert!(held.upgrade().is_none(), "nobody holds it");
+    assert_eq!(fd_table::id_of(30), None, "it was closed");
 }
 
 /// cases: the same Command spawned twice.

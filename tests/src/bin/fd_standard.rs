@@ -1,7 +1,8 @@
 //! Sources that lie on a standard stream's number, as files do that a process opens once 0, 1 or 2 is closed.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
 
 use fd_preserve::PreserveFds;
 use workspace_tests::fd_table::{self, Table, Witness, file, id, stdio};
@@ -32,11 +33,20 @@ fn moved_elsewhere() {
             let file = id(&source);
             let mut witness = Witness::new().quiet();
             let mut fds = PreserveFds::new();
-            fds.map_fd(source, 9).expect("map_fd");
+            let source = Arc::new(source);
+            for target in [9, 10] {
+                fds.map_shared_fd(Arc::clone(&source), target)
+                    .expect("map_shared_fd");
+            }
             fds.apply(&mut witness.command).expect("apply");
             let table = witness.run().expect("spawn");
-            assert_eq!(table.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 9]);
-            assert_eq!(table[&9], file, "from {number}");
+            assert_eq!(table.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 9, 10]);
+            assert_eq!((table[&9], table[&10]), (file, file), "from {number}");
+            assert_eq!(
+                source.as_raw_fd(),
+                number,
+                "its holder's number is as it was"
+            );
         })
         .succeeds();
     }
