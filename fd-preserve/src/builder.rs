@@ -22,7 +22,7 @@ use crate::{Error, FdPlan, Origin, Step};
 /// borrowed source (the `_borrowed_` methods) is duplicated at once, close-on-exec, since a `Command`
 /// has no lifetime to hold it: the original's flags never change, and it can be closed (but see
 /// [`preserve_borrowed_fd`](Self::preserve_borrowed_fd)). A shared source
-/// ([`map_shared_fd`](Self::map_shared_fd)) is neither taken away nor duplicated.
+/// (the `_shared_` methods) is neither taken away nor duplicated.
 ///
 /// Numbers 0, 1 and 2 may be targets; they win over `Command`'s own `stdin`, `stdout` and `stderr`.
 ///
@@ -147,8 +147,17 @@ impl PreserveFds {
     ///
     /// None today; in the signature for numbers that run out.
     pub fn next_fd(&mut self, fd: impl Into<OwnedFd>) -> Result<RawFd, Error> {
+        self.next_shared_fd(Arc::new(fd.into()))
+    }
+
+    /// As [`next_fd`](Self::next_fd), for `fd`, which others hold too: see [`map_shared_fd`](Self::map_shared_fd).
+    ///
+    /// # Errors
+    ///
+    /// As [`next_fd`](Self::next_fd).
+    pub fn next_shared_fd(&mut self, fd: Arc<OwnedFd>) -> Result<RawFd, Error> {
         let target = self.next_target();
-        self.map_fd(fd, target)?;
+        self.map_shared_fd(fd, target)?;
         Ok(target)
     }
 

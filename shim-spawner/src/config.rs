@@ -13,6 +13,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
 use rustix::io::Errno;
@@ -35,7 +36,7 @@ const SEALS: SealFlags = SealFlags::SEAL
 /// A configuration on its way to a child.
 #[derive(Debug)]
 pub(crate) struct Sealed {
-    pub(crate) memfd: OwnedFd,
+    pub(crate) memfd: Arc<OwnedFd>,
     device: u64,
     inode: u64,
 }
@@ -55,7 +56,7 @@ impl Sealed {
         fcntl_add_seals(&memfd, SEALS)?;
         let (device, inode) = sys::inspect(memfd.as_raw_fd())?;
         Ok(Sealed {
-            memfd,
+            memfd: Arc::new(memfd),
             device,
             inode,
         })
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn a_sealed_configuration_cannot_be_changed_and_reads_back() {
         let sealed = Sealed::new(b"secret").unwrap();
-        let mut file = File::from(sealed.memfd);
+        let mut file = File::from(sealed.memfd.try_clone().expect("a duplicate"));
         assert_eq!(
             file.write(b"x").unwrap_err().raw_os_error(),
             Some(libc::EPERM)

@@ -101,15 +101,15 @@ impl ShimSpawner {
         }
         if let Some(setup) = setup {
             let numbers: Result<Vec<_>, _> = setup
-                .fds()
-                .map(|(fd, _)| plan.next_borrowed_fd(fd))
+                .shared_fds()
+                .map(|(fd, _)| plan.next_shared_fd(fd))
                 .collect();
             setup.renumber_each(numbers.map_err(SpawnError::fds)?);
             variables.push(setup.env());
         }
         if let Some(config) = config {
             let number = plan
-                .next_borrowed_fd(&config.memfd)
+                .next_shared_fd(Arc::clone(&config.memfd))
                 .map_err(SpawnError::fds)?;
             variables.push((config::ENV_VAR, config.env(number)));
         }

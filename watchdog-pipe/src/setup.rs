@@ -1,6 +1,7 @@
 //! What the child gets.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use rustix::fs::Stat;
 
@@ -20,8 +21,8 @@ pub const PAGE_FD: RawFd = 4;
 /// One child a setup: two that share a pipe would steal each other's words.
 #[derive(Debug)]
 pub struct ChildSetup {
-    read: OwnedFd,
-    page: Option<BorrowedFd<'static>>,
+    read: Arc<OwnedFd>,
+    page: Option<Arc<OwnedFd>>,
     variable: Variable,
 }
 
@@ -40,7 +41,7 @@ impl ChildSetup {
             policy,
         };
         ChildSetup {
-            read,
+            read: Arc::new(read),
             page: held.map(Held::page),
             variable,
         }
@@ -75,9 +76,20 @@ impl ChildSetup {
     ///
     /// A child that is given the read end alone follows the pipe alone.
     pub fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, RawFd)> {
-        let numbered = self.page.zip(self.variable.sentinel);
+        self.numbered().map(|(fd, number)| (fd.as_fd(), number))
+    }
+
+    /// The same [`fds`](ChildSetup::fds) for a plan that takes a share instead of a duplicate, as
+    /// `fd_preserve::PreserveFds::map_shared_fd`. This process's copy of the read end closes with its last share: let go of
+    /// the plan as soon as the child is spawned, too.
+    pub fn shared_fds(&self) -> impl Iterator<Item = (Arc<OwnedFd>, RawFd)> {
+        self.numbered().map(|(fd, number)| (Arc::clone(fd), number))
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (&Arc<OwnedFd>, RawFd)> {
+        let numbered = self.page.as_ref().zip(self.variable.sentinel);
         let page = numbered.map(|(page, address)| (page, address.fd));
-        std::iter::once((self.read.as_fd(), self.variable.pipe_fd)).chain(page)
+        std::iter::once((&self.read, self.variable.pipe_fd)).chain(page)
     }
 
     /// The variable for the child's environment: name and value.

@@ -60,6 +60,9 @@ fn setup_names_the_sentinels_page_too() {
     let numbers = |setup: &ChildSetup| setup.fds().map(|(_, number)| number).collect::<Vec<_>>();
     assert_eq!(numbers(&setup), [PIPE_FD, PAGE_FD]);
     let stat = rustix::fs::fstat(setup.fds().nth(1).unwrap().0).unwrap();
+    let shared = setup.shared_fds().map(|(fd, at)| (fd.as_raw_fd(), at));
+    let borrowed = setup.fds().map(|(fd, at)| (fd.as_raw_fd(), at));
+    assert!(shared.eq(borrowed), "no duplicates");
     let page = format!(":{}:{}:", stat.st_dev, stat.st_ino);
     assert!(setup.env().1.contains(&format!(",sentinel=4{page}")));
     // `renumber` is about the pipe; the page makes way, and no more.

@@ -203,13 +203,15 @@ fn sources() {
 /// A source that plans share is the same descriptor in all of them, and stays open for its last holder.
 fn shared() {
     let source = Arc::new(file_at(30));
-    let planned = [(9, id(&*source)), (30, id(&*source))];
+    let planned = [3, 9, 30].map(|target| (target, id(&*source)));
     let plan = || {
         let mut fds = PreserveFds::new();
         for target in [9, 30] {
             fds.map_shared_fd(Arc::clone(&source), target)
                 .expect("map_shared_fd");
         }
+        let next = fds.next_shared_fd(Arc::clone(&source));
+        assert_eq!(next.expect("next_shared_fd"), 3);
         fds
     };
     let lowest = file().as_raw_fd();

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Address;
 use super::slot::Slot;
@@ -138,8 +138,8 @@ impl Held {
     }
 
     /// The page for the child.
-    pub(crate) fn page(&self) -> BorrowedFd<'static> {
-        self.sentinel.memfd.as_fd()
+    pub(crate) fn page(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.sentinel.memfd)
     }
 
     /// Where the child finds the word, with the page on that number.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
@@ -16,7 +17,7 @@ const STACK: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Sentinel {
     pub(super) words: &'static [Slot; SLOTS],
-    pub(super) memfd: OwnedFd,
+    pub(super) memfd: Arc<OwnedFd>,
     pub(super) device: u64,
     pub(super) inode: u64,
     /// The thread's id in its PID namespace, which is what the kernel compares a word with.
@@ -51,7 +52,7 @@ impl Sentinel {
         let thread = answer.recv().map_err(io::Error::other)??;
         Ok(Sentinel {
             words: words.leak(),
-            memfd,
+            memfd: Arc::new(memfd),
             device: stat.st_dev,
             inode: stat.st_ino,
             thread,
