@@ -12,6 +12,10 @@
 //!
 //! Everything that a spawn prepares is counted in. `call`: until the call comes back; `and wait`: until the
 //! child was waited for too. Arguments: `--quick`, or a part of the name of the sizes to be run.
+//!
+//! The environment is a service's, a dozen variables, however many this was started with (cargo alone adds some
+//! forty). It matters: std hands its own to `posix_spawn` as it lies there, under a lock that nobody else can take, and
+//! everybody else has to copy it, at a quarter of a microsecond a variable. The last size shows what a hundred cost.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -26,20 +30,91 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use shim_spawner::{Engine, ShimSpawner, SpawnedShim};
 use workspace_tests::progress::Progress;
-use workspace_tests::samples::{Samples, order};
+use workspace_tests::samples::{self, Samples, order};
 
 const PROGRAM: &str = "/bin/true";
 /// The numbers on which the child gets three files.
 const NUMBERS: [i32; 3] = [10, 11, 12];
 const MIB: usize = 1 << 20;
 
-/// What this process holds while it spawns: a name, bytes, and whether in huge pages.
-const PARENTS: [(&str, usize, bool); 4] = [
-    ("10 MiB", 10 * MIB, false),
-    ("1 GiB", 1024 * MIB, false),
-    ("4 GiB", 4096 * MIB, false),
-    ("4 GiB in huge pages", 4096 * MIB, true),
+/// What this process holds while it spawns.
+struct Parent {
+    name: &'static str,
+    bytes: usize,
+    huge: bool,
+    variables: usize,
+}
+
+const fn parent(name: &'static str, bytes: usize) -> Parent {
+    Parent {
+        name,
+        bytes,
+        huge: false,
+        variables: VARIABLES.len(),
+    }
+}
+
+const PARENTS: [Parent; 5] = [
+    parent("10 MiB", 10 * MIB),
+    parent("1 GiB", 1024 * MIB),
+    parent("4 GiB", 4096 * MIB),
+    Parent {
+        huge: true,
+        ..parent("4 GiB in huge pages", 4096 * MIB)
+    },
+    Parent {
+        variables: 100,
+        ..parent("10 MiB and 100 variables", 10 * MIB)
+    },
 ];
+
+impl Parent {
+    /// What is varied, and how much of it there is here.
+    fn axis(&self) -> (&'static str, f64) {
+        let gibibytes = self.bytes as f64 / (1024 * MIB) as f64;
+        if self.variables != VARIABLES.len() {
+            ("variables", self.variables as f64)
+        } else if self.huge {
+            ("GiB in huge pages", gibibytes)
+        } else {
+            ("GiB", gibibytes)
+        }
+    }
+}
+
+/// The environment that a service manager gives.
+const VARIABLES: [(&str, &str); 12] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"),
+    ("HOME", "/var/lib/runtime"),
+    ("USER", "runtime"),
+    ("LOGNAME", "runtime"),
+    ("SHELL", "/bin/sh"),
+    ("LANG", "C.UTF-8"),
+    ("TZ", "UTC"),
+    ("RUNTIME_DIRECTORY", "/run/runtime"),
+    ("STATE_DIRECTORY", "/var/lib/runtime"),
+    ("JOURNAL_STREAM", "8:12345"),
+    ("INVOCATION_ID", "0123456789abcdef0123456789abcdef"),
+    ("SYSTEMD_EXEC_PID", "1234"),
+];
+
+/// Leaves [`VARIABLES`] and as many more as make `count`.
+fn set_environment(count: usize) {
+    let more = (VARIABLES.len()..count).map(|n| (format!("VARIABLE_{n}"), "a value of no account"));
+    // SAFETY: the one other thread that there can be by now is the sentinel of an earlier size, which is parked in the
+    // kernel for good; nobody else reads the environment meanwhile.
+    unsafe {
+        for (name, _) in std::env::vars_os() {
+            std::env::remove_var(name);
+        }
+        for (name, value) in VARIABLES {
+            std::env::set_var(name, value);
+        }
+        for (name, value) in more {
+            std::env::set_var(name, value);
+        }
+    }
+}
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -47,15 +122,17 @@ fn main() {
     let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let rounds = if quick { 100 } else { 600 };
     let mut all = Vec::new();
-    for (name, bytes, huge) in PARENTS {
-        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
-            let held = Memory::touched(bytes, huge);
-            let gibibytes = bytes as f64 / (1024 * MIB) as f64;
-            all.extend(measure(name, gibibytes, huge, rounds));
+    let folder = samples::folder();
+    for parent in &PARENTS {
+        let is_wanted = |part: &&String| parent.name.contains(part.as_str());
+        if wanted.is_empty() || wanted.iter().any(is_wanted) {
+            set_environment(parent.variables);
+            let held = Memory::touched(parent.bytes, parent.huge);
+            all.extend(measure(parent, rounds));
             drop(held);
         }
     }
-    Samples::save(&all, "spawn_cost").expect("keep the samples");
+    Samples::save_in(&folder, &all, "spawn_cost").expect("keep the samples");
 }
 
 /// A child that was spawned, by whomever.
@@ -145,12 +222,13 @@ fn file() -> OwnedFd {
 }
 
 /// `rounds` turns of everybody, a tenth of them for whoever forks; until the call is back, and the child's end.
-fn measure(parent: &str, gibibytes: f64, huge: bool, rounds: usize) -> [Samples; 2] {
+fn measure(parent: &Parent, rounds: usize) -> [Samples; 2] {
     let mut contestants = contestants();
-    let axis = if huge { "GiB in huge pages" } else { "GiB" };
+    let name = parent.name;
+    let (axis, at) = parent.axis();
     let titled = |until: &str| {
-        Samples::new(format!("spawn, parent with {parent}, until {until}"), "us")
-            .at(axis, gibibytes)
+        Samples::new(format!("spawn, parent with {name}, until {until}"), "us")
+            .at(axis, at)
             .compare(OURS, BASE)
     };
     let [mut call, mut whole] = [
@@ -159,7 +237,7 @@ fn measure(parent: &str, gibibytes: f64, huge: bool, rounds: usize) -> [Samples;
     ];
     // The first turns fill caches, keep a stack, and are not counted.
     let warm_up = 5;
-    let mut progress = Progress::new(format!("spawn, parent with {parent}"), rounds + warm_up);
+    let mut progress = Progress::new(format!("spawn, parent with {name}"), rounds + warm_up);
     for round in 0..rounds + warm_up {
         for turn in order(round, contestants.len()) {
             let contestant = &mut contestants[turn];

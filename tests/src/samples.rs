@@ -4,7 +4,7 @@
 //! The raw samples are kept as JSON under `target/samples`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -112,16 +112,27 @@ impl Samples {
 
     /// Keeps the raw samples as `target/samples/NAME.json`.
     pub fn save(all: &[Samples], name: &str) -> anyhow::Result<()> {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
-            PathBuf::from,
-        );
-        let folder = target.join("samples");
-        fs::create_dir_all(&folder)?;
+        Samples::save_in(&folder(), all, name)
+    }
+
+    /// The same where the [`folder`] was asked for before the environment was changed.
+    pub fn save_in(folder: &Path, all: &[Samples], name: &str) -> anyhow::Result<()> {
+        fs::create_dir_all(folder)?;
         let file = folder.join(format!("{name}.json"));
         fs::write(file, serde_json::to_vec_pretty(all)?)?;
         Ok(())
     }
+}
+
+/// `target/samples`, or that of the target folder which the environment names.
+pub fn folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .filter(|target| !target.is_empty())
+        .map_or_else(
+            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
+            PathBuf::from,
+        )
+        .join("samples")
 }
 
 /// In which order `count` contenders have their turns in this round. Another one each round, since what one leaves
