@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Instant;
 
 use pidfd_watcher::{Error, Exit, ExitFuture, Watcher};
 use workspace_tests::{DEADLINE, Held, Told, proc_fs, until};
@@ -26,12 +27,34 @@ fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
         }
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let deadline = Instant::now() + DEADLINE;
     loop {
         match Pin::new(&mut future).poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,
             Poll::Pending => thread::park_timeout(DEADLINE),
         }
+        assert!(Instant::now() < deadline, "nobody wakes the future");
     }
+}
+
+/// Tokio's, with its own notion of a deadline.
+fn tokio_block_on<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("runtime");
+    runtime
+        .block_on(async { tokio::time::timeout(DEADLINE, future).await })
+        .expect("tokio is woken")
+}
+
+/// Smol's, and its.
+fn smol_block_on<F: Future>(future: F) -> F::Output {
+    let late = async {
+        smol::Timer::after(DEADLINE).await;
+        panic!("smol is not woken");
+    };
+    smol::block_on(smol::future::or(future, late))
 }
 
 /// Counts how often it is woken.
@@ -79,10 +102,7 @@ fn bare_block_on_is_executor_enough() {
 fn tokio_and_smol_are_executors_like_any() {
     let watcher = Watcher::new().expect("watcher");
     let children = [(); 8].map(|()| Held::new());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("runtime");
-    let codes: Vec<Option<i32>> = runtime.block_on(async {
+    let codes: Vec<Option<i32>> = tokio_block_on(async {
         let tasks: Vec<_> = children
             .iter()
             .map(|child| tokio::spawn(watcher.exited(child.process())))
@@ -99,7 +119,7 @@ fn tokio_and_smol_are_executors_like_any() {
     assert_eq!(codes, (1..=8).map(Some).collect::<Vec<_>>());
 
     let children = [(); 8].map(|()| Held::new());
-    let codes: Vec<Option<i32>> = smol::block_on(async {
+    let codes: Vec<Option<i32>> = smol_block_on(async {
         let tasks: Vec<_> = children
             .iter()
             .map(|child| smol::spawn(watcher.exited(child.process())))
@@ -120,9 +140,6 @@ fn tokio_and_smol_are_executors_like_any() {
 fn tokio_select_drops_the_loser_and_nothing_is_left_of_it() {
     let watcher = Watcher::new().expect("watcher");
     let (first, second) = (Held::new(), Held::new());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("runtime");
     let tasks = async {
         let mut one = watcher.exited(first.process());
         let mut other = watcher.exited(second.process());
@@ -133,7 +150,7 @@ fn tokio_select_drops_the_loser_and_nothing_is_left_of_it() {
         })
         .await
     };
-    assert_eq!(code(runtime.block_on(tasks)), Some(7));
+    assert_eq!(code(tokio_block_on(tasks)), Some(7));
     assert!(!proc_fs::watched_by_epoll(first.process()));
 }
 
