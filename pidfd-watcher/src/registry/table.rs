@@ -411,3 +411,60 @@ impl Hasher for NumberHasher {
         self.0 = (self.0 ^ word).wrapping_mul(SPREAD).rotate_left(32);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A process by the number of its descriptor alone.
+    #[derive(Clone, Debug)]
+    struct Numbered(RawFd);
+
+    impl Subject for Numbered {
+        fn number(&self) -> RawFd {
+            self.0
+        }
+
+        fn pid(&self) -> Pid {
+            Pid::INIT
+        }
+
+        fn exit(&self) -> Exit {
+            Exit {
+                pid: self.pid(),
+                status: None,
+            }
+        }
+
+        fn reap(&self) -> bool {
+            true
+        }
+    }
+
+    /// Told to its end, or cancelled: the number that comes again is another process, which the kernel must hear of.
+    #[test]
+    fn number_of_an_entry_that_is_gone_names_nothing() {
+        let mut table = Table::new();
+        let first = table.insert(&Numbered(7), Box::new(|_| ()), false);
+        assert_eq!(first.arm, Arm::Add);
+        assert!(table.begin(first.entry).is_some());
+        assert!(matches!(table.next(first.entry).0, Step::Run { .. }));
+        table.ran(first.watch);
+        assert!(matches!(table.next(first.entry), (Step::Done, Some(_))));
+        let second = table.insert(&Numbered(7), Box::new(|_| ()), false);
+        assert_eq!(second.arm, Arm::Add);
+        assert_ne!(second.entry, first.entry);
+        assert!(
+            table.begin(first.entry).is_none(),
+            "a late event of the first"
+        );
+        let beside = table.insert(&Numbered(7), Box::new(|_| ()), false);
+        assert_eq!((beside.entry, beside.arm), (second.entry, Arm::No));
+        for watch in [second.watch, beside.watch] {
+            assert!(matches!(table.cancel(watch), Found::Waited(..)));
+        }
+        let third = table.insert(&Numbered(7), Box::new(|_| ()), false);
+        assert_eq!(third.arm, Arm::Add);
+        assert_ne!(third.entry, second.entry);
+    }
+}
