@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: every benchmark of the workspace; `--report`, `--check` and `--redraw`: those across crates,
-//! as a table, a page with plots, and a comparison with the committed baseline.
+//! `cargo xtask bench`: the comparisons across crates, as a table, a page with plots, and (`--check`) beside the
+//! committed baseline. With a package, a filter or `--no-run`: `cargo bench`.
 
 mod check;
 mod plot;

@@ -13,13 +13,15 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   demo [--attached N] [--timeout SECONDS] [--json] [--program COMMAND...]
            The main job on real programs: kill a runtime, and watch what its shims do.
            `cargo xtask demo --help` says more.
-  bench [-p PACKAGE] [--no-run] [FILTER] [ARGS]
-           Run every benchmark; FILTER and ARGS are criterion's own (e.g. --quick).
-  bench --report | --check | --redraw [--quick] [--baseline]
+  bench [--quick] [--check | --redraw] [--baseline]
            The comparisons across crates, with their peers and the bare kernel, on an idle machine:
-           --report prints one table and writes docs/bench (a page, plots); --redraw does the same
-           from the samples of the last run, without measuring; --check compares ratios with
-           docs/bench/baseline.json and fails on a regression; --baseline writes that file.
+           prints one table and writes docs/bench (a page, plots). --quick takes few rounds;
+           --redraw writes the same from the samples of the last run, without measuring;
+           --check compares ratios with docs/bench/baseline.json instead, and fails on a
+           regression; --baseline writes that file.
+  bench -p PACKAGE | FILTER | --no-run [ARGS]
+           `cargo bench` of a package, of what the name fits, or compiled only; ARGS are
+           criterion's own.
   lint     Format, clippy, documentation, and the shape of the dependency tree; warnings are errors.
   loom [FILTER]
            Every order in which threads can meet in the watcher's registry.

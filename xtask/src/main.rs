@@ -24,7 +24,15 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let verb = args.next().unwrap_or_else(|| OsString::from("help"));
     let args: Vec<OsString> = args.collect();
+    let help = |arg: &OsString| arg == "--help" || arg == "-h";
     let outcome = match verb.to_str() {
+        // The demo has a text of its own.
+        Some("asan" | "bench" | "ci" | "lint" | "loom" | "stress" | "test")
+            if args.first().is_some_and(help) =>
+        {
+            help::print();
+            Ok(ExitCode::SUCCESS)
+        }
         Some("asan") => asan::run(&args),
         Some("bench") => bench::run(&args),
         Some("ci") => ci::run(&args),

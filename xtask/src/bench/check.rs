@@ -72,7 +72,7 @@ impl Ratio {
 }
 
 pub(super) fn load(file: &Path) -> Result<Ratios> {
-    let text = fs::read(file).context("no baseline: `cargo xtask bench --report --baseline`")?;
+    let text = fs::read(file).context("no baseline: `cargo xtask bench --baseline`")?;
     serde_json::from_slice(&text).with_context(|| format!("read {}", file.display()))
 }
 

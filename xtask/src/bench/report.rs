@@ -75,9 +75,9 @@ pub(super) fn page(run: &Run, all: &[Samples], plots: &[Plot]) -> String {
         "a whole one"
     };
     let command = if run.quick {
-        "cargo xtask bench --report --quick"
+        "cargo xtask bench --quick"
     } else {
-        "cargo xtask bench --report"
+        "cargo xtask bench"
     };
     let mut text = format!(
         "# Measured\n\n{}. The run was {length}: {} s.\n\n```sh\n{command}  # measure, and write this page\n\

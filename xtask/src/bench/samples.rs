@@ -107,7 +107,7 @@ pub(super) fn keep(folder: &Path, run: &Run) -> Result<()> {
 /// All samples of the last whole run, in the order of the files' names.
 pub(super) fn load(folder: &Path) -> Result<(Run, Vec<Samples>)> {
     let run = fs::read(folder.join(RUN))
-        .context("no whole run is kept: `cargo xtask bench --report` makes one")?;
+        .context("no whole run is kept: `cargo xtask bench` makes one")?;
     let run = serde_json::from_slice(&run).context("read what run it was")?;
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).context("list the samples")? {

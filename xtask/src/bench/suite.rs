@@ -20,11 +20,10 @@ const BENCHES: [&str; 5] = [
     "death_latency",
 ];
 
-/// What the command line asks for.
+/// What the command line asks for: without a flag, that all be measured, and the report.
 #[allow(clippy::struct_excessive_bools, reason = "flags that are typed or not")]
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
-    report: bool,
     check: bool,
     redraw: bool,
     quick: bool,
@@ -32,13 +31,12 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// `None` if it asks for none of the three.
+    /// `None` if it asks for something else: a package, a filter, what criterion knows.
     pub(super) fn parse(args: &[OsString]) -> Result<Option<Wanted>> {
         let mut wanted = Wanted::default();
         let mut others = None;
         for arg in args {
             match arg.to_str() {
-                Some("--report") => wanted.report = true,
                 Some("--check") => wanted.check = true,
                 Some("--redraw") => wanted.redraw = true,
                 Some("--quick") => wanted.quick = true,
@@ -46,14 +44,12 @@ impl Wanted {
                 _ => others = Some(arg),
             }
         }
-        if !(wanted.report || wanted.check || wanted.redraw) {
-            return Ok(None);
-        }
         match others {
-            Some(other) => Err(usage(format!(
-                "bench --report, --check and --redraw have no use for {}",
+            Some(other) if wanted.check || wanted.redraw || wanted.baseline => Err(usage(format!(
+                "bench --check, --redraw and --baseline have no use for {}",
                 other.display()
             ))),
+            Some(_) => Ok(None),
             None if wanted.redraw && wanted.quick => {
                 Err(usage("--redraw measures nothing, quick or not"))
             }
@@ -69,7 +65,7 @@ pub(super) fn run(wanted: &Wanted) -> Outcome {
     }
     let (run, all) = samples::load(&kept)?;
     let docs = cargo::root().join("docs/bench");
-    if wanted.report || wanted.redraw {
+    if wanted.redraw || !wanted.check {
         print!("{}", report::table(&all));
         fs::create_dir_all(&docs).context("make docs/bench")?;
         let plots = plot::all(&docs, &all).context("draw the plots")?;
@@ -155,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_asked_for_a_report_is_cargos() {
+    fn what_is_not_about_the_report_is_cargos() {
         let parse = |line: &str| {
             let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             Wanted::parse(&args)
@@ -163,8 +159,9 @@ mod tests {
         assert_eq!(parse("spawn --quick").expect("criterion's"), None);
         assert_eq!(parse("--no-run -p fd-preserve").expect("cargo's"), None);
         let wanted = parse("--check --quick").expect("ours").expect("a check");
-        assert!(wanted.check && wanted.quick && !wanted.report);
-        assert!(parse("--report -p fd-preserve").is_err());
+        assert!(wanted.check && wanted.quick && !wanted.redraw);
+        assert!(parse("--baseline -p fd-preserve").is_err());
         assert!(parse("--redraw --quick").is_err());
+        assert_eq!(Wanted::parse(&[]).expect("ours"), Some(Wanted::default()));
     }
 }
