@@ -2,8 +2,8 @@
 //! process, and what a watched child weighs. Beside a bare epoll loop, tokio::process and async-process.
 //!
 //! Each contender runs in a process of its own, in turns. `--quick` takes fewer children and rounds; `--children N,N`
-//! and `--rounds N` choose them. A round that is not counted comes first. The user time, what is ours of all that, is
-//! sampled in turns of its own, with the most children.
+//! and `--rounds N` choose them. A round that is not counted comes first of all. The user time, what is ours of all that,
+//! is sampled in turns of its own, with the most children.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -47,15 +47,25 @@ fn main() -> anyhow::Result<ExitCode> {
         None if quick => vec![100, 1_000],
         None => vec![100, 1_000, 3_000, 10_000],
     };
-    let rounds = match value(&args, "--rounds") {
-        Some(rounds) => rounds.parse()?,
-        None if quick => 5,
-        None => 7,
+    let rounds: Option<usize> = value(&args, "--rounds")
+        .map(|rounds| rounds.parse())
+        .transpose()?;
+    let rounds = |children| {
+        rounds.unwrap_or(match children {
+            _ if quick => 5,
+            0..=1_000 => 7,
+            1_001..=5_000 => 5,
+            // To start so many takes half a minute.
+            _ => 3,
+        })
     };
+    for name in contenders::NAMES {
+        turn("contender", name, sizes.iter().copied().min().unwrap_or(0))?;
+    }
     let most = sizes.iter().max().copied();
     let mut all = Vec::new();
     for children in sizes {
-        all.extend(measure(children, rounds, most == Some(children))?);
+        all.extend(measure(children, rounds(children), most == Some(children))?);
     }
     Samples::save(&all, "exit_storm")?;
     Ok(ExitCode::SUCCESS)
@@ -78,18 +88,16 @@ fn measure(children: usize, rounds: usize, sampled: bool) -> anyhow::Result<Vec<
         titled("resident memory", "bytes/child"),
         titled("user time", "us/exit"),
     ];
-    let mut progress = Progress::new(format!("exit storm, {children} children"), rounds + 1);
-    for round in 0..=rounds {
+    let mut progress = Progress::new(format!("exit storm, {children} children"), rounds);
+    for round in 0..rounds {
         for place in order(round, contenders::NAMES.len()) {
             let name = contenders::NAMES[place];
             let figures = turn("contender", name, children)?;
-            if round > 0 {
-                wall.push(name, figures.wall);
-                cpu.push(name, figures.cpu);
-                memory.push(name, figures.memory);
-                if sampled && let Some(sample) = turn("sampled", name, children)?.user {
-                    user.push(name, sample);
-                }
+            wall.push(name, figures.wall);
+            cpu.push(name, figures.cpu);
+            memory.push(name, figures.memory);
+            if sampled && let Some(sample) = turn("sampled", name, children)?.user {
+                user.push(name, sample);
             }
         }
         progress.step();
