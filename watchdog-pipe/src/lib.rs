@@ -65,6 +65,9 @@
 //! # Limits
 //! - A core dump comes before everything: a parent of 1 GiB that aborts was told of after 2 s. `RLIMIT_CORE` of 0,
 //!   `MADV_DONTDUMP` on what is large, or `PR_SET_DUMPABLE` brings that back to milliseconds.
+//! - A child that last ran on the CPU on which its parent dies may wait for it there, up to 4 ms. The watchdog's threads
+//!   inherit the policy and the CPU set of the thread that starts them: a real-time policy, or a set without the parent's
+//!   CPU, leaves a fifth of a millisecond.
 //! - Without a sentinel, the kernel closes the pipe after it tore down the dying parent's memory: about 65 ms for each
 //!   GiB of touched 4 KiB pages; and a process that was forked from the parent and never exec'd holds the write end
 //!   too: the child is told when that process is gone as well.
