@@ -13,17 +13,21 @@
 //! end. Who polls by kill(2) is measured in the smallest parent alone, since what takes seconds there is no different in
 //! a large one; for it the dead are reaped at once.
 //!
+//! `--core`: the parents abort, and dump core into a folder of their own, which comes before everything else.
+//!
 //! Where the tail comes from is shown by three that differ from `sentinel` in one thing: `sentinel-wait` sleeps on
 //! another thread than the one that is woken, `sentinel-fifo` has a real-time policy, `sentinel-apart` is kept off the
 //! CPU on which its parent dies. The last two have to be asked for.
 
+use std::ffi::c_int;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use watchdog_pipe::{Builder, ChildSetup, Watchdog};
 use workspace_tests::fork::Fork;
@@ -115,6 +119,7 @@ struct Options {
     mechanisms: Vec<Mechanism>,
     samples: usize,
     busy: bool,
+    core: bool,
 }
 
 impl Options {
@@ -140,12 +145,14 @@ impl Options {
                 (true, false) => 15,
             },
             busy: false,
+            core: false,
         };
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
             match arg.as_str() {
                 "--busy" => options.busy = true,
+                "--core" => options.core = true,
                 "--samples" => options.samples = value().parse().expect("a number"),
                 "--sizes" => {
                     let sizes = value();
@@ -181,18 +188,27 @@ fn main() {
             })
         })
         .collect();
-    let load = if options.busy { "busy" } else { "quiet" };
+    let load = match (options.busy, options.core) {
+        (true, false) => "busy",
+        (false, false) => "quiet",
+        (true, true) => "busy, core dumped",
+        (false, true) => "quiet, core dumped",
+    };
+    let dumps = options.core.then(CoreDumps::allowed);
     let mut all = Vec::new();
     for gibibytes in options.gibibytes.iter().copied() {
-        let samples = measure(&options, gibibytes, load);
+        let samples = measure(&options, gibibytes, load, dumps.as_ref());
         samples.print();
         all.push(samples);
     }
-    let name = format!("death_latency_{load}");
+    let name = format!(
+        "death_latency_{}",
+        load.replace(", ", "_").replace(' ', "_")
+    );
     Samples::save(&all, &name).expect("keep the samples");
 }
 
-fn measure(options: &Options, gibibytes: u64, load: &str) -> Samples {
+fn measure(options: &Options, gibibytes: u64, load: &str, dumps: Option<&CoreDumps>) -> Samples {
     let what = format!("parent of {gibibytes} GiB killed, until its child knows, {load}");
     let mut samples = Samples::new(&what, "us")
         .at("GiB", gibibytes as f64)
@@ -208,7 +224,11 @@ fn measure(options: &Options, gibibytes: u64, load: &str) -> Samples {
             if mechanism.period().is_some() && (!smallest || round > POLLED) {
                 continue;
             }
-            let taken = sample(mechanism, gibibytes, round);
+            let signal = dumps.map_or(libc::SIGKILL, |_| libc::SIGABRT);
+            let taken = sample(mechanism, gibibytes, round, signal);
+            if let Some(dumps) = dumps {
+                dumps.remove();
+            }
             if round > 0 {
                 samples.push(mechanism.name(), taken as f64 / 1e3);
             }
@@ -218,8 +238,37 @@ fn measure(options: &Options, gibibytes: u64, load: &str) -> Samples {
     samples
 }
 
+/// A folder for core dumps, in which this process and its children are from now on, and may write them.
+struct CoreDumps(PathBuf);
+
+impl CoreDumps {
+    fn allowed() -> CoreDumps {
+        let folder = std::env::temp_dir().join(format!("death-latency-{}", std::process::id()));
+        std::fs::create_dir(&folder).expect("a folder");
+        std::env::set_current_dir(&folder).expect("chdir");
+        let mut limit = getrlimit(Resource::Core);
+        limit.current = limit.maximum;
+        setrlimit(Resource::Core, limit).expect("RLIMIT_CORE");
+        let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern");
+        println!("core_pattern: {}", pattern.unwrap_or_default().trim());
+        CoreDumps(folder)
+    }
+
+    fn remove(&self) {
+        for entry in std::fs::read_dir(&self.0).expect("the folder").flatten() {
+            std::fs::remove_file(entry.path()).expect("remove a dump");
+        }
+    }
+}
+
+impl Drop for CoreDumps {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// One parent, one death: nanoseconds from before the signal to the child's report.
-fn sample(mechanism: Mechanism, gibibytes: u64, round: usize) -> u64 {
+fn sample(mechanism: Mechanism, gibibytes: u64, round: usize, signal: c_int) -> u64 {
     let (ready, is_ready) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     let (report, reports) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     let mut theirs = Some((is_ready, reports));
@@ -235,7 +284,7 @@ fn sample(mechanism: Mechanism, gibibytes: u64, round: usize) -> u64 {
     let phase = (round as f64 * 0.618_034).fract();
     std::thread::sleep(IDLE + mechanism.period().unwrap_or_default().mul_f64(phase));
     let start = now();
-    parent.signal(libc::SIGKILL);
+    parent.signal(signal);
     if mechanism.period().is_some() {
         // kill(2) succeeds for a zombie.
         parent.wait();
