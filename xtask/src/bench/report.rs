@@ -85,7 +85,7 @@ pub(super) fn page(run: &Run, all: &[Samples], plots: &[Plot]) -> String {
          In each round every contender has its turn; the first rounds are not counted. The ratio is that of the\n\
          medians to the limit, which is a bare loop of system calls in the same binary, or what is named for it at\n\
          the head of the bench. The 99th percentile of few samples is their largest. Ratios travel, absolute times\n\
-         do not.\n",
+         do not. What is not at its limit is explained in [limits.md](limits.md).\n",
         run.machine, run.seconds
     );
     for plot in plots {
