@@ -29,6 +29,9 @@ struct Figures {
     memory: f64,
 }
 
+/// Children of the turns that are not counted: few enough for any limit, which is raised only afterwards.
+const WARM_UP: usize = 100;
+
 fn main() -> anyhow::Result<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [role, name, children] = args.as_slice()
@@ -60,7 +63,7 @@ fn main() -> anyhow::Result<ExitCode> {
         })
     };
     for name in contenders::NAMES {
-        turn("contender", name, sizes.iter().copied().min().unwrap_or(0))?;
+        turn("contender", name, WARM_UP)?;
     }
     let most = sizes.iter().max().copied();
     let mut all = Vec::new();
