@@ -68,6 +68,7 @@ impl Shared {
     }
 
     /// Looks, and acts if nobody has yet.
+    #[inline]
     fn look(&self) -> io::Result<Looked> {
         let mut watch = self.lock();
         let Some(verdict) = watch.watchdog.try_wait()? else {

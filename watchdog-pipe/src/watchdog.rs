@@ -108,6 +108,7 @@ impl Watchdog {
     ///
     /// # Errors
     /// As [`Watchdog::wait`].
+    #[inline]
     pub fn try_wait(&mut self) -> io::Result<Option<Verdict>> {
         if self.verdict.is_none() {
             self.look()?;
@@ -168,6 +169,7 @@ impl Watchdog {
     ///
     /// What the parent has said on the pipe before it died counts more than its death. So the sentinel's word is
     /// looked at first: if that one is a death, all that the parent ever said can be read by now.
+    #[inline]
     fn look(&mut self) -> io::Result<()> {
         let died = self
             .lookout
@@ -186,8 +188,10 @@ impl Watchdog {
     /// before it looks at the number of writers, so that a word and a close in between give a POLLHUP
     /// without the POLLIN of the word (`pipe_poll` in fs/pipe.c). End of file is what is sure: the
     /// buffer is empty and nobody can write. Stray data, POLLERR and POLLNVAL are not end of file.
+    #[inline]
     fn read_pipe(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 512];
+        // Small enough to be cleared without a call into the C library.
+        let mut buffer = [0; 64];
         while self.verdict.is_none() {
             match rustix::io::read(&*self.pipe, &mut buffer) {
                 Ok(0) => self.settle(Verdict::ParentExited),

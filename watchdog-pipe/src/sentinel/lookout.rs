@@ -1,15 +1,21 @@
 //! The child's side: one word, and a thread that sleeps on it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
+
+use rustix::thread::futex::{self, Flags, Timespec};
 
 use super::slot::Says;
 use super::sys::{self, Mapped};
 use crate::home::Home;
 use crate::sys::BlockedSignals;
+
+/// The shortest that the kernel gives, and shorter than the sentinel's: the dying thread that wakes this one on its own
+/// CPU gives way at once, and takes the memory down afterwards.
+const SLICE: Duration = Duration::from_micros(100);
 
 /// What this process was given of its parent's sentinel.
 #[derive(Debug)]
@@ -34,9 +40,9 @@ impl Lookout {
         self.word.says(self.link) != Says::Nothing
     }
 
-    /// Sleeps until the parent has died; `false` when the word has nothing more to say, or `stop` was set.
-    fn wait(&self, stop: &AtomicBool) -> bool {
-        while !stop.load(Ordering::Acquire) {
+    /// Sleeps until the parent has died; `false` when the word has nothing more to say, or the state is another.
+    fn wait(&self, state: &AtomicU32) -> bool {
+        while state.load(Ordering::Acquire) == LISTENS {
             match self.word.says(self.link) {
                 Says::Lives(word) => {
                     if self.word.sleep(word).is_err() {
@@ -65,10 +71,43 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 struct Shared {
     lookout: Arc<Lookout>,
-    stop: AtomicBool,
-    /// The thread sleeps on the word no more.
-    left: Mutex<bool>,
-    leaves: Condvar,
+    /// A futex, and no lock: of what lies between the parent's death and the act, every page of memory counts that was
+    /// not touched for long.
+    state: AtomicU32,
+}
+
+/// The thread sleeps on the word, or is about to.
+const LISTENS: u32 = 0;
+/// It is to leave, and somebody waits for that.
+const STOP: u32 = 1;
+/// It sleeps on the word no more.
+const LEFT: u32 = 2;
+
+impl Shared {
+    fn leave(&self) {
+        if self.state.swap(LEFT, Ordering::AcqRel) == STOP {
+            let _ = futex::wake(&self.state, Flags::PRIVATE, 1);
+        }
+    }
+
+    /// Returns when the thread has left.
+    fn stop(&self) {
+        let now = self
+            .state
+            .compare_exchange(LISTENS, STOP, Ordering::AcqRel, Ordering::Acquire);
+        let mut left = now == Err(LEFT);
+        while !left {
+            // Whoever has looked at the state and does not sleep yet misses it, and the word is not ours to change: once
+            // more then.
+            self.lookout.word.wake();
+            let again = Timespec {
+                tv_sec: 0,
+                tv_nsec: 1_000_000,
+            };
+            let _ = futex::wait(&self.state, Flags::PRIVATE, STOP, Some(&again));
+            left = self.state.load(Ordering::Acquire) == LEFT;
+        }
+    }
 }
 
 impl Listener {
@@ -83,18 +122,15 @@ impl Listener {
     ) -> io::Result<Listener> {
         let shared = Arc::new(Shared {
             lookout,
-            stop: AtomicBool::new(false),
-            left: Mutex::new(false),
-            leaves: Condvar::new(),
+            state: AtomicU32::new(LISTENS),
         });
         let theirs = Arc::clone(&shared);
         // The thread inherits the mask: at no instant can it run a handler of the program's.
         let _blocked = BlockedSignals::all()?;
         let thread = thread.spawn(move || {
-            sys::ask_for_short_slices();
-            let died = theirs.lookout.wait(&theirs.stop);
-            *theirs.left.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            theirs.leaves.notify_all();
+            sys::ask_for_slices(SLICE);
+            let died = theirs.lookout.wait(&theirs.state);
+            theirs.leave();
             if died {
                 then();
             }
@@ -117,28 +153,11 @@ impl Drop for Listener {
             return;
         };
         if !self.shared.lookout.home.is_here() {
-            // A copy made by fork has no such thread, and maybe a lock that nobody opens.
+            // A copy made by fork has no such thread.
             std::mem::forget(thread);
             return;
         }
-        self.shared.stop.store(true, Ordering::Release);
-        let mut left = self
-            .shared
-            .left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while !*left {
-            // Whoever has looked at `stop` and does not sleep yet misses it, and the word is not ours to change: once
-            // more then.
-            self.shared.lookout.word.wake();
-            let again = Duration::from_millis(1);
-            (left, _) = self
-                .shared
-                .leaves
-                .wait_timeout(left, again)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(left);
+        self.shared.stop();
         // An Err is a panic in what the thread ran: it has ended all the same.
         if let Err(payload) = thread.join() {
             std::mem::forget(payload);

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
@@ -194,13 +195,12 @@ impl RobustList {
     }
 }
 
-/// Asks the scheduler for slices of 0.1 ms in this thread: of two threads that wake at once, the one with the shorter slice is
-/// due first. Linux 6.12; before that it changes nothing.
+/// Asks the scheduler for slices of that length in this thread. Who has the shorter one takes the CPU from whom it is woken
+/// by, or beside. Linux 6.12, which gives 0.1 to 100 ms; before that it changes nothing.
 ///
 /// # References
 /// [sched_setattr(2)](https://man7.org/linux/man-pages/man2/sched_setattr.2.html)
-pub(super) fn ask_for_short_slices() {
-    const SHORTEST: u64 = 100_000;
+pub(super) fn ask_for_slices(length: Duration) {
     let size = size_of::<libc::sched_attr>();
     let mut attr = std::mem::MaybeUninit::<libc::sched_attr>::zeroed();
     // SAFETY: as large a place as is said for the answer; all zero is a valid sched_attr.
@@ -210,7 +210,7 @@ pub(super) fn ask_for_short_slices() {
     };
     // What the program has asked for itself is left alone.
     if known && attr.sched_policy == libc::SCHED_OTHER.unsigned_abs() {
-        attr.sched_runtime = SHORTEST;
+        attr.sched_runtime = u64::from(length.subsec_nanos());
         // SAFETY: a valid structure of the size that it names; no memory of ours is written to.
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
     }
