@@ -278,14 +278,22 @@ fn sample(mechanism: Mechanism, gibibytes: u64, round: usize, signal: c_int) -> 
     });
     drop(theirs);
     let [mut ready, mut report] = [ready, report].map(std::fs::File::from);
+    rustix::io::ioctl_fionbio(&report, true).expect("FIONBIO");
     // The parent has its memory, the child is about to sleep.
     ready.read_exact(&mut [0; 2]).expect("both are ready");
     // A death that falls on no particular moment of the period: multiples of the golden ratio spread evenly.
     let phase = (round as f64 * 0.618_034).fract();
     std::thread::sleep(IDLE + mechanism.period().unwrap_or_default().mul_f64(phase));
     // What is measured begins with the signal, not with pages of our own that nobody has touched since the memory was
-    // filled: the clock is looked at and kill(2) called once before.
+    // filled: the clock is looked at, the pipe read and kill(2) called once before.
     now();
+    let nothing = rustix::io::read(&report, &mut [0; 8]);
+    assert_eq!(
+        nothing,
+        Err(rustix::io::Errno::AGAIN),
+        "a report before the death"
+    );
+    rustix::io::ioctl_fionbio(&report, false).expect("FIONBIO");
     parent.signal(0);
     let start = now();
     parent.signal(signal);

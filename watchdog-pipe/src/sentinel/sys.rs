@@ -41,10 +41,11 @@ struct Head {
     pending: *const Node,
 }
 
+/// The head lies beside the first nodes: a page less that has to be looked at for the links that come first.
 #[repr(C)]
 struct List {
-    nodes: [Node; SLOTS],
     head: Head,
+    nodes: [Node; SLOTS],
 }
 
 static_assertions::assert_eq_size!(Node, Slot);

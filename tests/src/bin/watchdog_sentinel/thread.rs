@@ -52,6 +52,6 @@ fn small_deaf_and_with_a_list_that_nobody_writes_to() {
     assert_eq!((answer, length), (0, 24), "{}", io::Error::last_os_error());
     let (list, access) = mapping_of(head);
     assert_eq!(access, "r--p");
-    // The nodes lie before the head.
-    assert!(list.start + 2048 * 8 <= head, "{list:?} {head:x}");
+    // The nodes lie behind the head.
+    assert!(head + length + 2048 * 8 <= list.end, "{list:?} {head:x}");
 }
