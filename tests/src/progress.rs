@@ -1,59 +1,44 @@
-//! How far a long run has come: a line that is written over on a terminal, a line each quarter elsewhere.
+//! How far a long run has come: a bar on a terminal, a line each quarter elsewhere.
 
-use std::io::{IsTerminal, Write, stderr};
-use std::time::Instant;
+use std::io::{Write, stderr};
+
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// Goes to standard error, so that what is measured can be piped on.
 #[derive(Debug)]
-pub struct Progress {
-    what: String,
-    done: usize,
-    steps: usize,
-    start: Instant,
-    terminal: bool,
-}
+pub struct Progress(ProgressBar);
 
 impl Progress {
     pub fn new(what: impl Into<String>, steps: usize) -> Progress {
-        Progress {
-            what: what.into(),
-            done: 0,
-            steps: steps.max(1),
-            start: Instant::now(),
-            terminal: stderr().is_terminal(),
+        let bar = ProgressBar::new(steps.max(1) as u64).with_message(what.into());
+        // Without a style of ours it has its own.
+        if let Ok(style) =
+            ProgressStyle::with_template("{msg} {bar:24} {pos}/{len}, {elapsed}, {eta} to go")
+        {
+            bar.set_style(style);
         }
+        Progress(bar)
     }
 
     /// One step more is done.
     pub fn step(&mut self) {
-        let quarter = |done: usize| done * 4 / self.steps;
-        let (before, now) = (quarter(self.done), quarter(self.done + 1));
-        self.done += 1;
-        // A terminal that is gone is no reason to stop measuring.
-        let _ = if self.terminal {
-            write!(stderr(), "\r\x1b[K{}", self.line())
-        } else if before != now {
-            writeln!(stderr(), "{}", self.line())
-        } else {
-            Ok(())
-        };
-    }
-
-    fn line(&self) -> String {
-        let Progress {
-            what, done, steps, ..
-        } = self;
-        format!(
-            "{what}: {done}/{steps}, {:.0} s",
-            self.start.elapsed().as_secs_f64()
-        )
+        let bar = &self.0;
+        let steps = bar.length().unwrap_or(1);
+        let quarter = |done: u64| done * 4 / steps;
+        let before = quarter(bar.position());
+        bar.inc(1);
+        // Hidden: no terminal.
+        if bar.is_hidden() && before != quarter(bar.position()) {
+            let (what, done) = (bar.message(), bar.position());
+            let seconds = bar.elapsed().as_secs_f64();
+            // Nobody who reads is no reason to stop measuring.
+            let _ = writeln!(stderr(), "{what}: {done}/{steps}, {seconds:.0} s");
+        }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.terminal {
-            let _ = write!(stderr(), "\r\x1b[K");
-        }
+        self.0.finish_and_clear();
     }
 }
