@@ -13,6 +13,9 @@
 //! end. Who polls by kill(2) is measured in the smallest parent alone, since what takes seconds there is no different in
 //! a large one; for it the dead are reaped at once.
 //!
+//! `--late`: the child begins to wait when the parent has its memory already, as one does that a large runtime spawns;
+//! otherwise it has slept for as long as that takes, and on a virtual machine its pages may have gone cold.
+//!
 //! `--core`: the parents abort, and dump core into a folder of their own, which comes before everything else.
 //!
 //! Where the tail comes from is shown by three that differ from `sentinel` in one thing: `sentinel-wait` sleeps on
@@ -119,6 +122,7 @@ struct Options {
     mechanisms: Vec<Mechanism>,
     samples: usize,
     busy: bool,
+    late: bool,
     core: bool,
 }
 
@@ -145,6 +149,7 @@ impl Options {
                 (true, false) => 15,
             },
             busy: false,
+            late: false,
             core: false,
         };
         let mut args = args.into_iter();
@@ -152,6 +157,7 @@ impl Options {
             let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
             match arg.as_str() {
                 "--busy" => options.busy = true,
+                "--late" => options.late = true,
                 "--core" => options.core = true,
                 "--samples" => options.samples = value().parse().expect("a number"),
                 "--sizes" => {
@@ -188,16 +194,14 @@ fn main() {
             })
         })
         .collect();
-    let load = match (options.busy, options.core) {
-        (true, false) => "busy",
-        (false, false) => "quiet",
-        (true, true) => "busy, core dumped",
-        (false, true) => "quiet, core dumped",
-    };
+    let mut load = String::from(if options.busy { "busy" } else { "quiet" });
+    for (said, what) in [(options.late, ", late"), (options.core, ", core dumped")] {
+        load.push_str(if said { what } else { "" });
+    }
     let dumps = options.core.then(CoreDumps::allowed);
     let mut all = Vec::new();
     for gibibytes in options.gibibytes.iter().copied() {
-        let samples = measure(&options, gibibytes, load, dumps.as_ref());
+        let samples = measure(&options, gibibytes, &load, dumps.as_ref());
         samples.print();
         all.push(samples);
     }
@@ -225,7 +229,7 @@ fn measure(options: &Options, gibibytes: u64, load: &str, dumps: Option<&CoreDum
                 continue;
             }
             let signal = dumps.map_or(libc::SIGKILL, |_| libc::SIGABRT);
-            let taken = sample(mechanism, gibibytes, round, signal);
+            let taken = sample(options, mechanism, gibibytes, round, signal);
             if let Some(dumps) = dumps {
                 dumps.remove();
             }
@@ -268,13 +272,19 @@ impl Drop for CoreDumps {
 }
 
 /// One parent, one death: nanoseconds from before the signal to the child's report.
-fn sample(mechanism: Mechanism, gibibytes: u64, round: usize, signal: c_int) -> u64 {
+fn sample(
+    options: &Options,
+    mechanism: Mechanism,
+    gibibytes: u64,
+    round: usize,
+    signal: c_int,
+) -> u64 {
     let (ready, is_ready) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     let (report, reports) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     let mut theirs = Some((is_ready, reports));
     let mut parent = Fork::run(|| {
         let (is_ready, reports) = theirs.take().expect("the copies");
-        live(mechanism, gibibytes, is_ready, reports);
+        live(mechanism, gibibytes, options.late, is_ready, reports);
     });
     drop(theirs);
     let [mut ready, mut report] = [ready, report].map(std::fs::File::from);
@@ -319,8 +329,8 @@ fn reap_orphans() {
     });
 }
 
-/// The parent: a child that waits for its death, and then its memory.
-fn live(mechanism: Mechanism, gibibytes: u64, is_ready: OwnedFd, reports: OwnedFd) {
+/// The parent: a child that waits for its death, and then its memory. `late`: the child waits when that is there.
+fn live(mechanism: Mechanism, gibibytes: u64, late: bool, is_ready: OwnedFd, reports: OwnedFd) {
     if mechanism == Mechanism::SentinelApart {
         stay_on(0);
     }
@@ -337,19 +347,24 @@ fn live(mechanism: Mechanism, gibibytes: u64, is_ready: OwnedFd, reports: OwnedF
     }
     let threads = threads();
     let parent = rustix::process::getpid();
+    let (go, goes) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     // SAFETY: the copy has one thread, and the C library's fork has put its locks in order.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", io::Error::last_os_error()),
         0 => {
-            drop(keepalive);
+            drop((keepalive, goes));
+            until_closed(&go);
             wait(mechanism, parent, &threads, &mut setup, is_ready, reports);
             // SAFETY: ends this copy at once.
             unsafe { libc::_exit(0) }
         }
         _ => {}
     }
-    drop((setup, reports));
+    drop((setup, reports, go));
+    // Closed, which tells the child to begin: now, or when the memory is there.
+    let goes = late.then_some(goes);
     let memory = touch(gibibytes << 30);
+    drop(goes);
     std::fs::File::from(is_ready)
         .write_all(b".")
         .expect("ready");
@@ -506,6 +521,11 @@ fn adopt(setup: &mut ChildSetup) -> Watchdog {
     // SAFETY: the setup, which owns the same numbers, is never dropped: the process ends by _exit.
     let watchdog = unsafe { Watchdog::from_env() }.expect("adopt");
     watchdog.expect("a variable")
+}
+
+fn until_closed(pipe: &OwnedFd) {
+    let end = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut [0; 1]));
+    assert_eq!(end, Ok(0), "nothing is ever written to it");
 }
 
 fn until_readable(fds: &[OwnedFd]) {
