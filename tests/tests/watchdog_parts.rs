@@ -40,6 +40,11 @@ fn sentinel_is_a_small_thread_that_no_signal_reaches_and_nobody_writes_to_its_li
 }
 
 #[test]
+fn listener_has_a_shorter_slice_than_the_sentinel_that_wakes_it() {
+    passes(SENTINEL, "slices");
+}
+
+#[test]
 fn copy_of_a_parent_has_no_words_to_write_to() {
     passes(SENTINEL, "copy-of-the-page");
 }

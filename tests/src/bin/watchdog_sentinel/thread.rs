@@ -4,12 +4,17 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 
+use workspace_tests::fork::Fork;
 use workspace_tests::proc_fs::open_signals;
 use workspace_tests::scenario::Scenario;
 
+use super::given::{Given, sockets};
 use super::words::{sleeps_on_a_word, thread_named};
 
-pub const SCENARIOS: &[Scenario] = &[("thread", small_deaf_and_with_a_list_that_nobody_writes_to)];
+pub const SCENARIOS: &[Scenario] = &[
+    ("thread", small_deaf_and_with_a_list_that_nobody_writes_to),
+    ("slices", listener_takes_the_cpu_from_the_sentinel),
+];
 
 /// The mapping of this process in which an address lies, and how it may be used.
 fn mapping_of(address: usize) -> (Range<usize>, String) {
@@ -54,4 +59,45 @@ fn small_deaf_and_with_a_list_that_nobody_writes_to() {
     assert_eq!(access, "r--p");
     // The nodes lie behind the head.
     assert!(head + length + 2048 * 8 <= list.end, "{list:?} {head:x}");
+}
+
+/// A thread with the shorter slice takes the CPU from the one that wakes it; with equal ones the dying parent would take
+/// its memory down first.
+fn listener_takes_the_cpu_from_the_sentinel() {
+    let (ours, theirs) = sockets();
+    let parent = Fork::run(|| {
+        let (_keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+        Given::send(&theirs, &mut setup);
+        loop {
+            std::thread::park();
+        }
+    });
+    let watchdog = Given::receive(&ours).adopt_whole();
+    let _monitor = watchdog.on_verdict(|_| {}).expect("on_verdict");
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let sentinel = thread_named(parent.pid(), "watchdog-sentin");
+    let listener = thread_named(own, "watchdog-listen");
+    // Asleep: both have asked by then.
+    sleeps_on_a_word(parent.pid(), sentinel);
+    sleeps_on_a_word(own, listener);
+    let (sentinel, listener) = (slice(sentinel), slice(listener));
+    if sentinel == 0 {
+        eprintln!("skipped: this kernel has no slices of a thread's own (Linux 6.12)");
+        return;
+    }
+    assert!(listener < sentinel, "{listener} ns, {sentinel} ns");
+}
+
+/// Nanoseconds.
+fn slice(thread: i32) -> u64 {
+    let size = size_of::<libc::sched_attr>();
+    // SAFETY: all zero is a valid sched_attr, and the place for the answer is as large as is said.
+    let (answer, attr) = unsafe {
+        let mut attr: libc::sched_attr = std::mem::zeroed();
+        let attr_mut = &raw mut attr;
+        let answer = libc::syscall(libc::SYS_sched_getattr, thread, attr_mut, size, 0);
+        (answer, attr)
+    };
+    assert_eq!(answer, 0, "sched_getattr: {}", io::Error::last_os_error());
+    attr.sched_runtime
 }
