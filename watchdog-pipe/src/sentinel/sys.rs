@@ -196,7 +196,7 @@ impl RobustList {
     }
 }
 
-/// Asks the scheduler for slices of that length in this thread. Who has the shorter one takes the CPU from whom it is woken
+/// Asks the scheduler for slices of that length, less than a second, in this thread. Who has the shorter one takes the CPU from whom it is woken
 /// by, or beside. Linux 6.12, which gives 0.1 to 100 ms; before that it changes nothing.
 ///
 /// # References

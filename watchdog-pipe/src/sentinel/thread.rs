@@ -50,7 +50,7 @@ impl Sentinel {
             drop(registered);
             if parked {
                 // What the scheduler owes a thread that goes to sleep is kept for it until it wakes, and would let it
-                // run on ahead of whom it wakes. A yield forfeits that (Linux 6.18).
+                // run on ahead of whom it wakes. A yield forfeits that on the kernels that see to it, and costs nothing on others.
                 rustix::thread::sched_yield();
                 sys::park_for_ever();
             }
