@@ -4,6 +4,7 @@
 //! under [`DEADLINE`]; what changes process-wide state (limits, signal masks, seccomp, closed standard
 //! descriptors) happens in a fixture process of its own, never in the test runner.
 
+pub mod alone;
 mod dialogue;
 pub mod fd_table;
 pub mod fork;

@@ -1,0 +1,141 @@
+//! Runs the body of a test in a fresh process, so that a case is one function with one name.
+//!
+//! A case needs its own process when it changes process-wide state (limits, signal masks, seccomp filters, closed
+//! standard streams) or counts its own descriptors, threads or children. The test executes its own binary again and
+//! asks the harness there for this one test. The harness runs a test on a second thread; so that thread forks, and the
+//! body runs in the copy, which has a single thread. The copy is killed when the test ends before it.
+//!
+//! ```no_run
+//! #[test]
+//! fn lowered_limit_is_seen_by_nobody_else() {
+//!     workspace_tests::alone!({
+//!         // process-wide changes
+//!     });
+//! }
+//! ```
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use crate::fork::Fork;
+use crate::{Guard, namespace, signals};
+
+/// Names the test that the process was started for.
+const ENV_VAR: &str = "WORKSPACE_TESTS_ALONE";
+
+/// The rest of the test runs in a fresh process. See the [module](crate::alone).
+#[macro_export]
+macro_rules! alone {
+    ($body:block) => {{
+        fn here() {}
+        $crate::alone::run(
+            $crate::alone::Place::Process,
+            &$crate::alone::name_of(here),
+            || $body,
+        )
+    }};
+}
+
+/// The rest of the test runs as pid 1 of a PID namespace of its own, with /proc to match. For every case that could
+/// signal a process it does not know. It prints why and skips where no such namespace can be had.
+#[macro_export]
+macro_rules! alone_in_pid_namespace {
+    ($body:block) => {{
+        fn here() {}
+        $crate::alone::run(
+            $crate::alone::Place::PidNamespace,
+            &$crate::alone::name_of(here),
+            || $body,
+        )
+    }};
+}
+
+/// Where a body runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Process,
+    PidNamespace,
+}
+
+/// The harness's name of the test in which `here` is defined.
+pub fn name_of<T>(_here: T) -> String {
+    let path = std::any::type_name::<T>();
+    // `crate::module::test::here`, with `{{closure}}` before `here` where the call stands in one.
+    let path = path.strip_suffix("::here").unwrap_or(path);
+    let path = path.split("::{{closure}}").next().unwrap_or(path);
+    path.split_once("::")
+        .map_or(path, |(_crate, rest)| rest)
+        .to_owned()
+}
+
+/// Runs `body` if this process was started for the test, else starts that process and waits for it.
+///
+/// # Panics
+/// If the body panicked, or did not end within [`DEADLINE`](crate::DEADLINE); with what it printed.
+pub fn run(place: Place, test: &str, body: impl FnOnce()) {
+    if std::env::var_os(ENV_VAR).is_some_and(|name| name.to_str() == Some(test)) {
+        // Not back to the harness: a test that expects a failure would take this process's for it.
+        std::process::exit(run_in_copy(place, body));
+    }
+    let program = std::env::current_exe().expect("the test binary");
+    let mut command = Command::new(program);
+    command
+        .args([test, "--exact", "--nocapture"])
+        .env(ENV_VAR, test)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = Guard::spawn(&mut command);
+    let said = [
+        reader(child.stdout.take().expect("a pipe")),
+        reader(child.stderr.take().expect("a pipe")),
+    ];
+    let status = child.wait_deadline();
+    let [out, error] = said.map(|reader| reader.join().unwrap_or_default());
+    assert!(status.success(), "{test}: {status}\n{out}{error}");
+    for line in error.lines().filter(|line| line.starts_with("skipped")) {
+        eprintln!("{line}");
+    }
+    // A process in which the harness found no such test would pass as well.
+    assert!(error.contains(RAN), "{test} did not run\n{out}{error}");
+}
+
+/// Said by the process that was started for a test, once its body has ended.
+const RAN: &str = "the body of the test ran";
+
+/// The exit code of a copy of this process, in which `body` ran.
+fn run_in_copy(place: Place, body: impl FnOnce()) -> i32 {
+    // SAFETY: a plain number; this thread's next child is pid 1 of the new namespace, nothing else changes.
+    if place == Place::PidNamespace && unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
+        let error = std::io::Error::last_os_error();
+        eprintln!("skipped: no PID namespace to be had here: {error}\n{RAN}");
+        return 0;
+    }
+    let status = Fork::run(|| {
+        // SAFETY: this copy has one thread.
+        unsafe { std::env::remove_var(ENV_VAR) };
+        signals::default_actions();
+        if place == Place::PidNamespace {
+            if !namespace::unshare_mounts() {
+                return;
+            }
+            namespace::mount_proc();
+        }
+        body();
+    })
+    .wait();
+    eprintln!("{RAN}");
+    status.code().unwrap_or_else(|| {
+        eprintln!("the body's process ended by {status}");
+        101
+    })
+}
+
+/// On a thread: a case that hangs is found by the deadline, not by the end of its output.
+fn reader(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut said = Vec::new();
+        let _ = pipe.read_to_end(&mut said);
+        String::from_utf8_lossy(&said).into_owned()
+    })
+}
