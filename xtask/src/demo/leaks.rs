@@ -44,11 +44,16 @@ fn beyond_stdio(fds: &FdTable) -> impl Iterator<Item = (&i32, &Open)> {
     fds.iter().filter(|(fd, _)| **fd > 2)
 }
 
-/// Epoll instances, eventfds and the like all have one inode, so that it says nothing about them; a
-/// pidfd has its own where the kernel has pidfs.
+/// Whether both are the same file, as far as /proc can tell. Epoll instances, eventfds and the like all
+/// share one inode, and before Linux 6.9 pidfds share it too: fdinfo decides there. Of a file whose
+/// fdinfo says nothing, /proc cannot tell.
 fn same_file(a: &Open, b: &Open) -> bool {
-    let nameless = a.name.starts_with("anon_inode:") && a.name != "anon_inode:[pidfd]";
-    !nameless && (a.dev, a.ino) == (b.dev, b.ino)
+    if (a.dev, a.ino) != (b.dev, b.ino) {
+        return false;
+    }
+    // A file on a disk may have several names; the name of an anonymous one is its kind.
+    let anonymous = a.name.starts_with("anon_inode:");
+    !anonymous || a.name == b.name && a.fdinfo.is_some() && a.fdinfo == b.fdinfo
 }
 
 /// What is open in `after` and was not in `before`.
@@ -69,6 +74,7 @@ mod tests {
             dev: 1,
             ino,
             name: name.to_owned(),
+            fdinfo: None,
         };
         let fds = fds
             .iter()
@@ -106,6 +112,37 @@ mod tests {
             holder("b", &[(9, 11, "pipe:[11]")]),
         ];
         assert_eq!(survey(&runtime, &shims, &[]), ["b has pipe:[11] of a as 9"]);
+    }
+
+    /// A holder with one anonymous file as descriptor 4. All have inode 7, as before pidfs.
+    fn anonymous(who: &str, name: &str, fdinfo: Option<&str>) -> Holder {
+        let mut holder = holder(who, &[(4, 7, name)]);
+        for open in holder.fds.values_mut() {
+            open.fdinfo = fdinfo.map(str::to_owned);
+        }
+        holder
+    }
+
+    #[test]
+    fn pidfds_of_two_processes_are_no_leak_though_they_share_an_inode() {
+        let runtime = anonymous("runtime", "anon_inode:[pidfd]", Some("20"));
+        let program = anonymous("program", "anon_inode:[pidfd]", Some("30"));
+        assert!(survey(&runtime, &[], &[program]).is_empty());
+    }
+
+    #[test]
+    fn pidfd_of_the_same_process_is_a_leak() {
+        let runtime = anonymous("runtime", "anon_inode:[pidfd]", Some("20"));
+        let program = anonymous("program", "anon_inode:[pidfd]", Some("20"));
+        let leaks = survey(&runtime, &[], &[program]);
+        assert_eq!(leaks, ["program has anon_inode:[pidfd] of runtime as 4"]);
+    }
+
+    #[test]
+    fn eventfd_is_no_pidfd_whatever_their_numbers() {
+        let runtime = anonymous("runtime", "anon_inode:[pidfd]", Some("20"));
+        let program = anonymous("program", "anon_inode:[eventfd]", Some("20"));
+        assert!(survey(&runtime, &[], &[program]).is_empty());
     }
 
     #[test]

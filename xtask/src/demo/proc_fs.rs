@@ -14,6 +14,8 @@ pub(super) struct Open {
     pub(super) ino: u64,
     /// What /proc calls it: `pipe:[1234]`, a path, ...
     pub(super) name: String,
+    /// What its fdinfo says that it says of no other file, where the inode does not tell.
+    pub(super) fdinfo: Option<String>,
 }
 
 /// The open descriptors of a process, by number.
@@ -39,11 +41,28 @@ pub(super) fn fds_of(pid: i32) -> FdTable {
                 Open {
                     dev: file.dev(),
                     ino: file.ino(),
+                    fdinfo: fdinfo_of(pid, fd, &name),
                     name,
                 },
             ))
         })
         .collect()
+}
+
+/// What tells a pidfd or an eventfd from all others of its kind: the process, or the kernel's own
+/// number. Other anonymous files have nothing like it, nor has the pidfd of a process that was reaped.
+///
+/// Before Linux 6.9 a pidfd has the one inode that all anonymous files share.
+/// <https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html>
+fn fdinfo_of(pid: i32, fd: i32, name: &str) -> Option<String> {
+    let key = match name {
+        "anon_inode:[pidfd]" => "Pid:",
+        "anon_inode:[eventfd]" => "eventfd-id:",
+        _ => return None,
+    };
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+    let value = info.lines().find_map(|line| line.strip_prefix(key))?.trim();
+    (value != "-1").then(|| value.to_owned())
 }
 
 /// State and parent of a process.
@@ -106,4 +125,39 @@ pub(super) fn command_line(pid: i32) -> String {
     String::from_utf8_lossy(&line)
         .trim_end_matches('\0')
         .replace('\0', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+    use crate::demo::process::Process;
+    use crate::demo::sweep::own_pid;
+
+    fn open(file: impl AsFd) -> Open {
+        let fd = file.as_fd().as_raw_fd();
+        fds_of(own_pid()).remove(&fd).unwrap()
+    }
+
+    #[test]
+    fn pidfd_is_known_by_its_process() {
+        let me = Process::open(own_pid()).unwrap().unwrap();
+        let parent = std::os::unix::process::parent_id().try_into().unwrap();
+        let parent = Process::open(parent).unwrap().unwrap();
+        assert_eq!(open(&me).fdinfo, Some(own_pid().to_string()));
+        assert_ne!(open(&me).fdinfo, open(&parent).fdinfo);
+    }
+
+    #[test]
+    fn eventfd_is_known_by_the_number_that_the_kernel_gave_it() {
+        let new = || eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let (one, other) = (new(), new());
+        let copy = one.try_clone().unwrap();
+        assert!(open(&one).fdinfo.is_some());
+        assert_eq!(open(&one), open(&copy));
+        assert_ne!(open(&one), open(&other));
+    }
 }
