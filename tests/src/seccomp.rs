@@ -60,3 +60,18 @@ fn install(errno: i32, rules: BTreeMap<libc::c_long, Vec<SeccompRule>>) {
     let program: BpfProgram = filter.try_into().expect("a filter that compiles");
     seccompiler::apply_filter_all_threads(&program).expect("seccomp(SECCOMP_SET_MODE_FILTER)");
 }
+
+/// From now on nobody here takes the close-on-exec flag off a descriptor; setting it works as before.
+///
+/// # Panics
+///
+/// As [`refuse`].
+pub fn refuse_to_clear_cloexec(errno: i32) {
+    let is = |argument, value: i32| {
+        let (length, value) = (SeccompCmpArgLen::Dword, value.unsigned_abs().into());
+        SeccompCondition::new(argument, length, SeccompCmpOp::Eq, value).expect("a condition")
+    };
+    // fcntl(fd, F_SETFD, 0): both have to be so.
+    let rule = SeccompRule::new(vec![is(1, libc::F_SETFD), is(2, 0)]).expect("a rule");
+    install(errno, [(libc::SYS_fcntl, vec![rule])].into());
+}
