@@ -52,6 +52,9 @@
 //! - Signal mask, environment and ids are the spawner's. `Command` sets SIGPIPE to its default and
 //!   leaves the mask as it is.
 //! - A closure given to `pre_exec` after the plan can open whatever it likes.
+//! - A plan is such a closure itself. With one, `Command` forks, and calls execvp(3). The GNU C library's
+//!   execvp has `/bin/sh` run a file that the kernel does not know how to execute (`ENOEXEC`), a damaged
+//!   program too; without a closure, `Command` reports that error.
 //! - A socket of type `SOCK_SEQPACKET` that another thread has on a target at the wrong moment looks like
 //!   the error socket: the spawn fails with [`ChildFdsError::TargetCollision`], and can be repeated.
 //!

@@ -145,8 +145,7 @@ impl Routine {
             return Err(Errno(error.errno()));
         }
         report.enter(Stage::Exec);
-        // SAFETY: as above.
-        Err(unsafe { self.image.exec() })
+        Err(self.image.exec())
     }
 }
 
@@ -164,27 +163,18 @@ impl Belonging {
 }
 
 impl Image {
-    /// Runs in the child: execvp(3) with everything prepared. Comes back with the reason why it did not.
+    /// Runs in the child: looks for the program as execvp(3) does, with everything prepared. Comes back with
+    /// the reason why there is none.
     ///
-    /// # Safety
-    /// The image must be nobody else's at this moment: an argument is changed for the shell, and put back.
-    unsafe fn exec(&self) -> Errno {
+    /// Unlike execvp(3) it asks no shell to run a file without a header that the kernel knows: `ENOEXEC` may
+    /// as well be a damaged program, or one for another machine.
+    fn exec(&self) -> Errno {
         let mut reason = Errno(libc::ENOENT);
         let mut denied = false;
-        let (Some((argv, name)), Some(shell)) = (self.argv(), self.shell()) else {
-            return reason;
-        };
         for &candidate in self.candidates() {
             // SAFETY: C strings and arrays of them that end with null, made by `Image::new`; they live
             // as long as `self`, which outlives the child's use of this memory.
-            reason = unsafe { execve(candidate, argv, self.environment()) };
-            if reason == Errno(libc::ENOEXEC) {
-                // No header that the kernel knows: the shell runs it, as execvp(3) has it.
-                let program = name.replace(candidate);
-                // SAFETY: as above.
-                reason = unsafe { execve(shell, self.shell_argv(), self.environment()) };
-                name.set(program);
-            }
+            reason = unsafe { execve(candidate, self.argv(), self.environment()) };
             match reason {
                 // There may be another one, which may be executed; if there is none, this is the reason.
                 Errno(libc::EACCES) => denied = true,

@@ -36,8 +36,8 @@ pub enum Stage {
     PreExec,
     /// In the child: putting the descriptors on their numbers.
     InstallFds,
-    /// In the child: the program itself (`ENOENT`, `EACCES`, `ENOTDIR`). Not `ENOEXEC`: what has no header
-    /// that the kernel knows is run by the shell, as execvp(3) does.
+    /// In the child: the program itself (`ENOENT`, `EACCES`, `ENOTDIR`; `ENOEXEC`: damaged, for another machine,
+    /// or a script without `#!`, which no shell is asked to run).
     Exec,
     /// The handle on a process made by [`Engine::Fork`](crate::Engine::Fork): `EMFILE`, `ENFILE`; `ESRCH` if
     /// SIGCHLD is ignored and it ended at once. The child was killed and reaped.

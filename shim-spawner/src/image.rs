@@ -1,6 +1,5 @@
 //! The program as execve(2) takes it, made before there is a child: candidates, arguments, environment.
 
-use std::cell::Cell;
 use std::ffi::{OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,9 +8,6 @@ use std::ptr;
 use crate::SpawnError;
 use crate::environment::Environment;
 use crate::strings::CStrings;
-
-/// What runs a file that has no header which the kernel knows.
-const SHELL: &str = "/bin/sh";
 
 /// Where a child without `PATH` looks, as the C library has it (`_CS_PATH`).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -22,16 +18,15 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 #[derive(Debug)]
 pub(crate) struct Image {
     candidates: Vec<*const c_char>,
-    /// The shell, the program, its arguments, null. The first is for a file that the shell has to run.
-    arguments: Vec<Cell<*const c_char>>,
+    /// The program, its arguments, null.
+    arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
     _strings: [CStrings; 3],
 }
 
 impl Image {
     /// The search is execvp(3)'s, which std's `Command` uses too: a name without a slash is looked up in the
-    /// `PATH` of the child's environment.
-    /// `program` and `args` have passed [`check`].
+    /// `PATH` of the child's environment. `program` and `args` have passed [`check`].
     pub(crate) fn new(program: &Path, args: &[OsString], environment: Environment) -> Image {
         let program = program.as_os_str().as_bytes();
         let mut paths = CStrings::default();
@@ -45,7 +40,6 @@ impl Image {
             look_up(search.as_bytes(), program, &mut paths);
         }
         let mut arguments = CStrings::default();
-        arguments.push(&[SHELL.as_bytes()]);
         arguments.push(&[program]);
         for arg in args {
             arguments.push(&[arg.as_bytes()]);
@@ -54,7 +48,7 @@ impl Image {
         let end = [ptr::null()];
         Image {
             candidates: paths.pointers().collect(),
-            arguments: arguments.pointers().chain(end).map(Cell::new).collect(),
+            arguments: arguments.pointers().chain(end).collect(),
             environment: variables.pointers().chain(end).collect(),
             _strings: [paths, arguments, variables],
         }
@@ -65,20 +59,9 @@ impl Image {
         &self.candidates
     }
 
-    /// The argument vector, and where its first element, the program's name, lies in it.
-    pub(crate) fn argv(&self) -> Option<(*const *const c_char, &Cell<*const c_char>)> {
-        let (_, arguments) = self.arguments.split_first()?;
-        Some((arguments.as_ptr().cast(), arguments.first()?))
-    }
-
-    /// The argument vector that begins with the shell.
-    pub(crate) fn shell_argv(&self) -> *const *const c_char {
-        self.arguments.as_ptr().cast()
-    }
-
-    /// The path of the shell.
-    pub(crate) fn shell(&self) -> Option<*const c_char> {
-        self.arguments.first().map(Cell::get)
+    /// The argument vector.
+    pub(crate) fn argv(&self) -> *const *const c_char {
+        self.arguments.as_ptr()
     }
 
     pub(crate) fn environment(&self) -> *const *const c_char {

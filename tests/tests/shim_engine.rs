@@ -14,7 +14,6 @@ workspace_tests::on_every_rung! {
     sixteen_threads_spawn_at_once: "rung_threads",
     missing_standard_stream_is_dev_null_in_the_child: "rung_closed_streams",
     program_is_found_where_std_finds_it: "rung_search",
-    name_of_the_program_survives_a_shell_that_cannot_run_it: "rung_search_without_a_shell",
     nothing_that_a_spawn_opens_here_is_inheritable: "rung_own_descriptors",
     child_that_the_kernel_reaps_is_no_failure: "rung_children_reaped_by_the_kernel",
     child_allocates_nothing: "rung_trap",

@@ -1,23 +1,22 @@
-//! How the program is found: as std's `Command` finds it, which is how execvp(3) does.
+//! How the program is found: as std's `Command` finds it, which is how execvp(3) does, but for the shell that
+//! execvp(3) asks to run a file without a header.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use shim_spawner::{Stage, Stdio};
-use workspace_tests::namespace;
+use shim_spawner::{ShimSpawner, Stage, Stdio};
+use workspace_tests::rung::Rung;
 use workspace_tests::scenario::Scenario;
 
-use super::snapshot::spawner_of;
+use super::snapshot::{rung, spawner_of};
 
-pub const SCENARIOS: &[Scenario] = &[
-    ("rung_search", search),
-    ("rung_search_without_a_shell", search_without_a_shell),
-];
+pub const SCENARIOS: &[Scenario] = &[("rung_search", search)];
 
 fn root() -> PathBuf {
     std::env::temp_dir().join(format!("shim-search-{}", std::process::id()))
@@ -84,23 +83,10 @@ fn search() {
     fs::remove_dir_all(&root).expect("remove");
 }
 
-/// `path`: as it is, removed, or set.
+/// `path`: as it is, removed, or set. It is the child's, and then this process's own.
 fn same_as_std(program: &str, path: Option<Option<&str>>, folder: &Path) -> Result<String, i32> {
-    found_as_std_does(program, &["a", "b"], path, folder)
-}
-
-fn found_as_std_does(
-    program: &str,
-    args: &[&str],
-    path: Option<Option<&str>>,
-    folder: &Path,
-) -> Result<String, i32> {
     let mut spawner = spawner_of(program);
-    spawner.args(args).current_dir(folder);
     let mut command = Command::new(program);
-    command.args(args).current_dir(folder);
-    // SAFETY: does nothing. Without a closure std asks posix_spawnp, which knows no shell.
-    unsafe { command.pre_exec(|| Ok(())) };
     match path {
         None => {}
         Some(None) => {
@@ -112,11 +98,52 @@ fn found_as_std_does(
             command.env("PATH", path);
         }
     }
-    let expected = command
+    // SAFETY: does nothing. With a closure std forks, and calls execvp(3), which knows a shell.
+    unsafe { command.pre_exec(|| Ok(())) };
+    let expected = match told(command.args(ARGS).current_dir(folder)) {
+        Ok(said) if said.starts_with("plain") => Err(libc::ENOEXEC),
+        expected => expected,
+    };
+    let found = found(spawner.args(ARGS).current_dir(folder));
+    assert_eq!(found, expected, "{program:?} in {path:?} from {folder:?}");
+
+    if matches!(rung(), Rung::Copy | Rung::Fork) {
+        // These refuse the clone that posix_spawn(3) makes, too.
+        return found;
+    }
+    let own = std::env::var_os("PATH");
+    set_path(path.map_or(own.as_deref(), |path| path.map(OsStr::new)));
+    // With nothing changed, std calls posix_spawnp(3), which knows none.
+    let expected = told(Command::new(program).args(ARGS).current_dir(folder));
+    let by_own = self::found(spawner_of(program).args(ARGS).current_dir(folder));
+    set_path(own.as_deref());
+    assert_eq!(by_own, expected, "{program:?} in {path:?} from {folder:?}");
+    found
+}
+
+const ARGS: [&str; 2] = ["a", "b"];
+
+fn set_path(path: Option<&OsStr>) {
+    // SAFETY: this fixture has one thread.
+    unsafe {
+        match path {
+            Some(path) => std::env::set_var("PATH", path),
+            None => std::env::remove_var("PATH"),
+        }
+    }
+}
+
+/// What a program of std's says, or why there is none.
+fn told(command: &mut Command) -> Result<String, i32> {
+    command
         .output()
         .map(|output| String::from_utf8(output.stdout).expect("text"))
-        .map_err(|error| error.raw_os_error().expect("an errno"));
-    let found = match spawner.stdout(Stdio::piped()).spawn() {
+        .map_err(|error| error.raw_os_error().expect("an errno"))
+}
+
+/// The same of ours.
+fn found(spawner: &mut ShimSpawner) -> Result<String, i32> {
+    match spawner.stdout(Stdio::piped()).spawn() {
         Ok(mut shim) => {
             let stdout: OwnedFd = shim.child.stdout.take().expect("piped").into();
             let text = io::read_to_string(fs::File::from(stdout)).expect("read");
@@ -127,24 +154,5 @@ fn found_as_std_does(
             assert_eq!(error.stage(), Stage::Exec, "{error}");
             Err(error.raw_os_error().expect("an errno"))
         }
-    };
-    assert_eq!(found, expected, "{program:?} in {path:?} from {folder:?}");
-    found
-}
-
-/// A file that the shell would have to run, where the shell may not be executed: the search goes on, and what is found
-/// next has the name that the caller gave it.
-fn search_without_a_shell() {
-    if !namespace::unshare_mounts() {
-        return;
     }
-    namespace::cover(c"/bin/sh", c"/dev/null");
-    let root = root();
-    script(&root, "plain", "echo plain\n", 0o755);
-    fs::create_dir_all(root.join("cat")).expect("mkdir");
-    symlink("/bin/cat", root.join("cat/tool")).expect("symlink");
-    let path = format!("{0}/plain:{0}/cat", root.display());
-    let found = found_as_std_does("tool", &["/proc/self/cmdline"], Some(Some(&path)), &root);
-    assert_eq!(found.as_deref(), Ok("tool\0/proc/self/cmdline\0"));
-    fs::remove_dir_all(&root).expect("remove");
 }
