@@ -17,25 +17,24 @@ pub(crate) enum EnvChange {
 }
 
 /// The environment of one child.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Environment {
     pub(crate) strings: CStrings,
-    /// `PATH`, by which the program is looked up.
+    /// `PATH` as the child itself sees it, by which the program is looked up.
     pub(crate) path: Option<OsString>,
 }
 
-/// Refuses what no environment can hold, before anything is made.
+/// Refuses what no environment can hold, before anything is made. As std's `Command`, it refuses no name: one
+/// that is empty or has an equals sign is written as it is.
 pub(crate) fn check(changes: &[EnvChange]) -> Result<(), SpawnError> {
     let nul = |text: &OsStr| text.as_bytes().contains(&0);
     let bad = changes.iter().any(|change| match change {
-        EnvChange::Set(name, value) => {
-            nul(name) || nul(value) || name.is_empty() || name.as_bytes().contains(&b'=')
-        }
+        EnvChange::Set(name, value) => nul(name) || nul(value),
         EnvChange::Remove(_) | EnvChange::Clear => false,
     });
     if bad {
         Err(SpawnError::invalid(
-            "an environment variable's name or value is not one",
+            "an environment variable has a NUL byte",
         ))
     } else {
         Ok(())
@@ -43,57 +42,57 @@ pub(crate) fn check(changes: &[EnvChange]) -> Result<(), SpawnError> {
 }
 
 impl Environment {
-    /// Applies checked `changes` in their order, then `ours`.
+    /// `ours`, and this process's own environment with the checked `changes`, made as std's `Command` makes it.
+    ///
+    /// Ours come first: getenv(3) finds the first of a name.
     pub(crate) fn new(changes: &[EnvChange], ours: &[(&str, String)]) -> Environment {
-        let mut cleared = false;
-        let mut overrides: BTreeMap<&OsStr, Option<&OsStr>> = BTreeMap::new();
+        let mut made = Environment::default();
+        for (name, value) in ours {
+            made.push(OsStr::new(name), OsStr::new(value));
+        }
+        let inherited = env::vars_os();
+        made.strings.reserve(inherited.size_hint().0);
+        if changes.is_empty() {
+            // As it is: in its order, and a name that is there twice stays there twice.
+            for (name, value) in inherited {
+                made.pass_on(&name, &value);
+            }
+            return made;
+        }
+        // Of a name that is there twice, the last one is left.
+        let mut variables: BTreeMap<OsString, OsString> = inherited.collect();
         for change in changes {
             match change {
                 EnvChange::Set(name, value) => {
-                    overrides.insert(name, Some(value));
+                    variables.insert(name.clone(), value.clone());
                 }
                 EnvChange::Remove(name) => {
-                    overrides.insert(name, None);
+                    variables.remove(name);
                 }
-                EnvChange::Clear => {
-                    cleared = true;
-                    overrides.clear();
-                }
+                EnvChange::Clear => variables.clear(),
             }
         }
-        // What this process inherited itself is not this child's.
-        for link in [watchdog_pipe::ENV_VAR, config::ENV_VAR] {
-            overrides.insert(OsStr::new(link), None);
-        }
-        for (name, value) in ours {
-            overrides.insert(OsStr::new(name), Some(OsStr::new(value)));
-        }
-        let mut made = Environment {
-            strings: CStrings::default(),
-            path: None,
-        };
-        if !cleared {
-            let inherited = env::vars_os();
-            made.strings.reserve(inherited.size_hint().0);
-            for (name, value) in inherited {
-                if !overrides.contains_key(name.as_os_str()) {
-                    made.push(&name, &value);
-                }
-            }
-        }
-        for (name, value) in overrides {
-            if let Some(value) = value {
-                made.push(name, value);
-            }
+        for (name, value) in &variables {
+            made.pass_on(name, value);
         }
         made
     }
 
+    /// Adds a variable, unless it is a link that this process inherited: that is not the child's.
+    fn pass_on(&mut self, name: &OsStr, value: &OsStr) {
+        if name != watchdog_pipe::ENV_VAR && name != config::ENV_VAR {
+            self.push(name, value);
+        }
+    }
+
     fn push(&mut self, name: &OsStr, value: &OsStr) {
-        self.strings
+        let variable = self
+            .strings
             .push(&[name.as_bytes(), b"=", value.as_bytes()]);
-        if name == "PATH" {
-            self.path = Some(value.to_owned());
+        if self.path.is_none()
+            && let Some(path) = variable.strip_prefix(b"PATH=")
+        {
+            self.path = Some(OsStr::from_bytes(path).to_owned());
         }
     }
 }

@@ -19,13 +19,18 @@ impl CStrings {
         self.bytes.reserve(strings.saturating_mul(COMMON_LENGTH));
     }
 
-    /// Adds one string made of `parts`. A NUL in one of them would end it early: the caller has looked.
-    pub(crate) fn push(&mut self, parts: &[&[u8]]) {
-        self.starts.push(self.bytes.len());
+    /// Adds one string made of `parts`, and gives it back in one piece, without its NUL. A NUL in a part would
+    /// end it early: the caller has looked.
+    pub(crate) fn push(&mut self, parts: &[&[u8]]) -> &[u8] {
+        let start = self.bytes.len();
+        self.starts.push(start);
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
         self.bytes.push(0);
+        self.bytes
+            .get(start..self.bytes.len().saturating_sub(1))
+            .unwrap_or_default()
     }
 
     /// Where each string begins. Good as long as nothing is added and `self` is there, moved or not.
