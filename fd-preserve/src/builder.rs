@@ -179,8 +179,7 @@ impl PreserveFds {
         self
     }
 
-    /// Sets up `command` to give exactly these descriptors to every child that it spawns, or to the
-    /// program that `CommandExt::exec` runs in place.
+    /// Sets up `command` to give exactly these descriptors to every child that it spawns.
     ///
     /// The plan runs after `Command`'s own steps (standard streams, ids, working directory, process
     /// group) and in its turn among `pre_exec` closures. A closure added later sees the final numbers.
@@ -189,12 +188,18 @@ impl PreserveFds {
     /// process stays occupied in it by a placeholder, as do 0, 1 and 2 by `/dev/null` if they are
     /// closed. The returned [`Applied`] explains an error of `spawn`; it may be ignored.
     ///
+    /// `CommandExt::exec`, which runs the program in place of this process, is refused
+    /// ([`ChildFdsError::NotForked`](crate::ChildFdsError::NotForked)): an exec that failed would leave this
+    /// process with other files on its numbers. A process that is to end if its exec fails installs the
+    /// plan itself, by [`prepare`](Self::prepare) and [`ChildFds::install`].
+    ///
     /// # Errors
     ///
     /// [`Error::AlreadyApplied`] for a second plan on one `command` (found after one second),
     /// [`Error::TargetAboveLimit`], [`Error::StdioClosed`], [`Error::TooManyOpenFiles`] (`EMFILE`,
-    /// `ENFILE`), [`Error::Duplicate`] (any other errno of fcntl(2)) and [`Error::SharedPage`]
-    /// (`ENOMEM`). `command` is unchanged then.
+    /// `ENFILE`), [`Error::Duplicate`] (any other errno of fcntl(2)), [`Error::SharedPage`] (`ENOMEM`) and
+    /// [`Error::WipedPage`] (`ENOMEM`, or what a seccomp filter answers to madvise(2)). `command` is
+    /// unchanged then.
     ///
     /// Errors of the child come out of `spawn`: see [`ChildFdsError`](crate::ChildFdsError).
     ///
@@ -202,13 +207,13 @@ impl PreserveFds {
     ///
     /// None.
     pub fn apply(self, command: &mut Command) -> Result<Applied, Error> {
-        let mark = Registry::current().mark(command)?;
+        let mark = Registry::current()?.mark(command)?;
         let fds = self.prepare(ErrorChannel::Socket)?;
         let report = Arc::new(Report::new()?);
         let hook = Hook {
             fds,
             report: Arc::clone(&report),
-            _mark: mark,
+            mark,
         };
         child::attach(command, hook);
         Ok(Applied::new(report))
@@ -235,7 +240,7 @@ impl PreserveFds {
         check_limit(&plan)?;
 
         let guarded = channel == ErrorChannel::Socket;
-        let registry = Registry::current();
+        let registry = Registry::current()?;
         let mut reservation = registry.reserve(if guarded { wanted(&plan) } else { Vec::new() })?;
         let parked = self.park(&plan)?;
         let targets = plan.steps().filter_map(|step| {

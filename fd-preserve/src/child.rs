@@ -5,13 +5,20 @@
 //! memory that the parent reads, `errno` and the caller's own error record excepted. System calls are
 //! made by number, since the C library's functions may be cancellation points.
 
-use std::ffi::{c_int, c_long};
+mod calls;
+mod mark;
+mod socket;
+
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
+
+pub(crate) use calls::limits;
+use calls::{Errno, duplicate, fcntl};
+use mark::mark_all_cloexec;
+use socket::{Socket, socket};
 
 use crate::registry::{Mark, Reservation};
 use crate::report::Report;
@@ -55,7 +62,8 @@ impl ChildFds {
     /// Async-signal-safe: does not allocate, lock or panic, and changes no memory but `errno`.
     ///
     /// Everything is marked by one call of `close_range(2)` (Linux 5.11). Where that is refused, with
-    /// whatever errno, every entry of `/proc/self/fd` is; without /proc, every number below 1,048,576.
+    /// whatever errno, every entry of `/proc/self/fd` is; without /proc, every number that the process's
+    /// table of descriptors has room for, if that is no more than 65,536.
     ///
     /// # Errors
     ///
@@ -87,7 +95,7 @@ impl ChildFds {
             for target in &self.targets {
                 target.guard()?;
             }
-            self.pass_null_stdio()?;
+            self.pass_stdio()?;
         }
         for target in &self.targets {
             target.install()?;
@@ -95,15 +103,22 @@ impl ChildFds {
         Ok(())
     }
 
-    /// Runs in the child: lets /dev/null through where the parent holds it for a closed standard
-    /// descriptor, and `Command` put nothing over it.
-    fn pass_null_stdio(&self) -> Result<(), ChildFdsError> {
+    /// Runs in the child: the standard descriptors go through the exec, close-on-exec or not.
+    ///
+    /// What `Command` puts there itself is not marked. What is marked is the parent's own stream, in a parent
+    /// that marks its own, as node does; or the `/dev/null` that the parent holds in place of a closed one.
+    fn pass_stdio(&self) -> Result<(), ChildFdsError> {
         for (fd, held) in (0..).zip(self.null_stdio) {
-            if held && !matches!(socket(fd), Socket::None) {
-                return Err(ChildFdsError::TargetCollision { target: fd });
-            }
-            if held {
-                keep(fd)?;
+            match fcntl(fd, libc::F_GETFD, 0) {
+                Ok(0) => {}
+                Err(Errno(libc::EBADF)) if !held => {}
+                Ok(_) => match socket(fd) {
+                    Socket::None => keep(fd)?,
+                    _ if held => return Err(ChildFdsError::TargetCollision { target: fd }),
+                    // Perhaps the error socket, on a number that was closed after the plan was made.
+                    _ => {}
+                },
+                Err(Errno(errno)) => return Err(ChildFdsError::Keep { fd, errno }),
             }
         }
         Ok(())
@@ -150,188 +165,6 @@ impl Target {
     }
 }
 
-/// A Unix socket of type `SOCK_SEQPACKET`, which is what std reports a failed exec over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Socket {
-    /// Nothing of that kind lies on the number.
-    None,
-    /// One does; the kernel gives no two sockets the same cookie while it runs (`SO_COOKIE`, Linux 4.6).
-    Cookie(u64),
-    /// A seccomp filter does not let us know.
-    Unknown,
-}
-
-/// Runs in the child, and in the parent: what kind of socket lies on `fd`.
-fn socket(fd: RawFd) -> Socket {
-    let mut kind: c_int = 0;
-    let mut domain: c_int = 0;
-    let mut cookie: u64 = 0;
-    match socket_option(fd, libc::SO_TYPE, &mut kind) {
-        Ok(()) if kind != libc::SOCK_SEQPACKET => return Socket::None,
-        Ok(()) => {}
-        Err(Errno(libc::EBADF | libc::ENOTSOCK)) => return Socket::None,
-        Err(_) => return Socket::Unknown,
-    }
-    match socket_option(fd, libc::SO_DOMAIN, &mut domain) {
-        Ok(()) if domain != libc::AF_UNIX => return Socket::None,
-        Ok(()) => {}
-        Err(_) => return Socket::Unknown,
-    }
-    match socket_option(fd, libc::SO_COOKIE, &mut cookie) {
-        Ok(()) => Socket::Cookie(cookie),
-        Err(_) => Socket::Unknown,
-    }
-}
-
-/// Runs in the child: everything from 3 up will close at the exec. What is marked and what is kept
-/// need not be told apart here: `Target::install` comes later.
-fn mark_all_cloexec() -> Result<(), ChildFdsError> {
-    // A container's filter may answer anything, so any error is a reason to go on (moby#43595).
-    if by_close_range().is_ok() || by_proc().is_ok() {
-        Ok(())
-    } else {
-        by_loop()
-    }
-}
-
-/// Runs in the child: one system call, whatever is open.
-fn by_close_range() -> Result<(), Errno> {
-    // SAFETY: takes no pointer. CLOSE_RANGE_CLOEXEC sets a flag and closes nothing.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            FIRST,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    checked(done).map(drop)
-}
-
-/// Runs in the child: every descriptor that the kernel lists.
-fn by_proc() -> Result<(), Errno> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: the path is a C string; openat(2) reads it and nothing else.
-    let opened = unsafe {
-        libc::syscall(
-            libc::SYS_openat,
-            libc::AT_FDCWD,
-            c"/proc/self/fd".as_ptr(),
-            flags,
-        )
-    };
-    // A descriptor always fits.
-    let folder = RawFd::try_from(checked(opened)?).map_err(|_| Errno(libc::EBADF))?;
-    let marked = if is_procfs(folder) {
-        mark_listed(folder)
-    } else {
-        Err(Errno(libc::ENOENT))
-    };
-    // SAFETY: opened above and known to nobody else.
-    unsafe { libc::syscall(libc::SYS_close, folder) };
-    marked
-}
-
-/// Runs in the child: whether `folder` is the kernel's list, and not a folder of that name.
-fn is_procfs(folder: RawFd) -> bool {
-    let mut statfs = MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: the kernel fills a statfs, and `statfs` has room for one. By the C library, because the
-    // call by number has another layout on 32-bit machines; fstatfs is no cancellation point.
-    let done = unsafe { libc::fstatfs(folder, statfs.as_mut_ptr()) };
-    // SAFETY: zeroed is a valid statfs, whether or not the kernel filled it in.
-    let statfs = unsafe { statfs.assume_init() };
-    // The C libraries disagree on the type; i128 holds them all.
-    done == 0 && i128::from(statfs.f_type) == i128::from(libc::PROC_SUPER_MAGIC)
-}
-
-/// Runs in the child: marks every descriptor that the open folder lists.
-fn mark_listed(folder: RawFd) -> Result<(), Errno> {
-    let mut buffer = [0_u8; 4096];
-    loop {
-        // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer`.
-        let filled = checked(unsafe {
-            libc::syscall(
-                libc::SYS_getdents64,
-                folder,
-                buffer.as_mut_ptr(),
-                buffer.len(),
-            )
-        })?;
-        let filled = usize::try_from(filled).unwrap_or(0);
-        let mut rest = match buffer.get(..filled) {
-            Some([]) | None => return Ok(()),
-            Some(entries) => entries,
-        };
-        while let Some((fd, next)) = entry(rest) {
-            if let Some(fd) = fd {
-                fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC)?;
-            }
-            rest = next;
-        }
-    }
-}
-
-/// Runs in the child: the first of some `linux_dirent64` records, as a number from 3 up, and the rest.
-/// A record is inode (8 bytes), offset (8), length (2), type (1), and a name that a 0 ends.
-fn entry(records: &[u8]) -> Option<(Option<RawFd>, &[u8])> {
-    let length = usize::from(u16::from_ne_bytes([*records.get(16)?, *records.get(17)?]));
-    let name = records.get(19..length)?;
-    let mut number: RawFd = 0;
-    for &byte in name.iter().take_while(|&&byte| byte != 0) {
-        // "." and ".." are no numbers.
-        if !byte.is_ascii_digit() {
-            return Some((None, records.get(length..)?));
-        }
-        number = number
-            .saturating_mul(10)
-            .saturating_add(RawFd::from(byte - b'0'));
-    }
-    Some(((number >= FIRST).then_some(number), records.get(length..)?))
-}
-
-/// Runs in the child: every number below [`LOOP_END`]. The soft limit is no bound: it may have been
-/// lowered when higher numbers were open. The hard limit is what they were opened under.
-fn by_loop() -> Result<(), ChildFdsError> {
-    let provable =
-        |limits: libc::rlimit64| u64::try_from(LOOP_END).is_ok_and(|end| limits.rlim_max <= end);
-    if !limits().is_some_and(provable) {
-        return Err(ChildFdsError::NoCloseMethod);
-    }
-    for fd in FIRST..LOOP_END {
-        match fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) {
-            Ok(_) | Err(Errno(libc::EBADF)) => {}
-            Err(_) => return Err(ChildFdsError::NoCloseMethod),
-        }
-    }
-    Ok(())
-}
-
-/// Runs in the child, and in the parent: the limits of open files, unless a seccomp filter hides them.
-pub(crate) fn limits() -> Option<libc::rlimit64> {
-    let mut limits = MaybeUninit::<libc::rlimit64>::zeroed();
-    // SAFETY: pid 0 is the caller; the kernel reads no new limits (null) and fills in an rlimit64, for
-    // which `limits` has room.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_prlimit64,
-            0,
-            libc::RLIMIT_NOFILE,
-            std::ptr::null::<libc::rlimit64>(),
-            limits.as_mut_ptr(),
-        )
-    };
-    // SAFETY: zeroed is a valid rlimit64, whether or not the kernel filled it in.
-    let limits = unsafe { limits.assume_init() };
-    checked(done).is_ok().then_some(limits)
-}
-
-/// The first number that is not a standard stream's.
-const FIRST: RawFd = 3;
-
-/// Where the loop ends: the default of `/proc/sys/fs/nr_open`, above which no limit can be set. About
-/// 0.17 s of system calls.
-const LOOP_END: RawFd = 1 << 20;
-
 /// Runs in the child: clears `FD_CLOEXEC`, the only flag there is.
 fn keep(fd: RawFd) -> Result<(), ChildFdsError> {
     fcntl(fd, libc::F_SETFD, 0)
@@ -339,79 +172,32 @@ fn keep(fd: RawFd) -> Result<(), ChildFdsError> {
         .map_err(|Errno(errno)| ChildFdsError::Keep { fd, errno })
 }
 
-/// Runs in the child: dup3(2), not close-on-exec. `from` and `to` differ, or it would be EINVAL.
-fn duplicate(from: RawFd, to: RawFd) -> Result<(), Errno> {
-    loop {
-        // SAFETY: takes no pointer. What lies on `to` is replaced, which `install`'s caller allows.
-        match checked(unsafe { libc::syscall(libc::SYS_dup3, from, to, 0) }) {
-            // EINTR: closing what lay on `to` was interrupted. EBUSY: an open(2) of another thread is
-            // about to have `to`; only a process that execs in place has other threads.
-            Err(Errno(libc::EINTR | libc::EBUSY)) => {}
-            done => return done.map(drop),
-        }
-    }
-}
-
-/// Runs in the child: fcntl(2) for commands that take and give integers.
-fn fcntl(fd: RawFd, command: c_int, argument: c_int) -> Result<c_long, Errno> {
-    // SAFETY: the commands used here (F_SETFD) take no pointer.
-    checked(unsafe { libc::syscall(libc::SYS_fcntl, fd, command, argument) })
-}
-
-/// Runs in the child, and in the parent: reads an option of `SOL_SOCKET` that is a plain integer.
-fn socket_option<T: Integer>(fd: RawFd, option: c_int, value: &mut T) -> Result<(), Errno> {
-    let mut length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
-    // SAFETY: the kernel writes at most `length` bytes to `value`, and any bytes are an integer.
-    checked(unsafe {
-        libc::syscall(
-            libc::SYS_getsockopt,
-            fd,
-            libc::SOL_SOCKET,
-            option,
-            std::ptr::from_mut(value),
-            &raw mut length,
-        )
-    })
-    .map(drop)
-}
-
-/// A type of which any bytes are a value.
-trait Integer {}
-impl Integer for c_int {}
-impl Integer for u64 {}
-
-/// An errno.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Errno(i32);
-
-/// Runs in the child: what a system call returned, or its errno.
-fn checked(returned: c_long) -> Result<c_long, Errno> {
-    if returned == -1 {
-        // SAFETY: the C library gives the address of this thread's errno, always valid.
-        Err(Errno(unsafe { *libc::__errno_location() }))
-    } else {
-        Ok(returned)
-    }
-}
-
 /// What a `Command` carries: its plan, where to report, and the note that it has a plan.
 #[derive(Debug)]
 pub(crate) struct Hook {
     pub(crate) fds: ChildFds,
     pub(crate) report: Arc<Report>,
-    pub(crate) _mark: Mark,
+    pub(crate) mark: Mark,
 }
 
 impl Hook {
     /// Runs in the child: installs the plan and reports what went wrong.
     ///
+    /// `CommandExt::exec` runs it in the process that made the plan. There it changes nothing: if the exec
+    /// failed, that process would go on with descriptors that are not what their owners hold them for.
+    ///
     /// # Safety
     ///
-    /// As [`ChildFds::install`].
+    /// In a forked child as [`ChildFds::install`], or in the process that made the plan.
     unsafe fn run(&self) -> io::Result<()> {
         self.report.clear();
-        // SAFETY: the caller's promise.
-        unsafe { self.fds.install() }.map_err(|error| {
+        let installed = if self.mark.is_forked_copy() {
+            // SAFETY: a forked child, and the caller's promise.
+            unsafe { self.fds.install() }
+        } else {
+            Err(ChildFdsError::NotForked)
+        };
+        installed.map_err(|error| {
             self.report.set(error);
             // Carries a number: nothing is allocated.
             io::Error::from_raw_os_error(error.errno())
@@ -421,9 +207,10 @@ impl Hook {
 
 /// Lets `command` run `hook` in the child, after its own steps and after earlier closures.
 pub(crate) fn attach(command: &mut Command, hook: Hook) {
-    // SAFETY: the closure makes async-signal-safe system calls and atomic stores only; it neither
-    // allocates nor locks nor panics. `Command` runs it in a forked child, or in a process that execs in
-    // place, which is what `install` asks for. It is one method call, so that it captures all of `hook`.
+    // SAFETY: the closure makes async-signal-safe system calls, and loads and stores of atomics; it neither
+    // allocates nor locks nor panics. `Command` runs it in a forked child, or by `CommandExt::exec` in the
+    // process itself, which are the two that `run` asks for. It is one method call, so that it captures
+    // all of `hook`.
     unsafe {
         command.pre_exec(move || hook.run());
     }

@@ -7,11 +7,23 @@ use crate::{Error, PreserveFds};
 
 /// A descriptor of the parent, and its number in the child.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct FdMapping {
     /// The source; owned, and closed when the `Command` goes.
     pub parent_fd: OwnedFd,
     /// The number in the child.
     pub child_fd: RawFd,
+}
+
+impl FdMapping {
+    /// Gives `parent_fd` on the number `child_fd`.
+    #[must_use]
+    pub fn new(parent_fd: impl Into<OwnedFd>, child_fd: RawFd) -> FdMapping {
+        FdMapping {
+            parent_fd: parent_fd.into(),
+            child_fd,
+        }
+    }
 }
 
 /// Gives the children of a command descriptors, in one call.
@@ -25,10 +37,8 @@ pub struct FdMapping {
 /// use fd_preserve::{CommandFdExt, FdMapping};
 ///
 /// let mut command = Command::new("sh");
-/// command.args(["-c", "test -e /proc/self/fd/7"]).fd_mappings([FdMapping {
-///     parent_fd: File::open("/dev/null")?.into(),
-///     child_fd: 7,
-/// }])?;
+/// let null = File::open("/dev/null")?;
+/// command.args(["-c", "test -e /proc/self/fd/7"]).fd_mappings([FdMapping::new(null, 7)])?;
 /// assert!(command.status()?.success());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

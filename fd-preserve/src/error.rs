@@ -63,6 +63,12 @@ pub enum Error {
         /// The errno.
         source: io::Error,
     },
+    /// The page by which a forked child is told from its parent could not be mapped (`ENOMEM`), or a seccomp
+    /// filter refuses madvise(2) with `MADV_WIPEONFORK`.
+    WipedPage {
+        /// The errno.
+        source: io::Error,
+    },
 }
 
 impl Error {
@@ -101,6 +107,9 @@ impl fmt::Display for Error {
             Error::AlreadyApplied => f.write_str("this command already has a descriptor plan"),
             Error::Duplicate { fd, .. } => write!(f, "cannot duplicate descriptor {fd}"),
             Error::SharedPage { .. } => f.write_str("cannot map the page for the child's errors"),
+            Error::WipedPage { .. } => {
+                f.write_str("cannot map the page that tells a child from its parent")
+            }
         }
     }
 }
@@ -111,9 +120,25 @@ impl std::error::Error for Error {
             Error::StdioClosed { source, .. }
             | Error::TooManyOpenFiles { source, .. }
             | Error::Duplicate { source, .. }
-            | Error::SharedPage { source } => Some(source),
+            | Error::SharedPage { source }
+            | Error::WipedPage { source } => Some(source),
             _ => None,
         }
+    }
+}
+
+/// Of the kind of its source, or `InvalidInput` where the plan itself is at fault. The whole error is inside.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = match &error {
+            Error::StdioClosed { source, .. }
+            | Error::TooManyOpenFiles { source, .. }
+            | Error::Duplicate { source, .. }
+            | Error::SharedPage { source }
+            | Error::WipedPage { source } => source.kind(),
+            _ => io::ErrorKind::InvalidInput,
+        };
+        io::Error::new(kind, error)
     }
 }
 
@@ -124,9 +149,13 @@ impl std::error::Error for Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChildFdsError {
-    /// Neither `close_range` nor `/proc/self/fd` can be used, and the hard `RLIMIT_NOFILE` is above
-    /// 1,048,576, so that a loop cannot prove that it saw every open descriptor. Seen as `EOPNOTSUPP`.
+    /// Neither `close_range` nor `/proc/self/fd` can be used, and a loop cannot prove that it saw every open
+    /// descriptor: one of them is above 65,536 or so, or a seccomp filter refuses pselect6(2), which tells.
+    /// Seen as `EOPNOTSUPP`.
     NoCloseMethod,
+    /// `CommandExt::exec` was called in the process that made the plan. Nothing was changed. To exec in
+    /// place, call [`ChildFds::install`](crate::ChildFds::install) first. Seen as `EOPNOTSUPP`.
+    NotForked,
     /// The socket over which `Command` learns of a failed exec lies on this target; nothing was
     /// overwritten. It can only happen when a number was in use in the parent while the plan was
     /// applied, and was closed since. Seen as `EADDRINUSE`.
@@ -151,12 +180,33 @@ pub enum ChildFdsError {
 }
 
 impl ChildFdsError {
+    /// One of each kind, for a number and an errno. The place in the list is the kind's code in the page by
+    /// which a child reports.
+    pub(crate) const ALL: [fn(RawFd, i32) -> ChildFdsError; 5] = [
+        |_, _| ChildFdsError::NoCloseMethod,
+        |_, _| ChildFdsError::NotForked,
+        |target, _| ChildFdsError::TargetCollision { target },
+        |target, errno| ChildFdsError::Duplicate { target, errno },
+        |fd, errno| ChildFdsError::Keep { fd, errno },
+    ];
+
+    /// The number that this error is about, where it is about one.
+    #[must_use]
+    pub fn fd(self) -> Option<RawFd> {
+        match self {
+            ChildFdsError::NoCloseMethod | ChildFdsError::NotForked => None,
+            ChildFdsError::TargetCollision { target: fd }
+            | ChildFdsError::Duplicate { target: fd, .. }
+            | ChildFdsError::Keep { fd, .. } => Some(fd),
+        }
+    }
+
     /// The errno that `Command::spawn` reports for this error.
     #[must_use]
     pub fn errno(self) -> i32 {
-        // The first two are errnos that neither exec(2) nor Command's own steps give.
+        // The first ones are errnos that neither exec(2) nor Command's own steps give.
         match self {
-            ChildFdsError::NoCloseMethod => libc::EOPNOTSUPP,
+            ChildFdsError::NoCloseMethod | ChildFdsError::NotForked => libc::EOPNOTSUPP,
             ChildFdsError::TargetCollision { .. } => libc::EADDRINUSE,
             ChildFdsError::Duplicate { errno, .. } | ChildFdsError::Keep { errno, .. } => errno,
         }
@@ -169,6 +219,9 @@ impl fmt::Display for ChildFdsError {
             ChildFdsError::NoCloseMethod => {
                 f.write_str("no way to find every open descriptor of the child")
             }
+            ChildFdsError::NotForked => f.write_str(
+                "a plan of descriptors is for a child; to exec in place, install it by hand",
+            ),
             ChildFdsError::TargetCollision { target } => {
                 write!(
                     f,
@@ -190,6 +243,13 @@ impl fmt::Display for ChildFdsError {
 }
 
 impl std::error::Error for ChildFdsError {}
+
+/// Of the kind of its errno. The whole error is inside.
+impl From<ChildFdsError> for io::Error {
+    fn from(error: ChildFdsError) -> io::Error {
+        io::Error::new(io::Error::from_raw_os_error(error.errno()).kind(), error)
+    }
+}
 
 /// Why a number could not be claimed by [`inherited_fd`](crate::inherited_fd).
 #[derive(Debug)]
@@ -232,5 +292,17 @@ impl std::error::Error for InheritError {
             InheritError::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+/// Of the kind of its source: `InvalidInput`, `NotFound`, or the errno's. The whole error is inside.
+impl From<InheritError> for io::Error {
+    fn from(error: InheritError) -> io::Error {
+        let kind = match &error {
+            InheritError::Negative { .. } => io::ErrorKind::InvalidInput,
+            InheritError::NotOpen { .. } => io::ErrorKind::NotFound,
+            InheritError::Io { source, .. } => source.kind(),
+        };
+        io::Error::new(kind, error)
     }
 }

@@ -46,9 +46,11 @@
 //!
 //! # Not promised
 //!
-//! - 0, 1 and 2 are `Command`'s business, unless they are targets: they are never marked close-on-exec.
-//!   A standard descriptor that is closed *after* the plan was applied leaves its number to whatever
-//!   comes next, `Command`'s pipes included.
+//! - 0, 1 and 2 are `Command`'s business, unless they are targets: they are never marked close-on-exec, and
+//!   an inherited one arrives even if this process has marked it. A standard descriptor that is closed
+//!   *after* the plan was applied leaves its number to whatever comes next, `Command`'s pipes included.
+//! - `CommandExt::exec`, in place of this process, is refused:
+//!   [`ChildFdsError::NotForked`].
 //! - Signal mask, environment and ids are the spawner's. `Command` sets SIGPIPE to its default and
 //!   leaves the mask as it is.
 //! - A closure given to `pre_exec` after the plan can open whatever it likes.
@@ -61,8 +63,9 @@
 //! # Kernels
 //!
 //! Linux 5.4 and later. `close_range(2)` with `CLOSE_RANGE_CLOEXEC` is Linux 5.11; where it is missing, or
-//! a seccomp filter refuses it, `/proc/self/fd` is read, and without /proc every number below 1,048,576
-//! is tried.
+//! a seccomp filter refuses it, `/proc/self/fd` is read. Without /proc, select(2) tells how large the child's
+//! table of descriptors is, whatever the limits say now, and every number in it is marked: up to 65,536 of
+//! them. Beyond that the spawn fails with [`ChildFdsError::NoCloseMethod`].
 //!
 //! # Features
 //!

@@ -3,8 +3,8 @@
 //! No system call here: the steps are values, so that they can be tested against a model.
 //!
 //! Why sources are parked in the parent, and cycles not broken in the child: a plan may run more
-//! than once in the same descriptor table (`CommandExt::exec` runs it in place, and can fail and be
-//! tried again). A step that overwrites a source would make the second run a different plan: a swap
+//! than once in the same descriptor table (of a process that tries another program when an exec
+//! failed). A step that overwrites a source would make the second run a different plan: a swap
 //! would swap back. So no step overwrites a source. A source that lies on another's number is
 //! duplicated beforehand to a number that nobody wants, the order of the rest does not matter, and
 //! the child never has to find a free number, which it may not have.

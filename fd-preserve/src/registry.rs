@@ -5,20 +5,17 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use crate::Error;
 use crate::numbers::Numbers;
-use crate::sys::{Page, Published};
+use crate::sys::{self, Page, Published};
 
 /// One a process. A forked copy of this process gets its own: the lock may have been taken by a thread
 /// that does not exist in the copy.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    /// Its first word is 1 in the process that made it and 0 in a forked copy. `None` on a kernel
-    /// without `MADV_WIPEONFORK` (before 4.14): then a copy cannot be told.
-    origin: Option<Page>,
+    /// Its first word is 1 in the process that made it and 0 in a forked copy.
+    origin: Page,
     state: Mutex<State>,
 }
 
@@ -33,12 +30,12 @@ static REGISTRY: Published<Registry> = Published::empty();
 
 impl Registry {
     /// The registry of this process.
-    pub(crate) fn current() -> &'static Registry {
+    pub(crate) fn current() -> Result<&'static Registry, Error> {
         loop {
             let latest = REGISTRY.latest();
             match latest {
-                Some(registry) if !registry.is_forked_copy() => return registry,
-                _ => REGISTRY.supersede(latest, Registry::new()),
+                Some(registry) if !registry.is_forked_copy() => return Ok(registry),
+                _ => REGISTRY.supersede(latest, Registry::new()?),
             }
         }
     }
@@ -81,27 +78,23 @@ impl Registry {
                     identity: Some(identity),
                 });
             }
-            thread::sleep(Duration::from_millis(1));
+            sys::pause();
         }
         Err(Error::AlreadyApplied)
     }
 
-    fn new() -> Registry {
-        let origin = Page::wiped_on_fork().ok();
-        if let Some(page) = &origin {
-            page.words()[0].store(1, Ordering::Relaxed);
-        }
-        Registry {
+    fn new() -> Result<Registry, Error> {
+        let origin = Page::wiped_on_fork().map_err(|source| Error::WipedPage { source })?;
+        origin.words()[0].store(1, Ordering::Relaxed);
+        Ok(Registry {
             origin,
             state: Mutex::default(),
-        }
+        })
     }
 
-    /// Asked before the lock is taken.
+    /// Asked before the lock is taken, and between fork and exec: one atomic load.
     fn is_forked_copy(&self) -> bool {
-        self.origin
-            .as_ref()
-            .is_some_and(|page| page.words()[0].load(Ordering::Relaxed) == 0)
+        self.origin.words()[0].load(Ordering::Relaxed) == 0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -157,6 +150,14 @@ impl Drop for Reservation {
 pub(crate) struct Mark {
     registry: &'static Registry,
     identity: Option<usize>,
+}
+
+impl Mark {
+    /// Whether this is a forked copy of the process in which the plan was applied. Between fork and exec:
+    /// one atomic load.
+    pub(crate) fn is_forked_copy(&self) -> bool {
+        self.registry.is_forked_copy()
+    }
 }
 
 impl Drop for Mark {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::registry::Registry;
 use crate::sys::{Page, Words};
@@ -48,7 +48,10 @@ impl Applied {
             return None;
         }
         if matches!(error, ChildFdsError::TargetCollision { .. }) {
-            Registry::current().settle();
+            // Without a page for the registry there is nothing in it to settle.
+            if let Ok(registry) = Registry::current() {
+                registry.settle();
+            }
         }
         Some(error)
     }
@@ -67,41 +70,30 @@ impl Report {
 
     /// Between fork and exec: forgets the error of an earlier child. Atomic stores only.
     pub(crate) fn clear(&self) {
-        self.kind().store(NOTHING, Ordering::Release);
+        let [code, ..] = self.words();
+        code.store(NOTHING, Ordering::Release);
     }
 
     /// Between fork and exec: leaves `error` for the parent. Atomic stores only.
     pub(crate) fn set(&self, error: ChildFdsError) {
-        let (kind, fd, errno) = match error {
-            ChildFdsError::NoCloseMethod => (NO_CLOSE_METHOD, 0, 0),
-            ChildFdsError::TargetCollision { target } => (TARGET_COLLISION, target, 0),
-            ChildFdsError::Duplicate { target, errno } => (DUPLICATE, target, errno),
-            ChildFdsError::Keep { fd, errno } => (KEEP, fd, errno),
-        };
-        let [_, fd_word, errno_word, _] = self.words();
+        let (fd, errno) = (error.fd().unwrap_or(-1), error.errno());
+        let [code, fd_word, errno_word, _] = self.words();
         fd_word.store(fd.cast_unsigned(), Ordering::Relaxed);
         errno_word.store(errno.cast_unsigned(), Ordering::Relaxed);
-        // Last, so that who sees a kind sees its numbers.
-        self.kind().store(kind, Ordering::Release);
+        let found = (1..)
+            .zip(ChildFdsError::ALL)
+            .find(|(_, kind)| kind(fd, errno) == error);
+        // Last, so that who sees a code sees its numbers.
+        code.store(found.map_or(NOTHING, |(code, _)| code), Ordering::Release);
     }
 
     fn take(&self) -> Option<ChildFdsError> {
-        let [kind, fd, errno, _] = self.words();
-        let kind = kind.swap(NOTHING, Ordering::AcqRel);
+        let [code, fd, errno, _] = self.words();
+        let code = code.swap(NOTHING, Ordering::AcqRel);
         let fd = fd.load(Ordering::Relaxed).cast_signed();
         let errno = errno.load(Ordering::Relaxed).cast_signed();
-        match kind {
-            NO_CLOSE_METHOD => Some(ChildFdsError::NoCloseMethod),
-            TARGET_COLLISION => Some(ChildFdsError::TargetCollision { target: fd }),
-            DUPLICATE => Some(ChildFdsError::Duplicate { target: fd, errno }),
-            KEEP => Some(ChildFdsError::Keep { fd, errno }),
-            _ => None,
-        }
-    }
-
-    fn kind(&self) -> &AtomicU32 {
-        let [kind, ..] = self.words();
-        kind
+        let place = usize::try_from(code).ok()?.checked_sub(1)?;
+        ChildFdsError::ALL.get(place).map(|kind| kind(fd, errno))
     }
 
     fn words(&self) -> &Words {
@@ -109,8 +101,22 @@ impl Report {
     }
 }
 
+/// No error. The others are counted from 1.
 const NOTHING: u32 = 0;
-const NO_CLOSE_METHOD: u32 = 1;
-const TARGET_COLLISION: u32 = 2;
-const DUPLICATE: u32 = 3;
-const KEEP: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_of_the_child_arrives_as_it_was_left() -> Result<(), Error> {
+        let report = Report::new()?;
+        for kind in ChildFdsError::ALL {
+            let error = kind(7, 9);
+            report.set(error);
+            assert_eq!(report.take(), Some(error));
+            assert_eq!(report.take(), None);
+        }
+        Ok(())
+    }
+}

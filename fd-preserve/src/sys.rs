@@ -14,6 +14,20 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
+/// Sleeps for a millisecond. Not by `thread::sleep`, which panics where a filter refuses the system call; then
+/// another thread gets the processor, no more.
+pub(crate) fn pause() {
+    let millisecond = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 1_000_000,
+    };
+    // SAFETY: nanosleep(2) reads one timespec, and the time that is left is not asked for.
+    if unsafe { libc::nanosleep(&raw const millisecond, ptr::null_mut()) } == -1 {
+        // SAFETY: takes no pointer.
+        unsafe { libc::sched_yield() };
+    }
+}
+
 /// Claims a descriptor that this process inherited on a known number, and makes it close-on-exec, so
 /// that it goes no further.
 ///

@@ -70,6 +70,26 @@ fn errors_name_the_number_and_keep_their_source() -> Result {
 }
 
 #[test]
+fn errors_become_io_errors_of_their_kind_and_stay_whole() -> Result {
+    let twice = io::Error::from(Error::DuplicateTarget { target: 4 });
+    assert_eq!(twice.kind(), io::ErrorKind::InvalidInput);
+    assert!(twice.downcast::<Error>()?.to_string().contains('4'));
+
+    let source = io::Error::from_raw_os_error(12);
+    let no_page = io::Error::from(Error::SharedPage { source });
+    assert_eq!(no_page.kind(), io::ErrorKind::OutOfMemory);
+
+    let collision = ChildFdsError::TargetCollision { target: 3 };
+    let error = io::Error::from(collision);
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert_eq!(error.downcast::<ChildFdsError>()?, collision);
+
+    let not_open = io::Error::from(InheritError::NotOpen { fd: 5 });
+    assert_eq!(not_open.kind(), io::ErrorKind::NotFound);
+    Ok(())
+}
+
+#[test]
 fn the_childs_own_errors_have_errnos_that_exec_does_not_use() {
     assert_eq!(ChildFdsError::NoCloseMethod.errno(), 95);
     assert_eq!(ChildFdsError::TargetCollision { target: 3 }.errno(), 98);

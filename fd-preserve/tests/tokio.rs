@@ -17,10 +17,7 @@ fn a_child_of_tokio_writes_to_the_number_that_was_planned() -> Result {
     let (mut reader, writer) = pipe()?;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "echo seven >&7"]);
-    command.fd_mappings([FdMapping {
-        parent_fd: writer.into(),
-        child_fd: 7,
-    }])?;
+    command.fd_mappings([FdMapping::new(writer, 7)])?;
     let status = runtime.block_on(async { command.status().await })?;
     assert!(status.success());
     drop(command);

@@ -112,8 +112,12 @@ impl Witness {
     /// The command is `fd_list`.
     #[allow(clippy::new_without_default, reason = "it names a file")]
     pub fn new() -> Witness {
+        Witness::of(fd_list())
+    }
+
+    /// The same for a test, whose binary does not lie beside `fd_list`.
+    pub fn of(program: impl AsRef<std::ffi::OsStr>) -> Witness {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let program = fd_list();
         let name = format!(
             "fd-list-{}-{}",
             std::process::id(),

@@ -10,11 +10,6 @@ fn an_old_failure_explains_no_later_one() {
 }
 
 #[test]
-fn an_exec_in_place_that_failed_leaves_nothing_open() {
-    passes(AGAIN, "in_place");
-}
-
-#[test]
 fn an_error_socket_in_a_placeholders_place_is_a_collision() {
     passes(AGAIN, "placeholder_taken");
 }

@@ -9,13 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fd_preserve::{ChildFdsError, PreserveFds};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use workspace_tests::fd_table::{self, file, file_at};
-use workspace_tests::proc_fs::own_fds;
-use workspace_tests::seccomp;
 
 fn main() -> ExitCode {
     fd_table::run(&[
         ("old_report", old_report),
-        ("in_place", in_place),
         ("placeholder_taken", placeholder_taken),
     ])
 }
@@ -64,23 +61,6 @@ fn old_report() {
     let error = command.spawn().map(drop).expect_err("no such directory");
     assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
     assert_eq!(applied.explain(&error), None, "the plan had no turn");
-}
-
-/// `exec` that failed leaves nothing open that was not there, however the marking was done.
-fn in_place() {
-    let mut command = Command::new("/nonexistent/program");
-    let mut fds = PreserveFds::new();
-    fds.map_fd(file(), 40).expect("map_fd");
-    fds.apply(&mut command).expect("apply");
-    let mut tries = || {
-        let error = command.exec();
-        assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
-        own_fds()
-    };
-    let once = tries();
-    assert_eq!(tries(), once, "by close_range");
-    seccomp::refuse(&[(libc::SYS_close_range, libc::ENOSYS)]);
-    assert_eq!(tries(), once, "by /proc");
 }
 
 /// Somebody closes the placeholder on standard output, and the error socket lands there: told, not passed on.

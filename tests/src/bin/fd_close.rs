@@ -190,12 +190,12 @@ fn table_full() {
     assert_eq!(witness.run().expect("spawn"), expected);
 }
 
-/// pitfalls: "then NoCloseMethod". What would bound the loop is refused as well.
+/// pitfalls: "then NoCloseMethod". What bounds the loop is refused as well.
 fn no_method() {
     hide_proc();
     let (mut witness, _, applied) = witness();
     let mut calls = refused(libc::EPERM);
-    calls.push((libc::SYS_prlimit64, libc::EPERM));
+    calls.push((libc::SYS_pselect6, libc::EPERM));
     seccomp::refuse(&calls);
     let error = witness.run().expect_err("nothing says what is open");
     assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP), "{error}");

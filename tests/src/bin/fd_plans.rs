@@ -189,10 +189,7 @@ fn sources() {
     let source = file();
     let planned = [(9, id(&source))];
     let mut witness = Witness::new();
-    let mapping = FdMapping {
-        parent_fd: source,
-        child_fd: 9,
-    };
+    let mapping = FdMapping::new(source, 9);
     witness
         .command
         .fd_mappings(vec![mapping])

@@ -1,0 +1,205 @@
+//! Everything from 3 up is marked close-on-exec, by the best way that the kernel, a filter and the mounts leave.
+
+use std::ffi::{c_long, c_ulong};
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+use std::ptr;
+
+use super::calls::{Errno, checked, fcntl};
+use crate::ChildFdsError;
+
+/// The first number that is not a standard stream's.
+const FIRST: RawFd = 3;
+
+/// Runs in the child: everything from 3 up will close at the exec. What is marked and what is kept
+/// need not be told apart here: `Target::install` comes later.
+pub(super) fn mark_all_cloexec() -> Result<(), ChildFdsError> {
+    // A container's filter may answer anything, so any error is a reason to go on (moby#43595).
+    if by_close_range().is_ok() || by_proc().is_ok() {
+        Ok(())
+    } else {
+        by_loop()
+    }
+}
+
+/// Runs in the child: one system call, whatever is open.
+fn by_close_range() -> Result<(), Errno> {
+    // SAFETY: takes no pointer. CLOSE_RANGE_CLOEXEC sets a flag and closes nothing.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            FIRST,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    checked(done).map(drop)
+}
+
+/// Runs in the child: every descriptor that the kernel lists.
+fn by_proc() -> Result<(), Errno> {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: the path is a C string; openat(2) reads it and nothing else.
+    let opened = unsafe {
+        libc::syscall(
+            libc::SYS_openat,
+            libc::AT_FDCWD,
+            c"/proc/self/fd".as_ptr(),
+            flags,
+        )
+    };
+    // A descriptor always fits.
+    let folder = RawFd::try_from(checked(opened)?).map_err(|_| Errno(libc::EBADF))?;
+    let marked = if is_procfs(folder) {
+        mark_listed(folder)
+    } else {
+        Err(Errno(libc::ENOENT))
+    };
+    // SAFETY: opened above and known to nobody else.
+    unsafe { libc::syscall(libc::SYS_close, folder) };
+    marked
+}
+
+/// Runs in the child: whether `folder` is the kernel's list, and not a folder of that name.
+fn is_procfs(folder: RawFd) -> bool {
+    let mut statfs = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the kernel fills a statfs, and `statfs` has room for one. By the C library, because the
+    // call by number has another layout on 32-bit machines; fstatfs is no cancellation point.
+    let done = unsafe { libc::fstatfs(folder, statfs.as_mut_ptr()) };
+    // SAFETY: zeroed is a valid statfs, whether or not the kernel filled it in.
+    let statfs = unsafe { statfs.assume_init() };
+    // The C libraries disagree on the type; i128 holds them all.
+    done == 0 && i128::from(statfs.f_type) == i128::from(libc::PROC_SUPER_MAGIC)
+}
+
+/// Runs in the child: marks every descriptor that the open folder lists.
+fn mark_listed(folder: RawFd) -> Result<(), Errno> {
+    let mut buffer = [0_u8; 4096];
+    loop {
+        // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer`.
+        let filled = checked(unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                folder,
+                buffer.as_mut_ptr(),
+                buffer.len(),
+            )
+        })?;
+        let filled = usize::try_from(filled).unwrap_or(0);
+        let mut rest = match buffer.get(..filled) {
+            Some([]) | None => return Ok(()),
+            Some(entries) => entries,
+        };
+        while let Some((fd, next)) = entry(rest) {
+            if let Some(fd) = fd {
+                fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC)?;
+            }
+            rest = next;
+        }
+    }
+}
+
+/// Runs in the child: the first of some `linux_dirent64` records, as a number from 3 up, and the rest.
+/// A record is inode (8 bytes), offset (8), length (2), type (1), and a name that a 0 ends.
+fn entry(records: &[u8]) -> Option<(Option<RawFd>, &[u8])> {
+    let length = usize::from(u16::from_ne_bytes([*records.get(16)?, *records.get(17)?]));
+    let name = records.get(19..length)?;
+    let mut number: RawFd = 0;
+    for &byte in name.iter().take_while(|&&byte| byte != 0) {
+        // "." and ".." are no numbers.
+        if !byte.is_ascii_digit() {
+            return Some((None, records.get(length..)?));
+        }
+        number = number
+            .saturating_mul(10)
+            .saturating_add(RawFd::from(byte - b'0'));
+    }
+    Some(((number >= FIRST).then_some(number), records.get(length..)?))
+}
+
+/// Runs in the child: every number that the kernel's table has room for.
+///
+/// `RLIMIT_NOFILE` is no bound, neither the soft nor the hard one: both may have been lowered when higher numbers were
+/// open.
+fn by_loop() -> Result<(), ChildFdsError> {
+    for fd in FIRST..table_end().ok_or(ChildFdsError::NoCloseMethod)? {
+        match fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) {
+            Ok(_) | Err(Errno(libc::EBADF)) => {}
+            Err(_) => return Err(ChildFdsError::NoCloseMethod),
+        }
+    }
+    Ok(())
+}
+
+/// Runs in the child: a number beyond this process's table of descriptors, so that nothing is open from there up. `None`
+/// if the table is larger than [`TABLE_MAX`], or a filter hides it.
+///
+/// A fork gives the child a table that is no larger than its highest number needs, rounded up.
+fn table_end() -> Option<RawFd> {
+    let mut set: FdSet = [0; FD_SET_WORDS];
+    let mut number = TABLE_MIN;
+    while number <= TABLE_MAX {
+        if is_beyond_table(number, &mut set).ok()? {
+            return Some(number);
+        }
+        number *= 2;
+    }
+    None
+}
+
+/// Runs in the child: asks select(2), which answers `EBADF` for a closed number in the table and does not look at one
+/// beyond it ("BUGS" in [select(2)](https://man7.org/linux/man-pages/man2/select.2.html)). `set` is empty before and after.
+fn is_beyond_table(number: RawFd, set: &mut FdSet) -> Result<bool, Errno> {
+    match fcntl(number, libc::F_GETFD, 0) {
+        Err(Errno(libc::EBADF)) => {}
+        Ok(_) => return Ok(false),
+        Err(errno) => return Err(errno),
+    }
+    let bit = usize::try_from(number).map_err(|_| Errno(libc::EBADF))?;
+    let word = bit / WORD_BITS;
+    loop {
+        *set.get_mut(word).ok_or(Errno(libc::EBADF))? = 1 << (bit % WORD_BITS);
+        let selected = select_now(number + 1, set);
+        set.fill(0);
+        match selected {
+            Ok(()) => return Ok(true),
+            Err(Errno(libc::EBADF)) => return Ok(false),
+            // A handler of the parent's has run.
+            Err(Errno(libc::EINTR)) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Runs in the child: pselect6(2) without waiting, for reading. By this number, since not every machine has select(2).
+fn select_now(end: RawFd, set: &mut FdSet) -> Result<(), Errno> {
+    // The kernel writes the time that is left to it: a `timespec` of two longs.
+    let mut at_once: [c_long; 2] = [0; 2];
+    // SAFETY: `end` is at most TABLE_MAX + 1: the kernel reads and writes the bits below it, rounded up to whole words,
+    // which `set` has. No other set, and no mask.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_pselect6,
+            end,
+            set.as_mut_ptr(),
+            ptr::null_mut::<c_ulong>(),
+            ptr::null_mut::<c_ulong>(),
+            at_once.as_mut_ptr(),
+            ptr::null::<c_ulong>(),
+        )
+    })
+    .map(drop)
+}
+
+/// The kernel's `fd_set`, as long as it has to be: a bit for each number up to [`TABLE_MAX`]. Longer than the C library's.
+type FdSet = [c_ulong; FD_SET_WORDS];
+
+const WORD_BITS: usize = c_ulong::BITS as usize;
+
+const FD_SET_WORDS: usize = TABLE_MAX as usize / WORD_BITS + 1;
+
+/// The smallest table there is (`NR_OPEN_DEFAULT`, on a 32-bit machine half of it).
+const TABLE_MIN: RawFd = 64;
+
+/// The largest table that the loop works on: 8 KiB of bits have room on the stack of any child.
+const TABLE_MAX: RawFd = 1 << 16;

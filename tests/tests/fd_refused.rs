@@ -1,0 +1,68 @@
+//! System calls that a filter refuses are typed errors, and no panic of anybody's.
+
+use std::process::Command;
+
+use fd_preserve::{Error, PreserveFds};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use workspace_tests::fd_table::file;
+use workspace_tests::{alone, seccomp};
+
+#[test]
+fn second_plan_is_refused_where_nobody_may_sleep() {
+    alone!({
+        let mut command = Command::new("/bin/true");
+        PreserveFds::new().apply(&mut command).expect("apply");
+        seccomp::refuse(&[
+            (libc::SYS_nanosleep, libc::EPERM),
+            (libc::SYS_clock_nanosleep, libc::EPERM),
+        ]);
+        let second = PreserveFds::new().apply(&mut command);
+        assert!(matches!(second, Err(Error::AlreadyApplied)), "{second:?}");
+        assert!(command.status().expect("spawn").success());
+    });
+}
+
+#[test]
+fn plan_without_the_page_that_tells_a_child_from_its_parent_is_refused() {
+    alone!({
+        seccomp::refuse(&[(libc::SYS_madvise, libc::EPERM)]);
+        let refused = PreserveFds::new().apply(&mut Command::new("/bin/true"));
+        let Err(Error::WipedPage { source }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(source.raw_os_error(), Some(libc::EPERM));
+    });
+}
+
+/// Before Linux 6.4 there is no `PR_GET_AUXV`, and without a descriptor no /proc/self/auxv: a library that asks for the
+/// page size there may panic.
+#[test]
+fn plan_without_a_free_descriptor_is_an_error_where_the_auxiliary_vector_is_hidden() {
+    alone!({
+        let source = file();
+        let room = Rlimit {
+            current: Some(64),
+            ..getrlimit(Resource::Nofile)
+        };
+        setrlimit(Resource::Nofile, room).expect("setrlimit");
+        let mut fill = Vec::new();
+        while let Ok(copy) = source.try_clone() {
+            fill.push(copy);
+        }
+        seccomp::refuse(&[(libc::SYS_prctl, libc::EINVAL)]);
+        let refused = PreserveFds::new().map_borrowed_fd(&source, 9).map(drop);
+        assert!(
+            matches!(refused, Err(Error::TooManyOpenFiles { .. })),
+            "{refused:?}"
+        );
+        // The number is taken, so that nothing has to be duplicated: the parent's half works, and std's socket fails.
+        let mut fds = PreserveFds::new();
+        fds.preserve_fd(source).expect("preserve_fd");
+        let mut command = Command::new("/bin/true");
+        fds.apply(&mut command).expect("apply");
+        let error = command.spawn().map(drop).expect_err("no descriptor");
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+        drop(fill);
+        assert!(command.status().expect("spawn").success());
+    });
+}
