@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 
-use fd_preserve::{ChildFds, ChildFdsError};
+use fd_preserve::ChildFds;
 
 use crate::image::Image;
 use crate::report::Report;
@@ -141,7 +141,7 @@ impl Routine {
         report.enter(Stage::InstallFds);
         // SAFETY: a descriptor table of the child's own; a parent that shares memory is suspended.
         if let Err(error) = unsafe { self.fds.install() } {
-            report.set_number(number_of(error));
+            report.set_number(error.fd().unwrap_or(-1));
             return Err(Errno(error.errno()));
         }
         report.enter(Stage::Exec);
@@ -205,18 +205,18 @@ unsafe fn execve(
     }
 }
 
-/// Runs in the child: puts `stream` on `number`, or sees to it that something is there: a program whose first
-/// open file becomes its standard error writes its messages into it.
+/// Runs in the child: puts `stream` on `number`. Without one, the child has what stands there in this process,
+/// close-on-exec or not: node marks its own streams. Where nothing does it has /dev/null, since a program whose
+/// first open file becomes its standard error writes its messages into it.
 fn put_stream(stream: Option<&OwnedFd>, number: c_int) -> Result<(), Errno> {
     if let Some(stream) = stream {
         // The two differ: a stream lies above 2.
         return put(stream.as_raw_fd(), number);
     }
-    // SAFETY: takes no pointer and changes nothing.
-    match check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) }) {
-        Ok(0) => return Ok(()),
-        // Close-on-exec, and as good as closed: a file that another thread has just opened.
-        Ok(_) | Err(Errno(libc::EBADF)) => {}
+    // SAFETY: takes no pointer; FD_CLOEXEC is the only flag there is, and the table is the child's own.
+    match check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_SETFD, 0) }) {
+        Ok(_) => return Ok(()),
+        Err(Errno(libc::EBADF)) => {}
         Err(errno) => return Err(errno),
     }
     let (path, flags) = (c"/dev/null".as_ptr(), libc::O_RDWR);
@@ -233,17 +233,6 @@ fn put_stream(stream: Option<&OwnedFd>, number: c_int) -> Result<(), Errno> {
 fn put(from: c_int, to: c_int) -> Result<(), Errno> {
     // SAFETY: takes no pointer; what lies on `to` is replaced in the child's own table.
     check(unsafe { libc::syscall(libc::SYS_dup3, from, to, 0) }).map(drop)
-}
-
-/// Runs in the child: the number an error is about, -1 for none.
-fn number_of(error: ChildFdsError) -> i32 {
-    match error {
-        ChildFdsError::TargetCollision { target } | ChildFdsError::Duplicate { target, .. } => {
-            target
-        }
-        ChildFdsError::Keep { fd, .. } => fd,
-        _ => -1,
-    }
 }
 
 /// The kernel's `struct sigaction`, larger than any architecture's. All zeros: `SIG_DFL`, no flags.

@@ -22,7 +22,11 @@ enum Kind {
 }
 
 impl Stdio {
-    /// The parent's own stream.
+    /// The parent's own stream: what stands on the number when the child is created, close-on-exec or not.
+    /// `/dev/null` where nothing does.
+    ///
+    /// A process that closes 0, 1 or 2 leaves the number to the next file that any of its threads opens, and
+    /// the child would inherit that. Put `/dev/null` there instead.
     #[must_use]
     pub const fn inherit() -> Stdio {
         Stdio(Kind::Inherit)
