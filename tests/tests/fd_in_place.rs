@@ -28,6 +28,7 @@ fn give(command: &mut Command) -> Applied {
     fds.apply(command).expect("apply")
 }
 
+/// An exec that goes through ends the test's process, with a program that fails.
 fn is_refused(command: &mut Command, applied: &Applied) {
     let before = table();
     let error = command.exec();
@@ -44,7 +45,7 @@ fn is_refused(command: &mut Command, applied: &Applied) {
 fn exec_in_place_is_refused_before_anything_is_changed() {
     alone!({
         let _own = (file_at(100), litter(110, 1, 20));
-        for program in ["/nonexistent/program", "/bin/true"] {
+        for program in ["/nonexistent/program", "/bin/false"] {
             let mut command = Command::new(program);
             let applied = give(&mut command);
             is_refused(&mut command, &applied);
@@ -70,7 +71,7 @@ fn exec_in_place_is_refused_in_a_forked_copy_that_made_the_plan() {
         let mut ours = Command::new("/bin/true");
         let _applied = give(&mut ours);
         Fork::run(|| {
-            let mut command = Command::new("/bin/true");
+            let mut command = Command::new("/bin/false");
             let applied = give(&mut command);
             is_refused(&mut command, &applied);
         })
@@ -81,10 +82,11 @@ fn exec_in_place_is_refused_in_a_forked_copy_that_made_the_plan() {
 #[test]
 fn command_that_was_refused_in_place_spawns() {
     alone!({
-        let mut command = Command::new("/bin/true");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "exit 7"]);
         let applied = give(&mut command);
         is_refused(&mut command, &applied);
-        assert!(command.status().expect("spawn").success());
+        assert_eq!(command.status().expect("spawn").code(), Some(7));
     });
 }
 
