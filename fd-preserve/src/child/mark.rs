@@ -122,7 +122,7 @@ fn entry(records: &[u8]) -> Option<(Option<RawFd>, &[u8])> {
 /// `RLIMIT_NOFILE` is no bound, neither the soft nor the hard one: both may have been lowered when higher numbers were
 /// open.
 fn by_loop() -> Result<(), ChildFdsError> {
-    for fd in FIRST..table_end().ok_or(ChildFdsError::NoCloseMethod)? {
+    for fd in FIRST..table_end(TABLE_MAX).ok_or(ChildFdsError::NoCloseMethod)? {
         match fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) {
             Ok(_) | Err(Errno(libc::EBADF)) => {}
             Err(_) => return Err(ChildFdsError::NoCloseMethod),
@@ -132,13 +132,13 @@ fn by_loop() -> Result<(), ChildFdsError> {
 }
 
 /// Runs in the child: a number beyond this process's table of descriptors, so that nothing is open from there up. `None`
-/// if the table is larger than [`TABLE_MAX`], or a filter hides it.
+/// if the table is larger than `max`, or a filter hides it.
 ///
 /// A fork gives the child a table that is no larger than its highest number needs, rounded up.
-fn table_end() -> Option<RawFd> {
+fn table_end(max: RawFd) -> Option<RawFd> {
     let mut set: FdSet = [0; FD_SET_WORDS];
     let mut number = TABLE_MIN;
-    while number <= TABLE_MAX {
+    while number <= max {
         if is_beyond_table(number, &mut set).ok()? {
             return Some(number);
         }
@@ -203,3 +203,38 @@ const TABLE_MIN: RawFd = 64;
 
 /// The largest table that the loop works on: 8 KiB of bits have room on the stack of any child.
 const TABLE_MAX: RawFd = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::{AsRawFd, OwnedFd};
+
+    use super::*;
+
+    fn open_from(number: RawFd) -> std::io::Result<OwnedFd> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(
+            File::open("/dev/null")?,
+            number,
+        )?)
+    }
+
+    #[test]
+    fn table_ends_beyond_every_number_that_is_open() -> std::io::Result<()> {
+        for number in [63, 64, 65, 1_000, 1_023, 1_024] {
+            let open = open_from(number)?.as_raw_fd();
+            let end = table_end(TABLE_MAX);
+            assert!(end.is_some_and(|end| end > open), "{end:?} for {open}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn table_that_is_larger_than_the_loop_works_on_has_no_proven_end() -> std::io::Result<()> {
+        let _open = open_from(1_024)?;
+        assert_eq!(table_end(512), None);
+        // The very number that is asked about is open.
+        let _at = open_from(512)?;
+        assert_eq!(table_end(512), None);
+        Ok(())
+    }
+}
