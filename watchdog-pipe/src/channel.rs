@@ -62,8 +62,9 @@ impl Builder {
     /// a process that must stay single-threaded: the kernel refuses it `setns` and `unshare` of a user namespace
     /// otherwise; or one whose `main` ends by `pthread_exit`: it would live on with its sentinel.
     ///
-    /// Where the kernel (before Linux 5.1) or a filter refuses what it needs, the pipe does alone;
-    /// [`Keepalive::guarantees`] says so.
+    /// Where the kernel (before Linux 5.1) or a filter refuses what it needs, or a limit leaves no room for it, the pipe
+    /// does alone; [`Keepalive::guarantees`] says so. A filter that is installed later may refuse every way in which the
+    /// thread could sleep. The sentinel ends then, without telling the children of a death, and leaves the pipe.
     #[must_use]
     pub const fn sentinel(self, sentinel: bool) -> Builder {
         Builder { sentinel, ..self }

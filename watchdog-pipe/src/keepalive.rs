@@ -41,7 +41,7 @@ impl Keepalive {
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
         if self.home.is_here() {
-            Guarantees::of(self.held.is_some())
+            Guarantees::of(self.held.as_ref().is_some_and(Held::stands))
         } else {
             Guarantees::empty()
         }

@@ -50,12 +50,27 @@ impl Sentinels {
         // Nothing in here panics half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// A thread that can sleep in no way any more ends here, before the process does: its links have the pipe alone from
+    /// now on, and so has every later one.
+    fn over(&'static self, thread: u32) {
+        // A word is given to the thread under this lock alone. Where a filter refuses futex(2), it is a lock that spins, for
+        // as long as a link takes to be made.
+        let mut state = self.lock();
+        state.refused = true;
+        state.used = SLOTS;
+        state.idle.retain(|(sentinel, _)| sentinel.thread != thread);
+        let place = state.running.iter().position(|it| it.thread == thread);
+        if let Some(place) = place {
+            state.running.remove(place).end();
+        }
+    }
 }
 
 impl State {
-    fn slot(&mut self) -> Option<(&'static Sentinel, usize)> {
+    fn slot(&mut self, sentinels: &'static Sentinels) -> Option<(&'static Sentinel, usize)> {
         if self.idle.len() < IDLE
-            && let Some(fresh) = self.fresh()
+            && let Some(fresh) = self.fresh(sentinels)
         {
             return Some(fresh);
         }
@@ -63,10 +78,10 @@ impl State {
     }
 
     /// A slot that was never used; a sentinel more only when none at all is left.
-    fn fresh(&mut self) -> Option<(&'static Sentinel, usize)> {
+    fn fresh(&mut self, sentinels: &'static Sentinels) -> Option<(&'static Sentinel, usize)> {
         if (self.running.is_empty() || self.used == SLOTS) && self.idle.is_empty() && !self.refused
         {
-            match Sentinel::start() {
+            match Sentinel::start(sentinels, Sentinels::over) {
                 Ok(sentinel) => {
                     self.running.push(Box::leak(Box::new(sentinel)));
                     self.used = 0;
@@ -103,9 +118,11 @@ impl Held {
     /// `None` where the pipe must do alone.
     pub(crate) fn take(home: Home) -> Option<Held> {
         let sentinels = Sentinels::of(home);
-        let (sentinel, index) = sentinels.lock().slot()?;
+        let mut state = sentinels.lock();
+        let (sentinel, index) = state.slot(sentinels)?;
         let slot = &sentinel.words[index];
         let link = slot.take(sentinel.thread);
+        drop(state);
         if link > 1 {
             // A child of an earlier link that still sleeps here would be woken in place of this link's.
             slot.wake();
@@ -132,9 +149,19 @@ impl Held {
 
     /// Undoes [`Held::let_go`].
     pub(crate) fn hold_again(&self) {
-        if let Some(slot) = self.slot() {
+        let Some(slot) = self.slot() else {
+            return;
+        };
+        let state = self.sentinels.lock();
+        if self.stands() {
             slot.hold_again(self.sentinel.thread);
         }
+        drop(state);
+    }
+
+    /// Whether the sentinel still stands behind the word.
+    pub(crate) fn stands(&self) -> bool {
+        !self.sentinel.has_ended()
     }
 
     /// The page for the child.
@@ -158,8 +185,10 @@ impl Drop for Held {
     fn drop(&mut self) {
         if let Some(slot) = self.slot() {
             slot.let_go(self.sentinel.thread);
-            let place = (self.sentinel, self.index);
-            self.sentinels.lock().idle.push_back(place);
+            let mut state = self.sentinels.lock();
+            if self.stands() {
+                state.idle.push_back((self.sentinel, self.index));
+            }
         }
     }
 }

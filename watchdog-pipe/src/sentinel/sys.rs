@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -13,9 +13,12 @@ use rustix::io::Errno;
 use rustix::mm::{
     Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap,
 };
-use rustix::thread::futex;
 
 use super::slot::Slot;
+
+mod thread;
+
+pub(super) use thread::start as start_thread;
 
 /// `ROBUST_LIST_LIMIT` of include/linux/futex.h: the kernel walks no further.
 pub(super) const SLOTS: usize = 2048;
@@ -176,21 +179,18 @@ impl RobustList {
         Ok(RobustList(mapping))
     }
 
-    /// Puts the death of this thread in charge of the words, which must then stay mapped. The C library's own list of
+    /// Puts the death of this thread in charge of the words, which must then stay mapped, and so must the list. The C library's own list of
     /// the thread goes: it is for robust mutexes that the thread locks, and it must lock none.
     ///
     /// # References
     /// [set_robust_list(2)](https://man7.org/linux/man-pages/man2/set_robust_list.2.html)
-    pub(super) fn register(self) -> io::Result<()> {
+    fn register(&self) -> io::Result<()> {
         let list: *const List = self.0.start.as_ptr().cast();
         // SAFETY: the address alone is taken.
         let head = unsafe { &raw const (*list).head };
-        // SAFETY: the list is complete; on success it is never unmapped, and the kernel only reads it.
+        // SAFETY: the list is complete, and the kernel only reads it. `start_thread` leaks it on success.
         match unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) } {
-            0 => {
-                std::mem::forget(self.0);
-                Ok(())
-            }
+            0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
     }
@@ -214,15 +214,6 @@ pub(super) fn ask_for_slices(length: Duration) {
         attr.sched_runtime = u64::from(length.subsec_nanos());
         // SAFETY: a valid structure of the size that it names; no memory of ours is written to.
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
-    }
-}
-
-/// Parks this thread for as long as its process lives, without a page of memory being touched. A wait for a word that
-/// nobody changes: a filter that lets a process run lets its threads wait.
-pub(super) fn park_for_ever() -> ! {
-    static NEVER: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let _ = futex::wait(&NEVER, futex::Flags::PRIVATE, 0, None);
     }
 }
 
