@@ -8,8 +8,6 @@ use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Resource, getrlimit};
-
 use crate::readiness::Readiness;
 use crate::sentinel::{self, Damaged, Found};
 use crate::sys::{self, Inspected};
@@ -214,6 +212,5 @@ fn own_writer(pipe: &Inspected) -> Option<RawFd> {
 
 fn highest_number() -> RawFd {
     const BOUND: RawFd = 65_536;
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    RawFd::try_from(limit).unwrap_or(BOUND).min(BOUND)
+    sys::descriptor_limit().unwrap_or(BOUND).min(BOUND)
 }

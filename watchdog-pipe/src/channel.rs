@@ -87,7 +87,7 @@ impl Builder {
         // block in read(2) on its own end.
         rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
         reserve_room_for_a_word(&read, &write)?;
-        let pipe = rustix::fs::fstat(&read)?;
+        let pipe = crate::sys::inspect(crate::sys::number(&read))?;
         // Last: where descriptors run out, the pipe comes first.
         let held = self.sentinel.then(|| Held::take(home)).flatten();
         let setup = ChildSetup::new(read, &pipe, held.as_ref(), self.policy);

@@ -3,10 +3,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use rustix::fs::Stat;
-
 use crate::StopPolicy;
 use crate::sentinel::Held;
+use crate::sys::Inspected;
 use crate::variable::{ENV_VAR, Variable};
 
 /// The number of the pipe's read end in the child, unless [`ChildSetup::renumber`] says otherwise.
@@ -29,14 +28,14 @@ pub struct ChildSetup {
 impl ChildSetup {
     pub(crate) fn new(
         read: OwnedFd,
-        pipe: &Stat,
+        pipe: &Inspected,
         held: Option<&Held>,
         policy: Option<StopPolicy>,
     ) -> ChildSetup {
         let variable = Variable {
             pipe_fd: PIPE_FD,
-            device: pipe.st_dev,
-            inode: pipe.st_ino,
+            device: pipe.device,
+            inode: pipe.inode,
             sentinel: held.map(|held| held.address(PAGE_FD)),
             policy,
         };

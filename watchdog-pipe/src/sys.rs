@@ -59,9 +59,10 @@ pub(crate) struct Inspected {
 
 /// Looks at a number without owning it. `EBADF` when it is not open.
 pub(crate) fn inspect(number: RawFd) -> io::Result<Inspected> {
-    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // The large variant: on 32-bit architectures the other one has inodes of 32 bits.
+    let mut stat = MaybeUninit::<libc::stat64>::uninit();
     // SAFETY: `stat` has room for what fstat writes; a number that is not open is only an error.
-    if unsafe { libc::fstat(number, stat.as_mut_ptr()) } != 0 {
+    if unsafe { libc::fstat64(number, stat.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: fstat answered 0, so it has filled the structure.
@@ -103,7 +104,7 @@ pub(crate) fn page_wiped_on_fork() -> io::Result<&'static AtomicU64> {
             Ok(_) => fresh,
             Err(first) => {
                 // SAFETY: another thread was first: nobody has seen this mapping, all of it ours.
-                let _ = unsafe { munmap(fresh.cast(), rustix::param::page_size()) };
+                let _ = unsafe { munmap(fresh.cast(), GENERATION) };
                 first
             }
         };
@@ -113,18 +114,44 @@ pub(crate) fn page_wiped_on_fork() -> io::Result<&'static AtomicU64> {
     Ok(unsafe { &*page })
 }
 
+/// What is mapped, in bytes. The kernel rounds it up to its page, here as in every call that names the mapping.
+const GENERATION: usize = size_of::<AtomicU64>();
+
 fn map_wiped_on_fork() -> io::Result<*mut AtomicU64> {
-    let length = rustix::param::page_size();
     let access = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new private mapping at an address of the kernel's choice touches no memory of ours.
-    let page = unsafe { mmap_anonymous(ptr::null_mut(), length, access, MapFlags::PRIVATE) }?;
+    let page = unsafe { mmap_anonymous(ptr::null_mut(), GENERATION, access, MapFlags::PRIVATE) }?;
     // SAFETY: the range is the mapping just made; the advice changes only what a fork copies of it.
-    if let Err(error) = unsafe { madvise(page, length, Advice::LinuxWipeOnFork) } {
+    if let Err(error) = unsafe { madvise(page, GENERATION, Advice::LinuxWipeOnFork) } {
         // SAFETY: the range is our mapping and no reference into it was given out.
-        let _ = unsafe { munmap(page, length) };
+        let _ = unsafe { munmap(page, GENERATION) };
         return Err(error.into());
     }
     Ok(page.cast())
+}
+
+/// The size of a page in bytes. Not rustix's: that one panics before Linux 6.4 when no descriptor is free, or when the
+/// process has dropped privileges, since it has to open /proc/self/auxv there.
+pub(crate) fn page_size() -> io::Result<usize> {
+    // SAFETY: sysconf(3) has no memory effect. The C library knows this number since the program started.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let size = usize::try_from(size).ok();
+    let size = size.filter(|size| size.is_power_of_two());
+    size.ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// The first number that no descriptor of this process can have from now on; `None` if it cannot be had, or is larger than
+/// any number. Not by rustix, which makes up an answer where a filter refuses one.
+pub(crate) fn descriptor_limit() -> Option<RawFd> {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: `limit` has room for the answer, and is read if the call has filled it alone.
+    let limit = unsafe {
+        match libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) {
+            0 => limit.assume_init(),
+            _ => return None,
+        }
+    };
+    RawFd::try_from(limit.rlim_cur).ok()
 }
 
 /// A signal from the number in the environment; `None` for what is no signal, and for the numbers that

@@ -227,7 +227,7 @@ pub(super) struct Mapped {
 impl Mapped {
     /// The word at `offset` of a file that cannot shrink and is long enough: the caller has looked.
     pub(super) fn of(memfd: BorrowedFd<'_>, offset: u64) -> io::Result<Mapped> {
-        let length = rustix::param::page_size();
+        let length = crate::sys::page_size()?;
         let within = usize::try_from(offset % length as u64).map_err(|_| Errno::INVAL)?;
         let page = Mapping::file(memfd, offset - within as u64, length, ProtFlags::READ)?;
         Ok(Mapped { page, within })
