@@ -1,183 +1,120 @@
 //! Taking on the child's end: which number, and is it truly ours.
 
-use std::error::Error;
-use std::ffi::OsString;
-use std::fmt;
-use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{Mode, OFlags, RawDir, open};
+
 use crate::readiness::Readiness;
 use crate::sentinel::{self, Damaged, Found};
-use crate::sys::{self, Inspected};
+use crate::sys::{self, Inherited, Inspected};
 use crate::variable::{ENV_VAR, Variable};
-use crate::{StopPolicy, Watchdog};
+use crate::{AdoptError, Watchdog};
 
 /// Set while the descriptor of the environment is owned by a [`Watchdog`], that is for ever.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
-/// Why a child's end was not adopted. Nothing was claimed, closed or changed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum AdoptError {
-    /// The variable is there and is not what this crate writes.
-    Malformed {
-        /// Its value.
-        value: OsString,
-    },
-    /// The environment holds the variable more than once.
-    SetTwice,
-    /// Adopted before: a process has one watchdog from its environment.
-    AlreadyClaimed,
-    /// The number is not open (`EBADF`). Also what a program sees that inherited only the variable.
-    NotOpen {
-        /// The number.
-        fd: RawFd,
-    },
-    /// The number is open as something else than the pipe which the variable was written for: it was
-    /// inherited from an ancestor.
-    Stale {
-        /// The number.
-        fd: RawFd,
-    },
-    /// The descriptor is no pipe.
-    NotAPipe {
-        /// The number.
-        fd: RawFd,
-    },
-    /// The descriptor is not the read end.
-    WrongEnd {
-        /// The number.
-        fd: RawFd,
-    },
-    /// This process holds a write end of the same pipe: it would hold itself in life.
-    HoldsWriter {
-        /// The number of the read end.
-        fd: RawFd,
-        /// The number of the write end.
-        writer: RawFd,
-    },
-    /// The descriptor is the sentinel's page that the variable names, and is not as a parent makes it: a seal is
-    /// missing, or the word lies outside of it. (A number that is closed or is something else is no error: the
-    /// spawner passed the pipe on alone, and the child follows that.)
-    DamagedPage {
-        /// The number.
-        fd: RawFd,
-    },
-    /// A system call failed: `EMFILE`, `ENFILE` or `ENOMEM` where the event descriptors are made,
-    /// `ENOSPC` where the user has no epoll watch left.
-    Io(io::Error),
-}
-
-impl fmt::Display for AdoptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AdoptError::Malformed { value } => {
-                write!(f, "malformed {ENV_VAR}={}", value.display())
-            }
-            AdoptError::SetTwice => write!(f, "{ENV_VAR} is set more than once"),
-            AdoptError::AlreadyClaimed => f.write_str("the watchdog was adopted before"),
-            AdoptError::NotOpen { fd } => write!(f, "descriptor {fd} is not open"),
-            AdoptError::Stale { fd } => {
-                write!(
-                    f,
-                    "{ENV_VAR} was inherited: descriptor {fd} is not the pipe it names"
-                )
-            }
-            AdoptError::NotAPipe { fd } => write!(f, "descriptor {fd} is not a pipe"),
-            AdoptError::WrongEnd { fd } => {
-                write!(f, "descriptor {fd} is not the read end of a pipe")
-            }
-            AdoptError::HoldsWriter { fd, writer } => write!(
-                f,
-                "descriptor {writer} is a write end of the pipe that descriptor {fd} watches"
-            ),
-            AdoptError::DamagedPage { fd } => {
-                write!(f, "descriptor {fd} is not a page as a sentinel makes it")
-            }
-            AdoptError::Io(_) => f.write_str("the watchdog could not be set up"),
+impl Watchdog {
+    /// Adopts the pipe that the environment names. `Ok(None)`: this process is not supervised.
+    ///
+    /// Call it first in `main`. A parent that died before the call is still seen (a hang-up is a level,
+    /// not an edge); what costs is the time in which nobody looks.
+    ///
+    /// The pipe is claimed once in a process and becomes close-on-exec, so that no program which this one
+    /// starts can hold or claim it. The sentinel's page, where there is one, is mapped and its descriptor closed.
+    ///
+    /// The variable is taken out of the environment: it is meant for this process, and not for the programs that this one
+    /// starts. A variable that came down from an ancestor that did not take it out is not meant for this process: its
+    /// number is not open here, or is open as another file. It is taken out as well, and the answer is `Ok(None)`.
+    ///
+    /// The pipe's open file description becomes `O_NONBLOCK`. Whoever else holds the read end shares that flag: a shell
+    /// between the spawner and this process, say. A wait here could otherwise block for ever when somebody else has read
+    /// what it was woken for.
+    ///
+    /// # Errors
+    /// A typed [`AdoptError`] that names the number. Nothing was claimed, closed or changed then, the variable is still in
+    /// the environment, and a later call may try again.
+    ///
+    /// # Safety
+    /// Takes ownership of the descriptor numbers in the variable. Sound if nothing else in this process
+    /// owns those numbers: true as long as the caller has adopted no inherited descriptor before, which is
+    /// why it belongs first in `main`. That a number is the very pipe, or page, the variable was written for
+    /// is checked; any other is left alone.
+    ///
+    /// It changes the environment, as [`std::env::remove_var`] does: no other thread may read or write the environment
+    /// meanwhile, other than by the functions of [`std::env`](mod@std::env).
+    ///
+    /// # References
+    /// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
+    /// [environ(7)](https://man7.org/linux/man-pages/man7/environ.7.html)
+    #[allow(unsafe_code, reason = "it owns numbers by the promise of its caller")]
+    pub unsafe fn from_env() -> Result<Option<Watchdog>, AdoptError> {
+        // SAFETY: our caller promises what is asked for.
+        let inherited = unsafe { Inherited::promised() };
+        if CLAIMED.swap(true, Ordering::AcqRel) {
+            return Err(AdoptError::AlreadyClaimed);
         }
-    }
-}
-
-impl Error for AdoptError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            AdoptError::Io(error) => Some(error),
-            _ => None,
+        let adopted = from_environment(&inherited);
+        if !matches!(adopted, Ok(Some(_))) {
+            CLAIMED.store(false, Ordering::Release);
         }
+        adopted
+    }
+
+    /// Adopts a read end that came by a protocol of the caller's own. Sets close-on-exec, and `O_NONBLOCK` on the open
+    /// file description, which whoever else holds the read end shares.
+    ///
+    /// # Errors
+    /// [`AdoptError::NotAPipe`], [`AdoptError::WrongEnd`], [`AdoptError::HoldsWriter`] and
+    /// [`AdoptError::Io`]; the descriptor is closed.
+    pub fn from_fd(pipe: OwnedFd) -> Result<Watchdog, AdoptError> {
+        let fd = sys::number(&pipe);
+        check(fd, &sys::inspect(fd)?)?;
+        Watchdog::new(pipe, Readiness::new()?, None, None).map_err(|(_, error)| error.into())
     }
 }
 
-impl From<io::Error> for AdoptError {
-    fn from(error: io::Error) -> AdoptError {
-        AdoptError::Io(error)
-    }
-}
-
-impl From<rustix::io::Errno> for AdoptError {
-    fn from(error: rustix::io::Errno) -> AdoptError {
-        AdoptError::Io(error.into())
-    }
-}
-
-/// Adopts what the environment names. `own` makes an owner of a number that passed every check.
-pub(crate) fn from_environment(
-    own: impl Fn(RawFd) -> OwnedFd,
-) -> Result<Option<Watchdog>, AdoptError> {
+fn from_environment(inherited: &Inherited) -> Result<Option<Watchdog>, AdoptError> {
     let Some(variable) = Variable::from_environment()? else {
         return Ok(None);
     };
-    if CLAIMED.swap(true, Ordering::AcqRel) {
-        return Err(AdoptError::AlreadyClaimed);
-    }
-    let adopted = claim(&variable, own);
-    if adopted.is_err() {
-        CLAIMED.store(false, Ordering::Release);
-    }
-    adopted.map(Some)
+    let adopted = claim(&variable, inherited)?;
+    inherited.forget(ENV_VAR);
+    Ok(adopted)
 }
 
-fn claim(variable: &Variable, own: impl Fn(RawFd) -> OwnedFd) -> Result<Watchdog, AdoptError> {
+/// `None`: the variable is not meant for this process.
+fn claim(variable: &Variable, inherited: &Inherited) -> Result<Option<Watchdog>, AdoptError> {
     let fd = variable.pipe_fd;
-    let inspected = inspect(fd)?;
+    let inspected = match sys::inspect(fd) {
+        Ok(inspected) => inspected,
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     if (inspected.device, inspected.inode) != (variable.device, variable.inode) {
-        return Err(AdoptError::Stale { fd });
+        return Ok(None);
     }
     check(fd, &inspected)?;
     let (page, lookout) = match &variable.sentinel {
         None => (None, None),
-        Some(address) => match sentinel::adopt(address) {
+        Some(address) => match sentinel::adopt(address, inherited) {
             Ok(Found::Nothing) => (None, None),
             Ok(Found::Page(lookout)) => (Some(address.fd), lookout),
             Err(Damaged) => return Err(AdoptError::DamagedPage { fd: address.fd }),
         },
     };
     let readiness = Readiness::new()?;
-    let watchdog = Watchdog::new(own(fd), readiness, lookout, variable.policy);
+    let watchdog = Watchdog::new(inherited.own(fd), readiness, lookout, variable.policy);
     let watchdog = watchdog.map_err(|(pipe, error)| {
         // Not claimed, so not ours to close.
         let _ = pipe.into_raw_fd();
         error
     })?;
     // The mapping is what counts.
-    drop(page.map(own));
-    Ok(watchdog)
-}
-
-/// Adopts a descriptor that came by a protocol of the caller's own.
-pub(crate) fn from_fd(pipe: OwnedFd, policy: Option<StopPolicy>) -> Result<Watchdog, AdoptError> {
-    let fd = sys::number(&pipe);
-    check(fd, &inspect(fd)?)?;
-    Watchdog::new(pipe, Readiness::new()?, None, policy).map_err(|(_, error)| error.into())
-}
-
-fn inspect(fd: RawFd) -> Result<Inspected, AdoptError> {
-    sys::inspect(fd).map_err(|error| match error.raw_os_error() {
-        Some(libc::EBADF) => AdoptError::NotOpen { fd },
-        _ => AdoptError::Io(error),
-    })
+    drop(page.map(|number| inherited.own(number)));
+    Ok(Some(watchdog))
 }
 
 fn check(fd: RawFd, inspected: &Inspected) -> Result<(), AdoptError> {
@@ -200,14 +137,26 @@ fn own_writer(pipe: &Inspected) -> Option<RawFd> {
             other.writable && (other.device, other.inode) == (pipe.device, pipe.inode)
         })
     };
-    match fs::read_dir("/proc/self/fd") {
-        Ok(entries) => entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .find(writes),
-        // Without /proc: every number there can be, up to a bound that keeps the start quick. A write
-        // end above it is missed, and with it only this check, not the link.
-        Err(_) => (0..highest_number()).find(writes),
+    // Without /proc: every number there can be, up to a bound that keeps the start quick. A write
+    // end above it is missed, and with it only this check, not the link.
+    find_open(writes).unwrap_or_else(|_| (0..highest_number()).find(writes))
+}
+
+/// Looks for an open number in /proc. Not by `std::fs::read_dir`, which panics where a filter refuses close(2).
+fn find_open(wanted: impl Fn(&RawFd) -> bool) -> io::Result<Option<RawFd>> {
+    let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = open("/proc/self/fd", how, Mode::empty())?;
+    let mut space = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(folder, &mut space);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let number = entry.file_name().to_str().ok();
+        let number = number.and_then(|name| name.parse().ok());
+        if let Some(found) = number.filter(&wanted) {
+            return Ok(Some(found));
+        }
     }
+    Ok(None)
 }
 
 fn highest_number() -> RawFd {

@@ -12,7 +12,8 @@
 //! use watchdog_pipe::{StopPolicy, Verdict, Watchdog};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // The child: first thing in main. SAFETY: no inherited descriptor was adopted before.
+//! // The child: first thing in main, and no error in a program that nobody supervises, whoever started it.
+//! // SAFETY: no inherited descriptor was adopted before, and no other thread runs.
 //! if let Some(watchdog) = unsafe { Watchdog::from_env() }? {
 //!     let _monitor = watchdog.enforce_inherited()?;
 //!     loop {
@@ -48,6 +49,9 @@
 //! - Child: [`Watchdog::from_env`] first in `main`, then [`enforce`](Watchdog::enforce),
 //!   [`enforce_inherited`](Watchdog::enforce_inherited), [`on_verdict`](Watchdog::on_verdict), or a
 //!   [`wait`](Watchdog::wait) of your own.
+//! - Child of a child: adoption takes the variable out of the environment. A supervised program that starts another one
+//!   by a plain `Command` leaves it unsupervised: `from_env` answers `Ok(None)` there. To supervise it, make a channel of
+//!   your own for it.
 //!
 //! # Guarantees
 //! - The death of the parent is seen whatever killed it, before or after the child reached `main`, across
@@ -57,8 +61,8 @@
 //! - "Dropped", "released" and "died" are told apart, however late the child looks.
 //! - With a sentinel, the death is told before the parent's memory is taken down, in about a tenth of a millisecond
 //!   whatever its size, and whoever else holds the write end. [`Guarantees`] says whether that holds.
-//! - A sentinel that could not speak, because the parent wrote over its own memory, or could not be started, leaves the
-//!   pipe.
+//! - If the sentinel cannot be started, or the parent wrote over its memory, or a filter that came later lets it sleep in
+//!   no way, detection falls back to the pipe.
 //! - What the child gets is no handle on the parent: the read end of a pipe, and a sealed page that it can only read.
 //! - The parent never gets SIGPIPE from this crate and never blocks on a child.
 //!
@@ -80,6 +84,9 @@
 //!   sleep on another's word before it does, or move its sleeper elsewhere (`FUTEX_REQUEUE`), and so leave that one to the
 //!   pipe.
 //! - Make the channel after daemonizing: the daemon's parent dies, and that is a death.
+//! - Adoption sets `O_NONBLOCK` on the pipe's open file description. A process that was given the same read end, such as
+//!   a shell between the parent and the child, shares that flag. Two processes that read one pipe would take each other's
+//!   words in any case: one child a channel.
 //! - A child stopped by SIGSTOP is frozen with its watchdog.
 //! - It is the process that adopted which is watched: not what it forks, and no more once it calls `execve`,
 //!   which ends the thread and closes the pipe.
@@ -93,6 +100,7 @@ compile_error!("watchdog-pipe is for Linux: other kernels tell a child different
 
 mod adopt;
 mod channel;
+mod error;
 mod guarantees;
 mod home;
 mod keepalive;
@@ -110,8 +118,8 @@ mod verdict;
 mod watchdog;
 mod word;
 
-pub use adopt::AdoptError;
 pub use channel::{Builder, channel};
+pub use error::AdoptError;
 pub use guarantees::Guarantees;
 pub use keepalive::Keepalive;
 pub use monitor::Monitor;

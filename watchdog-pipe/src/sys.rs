@@ -11,38 +11,38 @@ use rustix::io::{Errno, ReadWriteFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use rustix::process::Signal;
 
-use crate::{AdoptError, Watchdog, adopt};
+/// The promise of who calls [`Watchdog::from_env`](crate::Watchdog::from_env), for what rests on it.
+#[derive(Debug)]
+pub(crate) struct Inherited(());
 
-impl Watchdog {
-    /// Adopts the pipe that the environment names. `Ok(None)`: this process is not supervised.
-    ///
-    /// Call it first in `main`. A parent that died before the call is still seen (a hang-up is a level,
-    /// not an edge); what costs is the time in which nobody looks.
-    ///
-    /// The pipe is claimed once in a process and becomes close-on-exec, so that no program which this one
-    /// starts can hold or claim it. The sentinel's page, where there is one, is mapped and its descriptor closed.
-    ///
-    /// # Errors
-    /// A typed [`AdoptError`] that names the number; nothing was claimed, closed or changed then, and a
-    /// later call may try again. [`AdoptError::Stale`] and [`AdoptError::NotOpen`] are what a program
-    /// sees that merely inherited the variable from a supervised ancestor: most callers go on
-    /// unsupervised there.
-    ///
+#[allow(clippy::unused_self, reason = "the value stands for the promise")]
+impl Inherited {
     /// # Safety
-    /// Takes ownership of the descriptor numbers in the variable. Sound if nothing else in this process
-    /// owns those numbers: true as long as the caller has adopted no inherited descriptor before, which is
-    /// why it belongs first in `main`. That a number is the very pipe, or page, the variable was written for
-    /// is checked; any other is left alone.
+    /// Nothing in this process owns the descriptor numbers that the variable names, and no other thread uses the
+    /// environment other than by the functions of [`std::env`](mod@std::env).
+    pub(crate) unsafe fn promised() -> Inherited {
+        Inherited(())
+    }
+
+    /// The owner of a number that was found open as the pipe or the page which the variable names. Once for each number.
+    pub(crate) fn own(&self, number: RawFd) -> OwnedFd {
+        // SAFETY: open, and nobody else's, by the promise.
+        unsafe { OwnedFd::from_raw_fd(number) }
+    }
+
+    /// Looks at such a number.
+    pub(crate) fn borrow<T>(&self, number: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+        // SAFETY: open, and closed by nobody meanwhile, since nobody owns it, by the promise.
+        look(unsafe { BorrowedFd::borrow_raw(number) })
+    }
+
+    /// Takes a variable out of the environment.
     ///
     /// # References
-    /// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
-    /// [environ(7)](https://man7.org/linux/man-pages/man7/environ.7.html)
-    pub unsafe fn from_env() -> Result<Option<Watchdog>, AdoptError> {
-        adopt::from_environment(|number| {
-            // SAFETY: `adopt` calls this once a process for each number that it found open as the pipe and
-            // the page which the variable names; that no one else owns them is our caller's promise.
-            unsafe { OwnedFd::from_raw_fd(number) }
-        })
+    /// [unsetenv(3)](https://man7.org/linux/man-pages/man3/unsetenv.3.html): it fails for a name that is none
+    pub(crate) fn forget(&self, name: &'static str) {
+        // SAFETY: nobody reads the environment behind the back of `std::env`, by the promise.
+        unsafe { std::env::remove_var(name) };
     }
 }
 

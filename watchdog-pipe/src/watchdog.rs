@@ -13,7 +13,7 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use crate::readiness::Readiness;
 use crate::sentinel::{Listener, Lookout};
 use crate::word::Scanner;
-use crate::{AdoptError, Guarantees, Monitor, StopPolicy, Verdict, adopt, poll};
+use crate::{Guarantees, Monitor, StopPolicy, Verdict, poll};
 
 /// Learns what became of the parent.
 ///
@@ -54,16 +54,6 @@ impl Watchdog {
             }),
             Err(error) => Err((pipe, error)),
         }
-    }
-
-    /// Adopts a read end that came by a protocol of the caller's own. Sets close-on-exec and
-    /// `O_NONBLOCK`.
-    ///
-    /// # Errors
-    /// [`AdoptError::NotAPipe`], [`AdoptError::WrongEnd`], [`AdoptError::HoldsWriter`] and
-    /// [`AdoptError::Io`]; the descriptor is closed.
-    pub fn from_fd(pipe: OwnedFd) -> Result<Watchdog, AdoptError> {
-        adopt::from_fd(pipe, None)
     }
 
     /// The stop policy that the spawner set, if it set one.

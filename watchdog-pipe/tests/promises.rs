@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests, their helpers included")]
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -151,8 +152,6 @@ fn errors_say_what_and_where() {
         "{text}"
     );
     let others = [
-        (AdoptError::NotOpen { fd: 41 }, "41"),
-        (AdoptError::Stale { fd: 42 }, "42"),
         (AdoptError::NotAPipe { fd: 43 }, "43"),
         (AdoptError::WrongEnd { fd: 44 }, "44"),
         (AdoptError::DamagedPage { fd: 45 }, "45"),
@@ -171,4 +170,12 @@ fn errors_say_what_and_where() {
     }
     let io = AdoptError::from(std::io::Error::from_raw_os_error(libc::EMFILE));
     assert!(std::error::Error::source(&io).is_some_and(|source| source.to_string().contains("24")));
+    // In a function that returns io::Result: the errno is kept, and so is what is typed.
+    assert_eq!(io::Error::from(io).raw_os_error(), Some(libc::EMFILE));
+    let io = io::Error::from(AdoptError::WrongEnd { fd: 44 });
+    assert_eq!(io.kind(), io::ErrorKind::InvalidData);
+    let inner = io.get_ref().and_then(|inner| inner.downcast_ref());
+    assert!(matches!(inner, Some(AdoptError::WrongEnd { fd: 44 })));
+    let io = io::Error::from(AdoptError::AlreadyClaimed);
+    assert_eq!(io.kind(), io::ErrorKind::ResourceBusy);
 }

@@ -145,8 +145,6 @@ impl Program {
         command
             .args(args)
             .env("PORT", plan.port.to_string())
-            // The watchdog and the config are the shim's: it is told, and the program is not.
-            .env_remove(watchdog_pipe::ENV_VAR)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

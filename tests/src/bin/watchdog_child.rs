@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -33,6 +33,7 @@ extern "C" fn before_main() {
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
 fn main() {
+    named_number();
     let name = std::env::args().nth(1).expect("a name");
     let mut shim = Shim {
         stage: Role::enter(&name),
@@ -289,13 +290,19 @@ fn handle(signal: i32, handler: extern "C" fn(libc::c_int)) {
     }
 }
 
-/// The number that the variable names.
+/// The number that the variable names when this is called first: adoption takes it out of the environment.
+fn named_number() -> Option<i32> {
+    static NUMBER: OnceLock<Option<i32>> = OnceLock::new();
+    *NUMBER.get_or_init(|| {
+        let value = std::env::var(watchdog_pipe::ENV_VAR).ok()?;
+        let mut fields = value.split(',');
+        let number = fields.find_map(|field| field.strip_prefix("fd="))?;
+        number.parse().ok()
+    })
+}
+
 fn pipe_number() -> i32 {
-    let value = std::env::var(watchdog_pipe::ENV_VAR).expect("the variable");
-    let fields = value.split(',').find_map(|field| field.strip_prefix("fd="));
-    fields
-        .and_then(|number| number.parse().ok())
-        .expect("a number")
+    named_number().expect("the variable")
 }
 
 /// The pipe's device and inode, as /proc has it.

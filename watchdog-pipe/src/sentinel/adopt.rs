@@ -3,10 +3,10 @@
 use rustix::fs::{fcntl_get_seals, fstat};
 
 use super::slot::Slot;
-use super::sys::{self, Mapped, SEALS};
+use super::sys::{Mapped, SEALS};
 use super::{Address, Lookout};
 use crate::home::Home;
-use crate::sys::inspect;
+use crate::sys::{Inherited, inspect};
 
 /// The page that the variable names is there, and is not as a parent makes it.
 #[derive(Debug)]
@@ -22,12 +22,12 @@ pub(crate) enum Found {
 }
 
 /// Looks at the number and maps the word; claims, closes and changes nothing.
-pub(crate) fn adopt(address: &Address) -> Result<Found, Damaged> {
+pub(crate) fn adopt(address: &Address, inherited: &Inherited) -> Result<Found, Damaged> {
     match inspect(address.fd) {
         Ok(found) if (found.device, found.inode) == (address.device, address.inode) => {}
         _ => return Ok(Found::Nothing),
     }
-    let word = sys::borrowed(address.fd, |page| {
+    let word = inherited.borrow(address.fd, |page| {
         let (Ok(seals), Ok(stat)) = (fcntl_get_seals(page), fstat(page)) else {
             // Refused, by a filter: what cannot be looked at is not used.
             return Ok(None);

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
@@ -281,10 +281,4 @@ impl<T: Send + Sync + 'static> Current<T> {
         // SAFETY: as above, and not null.
         unsafe { &*value }
     }
-}
-
-/// A number that was found open as the page which the variable names.
-pub(super) fn borrowed<T>(number: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
-    // SAFETY: open, and closed by nobody meanwhile: the caller of `Watchdog::from_env` has promised that nobody owns it.
-    look(unsafe { BorrowedFd::borrow_raw(number) })
 }

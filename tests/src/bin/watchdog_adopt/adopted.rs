@@ -40,6 +40,9 @@ fn write_end_of_another_pipe_is_no_hindrance() {
 fn second_adoption() {
     let good = Inherited::on(50);
     then_a_good_one_is_adopted(good.read);
+    // Without the variable, too: the first one who asked has what this process was given.
+    let error = from_env().expect_err("adopted before");
+    assert!(matches!(error, AdoptError::AlreadyClaimed), "{error:?}");
     // The watchdog is gone, and with it the number: it may be anybody's now.
     let second = Inherited::on(50);
     let error = refused(value(second.read));

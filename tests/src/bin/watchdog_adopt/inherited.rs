@@ -1,5 +1,6 @@
 //! What a child inherits from its spawner, and what an adoption may change of it.
 
+use std::env;
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -59,8 +60,8 @@ pub fn set_variable(value: impl AsRef<OsStr>) {
     // Removed first: setenv(3) would leave a second one of that name as it is.
     // SAFETY: a scenario has one thread.
     unsafe {
-        std::env::remove_var(ENV_VAR);
-        std::env::set_var(ENV_VAR, value);
+        env::remove_var(ENV_VAR);
+        env::set_var(ENV_VAR, value);
     }
 }
 
@@ -85,13 +86,23 @@ pub fn everything() -> Everything {
     proc_fs::own_fds().into_iter().map(look).collect()
 }
 
-/// The adoption fails, and changes nothing.
+/// The adoption fails, and changes nothing: the variable is left as well.
 pub fn refused(value: impl AsRef<OsStr>) -> AdoptError {
-    set_variable(value);
+    set_variable(&value);
     let before = everything();
     let error = from_env().expect_err("adopted what it must not");
     assert_eq!(everything(), before, "{error:?}");
+    assert_eq!(env::var_os(ENV_VAR).as_deref(), Some(value.as_ref()));
     error
+}
+
+/// The variable is not for this process: no error, nothing is touched, and whatever is started from here does not see it.
+pub fn not_supervised(value: impl AsRef<OsStr>) {
+    set_variable(value);
+    let before = everything();
+    assert!(from_env().expect("no error").is_none());
+    assert_eq!(everything(), before);
+    assert_eq!(env::var_os(ENV_VAR), None);
 }
 
 /// After all those errors, the right one is adopted.
@@ -104,6 +115,7 @@ pub fn then_a_good_one_is_adopted(number: RawFd) {
         flags.contains(FdFlags::CLOEXEC),
         "inheritable after the adoption"
     );
+    assert_eq!(env::var_os(ENV_VAR), None);
 }
 
 pub fn reopened(number: RawFd, flags: OFlags) -> OwnedFd {

@@ -1,4 +1,4 @@
-//! What `Watchdog::from_env` refuses, and that it changes nothing then: each scenario in a process of its own.
+//! What `Watchdog::from_env` takes, leaves and refuses, and that it changes nothing else: each scenario in a process of its own.
 
 use std::process::ExitCode;
 
