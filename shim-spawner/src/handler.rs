@@ -241,7 +241,8 @@ impl ShimHandler {
     pub fn release(&mut self) -> io::Result<()> {
         match self.keepalive.take().map(Keepalive::release) {
             None | Some(Ok(())) => Ok(()),
-            Some(Err((keepalive, error))) => {
+            Some(Err(refused)) => {
+                let (keepalive, error) = refused.into_parts();
                 self.keepalive = Some(keepalive);
                 Err(error)
             }

@@ -1,5 +1,7 @@
 //! The parent's end of the link.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,7 +13,7 @@ use crate::sentinel::Held;
 use crate::word::Word;
 use crate::{Guarantees, sys};
 
-/// Holds a child in life. Dropping it tells the child [`KeepaliveDropped`](crate::Verdict); the death of
+/// Keeps a child alive. Dropping it tells the child [`KeepaliveDropped`](crate::Verdict); the death of
 /// this process, however it comes, tells it [`ParentExited`](crate::Verdict).
 ///
 /// A copy made by `fork` is inert: it tells nothing when dropped. It does hold the write end open for as
@@ -51,17 +53,12 @@ impl Keepalive {
     /// [`Released`](crate::Verdict), and nothing that happens to this process concerns it any more.
     ///
     /// # Errors
-    /// The keepalive comes back, the child being held as before, with `EPIPE` if the child is gone,
-    /// `EAGAIN` if it has filled its own pipe, and [`io::ErrorKind::Unsupported`] in a copy made by
-    /// fork.
-    pub fn release(mut self) -> Result<(), (Keepalive, io::Error)> {
-        match self.let_go_and_say(Word::Released) {
-            Ok(()) => {
-                self.write = None;
-                Ok(())
-            }
-            Err(error) => Err((self, error)),
-        }
+    /// A [`ReleaseError`] that has the keepalive, the child being held as before: `EPIPE` if the child is gone, `EAGAIN`
+    /// if it has filled its own pipe, and [`io::ErrorKind::Unsupported`] in a copy made by fork. Dropped, or turned into
+    /// an [`io::Error`] by `?`, it tells the child to stop.
+    pub fn release(self) -> Result<(), ReleaseError> {
+        // Closed behind the word: nothing that follows is a verdict.
+        self.give_up(Word::Released).map(drop)
     }
 
     /// Gives up the write end, for another process to hold (`SCM_RIGHTS`), or for this one's next
@@ -72,11 +69,9 @@ impl Keepalive {
     /// then on, since the sentinel's word is this process's.
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] in a copy made by fork; `EPIPE` if the child is gone; `EAGAIN` if
-    /// it has filled its own pipe: the link then ends as if the keepalive had been dropped.
-    pub fn hand_over(mut self) -> io::Result<OwnedFd> {
-        self.let_go_and_say(Word::HandedOver)?;
-        self.write.take().ok_or_else(forked_copy)
+    /// As [`Keepalive::release`].
+    pub fn hand_over(self) -> Result<OwnedFd, ReleaseError> {
+        self.give_up(Word::HandedOver)
     }
 
     /// Takes the write end that another process, or this one, gave up by [`Keepalive::hand_over`].
@@ -98,6 +93,17 @@ impl Keepalive {
         Ok(Keepalive::new(write, home, None))
     }
 
+    fn give_up(mut self, word: Word) -> Result<OwnedFd, ReleaseError> {
+        let said = self.let_go_and_say(word);
+        match said.and_then(|()| self.write.take().ok_or_else(forked_copy)) {
+            Ok(write) => Ok(write),
+            Err(error) => Err(ReleaseError {
+                keepalive: self,
+                error,
+            }),
+        }
+    }
+
     /// First the sentinel's word: from then on a death of this process is told by the pipe alone, behind what is said
     /// there. Said the other way round, a death in between would be told before the child could read that it does not
     /// concern it.
@@ -117,6 +123,65 @@ impl Keepalive {
             }
             _ => Err(forked_copy()),
         }
+    }
+}
+
+/// The child could not be told, and is held as before: why, and the keepalive.
+///
+/// Dropping it drops the keepalive, which tells the child to stop. So does `?` where the error becomes an [`io::Error`] or
+/// a boxed one: keep the keepalive by [`into_parts`](ReleaseError::into_parts) first, if the child shall live.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let (keepalive, setup) = watchdog_pipe::channel()?;
+/// drop(setup); // there is no child that could be told
+/// let (keepalive, error) = keepalive.release().unwrap_err().into_parts();
+/// assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+/// # drop(keepalive);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping the keepalive tells the child to stop"]
+pub struct ReleaseError {
+    keepalive: Keepalive,
+    error: io::Error,
+}
+
+impl ReleaseError {
+    /// Why the child could not be told.
+    #[must_use]
+    pub fn error(&self) -> &io::Error {
+        &self.error
+    }
+
+    /// The keepalive, to be tried again, and why it failed.
+    pub fn into_parts(self) -> (Keepalive, io::Error) {
+        (self.keepalive, self.error)
+    }
+
+    /// The keepalive alone.
+    pub fn into_keepalive(self) -> Keepalive {
+        self.keepalive
+    }
+}
+
+impl fmt::Display for ReleaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the child could not be told that it is let go of")
+    }
+}
+
+impl Error for ReleaseError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// Drops the keepalive.
+impl From<ReleaseError> for io::Error {
+    fn from(error: ReleaseError) -> io::Error {
+        error.error
     }
 }
 

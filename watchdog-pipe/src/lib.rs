@@ -121,7 +121,7 @@ mod word;
 pub use channel::{Builder, channel};
 pub use error::AdoptError;
 pub use guarantees::Guarantees;
-pub use keepalive::Keepalive;
+pub use keepalive::{Keepalive, ReleaseError};
 pub use monitor::Monitor;
 pub use policy::StopPolicy;
 pub use rustix::process::Signal;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use watchdog_pipe::{
     AdoptError, Builder, ChildSetup, ENV_VAR, Guarantees, Keepalive, Monitor, PAGE_FD, PIPE_FD,
-    Signal, StopPolicy, Verdict, Watchdog, channel,
+    ReleaseError, Signal, StopPolicy, Verdict, Watchdog, channel,
 };
 
 // A keepalive goes to whichever thread supervises; two of one link would contradict each other.
@@ -27,6 +27,8 @@ assert_impl_all!(StopPolicy: Send, Sync, Copy, Eq, Default);
 assert_impl_all!(Guarantees: Send, Sync, Copy, Eq, std::hash::Hash);
 assert_impl_all!(Verdict: Send, Sync, Copy, Eq, std::hash::Hash);
 assert_impl_all!(AdoptError: Send, Sync, std::error::Error);
+assert_impl_all!(ReleaseError: Send, Sync, std::error::Error);
+assert_impl_all!(std::io::Error: From<ReleaseError>);
 
 fn read(setup: &ChildSetup) -> Vec<u8> {
     let (fd, _) = setup.fds().next().unwrap();
@@ -134,6 +136,21 @@ fn what_was_handed_over_is_open_until_it_is_let_go() {
     drop(keepalive);
     assert_eq!(read(&setup), b"wd:drop\n");
     assert_eq!(read(&setup), b"");
+}
+
+// A function that returns io::Result uses `?`; one that shall keep the child takes the keepalive out.
+#[test]
+fn failed_release_gives_the_keepalive_back_and_works_with_a_question_mark() {
+    fn release(keepalive: Keepalive) -> std::io::Result<()> {
+        Ok(keepalive.release()?)
+    }
+    let (keepalive, setup) = channel().unwrap();
+    drop(setup);
+    let refused = keepalive.release().unwrap_err();
+    assert_eq!(refused.error().raw_os_error(), Some(32), "EPIPE");
+    assert!(std::error::Error::source(&refused).is_some());
+    let error = release(refused.into_keepalive()).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(32));
 }
 
 // The number in the error is the descriptor's own; `source` is kept.

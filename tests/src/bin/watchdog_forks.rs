@@ -104,12 +104,11 @@ fn copy_cannot_speak() {
     let mut copies = Some((keepalive, other));
     Fork::run(|| {
         let (keepalive, other) = copies.take().expect("the copy");
-        let (keepalive, error) = keepalive.release().expect_err("a copy released the child");
+        let refused = keepalive.release().expect_err("a copy released the child");
+        let (keepalive, error) = refused.into_parts();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-        assert_eq!(
-            other.hand_over().expect_err("a copy handed over").kind(),
-            io::ErrorKind::Unsupported
-        );
+        let refused = other.hand_over().expect_err("a copy handed over");
+        assert_eq!(refused.error().kind(), io::ErrorKind::Unsupported);
         drop(keepalive);
     })
     .succeeds();
@@ -131,7 +130,8 @@ fn copy_that_makes_its_own_link_has_a_working_one() {
             .take()
             .expect("the copy")
             .release()
-            .expect_err("spoke");
+            .expect_err("spoke")
+            .into_parts();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         drop(inherited);
         let mut own = Some(own);
@@ -167,7 +167,7 @@ fn generations_of_copies_are_told_apart() {
         }
         let (own, _read) = link();
         for copy in ancestors.drain(..) {
-            let (copy, error) = copy.release().expect_err("a copy spoke");
+            let (copy, error) = copy.release().expect_err("a copy spoke").into_parts();
             assert_eq!(error.kind(), io::ErrorKind::Unsupported);
             // Kept for the next generation, to which it is as foreign.
             std::mem::forget(copy);

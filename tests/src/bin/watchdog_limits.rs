@@ -363,8 +363,15 @@ fn what_is_taken_is_made_ours() {
     let mut filler = File::options().write(true).open(path).expect("reopen");
     rustix::io::ioctl_fionbio(&filler, true).expect("O_NONBLOCK");
     while std::io::Write::write(&mut filler, &[b'?'; 4096]).is_ok() {}
-    let (keepalive, error) = keepalive.release().expect_err("no room for a word");
+    let refused = keepalive.release().expect_err("no room for a word");
+    let (keepalive, error) = refused.into_parts();
     assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
-    let write = keepalive.hand_over().expect_err("no room for a word");
-    assert_eq!(write.raw_os_error(), Some(libc::EAGAIN));
+    let refused = keepalive.hand_over().expect_err("no room for a word");
+    assert_eq!(refused.error().raw_os_error(), Some(libc::EAGAIN));
+    // The child is held as before: room for the word is all that was missing.
+    rustix::io::read(pipe, &mut [0; 8192]).expect("drain");
+    refused
+        .into_keepalive()
+        .hand_over()
+        .expect("room for a word");
 }

@@ -107,7 +107,8 @@ impl Runtime {
             ["scribble", what] => scribble(what)?,
             ["drop", link] => drop(self.take(link)),
             ["release", link] => {
-                if let Err((keepalive, error)) = self.take(link).release() {
+                if let Err(refused) = self.take(link).release() {
+                    let (keepalive, error) = refused.into_parts();
                     let index: usize = link.parse().expect("a link");
                     self.links[index] = Some(keepalive);
                     return Err(error);

@@ -87,14 +87,18 @@ fn dead_link() -> Keepalive {
 
 /// Every way to speak to a dead child.
 fn speak() {
-    let (keepalive, error) = dead_link().release().expect_err("nobody is there");
+    let refused = dead_link().release().expect_err("nobody is there");
+    let (keepalive, error) = refused.into_parts();
     assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
     // It came back whole.
-    let (keepalive, error) = keepalive.release().expect_err("nobody is there");
+    let refused = keepalive.release().expect_err("nobody is there");
+    let (keepalive, error) = refused.into_parts();
     assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
     drop(keepalive);
-    let error = dead_link().hand_over().expect_err("nobody is there");
+    let refused = dead_link().hand_over().expect_err("nobody is there");
+    let (keepalive, error) = refused.into_parts();
     assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
+    drop(keepalive);
     drop(dead_link());
 }
 

@@ -69,8 +69,8 @@ fn copy_has_no_words_to_write_to() {
         assert_eq!(sentinel_mappings(), 0);
         // What would write there, does not look there: the page is not mapped.
         let keepalive = keepalive.take().expect("the copy");
-        let (_, error) = keepalive.release().expect_err("a copy");
-        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+        let refused = keepalive.release().expect_err("a copy");
+        assert_eq!(refused.error().kind(), std::io::ErrorKind::Unsupported);
     })
     .succeeds();
 }
