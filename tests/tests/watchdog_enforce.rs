@@ -112,6 +112,7 @@ fn child_that_is_pid_1_ends_itself_by_exit() {
     child.must("adopt");
     assert_eq!(child.ask("pid"), "1");
     child.must("hang-at-exit");
+    child.must("sigterm ignore");
     child.must(&format!("enforce 15 {}", GRACE.as_millis()));
     let (status, elapsed) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.code(), Some(128 + libc::SIGKILL), "{status}");

@@ -103,8 +103,8 @@ fn enforcement_without_room_for_a_thread_is_an_error_and_leaves_the_mask_alone()
 }
 
 #[test]
-fn enforcement_without_a_free_descriptor_is_an_error_and_leaves_the_mask_alone() {
-    passes(LIMITS, "no-eventfd");
+fn enforcement_needs_no_free_descriptor() {
+    passes(LIMITS, "enforced-without-descriptors");
 }
 
 // design.md: `Keepalive::from_fd`.

@@ -71,7 +71,8 @@
 //!   `MADV_DONTDUMP` on what is large, or `PR_SET_DUMPABLE` brings that back to milliseconds.
 //! - A child that last ran on the CPU on which its parent dies may wait for it there, up to 4 ms. The watchdog's threads
 //!   inherit the policy and the CPU set of the thread that starts them: a real-time policy, or a set without the parent's
-//!   CPU, leaves a fifth of a millisecond.
+//!   CPU, leaves a fifth of a millisecond. Under a seccomp filter the child asks for no short time slice, and waits so more
+//!   often.
 //! - Without a sentinel, the kernel closes the pipe after it tore down the dying parent's memory: about 65 ms for each
 //!   GiB of touched 4 KiB pages; and a process that was forked from the parent and never exec'd holds the write end
 //!   too: the child is told when that process is gone as well.
@@ -91,6 +92,33 @@
 //! - It is the process that adopted which is watched: not what it forks, and no more once it calls `execve`,
 //!   which ends the thread and closes the pipe.
 //!
+//! # System calls after adoption
+//! A program may install a seccomp filter after [`Watchdog::from_env`], before it starts its protection or afterwards.
+//! Descriptors are opened and the process's own number is read at adoption. [`Watchdog::enforce`] returns when its threads
+//! have started. From then on a filter needs to allow the first row alone, if nothing of what the others name happens.
+//!
+//! | when | system calls, x86-64 | on aarch64 |
+//! |---|---|---|
+//! | the protection waits, and stops the process | `poll`, `read`, `futex`, `kill` | `ppoll` for `poll` |
+//! | SIGKILL did not end it: pid 1, or `kill` is refused | `exit_group` | same |
+//! | `futex` is refused with an error | `clock_nanosleep` | same |
+//! | the clock is not in the vDSO | `clock_gettime` | same |
+//! | the process is stopped and goes on (SIGSTOP, a debugger) | `restart_syscall`, which the kernel puts in for `poll` and `futex` | same, for `futex` |
+//! | the protection starts: `enforce`, `on_verdict`, the first `wait` under a sentinel | what the C library starts a thread and gives memory with: `clone3`, or `clone` where that is refused with `ENOSYS`, `mmap`, `mprotect`, `munmap`, `brk`, `rseq`, `set_robust_list`, `rt_sigaction`, `rt_sigprocmask` | same |
+//! | it ends without the process: released, cancelled | `write`, `rt_sigprocmask`, `madvise`, `munmap`, `close`, `exit` | same |
+//! | [`AsFd`](std::os::fd::AsFd) was asked for, or `wait` under a sentinel | `write` | same |
+//! | pid 1 that had no /proc at adoption | `rt_sigaction`, `rt_sigpending` | same |
+//! | a copy made by fork starts a protection | `getpid`, `eventfd2`, and `openat` of /proc | same |
+//!
+//! A name and short time slices for the threads are asked for (`prctl`, `sched_getattr`, `sched_setattr`) where they can do
+//! no harm: the name if no filter was added to the adopting thread since adoption, the slices if there is no filter at all.
+//! A `read` of a /proc file that was opened at adoption tells. Rust's standard library asks `fcntl` before each `close` in a
+//! build with debug assertions. The list is that of the GNU C library.
+//!
+//! What is refused with an error, and not by a signal, costs promptness at most. Without `poll` the pipe is looked at every
+//! 50 ms; without `kill` the process ends by `exit_group` after the grace; without `read` it is stopped at once, as nobody
+//! would know of its parent's end. No grace is cut short as long as one of `futex` and `clock_nanosleep` is there.
+//!
 //! # Kernel versions
 //! Linux 5.4 or newer; nothing here depends on a newer one (the sentinel needs `F_SEAL_FUTURE_WRITE`, of 5.1). Where
 //! there is `RWF_NOSIGNAL` (6.18), a word is said without touching the signal mask. There are no features.
@@ -99,20 +127,25 @@
 compile_error!("watchdog-pipe is for Linux: other kernels tell a child differently, or not at all");
 
 mod adopt;
+mod cancel;
 mod channel;
 mod error;
 mod guarantees;
 mod home;
 mod keepalive;
 mod monitor;
+mod payload;
 mod policy;
 mod poll;
 mod readiness;
+mod reserve;
 mod sentinel;
 mod setup;
+mod status;
 mod stop;
 #[allow(unsafe_code)]
 mod sys;
+mod thread;
 mod variable;
 mod verdict;
 mod watchdog;

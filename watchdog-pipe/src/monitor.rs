@@ -1,22 +1,32 @@
 //! The threads that act on the verdict.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
-
+use crate::cancel::Cancel;
 use crate::home::Home;
-use crate::sentinel::{Listener, Lookout};
-use crate::sys::BlockedSignals;
-use crate::{Guarantees, StopPolicy, Verdict, Watchdog, poll, stop};
+use crate::reserve::{Own, Reserve};
+use crate::sentinel::{Ear, Listener, Lookout};
+use crate::status::Extras;
+use crate::thread::{Start, Thread};
+use crate::{Guarantees, StopPolicy, Verdict, Watchdog, payload, poll, stop};
 
-/// What is done with a verdict. The descriptor is readable once the protection was cancelled.
-type Act = Box<dyn FnOnce(Verdict, BorrowedFd<'_>) + Send>;
+/// What is done with a verdict.
+type Act = Box<dyn FnOnce(Verdict, &Shared) + Send>;
+
+/// Stack of a thread that runs a callback of the caller's: as std gives.
+const CALLBACK_STACK: usize = 2 * 1024 * 1024;
+
+/// How often the pipe is looked at where nobody can wait for it.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A running protection. Dropping it leaves the protection on. A copy made by fork is inert.
 ///
@@ -24,16 +34,16 @@ type Act = Box<dyn FnOnce(Verdict, BorrowedFd<'_>) + Send>;
 /// acts, with no other thread to be woken in between.
 #[derive(Debug)]
 pub struct Monitor {
-    thread: JoinHandle<()>,
-    listener: Option<ThreadId>,
+    thread: Thread,
+    ear: Option<Ear>,
     shared: Arc<Shared>,
     home: Home,
 }
 
 /// What the handle and the threads hold.
 struct Shared {
-    /// Readable once the protection was cancelled, or is over.
-    cancel: OwnedFd,
+    cancel: Cancel,
+    own: Own,
     /// The verdict as [`encode`] puts it; 0 before there is one.
     verdict: AtomicU8,
     watch: Mutex<Watch>,
@@ -51,6 +61,11 @@ enum Looked {
     HasActed,
     /// The other thread does, or has.
     OthersAct,
+}
+
+thread_local! {
+    /// The protection that this thread belongs to.
+    static SERVES: Cell<*const Shared> = const { Cell::new(ptr::null()) };
 }
 
 impl fmt::Debug for Shared {
@@ -80,25 +95,40 @@ impl Shared {
         };
         drop(watch);
         self.verdict.store(encode(verdict), Ordering::Release);
-        act(verdict, self.cancel.as_fd());
+        act(verdict, self);
         Ok(Looked::HasActed)
     }
 
-    fn end(&self) {
-        // The counter goes up by one, twice at most: neither EAGAIN nor EINTR can come of that.
-        let _ = rustix::io::write(&self.cancel, &1_u64.to_ne_bytes());
+    fn stop(&self, policy: StopPolicy) {
+        stop::this_process(&self.own, policy, &self.cancel);
+    }
+
+    /// Nobody acts any more who has not begun to. What the callback has captured may panic when it is dropped.
+    fn disarm(&self) {
+        let unused = self.lock().act.take();
+        if let Err(panicked) = catch_unwind(AssertUnwindSafe(|| drop(unused))) {
+            payload::discard(panicked);
+        }
+    }
+
+    /// In a thread of the protection, first.
+    fn is_served_here(&self) -> bool {
+        SERVES.get() == ptr::from_ref(self)
+    }
+
+    fn serve(&self) {
+        SERVES.set(ptr::from_ref(self));
     }
 }
 
 impl Monitor {
     pub(crate) fn enforce(watchdog: Watchdog, policy: StopPolicy) -> io::Result<Monitor> {
-        let act: Act = Box::new(move |verdict, cancel| {
+        let act: Act = Box::new(move |verdict, shared| {
             if verdict.is_final() {
-                stop::this_process(policy, cancel);
+                shared.stop(policy);
             }
         });
-        let thread = || thread::Builder::new().stack_size(Listener::STACK);
-        Monitor::start(watchdog, policy, thread, act)
+        Monitor::start(watchdog, policy, Listener::STACK, act)
     }
 
     pub(crate) fn on_verdict(
@@ -106,52 +136,68 @@ impl Monitor {
         callback: impl FnOnce(Verdict) + Send + 'static,
     ) -> io::Result<Monitor> {
         let policy = watchdog.stop_policy().unwrap_or_default();
-        let act: Act = Box::new(move |verdict, cancel| {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(verdict))) {
-                // A payload may panic in its own drop.
-                std::mem::forget(payload);
+        let act: Act = Box::new(move |verdict, shared| {
+            if let Err(panicked) = catch_unwind(AssertUnwindSafe(|| callback(verdict))) {
+                payload::discard(panicked);
                 if verdict.is_final() {
-                    stop::this_process(policy, cancel);
+                    shared.stop(policy);
                 }
             }
         });
-        // A callback of the caller's gets a stack of the standard size.
-        Monitor::start(watchdog, policy, thread::Builder::new, act)
+        Monitor::start(watchdog, policy, CALLBACK_STACK, act)
     }
 
+    /// The pipe's thread comes first: where there is room for one alone, it is the one that matters.
     fn start(
         mut watchdog: Watchdog,
         policy: StopPolicy,
-        thread: fn() -> thread::Builder,
+        stack: usize,
         act: Act,
     ) -> io::Result<Monitor> {
-        let home = Home::here()?;
-        let cancel = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let reserve = watchdog.take_reserve().map_or_else(Reserve::take, Ok)?;
+        let reserve = reserve.of_this_process()?;
+        let extras = reserve.extras();
+        let (home, cancel, own) = reserve.divide()?;
         let (pipe, lookout) = (watchdog.pipe(), watchdog.lookout());
         let act = Some(act);
         let shared = Arc::new(Shared {
             cancel,
+            own,
             verdict: AtomicU8::new(0),
             watch: Mutex::new(Watch { watchdog, act }),
         });
-        let listener = lookout.and_then(|lookout| listen(&shared, lookout, thread()).ok());
-        let listens = listener.as_ref().and_then(Listener::thread);
         let theirs = Arc::clone(&shared);
-        // The thread inherits the mask: at no instant can it run a handler of the program's.
-        let _blocked = BlockedSignals::all()?;
-        let thread = thread().name("watchdog".into()).spawn(move || {
-            // The link is lost, which is no verdict: see `Watchdog::enforce`.
-            if wait(&theirs, &pipe).is_err() {
-                stop::this_process(policy, theirs.cancel.as_fd());
+        let (hand, listener) = sync_channel::<Option<Listener>>(1);
+        let start = Start {
+            name: c"watchdog",
+            stack,
+            slice: None,
+            extras,
+        };
+        let thread = Thread::start(start, home, move || {
+            theirs.serve();
+            let listener = listener.recv();
+            let over = wait(&theirs, &pipe);
+            if over.is_err() {
+                // The link is lost, which is no verdict: see `Watchdog::enforce`.
+                theirs.stop(policy);
             }
+            if !matches!(over, Ok(Looked::OthersAct)) {
+                // The listener is not needed any more. The only one who polls is here.
+                let _ = theirs.cancel.set_for_sleepers();
+            }
+            // If that one acts, this waits for it.
             drop(listener);
-            // Here, where a panic in the drop of its captures is nobody's.
-            let unused = theirs.lock().act.take();
-            drop(unused);
+            theirs.disarm();
         })?;
+        let listen = |lookout| listen(&shared, lookout, stack, extras).ok();
+        let listener = lookout.and_then(listen);
+        let ear = listener.as_ref().map(Listener::ear);
+        // It waits for that: there is no error.
+        let _ = hand.send(listener);
         Ok(Monitor {
             thread,
-            listener: listens,
+            ear,
             shared,
             home,
         })
@@ -161,7 +207,7 @@ impl Monitor {
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
         // The lock may have been held when a copy was made.
-        if self.listener.is_some() && self.home.is_here() {
+        if self.home.is_here() && self.ear.as_ref().is_some_and(Ear::hears) {
             self.shared.lock().watchdog.guarantees()
         } else {
             Guarantees::of(false)
@@ -173,17 +219,16 @@ impl Monitor {
     /// before. In a copy made by fork it ends nothing: the protection is the original's.
     #[allow(clippy::must_use_candidate, reason = "the verdict is a by-product")]
     pub fn cancel(self) -> Option<Verdict> {
-        if !self.home.is_here() {
-            // The eventfd is shared with the original, and there is no thread here to wait for.
-            std::mem::forget(self.thread);
-            return decode(self.shared.verdict.load(Ordering::Acquire));
-        }
-        self.shared.end();
-        let here = thread::current().id();
-        if here != self.thread.thread().id() && Some(here) != self.listener {
-            // An Err is a panic in the drop of the callback's captures: the thread has ended all the same.
-            if let Err(payload) = self.thread.join() {
-                std::mem::forget(payload);
+        // The eventfd is shared with the original, and a copy has no thread to wait for.
+        if self.home.is_here() {
+            let woken = self.shared.cancel.set();
+            if self.shared.is_served_here() {
+                // It ends by itself.
+            } else if woken.is_ok() {
+                self.thread.join();
+            } else {
+                // Its threads sleep on, to no effect: a filter refuses what would wake them.
+                self.shared.disarm();
             }
         }
         decode(self.shared.verdict.load(Ordering::Acquire))
@@ -194,30 +239,43 @@ impl Monitor {
 fn listen(
     shared: &Arc<Shared>,
     lookout: Arc<Lookout>,
-    thread: thread::Builder,
+    stack: usize,
+    extras: Extras,
 ) -> io::Result<Listener> {
     let theirs = Arc::clone(shared);
-    Listener::start(lookout, thread.name("watchdog-listen".into()), move || {
+    Listener::start(lookout, stack, extras, move || {
+        theirs.serve();
         // An error is the pipe's, and the other thread's to deal with. If that one acts, it is not to be cancelled.
         if let Ok(Looked::HasActed) = theirs.look() {
-            theirs.end();
+            let _ = theirs.cancel.set();
+        } else {
+            // A filter need not allow a thread to end while the other one acts.
+            let _ = theirs.cancel.sleeps(Duration::MAX);
         }
     })
 }
 
 /// Waits for the pipe, until there is a verdict or the protection is over.
-fn wait(shared: &Shared, pipe: &OwnedFd) -> io::Result<()> {
-    while shared.look()? == Looked::NoVerdict {
-        let mut fds = [
-            PollFd::new(pipe, PollFlags::IN),
-            PollFd::new(&shared.cancel, PollFlags::IN),
-        ];
-        poll::until(&mut fds, None)?;
-        if !fds[1].revents().is_empty() {
-            break;
+fn wait(shared: &Shared, pipe: &OwnedFd) -> io::Result<Looked> {
+    let mut by_the_clock = false;
+    loop {
+        if shared.cancel.is_set() {
+            return Ok(Looked::NoVerdict);
+        }
+        let looked = shared.look()?;
+        if looked != Looked::NoVerdict {
+            return Ok(looked);
+        }
+        if by_the_clock {
+            shared.cancel.sleeps(LOOK_EVERY)?;
+        } else if let Err(error) = poll::until([pipe.as_fd(), shared.cancel.as_fd()], None) {
+            if error.raw_os_error() == Some(libc::EBADF) {
+                return Err(error);
+            }
+            // A filter, or RLIMIT_NOFILE below two. It is not asked again: what failed once fails for ever.
+            by_the_clock = true;
         }
     }
-    Ok(())
 }
 
 const fn encode(verdict: Verdict) -> u8 {

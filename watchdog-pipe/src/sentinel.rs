@@ -20,7 +20,7 @@ mod thread;
 
 pub(crate) use adopt::{Damaged, Found, adopt};
 pub(crate) use held::Held;
-pub(crate) use lookout::{Listener, Lookout};
+pub(crate) use lookout::{Ear, Listener, Lookout};
 
 use std::fmt;
 use std::os::fd::RawFd;

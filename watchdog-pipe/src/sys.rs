@@ -11,6 +11,14 @@ use rustix::io::{Errno, ReadWriteFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use rustix::process::Signal;
 
+mod process;
+mod thread;
+mod time;
+
+pub(crate) use process::{OwnPid, has_default_action, is_pending, waits_for_signals};
+pub(crate) use thread::{RawThread, ask_for_slices, name_this_thread};
+pub(crate) use time::{now, poll, sleep};
+
 /// The promise of who calls [`Watchdog::from_env`](crate::Watchdog::from_env), for what rests on it.
 #[derive(Debug)]
 pub(crate) struct Inherited(());
@@ -242,7 +250,7 @@ fn write_with_sigpipe_blocked(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<us
         sigpipe.assume_init()
     };
     let _blocked = BlockedSignals::block(&sigpipe)?;
-    let pending_before = sigpipe_is_pending();
+    let pending_before = is_pending(libc::SIGPIPE);
     let written = rustix::io::write(fd, bytes);
     if written == Err(Errno::PIPE) && !pending_before {
         let now = libc::timespec {
@@ -256,15 +264,6 @@ fn write_with_sigpipe_blocked(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<us
         {}
     }
     Ok(written?)
-}
-
-fn sigpipe_is_pending() -> bool {
-    let mut pending = MaybeUninit::uninit();
-    // SAFETY: sigpending fills the set when it answers 0, and only then is the set read.
-    unsafe {
-        libc::sigpending(pending.as_mut_ptr()) == 0
-            && libc::sigismember(pending.as_ptr(), libc::SIGPIPE) == 1
-    }
 }
 
 /// Ends this process at once: no destructor, no atexit function. Either could hang.

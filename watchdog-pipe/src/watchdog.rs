@@ -3,14 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use crate::readiness::Readiness;
+use crate::reserve::Reserve;
 use crate::sentinel::{Listener, Lookout};
 use crate::word::Scanner;
 use crate::{Guarantees, Monitor, StopPolicy, Verdict, poll};
@@ -32,6 +31,8 @@ pub struct Watchdog {
     /// Makes the descriptor readable when the sentinel speaks; from the first time that somebody has to wait.
     /// `None` in it: there is no room for the thread, and the pipe does alone.
     listener: OnceLock<Option<Listener>>,
+    /// Until a [`Monitor`] takes it.
+    reserve: Option<Reserve>,
 }
 
 impl Watchdog {
@@ -42,8 +43,9 @@ impl Watchdog {
         lookout: Option<Lookout>,
         policy: Option<StopPolicy>,
     ) -> Result<Watchdog, (OwnedFd, io::Error)> {
-        match prepare(&pipe, &readiness) {
-            Ok(()) => Ok(Watchdog {
+        let reserve = Reserve::take();
+        match reserve.and_then(|reserve| prepare(&pipe, &readiness).map(|()| reserve)) {
+            Ok(reserve) => Ok(Watchdog {
                 pipe: Arc::new(pipe),
                 readiness: Arc::new(readiness),
                 policy,
@@ -51,6 +53,7 @@ impl Watchdog {
                 verdict: None,
                 lookout: lookout.map(Arc::new),
                 listener: OnceLock::new(),
+                reserve: Some(reserve),
             }),
             Err(error) => Err((pipe, error)),
         }
@@ -65,7 +68,13 @@ impl Watchdog {
     /// What this process is promised of its parent.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
-        let hears = !matches!(self.listener.get(), Some(None));
+        let hears = |listener: &Option<Listener>| {
+            listener
+                .as_ref()
+                .map(Listener::ear)
+                .is_some_and(|ear| ear.hears())
+        };
+        let hears = self.listener.get().is_none_or(hears);
         let speaks = |lookout: &Arc<Lookout>| lookout.speaks();
         Guarantees::of(hears && self.lookout.as_ref().is_some_and(speaks))
     }
@@ -74,8 +83,9 @@ impl Watchdog {
     /// sleeps on the sentinel's word, blocks every signal, and ends with the watchdog.
     ///
     /// # Errors
-    /// `ENOMEM` from [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), and `EBADF` when
-    /// somebody closed the descriptor behind our back. An interruption by a signal is not an error.
+    /// `ENOMEM` and `EINVAL` (`RLIMIT_NOFILE` below two) from
+    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), `EBADF` when somebody closed the descriptor behind
+    /// our back, and whatever a seccomp filter answers. An interruption by a signal is not an error.
     pub fn wait(&mut self) -> io::Result<Verdict> {
         loop {
             if let Some(verdict) = self.wait_until(None)? {
@@ -89,8 +99,7 @@ impl Watchdog {
     /// # Errors
     /// As [`Watchdog::wait`].
     pub fn wait_timeout(&mut self, timeout: Duration) -> io::Result<Option<Verdict>> {
-        // A deadline past the end of the clock is none.
-        self.wait_until(Instant::now().checked_add(timeout))
+        self.wait_until(poll::deadline_in(timeout)?)
     }
 
     /// The verdict, if there is one. `None`: the parent lives, or something was on the pipe that is no
@@ -106,7 +115,7 @@ impl Watchdog {
         Ok(self.verdict)
     }
 
-    fn wait_until(&mut self, deadline: Option<Instant>) -> io::Result<Option<Verdict>> {
+    fn wait_until(&mut self, deadline: poll::Deadline) -> io::Result<Option<Verdict>> {
         loop {
             if self.verdict.is_some() {
                 return Ok(self.verdict);
@@ -117,11 +126,8 @@ impl Watchdog {
                 continue;
             }
             self.listen();
-            let mut fds = [
-                PollFd::new(&*self.pipe, PollFlags::IN),
-                self.readiness.latch_fd(),
-            ];
-            if !poll::until(&mut fds, deadline)? {
+            let latch = self.readiness.latch_fd();
+            if !poll::until([self.pipe.as_fd(), latch.as_fd()], deadline)? {
                 return Ok(None);
             }
             self.look()?;
@@ -133,20 +139,20 @@ impl Watchdog {
             return;
         };
         self.listener.get_or_init(|| {
-            let thread = thread::Builder::new().name("watchdog-listen".into());
+            let extras = self.reserve.as_ref().map(Reserve::extras);
             let readiness = Arc::clone(&self.readiness);
             let latch = move || readiness.latch();
-            Listener::start(
-                Arc::clone(lookout),
-                thread.stack_size(Listener::STACK),
-                latch,
-            )
-            .ok()
+            let lookout = Arc::clone(lookout);
+            Listener::start(lookout, Listener::STACK, extras.unwrap_or_default(), latch).ok()
         });
     }
 
     pub(crate) fn pipe(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.pipe)
+    }
+
+    pub(crate) fn take_reserve(&mut self) -> Option<Reserve> {
+        self.reserve.take()
     }
 
     /// For somebody who listens in his own way.
@@ -204,18 +210,26 @@ impl Watchdog {
     }
 
     /// Starts a thread that waits for the verdict and then stops this process: the policy's stop signal
-    /// to itself, the grace period, SIGKILL, and `_exit` for a process that is immune to its own SIGKILL
+    /// to itself, the grace period, SIGKILL, and `_exit` with 137 for a process that is immune to its own SIGKILL
     /// (pid 1 of a PID namespace). [`Verdict::Released`] stops nothing.
+    ///
+    /// The kernel drops a signal to pid 1 that would end any other process and that nobody there handles. Such a process
+    /// has nothing to do in its grace period, and ends by `_exit` at once, with 128 and the signal's number. The grace is
+    /// kept if the signal is handled or ignored, or if the first thread blocks it or waits for it.
     ///
     /// The thread blocks every signal, and none of what it does needs the rest of the program to be
     /// alive: SIGTERM may be blocked or ignored, its handler may hang, and `main` may be deadlocked. A
     /// process that is stopped by SIGSTOP is frozen with all its threads, this one included.
     ///
-    /// If the descriptor is closed by somebody else in this process, or cannot be waited for, the
-    /// process is stopped too: it would otherwise run on unsupervised, and nobody would know.
+    /// If the descriptor is closed by somebody else in this process, or cannot be read, the process is stopped too: it
+    /// would otherwise run on unsupervised, and nobody would know.
+    ///
+    /// Returns when its threads have started: a seccomp filter that is installed then needs to allow less than one that is
+    /// there before. See [the list](crate#system-calls-after-adoption).
     ///
     /// # Errors
-    /// `EAGAIN` without room for a thread, `EMFILE` without a free descriptor, `ENOMEM`. The watchdog is gone
+    /// `EAGAIN` without room for a thread, `ENOMEM`, and what a seccomp filter answers in the place of getpid(2), if it did
+    /// so at adoption too; in a copy made by fork, `EMFILE` without a free descriptor. The watchdog is gone
     /// then: end the process, or live unsupervised. (Room for one thread, but not for a second one that listens to
     /// the parent's sentinel, is no error: see [`Monitor::guarantees`].)
     pub fn enforce(self, policy: StopPolicy) -> io::Result<Monitor> {
@@ -235,7 +249,7 @@ impl Watchdog {
     /// Starts a thread that waits for the verdict and gives it to `callback`. What becomes of the process
     /// is then the callback's business, with two exceptions, in which the process is stopped as
     /// [`enforce_inherited`](Watchdog::enforce_inherited) would: the callback panics on a verdict other
-    /// than [`Verdict::Released`], or the descriptor cannot be waited for.
+    /// than [`Verdict::Released`], or the descriptor cannot be read.
     ///
     /// All signals are blocked in the thread that runs the callback.
     ///

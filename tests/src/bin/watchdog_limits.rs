@@ -21,7 +21,10 @@ fn main() -> ExitCode {
         ("switched-off", links_without_a_sentinel_start_none),
         ("no-page", channel_without_a_page_of_its_own),
         ("no-thread", enforcement_without_a_thread),
-        ("no-eventfd", enforcement_without_a_descriptor),
+        (
+            "enforced-without-descriptors",
+            enforcement_without_a_descriptor,
+        ),
         ("taken", what_is_no_write_end_is_not_taken),
         ("taken-flags", what_is_taken_is_made_ours),
     ])
@@ -317,10 +320,20 @@ fn enforcement_without_a_thread() {
     });
 }
 
+/// What a protection needs was opened at adoption.
 fn enforcement_without_a_descriptor() {
-    enforcement_fails(libc::EMFILE, || {
-        seccomp::refuse(&[(libc::SYS_eventfd2, libc::EMFILE)])
-    });
+    let (keepalive, setup) = watchdog_pipe::channel().expect("channel");
+    let mut copy = Some(keepalive);
+    Fork::run(|| {
+        drop(copy.take());
+        let (fd, _) = setup.fds().next().expect("one descriptor");
+        let fd = fd.try_clone_to_owned().expect("dup");
+        let watchdog = Watchdog::from_fd(fd).expect("adopt");
+        let enforce = || watchdog.enforce(StopPolicy::immediate());
+        let monitor = with_limit(0, getrlimit(Resource::Nofile), enforce);
+        assert_eq!(monitor.expect("enforce").cancel(), None);
+    })
+    .succeeds();
 }
 
 fn what_is_no_write_end_is_not_taken() {

@@ -195,7 +195,7 @@ impl Runtime {
             .links
             .drain(..)
             .flatten()
-            .map(Keepalive::hand_over)
+            .map(|keepalive| Ok(keepalive.hand_over()?))
             .collect::<io::Result<_>>()?;
         let numbers: Vec<String> = kept.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
         // In the last moment: nothing is started between here and the exec.

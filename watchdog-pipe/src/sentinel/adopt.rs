@@ -5,7 +5,6 @@ use rustix::fs::{fcntl_get_seals, fstat};
 use super::slot::Slot;
 use super::sys::{Mapped, SEALS};
 use super::{Address, Lookout};
-use crate::home::Home;
 use crate::sys::{Inherited, inspect};
 
 /// The page that the variable names is there, and is not as a parent makes it.
@@ -40,7 +39,6 @@ pub(crate) fn adopt(address: &Address, inherited: &Inherited) -> Result<Found, D
         }
         Ok(Mapped::of(page, address.offset).ok())
     })?;
-    let lookout = word.zip(Home::here().ok());
-    let lookout = lookout.map(|(word, home)| Lookout::new(word, address.link, home));
+    let lookout = word.map(|word| Lookout::new(word, address.link));
     Ok(Found::Page(lookout.filter(Lookout::speaks)))
 }

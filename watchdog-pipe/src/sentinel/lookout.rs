@@ -3,15 +3,16 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags, Timespec};
 
 use super::slot::Says;
-use super::sys::{self, Mapped};
+use super::sys::Mapped;
 use crate::home::Home;
-use crate::sys::BlockedSignals;
+use crate::status::Extras;
+use crate::thread::{Start, Thread};
 
 /// The shortest that the kernel gives, and shorter than the sentinel's: the dying thread that wakes this one on its own
 /// CPU gives way at once, and takes the memory down afterwards.
@@ -22,12 +23,11 @@ const SLICE: Duration = Duration::from_micros(100);
 pub(crate) struct Lookout {
     word: Mapped,
     link: u32,
-    home: Home,
 }
 
 impl Lookout {
-    pub(super) fn new(word: Mapped, link: u32, home: Home) -> Lookout {
-        Lookout { word, link, home }
+    pub(super) fn new(word: Mapped, link: u32) -> Lookout {
+        Lookout { word, link }
     }
 
     /// Whether the parent died while it held the word.
@@ -40,7 +40,8 @@ impl Lookout {
         self.word.says(self.link) != Says::Nothing
     }
 
-    /// Sleeps until the parent has died; `false` when the word has nothing more to say, or the state is another.
+    /// Sleeps until the parent has died; `false` when the word has nothing more to say, the kernel lets nobody sleep on
+    /// it, or the state is another.
     fn wait(&self, state: &AtomicU32) -> bool {
         while state.load(Ordering::Acquire) == LISTENS {
             match self.word.says(self.link) {
@@ -64,9 +65,15 @@ impl Lookout {
 /// A thread that sleeps on the word, for as long as the value lives.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    ear: Ear,
+    /// `None` only while it goes.
+    thread: Option<Thread>,
+    home: Home,
 }
+
+/// Whether a listener listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Ear(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -80,23 +87,51 @@ struct Shared {
 const LISTENS: u32 = 0;
 /// It is to leave, and somebody waits for that.
 const STOP: u32 = 1;
-/// It sleeps on the word no more.
+/// It does nothing any more that needs the word.
 const LEFT: u32 = 2;
+/// The word says nothing any more, and the thread waits until it is to leave.
+const DEAF: u32 = 3;
+
+impl Ear {
+    /// Whether the parent's death is heard here, or was.
+    pub(crate) fn hears(&self) -> bool {
+        self.0.state.load(Ordering::Acquire) == LISTENS || self.0.lookout.parent_died()
+    }
+}
 
 impl Shared {
+    /// Sleeps until it is to leave. A filter need not allow a thread to end as long as the protection lasts.
+    fn is_deaf(&self) {
+        let (listens, deaf) = (Ordering::AcqRel, Ordering::Acquire);
+        let mut state = self
+            .state
+            .compare_exchange(LISTENS, DEAF, listens, deaf)
+            .map_or_else(|state| state, |_| DEAF);
+        while state == DEAF {
+            match futex::wait(&self.state, Flags::PRIVATE, DEAF, None) {
+                Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => return,
+            }
+            state = self.state.load(Ordering::Acquire);
+        }
+    }
+
     fn leave(&self) {
         if self.state.swap(LEFT, Ordering::AcqRel) == STOP {
             let _ = futex::wake(&self.state, Flags::PRIVATE, 1);
         }
     }
 
-    /// Returns when the thread has left.
-    fn stop(&self) {
-        let now = self
-            .state
-            .compare_exchange(LISTENS, STOP, Ordering::AcqRel, Ordering::Acquire);
-        let mut left = now == Err(LEFT);
-        while !left {
+    /// Returns when the thread has left; `false` where the kernel lets nobody wake it, or wait for it. It leaves when the
+    /// word changes, then, and does nothing more.
+    fn stop(&self) -> bool {
+        for now in [LISTENS, DEAF] {
+            let _ = self
+                .state
+                .compare_exchange(now, STOP, Ordering::AcqRel, Ordering::Acquire);
+        }
+        let _ = futex::wake(&self.state, Flags::PRIVATE, 1);
+        loop {
             // Whoever has looked at the state and does not sleep yet misses it, and the word is not ours to change: once
             // more then.
             self.lookout.word.wake();
@@ -104,8 +139,14 @@ impl Shared {
                 tv_sec: 0,
                 tv_nsec: 1_000_000,
             };
-            let _ = futex::wait(&self.state, Flags::PRIVATE, STOP, Some(&again));
-            left = self.state.load(Ordering::Acquire) == LEFT;
+            match futex::wait(&self.state, Flags::PRIVATE, STOP, Some(&again)) {
+                Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
+                // Asked at least once: the C library's wait for the thread ends the process where this fails.
+                Err(_) => return false,
+            }
+            if self.state.load(Ordering::Acquire) == LEFT {
+                return true;
+            }
         }
     }
 }
@@ -117,50 +158,48 @@ impl Listener {
     /// `then` runs when the parent died, and only then. Every signal is blocked in it.
     pub(crate) fn start(
         lookout: Arc<Lookout>,
-        thread: thread::Builder,
+        stack: usize,
+        extras: Extras,
         then: impl FnOnce() + Send + 'static,
     ) -> io::Result<Listener> {
-        let shared = Arc::new(Shared {
-            lookout,
-            state: AtomicU32::new(LISTENS),
-        });
-        let theirs = Arc::clone(&shared);
-        // The thread inherits the mask: at no instant can it run a handler of the program's.
-        let _blocked = BlockedSignals::all()?;
-        let thread = thread.spawn(move || {
-            sys::ask_for_slices(SLICE);
+        let start = Start {
+            name: c"watchdog-listen",
+            stack,
+            slice: Some(SLICE),
+            extras,
+        };
+        // A copy made by fork may listen as well: the mapping came along.
+        let home = Home::here()?;
+        let state = AtomicU32::new(LISTENS);
+        let ear = Ear(Arc::new(Shared { lookout, state }));
+        let theirs = Arc::clone(&ear.0);
+        let thread = Thread::start(start, home, move || {
             let died = theirs.lookout.wait(&theirs.state);
+            if !died {
+                theirs.is_deaf();
+            }
             theirs.leave();
             if died {
                 then();
             }
         })?;
-        Ok(Listener {
-            shared,
-            thread: Some(thread),
-        })
+        let thread = Some(thread);
+        Ok(Listener { ear, thread, home })
     }
 
-    pub(crate) fn thread(&self) -> Option<ThreadId> {
-        self.thread.as_ref().map(|thread| thread.thread().id())
+    pub(crate) fn ear(&self) -> Ear {
+        self.ear.clone()
     }
 }
 
-/// Ends the thread, and waits for that.
+/// Ends the thread, and waits for that; not in a copy made by fork, which has no such thread.
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else {
-            return;
-        };
-        if !self.shared.lookout.home.is_here() {
-            // A copy made by fork has no such thread.
-            std::mem::forget(thread);
-            return;
-        }
-        self.shared.stop();
-        // An Err is a panic in what the thread ran: it has ended all the same.
-        if let Err(payload) = thread.join() {
-            std::mem::forget(payload);
+        if let Some(thread) = self.thread.take()
+            && self.home.is_here()
+            && self.ear.0.stop()
+        {
+            thread.join();
         }
     }
 }

@@ -6,7 +6,6 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
@@ -18,6 +17,7 @@ use super::slot::Slot;
 
 mod thread;
 
+pub(super) use crate::sys::ask_for_slices;
 pub(super) use thread::start as start_thread;
 
 /// `ROBUST_LIST_LIMIT` of include/linux/futex.h: the kernel walks no further.
@@ -193,27 +193,6 @@ impl RobustList {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
-    }
-}
-
-/// Asks the scheduler for slices of that length, less than a second, in this thread. Who has the shorter one takes the CPU from whom it is woken
-/// by, or beside. Linux 6.12, which gives 0.1 to 100 ms; before that it changes nothing.
-///
-/// # References
-/// [sched_setattr(2)](https://man7.org/linux/man-pages/man2/sched_setattr.2.html)
-pub(super) fn ask_for_slices(length: Duration) {
-    let size = size_of::<libc::sched_attr>();
-    let mut attr = std::mem::MaybeUninit::<libc::sched_attr>::zeroed();
-    // SAFETY: as large a place as is said for the answer; all zero is a valid sched_attr.
-    let (known, mut attr) = unsafe {
-        let known = libc::syscall(libc::SYS_sched_getattr, 0, attr.as_mut_ptr(), size, 0);
-        (known == 0, attr.assume_init())
-    };
-    // What the program has asked for itself is left alone.
-    if known && attr.sched_policy == libc::SCHED_OTHER.unsigned_abs() {
-        attr.sched_runtime = u64::from(length.subsec_nanos());
-        // SAFETY: a valid structure of the size that it names; no memory of ours is written to.
-        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
     }
 }
 

@@ -1,0 +1,74 @@
+//! What a protection needs of the kernel, taken at adoption: a program may install a seccomp filter before it starts its
+//! watchdog, and what that filter allows cannot be asked.
+
+use std::io;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::cancel::Cancel;
+use crate::home::Home;
+use crate::status::{Adopter, Extras, FirstThread};
+use crate::sys::OwnPid;
+
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    pub(crate) home: Home,
+    pub(crate) cancel: Cancel,
+    /// Who only waits needs none: an error is told to who does.
+    own: Option<OwnPid>,
+    first: Option<FirstThread>,
+    adopter: Option<Adopter>,
+}
+
+/// This process, and whether its stop signal reaches it.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) pid: OwnPid,
+    /// Of pid 1 alone, where there is /proc.
+    pub(crate) first: Option<FirstThread>,
+    /// To be closed with the protection: a filter need not allow that before.
+    _adopter: Option<Adopter>,
+}
+
+impl Reserve {
+    /// `EMFILE` or `ENFILE` without a descriptor; as [`Home::here`].
+    pub(crate) fn take() -> io::Result<Reserve> {
+        let home = Home::here()?;
+        let cancel = Cancel::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let own = OwnPid::read().ok();
+        let is_first = own.is_some_and(OwnPid::is_first);
+        Ok(Reserve {
+            home,
+            cancel,
+            own,
+            first: is_first.then(FirstThread::open).flatten(),
+            adopter: Adopter::this_thread(),
+        })
+    }
+
+    /// The same; taken anew in a copy made by fork, whose eventfd is shared with the original.
+    pub(crate) fn of_this_process(self) -> io::Result<Reserve> {
+        if self.home.is_here() {
+            Ok(self)
+        } else {
+            Reserve::take()
+        }
+    }
+
+    /// What may be asked for a thread that is about to start.
+    pub(crate) fn extras(&self) -> Extras {
+        let adopter = self.adopter.as_ref().filter(|_| self.home.is_here());
+        adopter.map_or_else(Extras::default, Adopter::allows)
+    }
+
+    /// Fails where the kernel, at adoption and now, did not say this process's number.
+    pub(crate) fn divide(self) -> io::Result<(Home, Cancel, Own)> {
+        let pid = self.own.map_or_else(OwnPid::read, Ok)?;
+        let own = Own {
+            pid,
+            first: self.first,
+            _adopter: self.adopter,
+        };
+        Ok((self.home, self.cancel, own))
+    }
+}

@@ -1,0 +1,177 @@
+//! What /proc says of this process, by descriptors that were opened before a filter could refuse them.
+
+use std::fs::File;
+use std::io::Read;
+use std::thread::{self, ThreadId};
+
+use rustix::process::Signal;
+
+use crate::sys;
+
+/// The seccomp filters of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Filters {
+    /// 0: none.
+    mode: u64,
+    /// How many; Linux 5.9.
+    count: Option<u64>,
+}
+
+/// Which calls may be made that are useful and not needed: a filter that was installed after adoption may end the process
+/// for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    /// A name for a thread. No filter was added since adoption.
+    pub(crate) names: bool,
+    /// Slices of its own. There is no filter at all: one that the process was born with may end it for those.
+    pub(crate) slices: bool,
+}
+
+/// The filters of the thread that adopted.
+#[derive(Debug)]
+pub(crate) struct Adopter {
+    thread: ThreadId,
+    before: Filters,
+    /// To be read once more, once.
+    now: File,
+}
+
+impl Adopter {
+    /// `None` without /proc.
+    pub(crate) fn this_thread() -> Option<Adopter> {
+        let open = || File::open("/proc/thread-self/status").ok();
+        Some(Adopter {
+            thread: thread::current().id(),
+            before: Filters::read(&open()?)?,
+            now: open()?,
+        })
+    }
+
+    /// Looks by read(2) alone. A second look, or one from another thread, allows nothing.
+    pub(crate) fn allows(&self) -> Extras {
+        if thread::current().id() != self.thread {
+            return Extras::default();
+        }
+        Filters::read(&self.now).map_or_else(Extras::default, |now| Extras {
+            names: now.mode == 0 || (now == self.before && now.count.is_some()),
+            slices: now.mode == 0,
+        })
+    }
+}
+
+impl Filters {
+    fn read(status: &File) -> Option<Filters> {
+        let (mut mode, mut count) = (None, None);
+        each_line(status, |name, value| match name {
+            "Seccomp" => mode = value.parse().ok(),
+            "Seccomp_filters" => count = value.parse().ok(),
+            _ => {}
+        });
+        mode.map(|mode| Filters { mode, count })
+    }
+}
+
+/// The first thread of this process, whose mask tells the kernel whether a signal to pid 1 is kept.
+#[derive(Debug)]
+pub(crate) struct FirstThread {
+    status: File,
+    /// What system call it is in.
+    call: Option<File>,
+}
+
+impl FirstThread {
+    /// `None` without /proc.
+    pub(crate) fn open() -> Option<FirstThread> {
+        Some(FirstThread {
+            status: File::open("/proc/self/status").ok()?,
+            call: File::open("/proc/self/syscall").ok(),
+        })
+    }
+
+    /// Whether a signal to pid 1 would be dropped: it is neither handled nor ignored, and the first thread neither blocks it
+    /// nor waits for it. Looks by read(2) alone, once, and allocates nothing. `None`: cannot tell.
+    pub(crate) fn is_deaf_to(&self, signal: Signal) -> Option<bool> {
+        let bit = 1_u64 << (signal.as_raw() - 1);
+        let (mut lines, mut hears) = (0, false);
+        each_line(&self.status, |name, value| {
+            if matches!(name, "SigBlk" | "SigIgn" | "SigCgt") {
+                // What is not understood is taken for a signal that arrives: the grace is kept.
+                let set = u64::from_str_radix(value, 16).unwrap_or(u64::MAX);
+                hears |= set & bit != 0;
+                lines += 1;
+            }
+        });
+        (lines == 3).then(|| !hears && !self.waits_for_signals())
+    }
+
+    /// In sigwait(3) and its kin: a mask does not show what is waited for.
+    fn waits_for_signals(&self) -> bool {
+        let mut waits = false;
+        if let Some(call) = &self.call {
+            let mut number = [0; 32];
+            let length = (&*call).read(&mut number).unwrap_or(0);
+            let text = std::str::from_utf8(&number[..length]).unwrap_or("");
+            let number = text
+                .split(' ')
+                .next()
+                .and_then(|number| number.parse().ok());
+            waits = number.is_some_and(sys::waits_for_signals);
+        }
+        waits
+    }
+}
+
+/// Shows each line that fits, as its name and its value.
+fn each_line(status: &File, mut see: impl FnMut(&str, &str)) {
+    let mut status = status;
+    let mut chunk = [0; 512];
+    let (mut line, mut length) = ([0; 64], 0);
+    while let Ok(count @ 1..) = status.read(&mut chunk) {
+        for &byte in &chunk[..count] {
+            if byte != b'\n' {
+                if let Some(place) = line.get_mut(length) {
+                    *place = byte;
+                }
+                length += 1;
+                continue;
+            }
+            let whole = line
+                .get(..length)
+                .and_then(|line| std::str::from_utf8(line).ok());
+            if let Some((name, value)) = whole.and_then(|line| line.split_once(":\t")) {
+                see(name, value);
+            }
+            length = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_thread_is_not_deaf_to_what_it_handles() {
+        let first = FirstThread::open().unwrap();
+        // Rust's runtime ignores SIGPIPE.
+        assert_eq!(first.is_deaf_to(Signal::PIPE), Some(false));
+        // Read to its end: nothing more can be told.
+        assert_eq!(first.is_deaf_to(Signal::PIPE), None);
+        assert_eq!(
+            FirstThread::open().unwrap().is_deaf_to(Signal::USR2),
+            Some(true)
+        );
+    }
+
+    #[test]
+    fn extras_are_allowed_once_and_to_the_adopter_alone() {
+        let adopter = Adopter::this_thread().unwrap();
+        let none = Extras::default();
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| adopter.allows());
+            assert_eq!(other.join().unwrap(), none);
+        });
+        assert!(adopter.allows().names);
+        assert_eq!(adopter.allows(), none);
+    }
+}

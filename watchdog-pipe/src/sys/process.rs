@@ -1,0 +1,89 @@
+//! This process's own number, its signals, and its first thread.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::num::NonZeroU32;
+use std::ptr;
+
+use rustix::process::Signal;
+
+/// The number of this process, read from a call whose answer was looked at.
+///
+/// A seccomp filter may answer any call with an error, getpid(2) too, and the C library hands out what comes back. As a
+/// target of kill(2), -1 means every process that there is, and 0 the whole group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnPid(NonZeroU32);
+
+impl OwnPid {
+    /// Fails with what a filter answers in the place of getpid(2).
+    ///
+    /// # References
+    /// [getpid(2)](https://man7.org/linux/man-pages/man2/getpid.2.html)
+    pub(crate) fn read() -> io::Result<OwnPid> {
+        // By number: the C library's own function returns an error as if it were a process number.
+        // SAFETY: getpid(2) has no argument and no memory effect.
+        let answer = unsafe { libc::syscall(libc::SYS_getpid) };
+        if answer < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let number = libc::pid_t::try_from(answer).ok();
+        number
+            .and_then(|number| NonZeroU32::new(number.unsigned_abs()))
+            .map(OwnPid)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "getpid answered no number"))
+    }
+
+    /// Whether this is pid 1 of its PID namespace, for which the kernel drops every signal without a handler.
+    pub(crate) fn is_first(self) -> bool {
+        self.0.get() == 1
+    }
+
+    /// Sends a signal to this process: any thread that does not block it may take it.
+    ///
+    /// # References
+    /// [kill(2)](https://man7.org/linux/man-pages/man2/kill.2.html)
+    pub(crate) fn signal(self, signal: Signal) -> io::Result<()> {
+        let number = self.0.get().cast_signed();
+        // SAFETY: kill(2) has no memory effect. The number is this process's, and above zero: see `read`.
+        match unsafe { libc::kill(number, signal.as_raw()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Whether nothing of the program runs on a signal: it is neither handled nor ignored. `None` where that cannot be asked.
+///
+/// # References
+/// [sigaction(2)](https://man7.org/linux/man-pages/man2/sigaction.2.html)
+pub(crate) fn has_default_action(signal: Signal) -> Option<bool> {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: no action is set; the place for the present one is large enough.
+    let answer = unsafe { libc::sigaction(signal.as_raw(), ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: sigaction answered 0, so it has filled the structure.
+    (answer == 0).then(|| unsafe { action.assume_init() }.sa_sigaction == libc::SIG_DFL)
+}
+
+/// Whether a signal waits in the queue of this process or thread. The caller blocks it.
+///
+/// # References
+/// [sigpending(2)](https://man7.org/linux/man-pages/man2/sigpending.2.html)
+pub(crate) fn is_pending(signal: libc::c_int) -> bool {
+    let mut pending = MaybeUninit::uninit();
+    // SAFETY: sigpending fills the set when it answers 0, and only then is the set read.
+    unsafe {
+        libc::sigpending(pending.as_mut_ptr()) == 0
+            && libc::sigismember(pending.as_ptr(), signal) == 1
+    }
+}
+
+/// Whether a system call is one that takes signals out of the queue.
+///
+/// # References
+/// [sigtimedwait(2)](https://man7.org/linux/man-pages/man2/sigtimedwait.2.html)
+pub(crate) fn waits_for_signals(call: libc::c_long) -> bool {
+    /// `rt_sigtimedwait_time64` of include/uapi/asm-generic/unistd.h, which 32-bit programs call.
+    const WITH_LONG_TIME: libc::c_long = 421;
+    call == libc::SYS_rt_sigtimedwait
+        || (cfg!(target_pointer_width = "32") && call == WITH_LONG_TIME)
+}

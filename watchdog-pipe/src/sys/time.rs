@@ -1,0 +1,81 @@
+//! Waiting, and the clock by which it is measured.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+use std::time::Duration;
+
+/// The time since the monotonic clock began. Where the vDSO knows the clock, as it does on nearly every machine, that is
+/// no system call; elsewhere a filter may refuse it. (`Instant::now` panics then.)
+///
+/// # References
+/// [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html),
+/// [vdso(7)](https://man7.org/linux/man-pages/man7/vdso.7.html)
+pub(crate) fn now() -> io::Result<Duration> {
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the place is large enough for the answer.
+    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: clock_gettime answered 0, so it has filled the structure.
+    let time = unsafe { time.assume_init() };
+    // Neither is ever below zero on this clock.
+    let (seconds, nanoseconds) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
+    #[allow(clippy::useless_conversion, reason = "32 bits wide on some targets")]
+    let seconds = u64::from(seconds);
+    Ok(Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds.into()))
+}
+
+/// Waits until one of `fds` is ready, at most for so many milliseconds; for ever below zero. What each is ready for.
+///
+/// By poll(2), where the architecture has it: x86-64, for one. On others, aarch64 for one, the C library asks ppoll(2).
+///
+/// # References
+/// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
+pub(crate) fn poll<const N: usize>(
+    fds: [BorrowedFd<'_>; N],
+    milliseconds: libc::c_int,
+) -> io::Result<[libc::c_short; N]> {
+    let mut fds = fds.map(|fd| libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // SAFETY: an array of as many entries as is said, which the kernel fills.
+    let ready = unsafe { libc::poll(fds.as_mut_ptr(), N as libc::nfds_t, milliseconds) };
+    if ready < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(fds.map(|fd| fd.revents))
+}
+
+/// Sleeps, less than the seconds that a `time_t` can hold; `Ok(false)` when it was interrupted.
+///
+/// # References
+/// [clock_nanosleep(2)](https://man7.org/linux/man-pages/man2/clock_nanosleep.2.html)
+pub(crate) fn sleep(length: Duration) -> io::Result<bool> {
+    let mut time: libc::timespec = zero();
+    time.tv_sec = libc::time_t::try_from(length.as_secs()).unwrap_or(libc::time_t::MAX);
+    #[allow(
+        clippy::useless_conversion,
+        reason = "of another width on some targets"
+    )]
+    {
+        time.tv_nsec = length.subsec_nanos().cast_signed().into();
+    }
+    // SAFETY: the time is valid; what is left of it is not asked for.
+    match unsafe {
+        libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &raw const time, ptr::null_mut())
+    } {
+        0 => Ok(true),
+        libc::EINTR => Ok(false),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Some targets have fields more, for padding.
+fn zero() -> libc::timespec {
+    // SAFETY: integers, for which all zero is valid.
+    unsafe { std::mem::zeroed() }
+}
