@@ -4,6 +4,7 @@
 //! under [`DEADLINE`]; what changes process-wide state (limits, signal masks, seccomp, closed standard
 //! descriptors) happens in a fixture process of its own, never in the test runner.
 
+pub mod allow_list;
 pub mod alone;
 mod dialogue;
 pub mod fd_table;
@@ -14,6 +15,7 @@ mod held;
 pub mod identity_text;
 pub mod launch;
 pub mod namespace;
+pub mod orphan;
 pub mod proc_fs;
 pub mod progress;
 mod random;
