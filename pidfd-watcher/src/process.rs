@@ -206,6 +206,9 @@ impl Process {
     /// after its [`Child`] was waited for, gives that status again, as long as this handle or a
     /// clone has learned it before the child was reaped.
     ///
+    /// A ptrace stop is never collected. Of a process that this one traces and that is another's child, `waitid` gives
+    /// the status, ends the tracing and leaves the zombie to its parent.
+    ///
     /// # Errors
     ///
     /// All give the handle back.
@@ -225,10 +228,14 @@ impl Process {
     }
 
     fn reap_child(&self) -> Result<ExitStatus, Error> {
-        // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
-        if poll::exited(self.as_fd(), Until::Deadline(Instant::now()))? {
-            self.learn();
+        // Nothing is collected from a process that lives: it could only be a ptrace stop. Nor is its status
+        // asked for, which would be that of a first thread that ended before the others.
+        if !poll::exited(self.as_fd(), Until::Deadline(Instant::now()))? {
+            self.check_is_ours()?;
+            return Err(Errno::AGAIN.into());
         }
+        // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
+        self.learn();
         match status::reap(self.as_fd()) {
             Ok(Some(raw)) => {
                 self.0.known.set(status::Status { raw, ours: true });

@@ -30,12 +30,16 @@ pub(crate) fn find(pidfd: BorrowedFd<'_>) -> Option<Status> {
     Some(Status { raw, ours: false })
 }
 
-/// Reaps a child of ours. `None`: there is nothing to reap yet.
+/// Reaps a child of ours that has exited. `None`: a tracer still holds it.
+///
+/// Call it only once the pidfd is readable. waitid(2) reports the ptrace stops of a process that this
+/// one traces whether they were asked for or not, and a stop that was reported is not reported again:
+/// a debugger would wait for it for ever. A process that has exited stops no more.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
     collect(pidfd, WaitIdOptions::empty())
 }
 
-/// Whether the process is a child of ours that was not reaped yet.
+/// Whether the process is a child of ours that was not reaped yet. It takes nothing away, alive or dead.
 pub(crate) fn is_ours(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     collect(pidfd, WaitIdOptions::NOWAIT).map(drop)
 }
@@ -49,7 +53,7 @@ fn collect(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<i32>,
     Ok(status.as_ref().and_then(encode))
 }
 
-/// From waitid's two numbers to wait's one: wait(2), WIFEXITED and its kin.
+/// From waitid's two numbers to wait's one: wait(2), WIFEXITED and its kin. `None`: a stop, and no end.
 fn encode(status: &WaitIdStatus) -> Option<i32> {
     const CORE_DUMPED: i32 = 0x80;
     if let Some(code) = status.exit_status() {
