@@ -30,7 +30,7 @@ impl Process {
     ///
     /// No child is left.
     /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`, `ENFILE`).
-    /// - [`NotReady`](Error::NotReady) (`EAGAIN`): a limit on processes.
+    /// - [`TooManyProcesses`](Error::TooManyProcesses) (`EAGAIN`).
     /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a seccomp filter.
     /// - [`Io`](Error::Io): `ENOMEM`.
     ///
@@ -50,7 +50,7 @@ impl Process {
         match pid.and_then(Pid::from_raw) {
             // SAFETY: the call succeeded, so the kernel has put a descriptor there that is new and nobody else's.
             Some(pid) => Ok(Process::new(unsafe { OwnedFd::from_raw_fd(pidfd) }, pid)),
-            None => Err(sys::errno().into()),
+            None => Err(Error::of_clone(sys::errno())),
         }
     }
 }

@@ -6,11 +6,37 @@ use crate::Process;
 
 /// Why a call on a [`Process`] or a [`Watcher`](crate::Watcher) failed.
 /// [`source`](error::Error::source) is the kernel's own error, where there is one.
+///
+/// # Which error is which
+///
+/// What a number means depends on the system call that gave it:
+///
+/// | system call | errno | variant | cause |
+/// |---|---|---|---|
+/// | `pidfd_open` | `ESRCH` | [`NotFound`](Error::NotFound) | no process has that number |
+/// | | `ENOENT`, `EINVAL` | [`NotFound`](Error::NotFound) | a thread has it, or a process that is being reaped |
+/// | `pidfd_send_signal` | `ESRCH` | [`NotFound`](Error::NotFound) | the process was reaped |
+/// | | `EPERM` | [`PermissionDenied`](Error::PermissionDenied) | the process is somebody else's |
+/// | | `EINVAL` | [`Io`](Error::Io) | it lives in a PID namespace that is not below this one |
+/// | `waitid` | `ECHILD` | [`NotChild`](Error::NotChild) | not a child of this process, or reaped |
+/// | | `EINVAL` | [`Unsupported`](Error::Unsupported) | Linux before 5.4 |
+/// | `PIDFD_GET_INFO` | `ESRCH` | [`NotFound`](Error::NotFound) | reaped; before Linux 6.18 also the next |
+/// | | `EREMOTE` | [`NotFound`](Error::NotFound) | it lives in a PID namespace that is not below this one |
+/// | | any other | [`Unsupported`](Error::Unsupported) | Linux before 6.13, or a filter; and `/proc` does not tell either |
+/// | `epoll_ctl` | `ENOSPC` | [`WatchLimit`](Error::WatchLimit) | `fs.epoll.max_user_watches` |
+/// | `clone` | `EAGAIN` | [`TooManyProcesses`](Error::TooManyProcesses) | a limit on processes and threads |
+/// | each | `EMFILE`, `ENFILE` | [`TooManyOpenFiles`](Error::TooManyOpenFiles) | |
+/// | each | `EPERM`, `EACCES` | [`PermissionDenied`](Error::PermissionDenied) | a seccomp filter or a security module |
+/// | each | `ENOSYS` | [`Unsupported`](Error::Unsupported) | an older kernel, or a seccomp filter |
+/// | each | any other | [`Io`](Error::Io) | `ENOMEM`, `ENODEV`, `EBADF`, ... |
+///
+/// [`NotReady`](Error::NotReady) and [`NotPidfd`](Error::NotPidfd) are no answers of the kernel: they carry `EAGAIN`
+/// and `EBADF` for those who look at the number. `EINTR` never comes out.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// There is no such process, or it was reaped, or it cannot be seen from this PID namespace
-    /// (`ESRCH`; of `pidfd_open` also `EINVAL` and `ENOENT`: the number of a thread).
+    /// (`ESRCH`, `EREMOTE`; of `pidfd_open` also `EINVAL` and `ENOENT`).
     NotFound(io::Error),
     /// The process is not this process's to wait for: not its child, or reaped already (`ECHILD`;
     /// of [`Process::from_child`] also `ESRCH`).
@@ -22,6 +48,9 @@ pub enum Error {
     NotPidfd(io::Error),
     /// No descriptor is left to this process (`EMFILE`) or to the system (`ENFILE`).
     TooManyOpenFiles(io::Error),
+    /// No process or thread is left to the user, the control group or the system (`EAGAIN`): see
+    /// `RLIMIT_NPROC` and `pids.max`. The C library also says so when it has no memory for a thread's stack.
+    TooManyProcesses(io::Error),
     /// The user has no epoll watch left (`ENOSPC`): see `fs.epoll.max_user_watches` in
     /// [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html).
     WatchLimit(io::Error),
@@ -45,16 +74,78 @@ impl Error {
         self.cause()?.raw_os_error()
     }
 
+    /// Of any call, none of whose numbers has a meaning of its own.
+    pub(crate) fn of_call(errno: Errno) -> Error {
+        let variant = match errno {
+            Errno::MFILE | Errno::NFILE => Error::TooManyOpenFiles,
+            Errno::PERM | Errno::ACCESS => Error::PermissionDenied,
+            Errno::NOSYS => Error::Unsupported,
+            _ => Error::Io,
+        };
+        variant(errno.into())
+    }
+
+    /// Of `pidfd_open` without flags, so that `EINVAL` is about the number.
+    pub(crate) fn of_open(errno: Errno) -> Error {
+        match errno {
+            Errno::SRCH | Errno::INVAL | Errno::NOENT => Error::NotFound(errno.into()),
+            _ => Error::of_call(errno),
+        }
+    }
+
+    /// Of `pidfd_send_signal`.
+    pub(crate) fn of_signal(errno: Errno) -> Error {
+        match errno {
+            Errno::SRCH => Error::NotFound(errno.into()),
+            _ => Error::of_call(errno),
+        }
+    }
+
+    /// Of `waitid` with options that are always the same, so that `EINVAL` is about `P_PIDFD`.
+    pub(crate) fn of_wait(errno: Errno) -> Error {
+        match errno {
+            Errno::CHILD => Error::NotChild(errno.into()),
+            Errno::INVAL => Error::Unsupported(errno.into()),
+            _ => Error::of_call(errno),
+        }
+    }
+
+    /// Of `clone`, and of the start of a thread.
+    pub(crate) fn of_clone(errno: Errno) -> Error {
+        match errno {
+            Errno::AGAIN => Error::TooManyProcesses(errno.into()),
+            _ => Error::of_call(errno),
+        }
+    }
+
+    /// Of `epoll_ctl` and the calls that make what it needs.
+    pub(crate) fn of_watch(errno: Errno) -> Error {
+        match errno {
+            Errno::NOSPC => Error::WatchLimit(errno.into()),
+            _ => Error::of_call(errno),
+        }
+    }
+
     /// The same once more, for an answer that is given more than once.
     pub(crate) fn again(&self) -> Error {
-        match self {
-            Error::ShutDown => Error::ShutDown,
-            Error::ForkedCopy => Error::ForkedCopy,
-            _ => match self.raw_os_error() {
-                Some(errno) => Errno::from_raw_os_error(errno).into(),
-                None => Error::Io(io::ErrorKind::Other.into()),
-            },
-        }
+        let (variant, cause): (fn(io::Error) -> Error, _) = match self {
+            Error::NotFound(cause) => (Error::NotFound, cause),
+            Error::NotChild(cause) => (Error::NotChild, cause),
+            Error::NotReady(cause) => (Error::NotReady, cause),
+            Error::NotPidfd(cause) => (Error::NotPidfd, cause),
+            Error::TooManyOpenFiles(cause) => (Error::TooManyOpenFiles, cause),
+            Error::TooManyProcesses(cause) => (Error::TooManyProcesses, cause),
+            Error::WatchLimit(cause) => (Error::WatchLimit, cause),
+            Error::PermissionDenied(cause) => (Error::PermissionDenied, cause),
+            Error::Unsupported(cause) => (Error::Unsupported, cause),
+            Error::Io(cause) => (Error::Io, cause),
+            Error::ShutDown => return Error::ShutDown,
+            Error::ForkedCopy => return Error::ForkedCopy,
+        };
+        variant(match cause.raw_os_error() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => cause.kind().into(),
+        })
     }
 
     fn cause(&self) -> Option<&io::Error> {
@@ -64,28 +155,13 @@ impl Error {
             | Error::NotReady(cause)
             | Error::NotPidfd(cause)
             | Error::TooManyOpenFiles(cause)
+            | Error::TooManyProcesses(cause)
             | Error::WatchLimit(cause)
             | Error::PermissionDenied(cause)
             | Error::Unsupported(cause)
             | Error::Io(cause) => Some(cause),
             Error::ShutDown | Error::ForkedCopy => None,
         }
-    }
-}
-
-impl From<Errno> for Error {
-    fn from(errno: Errno) -> Error {
-        let variant = match errno {
-            Errno::SRCH => Error::NotFound,
-            Errno::CHILD => Error::NotChild,
-            Errno::AGAIN => Error::NotReady,
-            Errno::MFILE | Errno::NFILE => Error::TooManyOpenFiles,
-            Errno::NOSPC => Error::WatchLimit,
-            Errno::PERM | Errno::ACCESS => Error::PermissionDenied,
-            Errno::NOSYS => Error::Unsupported,
-            _ => Error::Io,
-        };
-        variant(errno.into())
     }
 }
 
@@ -97,12 +173,13 @@ impl fmt::Display for Error {
             Error::NotReady(_) => "process is not ready to be reaped",
             Error::NotPidfd(_) => "descriptor is no pidfd of a process",
             Error::TooManyOpenFiles(_) => "too many open files",
+            Error::TooManyProcesses(_) => "too many processes or threads",
             Error::WatchLimit(_) => "no epoll watch left",
             Error::PermissionDenied(_) => "permission denied",
             Error::Unsupported(_) => "not supported by this kernel",
             Error::ShutDown => "the watcher was shut down",
             Error::ForkedCopy => "a copy made by fork of a watcher cannot watch",
-            Error::Io(_) => "pidfd call failed",
+            Error::Io(_) => "system call failed",
         };
         match self.raw_os_error() {
             Some(errno) => write!(f, "{what} (os error {errno})"),
@@ -126,6 +203,7 @@ impl From<Error> for io::Error {
             | Error::NotReady(cause)
             | Error::NotPidfd(cause)
             | Error::TooManyOpenFiles(cause)
+            | Error::TooManyProcesses(cause)
             | Error::WatchLimit(cause)
             | Error::PermissionDenied(cause)
             | Error::Unsupported(cause)

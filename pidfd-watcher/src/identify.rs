@@ -29,15 +29,18 @@ pub(crate) fn pid_of(fd: BorrowedFd<'_>) -> Result<Pid, Error> {
     }
     // The pidfd of a single thread becomes readable when that thread ends, and signals to it go to
     // the thread: that is no process. A descriptor for a path alone (O_PATH) cannot be polled.
-    if fcntl_getfl(fd)?.intersects(PIDFD_THREAD.union(OFlags::PATH)) {
+    if fcntl_getfl(fd)
+        .map_err(Error::of_call)?
+        .intersects(PIDFD_THREAD.union(OFlags::PATH))
+    {
         return Err(Error::NotPidfd(Errno::BADF.into()));
     }
     match sys::info(fd, sys::INFO_PID) {
         Ok(info) if info.mask & sys::INFO_PID != 0 => to_pid(info.tgid.cast_signed()),
         // Reaped: no number is its own any more.
         Ok(_) => Err(Error::NotFound(Errno::SRCH.into())),
-        // Reaped without a status to tell, or outside our PID namespace.
-        Err(Errno::SRCH) => Err(Errno::SRCH.into()),
+        // Reaped, or outside our PID namespace; that is a number of its own since Linux 6.18.
+        Err(errno @ (Errno::SRCH | Errno::REMOTE)) => Err(Error::NotFound(errno.into())),
         // Before Linux 6.13, or refused by a filter.
         Err(errno) => match by_proc {
             Some(FdPid::Held(pid)) if proc_fs::counts_as_we_do() => to_pid(pid),
@@ -48,5 +51,7 @@ pub(crate) fn pid_of(fd: BorrowedFd<'_>) -> Result<Pid, Error> {
 }
 
 fn to_pid(raw: i32) -> Result<Pid, Error> {
-    Pid::from_raw(raw).ok_or_else(|| Errno::SRCH.into())
+    // Not below zero either, where `Pid::from_raw` panics in a debug build.
+    let pid = Some(raw).filter(|&raw| raw > 0).and_then(Pid::from_raw);
+    pid.ok_or_else(|| Error::NotFound(Errno::SRCH.into()))
 }

@@ -1,35 +1,40 @@
 //! Waiting for a pidfd to become readable, which is the exit of its process.
 
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+
+use crate::sys;
 
 /// When to give up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Until {
     /// Never.
     Exit,
-    /// At this instant of the monotonic clock; in the past means: look once.
-    Deadline(Instant),
+    /// At once.
+    Now,
+    /// When the monotonic clock shows this.
+    Deadline(Duration),
 }
 
 impl Until {
     /// `timeout` from now; one too long for the clock is no limit at all.
-    pub(crate) fn after(timeout: Duration) -> Until {
-        Instant::now()
-            .checked_add(timeout)
-            .map_or(Until::Exit, Until::Deadline)
+    pub(crate) fn after(timeout: Duration) -> Result<Until, Errno> {
+        if timeout.is_zero() {
+            return Ok(Until::Now);
+        }
+        let deadline = sys::monotonic()?.checked_add(timeout);
+        Ok(deadline.map_or(Until::Exit, Until::Deadline))
     }
 
-    fn timeout(self) -> Option<Timespec> {
-        match self {
+    fn timeout(self) -> Result<Option<Timespec>, Errno> {
+        Ok(match self {
             Until::Exit => None,
-            Until::Deadline(at) => {
-                Timespec::try_from(at.saturating_duration_since(Instant::now())).ok()
-            }
-        }
+            Until::Now => Some(Timespec::default()),
+            Until::Deadline(at) => Timespec::try_from(at.saturating_sub(sys::monotonic()?)).ok(),
+        })
     }
 }
 
@@ -38,7 +43,7 @@ pub(crate) fn exited(pidfd: BorrowedFd<'_>, until: Until) -> Result<bool, Errno>
     let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
     loop {
         // poll returns EINTR even when the handler was installed with SA_RESTART: signal(7).
-        match poll(&mut fds, until.timeout().as_ref()) {
+        match poll(&mut fds, until.timeout()?.as_ref()) {
             Ok(0) => return Ok(false),
             Ok(_) => break,
             Err(Errno::INTR) => {}

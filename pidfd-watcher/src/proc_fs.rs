@@ -4,10 +4,11 @@
 //! than ours. The number in a pidfd's fdinfo is that of the namespace this `/proc` shows, so it names
 //! the right folder there whatever our own namespace calls the process.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::process::getpid;
+use crate::sys;
 
 /// The line `Pid:` of a pidfd's fdinfo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +37,11 @@ pub(crate) fn fd_pid(pidfd: BorrowedFd<'_>) -> Option<FdPid> {
     })
 }
 
-/// Whether `/proc` counts as we do: it shows our own PID namespace.
+/// Whether `/proc` counts as we do: it shows our own PID namespace. No, where our own number is not to be had.
 pub(crate) fn counts_as_we_do() -> bool {
     let shown = fs::read_link("/proc/self").ok();
-    let ours = getpid().as_raw_nonzero().to_string();
-    shown.is_some_and(|shown| shown.as_os_str() == ours.as_str())
+    let ours = sys::own_pid().map(|pid| pid.to_string());
+    shown.is_some_and(|shown| Some(shown.as_os_str()) == ours.as_deref().map(OsStr::new))
 }
 
 /// The wait status of a zombie that is not ours to wait for; `None` when it is not known for certain.

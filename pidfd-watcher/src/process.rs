@@ -3,7 +3,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -74,11 +74,7 @@ impl Process {
     // Inlined: see `Watcher::register`.
     #[inline]
     pub fn open(pid: Pid) -> Result<Process, Error> {
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| match errno {
-            // No flag was given, so both are about the pid.
-            Errno::INVAL | Errno::NOENT => Error::NotFound(errno.into()),
-            _ => errno.into(),
-        })?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(Error::of_open)?;
         Ok(Process::new(pidfd, pid))
     }
 
@@ -106,7 +102,7 @@ impl Process {
 
     /// Whether it is a child of this process that was not reaped yet: else `NotChild`.
     fn check_is_ours(&self) -> Result<(), Error> {
-        Ok(status::is_ours(self.as_fd())?)
+        status::is_ours(self.as_fd()).map_err(Error::of_wait)
     }
 
     /// Takes over a pidfd that came from elsewhere: `clone`, a socket, a parent process. It is made
@@ -118,11 +114,12 @@ impl Process {
     ///
     /// - [`NotPidfd`](Error::NotPidfd): it is some other descriptor, or a pidfd of a single thread
     ///   (`PIDFD_THREAD`).
-    /// - [`NotFound`](Error::NotFound): the process was reaped, or lives outside this PID namespace.
+    /// - [`NotFound`](Error::NotFound): the process was reaped, or lives outside this PID namespace (`ESRCH`; since
+    ///   Linux 6.18 also `EREMOTE`).
     /// - [`Unsupported`](Error::Unsupported): before 6.13, without a `/proc` of this PID namespace.
     pub fn from_pidfd(pidfd: OwnedFd) -> Result<Process, Error> {
         let pid = identify::pid_of(pidfd.as_fd())?;
-        fcntl_setfd(&pidfd, FdFlags::CLOEXEC)?;
+        fcntl_setfd(&pidfd, FdFlags::CLOEXEC).map_err(Error::of_call)?;
         Ok(Process::new(pidfd, pid))
     }
 
@@ -157,16 +154,17 @@ impl Process {
     ///   (`EPERM`), or a seccomp filter refused.
     /// - [`Io`](Error::Io): it lives in a PID namespace that is not below ours (`EINVAL`).
     pub fn send_signal(&self, signal: Signal) -> Result<(), Error> {
-        Ok(pidfd_send_signal(self, signal)?)
+        pidfd_send_signal(self, signal).map_err(Error::of_signal)
     }
 
     /// How the process ended, or `None` while it lives. Never blocks, never reaps.
     ///
     /// # Errors
     ///
-    /// [`Io`](Error::Io) when the kernel refuses to poll the descriptor (`ENOMEM`, `EBADF`).
+    /// - [`Io`](Error::Io) when the kernel cannot poll the descriptor (`ENOMEM`, `EBADF`).
+    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a seccomp filter.
     pub fn try_wait(&self) -> Result<Option<Exit>, Error> {
-        self.wait_until(Until::Deadline(Instant::now()))
+        self.wait_until(Until::Now)
     }
 
     /// Waits until the process has exited. Never reaps: any number of clones and callers may wait.
@@ -192,11 +190,15 @@ impl Process {
     ///
     /// As [`try_wait`](Process::try_wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Exit>, Error> {
-        self.wait_until(Until::after(timeout))
+        self.wait_until(Until::after(timeout).map_err(Error::of_call)?)
     }
 
     fn wait_until(&self, until: Until) -> Result<Option<Exit>, Error> {
-        Ok(poll::exited(self.as_fd(), until)?.then(|| self.exit()))
+        Ok(self.has_exited(until)?.then(|| self.exit()))
+    }
+
+    fn has_exited(&self, until: Until) -> Result<bool, Error> {
+        poll::exited(self.as_fd(), until).map_err(Error::of_call)
     }
 
     /// Reaps a child of this process that has exited: its number becomes free. Never blocks;
@@ -230,9 +232,9 @@ impl Process {
     fn reap_child(&self) -> Result<ExitStatus, Error> {
         // Nothing is collected from a process that lives: it could only be a ptrace stop. Nor is its status
         // asked for, which would be that of a first thread that ended before the others.
-        if !poll::exited(self.as_fd(), Until::Deadline(Instant::now()))? {
+        if !self.has_exited(Until::Now)? {
             self.check_is_ours()?;
-            return Err(Errno::AGAIN.into());
+            return Err(not_ready());
         }
         // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
         self.learn();
@@ -241,14 +243,14 @@ impl Process {
                 self.0.known.set(status::Status { raw, ours: true });
                 Ok(ExitStatus::from_raw(raw))
             }
-            Ok(None) => Err(Errno::AGAIN.into()),
+            Ok(None) => Err(not_ready()),
             // Reaped by a clone of ours, a watcher or its `Child`, perhaps since we looked. A handle that was copied by
             // fork does not pass for that.
             Err(Errno::CHILD) => match self.learn() {
                 Some(status) if status.ours => Ok(ExitStatus::from_raw(status.raw)),
-                _ => Err(Errno::CHILD.into()),
+                _ => Err(Error::of_wait(Errno::CHILD)),
             },
-            Err(errno) => Err(errno.into()),
+            Err(errno) => Err(Error::of_wait(errno)),
         }
     }
 
@@ -278,6 +280,11 @@ impl Process {
             self.0.known.get()
         })
     }
+}
+
+/// No call gives that number: waitid(2) with `WNOHANG` says "nothing yet" by a success.
+fn not_ready() -> Error {
+    Error::NotReady(Errno::AGAIN.into())
 }
 
 /// How a watcher sees a process.

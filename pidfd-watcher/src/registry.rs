@@ -104,7 +104,7 @@ impl<P: Subject> Registry<P> {
             return Err(Error::ShutDown);
         }
         if table.is_full() {
-            return Err(Errno::NOSPC.into());
+            return Err(Error::of_watch(Errno::NOSPC));
         }
         let inserted = table.insert(subject, callback, reaps);
         let armed = match inserted.arm {
@@ -120,7 +120,7 @@ impl<P: Subject> Registry<P> {
         if let Some(unrun) = undone {
             caller.drop_unrun(unrun);
         }
-        Err(errno.into())
+        Err(Error::of_watch(errno))
     }
 
     /// Dispatch thread: there is news of an entry's end. Reaps where that was wished, then calls everybody who

@@ -4,6 +4,7 @@ use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
@@ -85,6 +86,27 @@ pub(crate) fn errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
+/// Our own number. `None` when a filter refuses: rustix takes the error for a number.
+pub(crate) fn own_pid() -> Option<i32> {
+    // SAFETY: no argument and no effect.
+    let pid = unsafe { libc::getpid() };
+    (pid > 0).then_some(pid)
+}
+
+/// What the monotonic clock shows. std's `Instant` panics, and rustix may, where a filter refuses.
+pub(crate) fn monotonic() -> Result<Duration, Errno> {
+    let mut now = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: there is room for what is written.
+    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) } != 0 {
+        return Err(errno());
+    }
+    // SAFETY: the call succeeded and has filled it in.
+    let now = unsafe { now.assume_init() };
+    let seconds = u64::try_from(now.tv_sec).map_err(|_| Errno::INVAL)?;
+    let nanoseconds = u32::try_from(now.tv_nsec).map_err(|_| Errno::INVAL)?;
+    Ok(Duration::new(seconds, nanoseconds))
+}
+
 /// A page that reads as zero in every process forked from this one.
 ///
 /// Made without a lock: a fork in between would leave the copy a lock that nobody opens.
@@ -93,12 +115,13 @@ pub(crate) fn page_wiped_on_fork() -> Result<&'static AtomicU64, Errno> {
     static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
     let standing = PAGE.load(Ordering::Acquire);
     let page = if standing.is_null() {
-        let fresh = map_wiped_on_fork()?;
+        let length = page_size()?;
+        let fresh = map_wiped_on_fork(length)?;
         match PAGE.compare_exchange(standing, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
             Err(first) => {
                 // SAFETY: another thread was first, so nobody has seen this mapping.
-                let _ = unsafe { munmap(fresh.cast(), rustix::param::page_size()) };
+                let _ = unsafe { munmap(fresh.cast(), length) };
                 first
             }
         }
@@ -110,11 +133,17 @@ pub(crate) fn page_wiped_on_fork() -> Result<&'static AtomicU64, Errno> {
     Ok(unsafe { &*page })
 }
 
-fn map_wiped_on_fork() -> Result<*mut AtomicU64, Errno> {
-    let (length, access) = (
-        rustix::param::page_size(),
-        ProtFlags::READ | ProtFlags::WRITE,
-    );
+/// Not rustix's, which panics where neither prctl(2) with `PR_GET_AUXV` (Linux 6.4) nor /proc tells it: without a
+/// free descriptor, for one.
+fn page_size() -> Result<usize, Errno> {
+    // SAFETY: a plain number; the C library answers from what the kernel gave it at the start.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let size = usize::try_from(size).ok().filter(|&size| size > 0);
+    size.ok_or(Errno::INVAL)
+}
+
+fn map_wiped_on_fork(length: usize) -> Result<*mut AtomicU64, Errno> {
+    let access = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new private mapping, where the kernel likes, overlaps nothing.
     let page = unsafe { mmap_anonymous(ptr::null_mut(), length, access, MapFlags::PRIVATE)? };
     // SAFETY: the range is the mapping just made, which nothing refers to yet.

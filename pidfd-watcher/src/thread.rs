@@ -34,7 +34,7 @@ pub(crate) fn start(shared: Arc<Shared>, poller: Arc<Poller>) -> Result<(), Erro
         .spawn(move || run(&shared, &poller))
         .map(drop)
         .map_err(|error: io::Error| match Errno::from_io_error(&error) {
-            Some(errno) => errno.into(),
+            Some(errno) => Error::of_clone(errno),
             None => Error::Io(error),
         })
 }

@@ -85,12 +85,12 @@ impl Builder {
     /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`, `ENFILE`).
     /// - [`WatchLimit`](Error::WatchLimit) (`ENOSPC`).
     /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a seccomp filter.
-    /// - [`NotReady`](Error::NotReady) (`EAGAIN`): no thread to be had.
+    /// - [`TooManyProcesses`](Error::TooManyProcesses) (`EAGAIN`): no thread is to be had.
     /// - [`Io`](Error::Io): `ENOMEM`.
     pub fn build(self) -> Result<Watcher, Error> {
-        let poller = Arc::new(Poller::new()?);
+        let poller = Arc::new(Poller::new().map_err(Error::of_watch)?);
         let shared = Arc::new(Shared {
-            home: Home::here()?,
+            home: Home::here().map_err(Error::of_call)?,
             registry: Registry::new(),
             poller: Arc::downgrade(&poller),
             containment: Containment::new(self.on_panic),

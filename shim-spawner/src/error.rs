@@ -95,7 +95,6 @@ pub struct SpawnError {
 enum Cause {
     Io(io::Error),
     Fds(fd_preserve::Error),
-    Process(pidfd_watcher::Error),
     Died(Option<ExitStatus>),
 }
 
@@ -120,15 +119,6 @@ impl SpawnError {
         SpawnError {
             stage: Stage::Descriptors,
             cause: Cause::Fds(error),
-            path: None,
-            fd: None,
-        }
-    }
-
-    pub(crate) fn process(error: pidfd_watcher::Error) -> SpawnError {
-        SpawnError {
-            stage: Stage::Pidfd,
-            cause: Cause::Process(error),
             path: None,
             fd: None,
         }
@@ -165,7 +155,6 @@ impl SpawnError {
     pub fn raw_os_error(&self) -> Option<i32> {
         match &self.cause {
             Cause::Io(error) => error.raw_os_error(),
-            Cause::Process(error) => error.raw_os_error(),
             Cause::Fds(error) => error
                 .source()?
                 .downcast_ref::<io::Error>()
@@ -218,7 +207,6 @@ impl Error for SpawnError {
         match &self.cause {
             Cause::Io(error) => Some(error),
             Cause::Fds(error) => Some(error),
-            Cause::Process(error) => Some(error),
             Cause::Died(_) => None,
         }
     }

@@ -40,10 +40,24 @@ pub fn refuse(calls: &[(libc::c_long, i32)]) {
 ///
 /// As [`refuse`].
 pub fn refuse_fcntl(command: i32, errno: i32) {
-    let (length, command) = (SeccompCmpArgLen::Dword, command.unsigned_abs().into());
-    let condition = SeccompCondition::new(1, length, SeccompCmpOp::Eq, command);
+    refuse_where(libc::SYS_fcntl, 1, command, errno);
+}
+
+/// The same for prctl(2) with one option.
+///
+/// # Panics
+///
+/// As [`refuse`].
+pub fn refuse_prctl(option: i32, errno: i32) {
+    refuse_where(libc::SYS_prctl, 0, option, errno);
+}
+
+/// `call` with `value` as the argument of that index, counted from 0.
+fn refuse_where(call: libc::c_long, argument: u8, value: i32, errno: i32) {
+    let (length, value) = (SeccompCmpArgLen::Dword, value.unsigned_abs().into());
+    let condition = SeccompCondition::new(argument, length, SeccompCmpOp::Eq, value);
     let rule = SeccompRule::new(vec![condition.expect("a condition")]).expect("a rule");
-    install(errno, [(libc::SYS_fcntl, vec![rule])].into());
+    install(errno, [(call, vec![rule])].into());
 }
 
 /// One filter knows one errno.

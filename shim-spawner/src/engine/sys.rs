@@ -16,7 +16,7 @@ use super::born::ANY_CHILD;
 use super::memory::{SharedPage, Stack};
 use crate::child::{Handlers, Routine, SIGSET_BYTES, SignalSet};
 use crate::report::Report;
-use crate::{SpawnError, stdio};
+use crate::{SpawnError, Stage, stdio};
 
 /// How to ask the kernel for a child that suspends the caller until its exec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Created {
 
 fn give_up(pid: Pid, errno: Errno) -> SpawnError {
     kill_and_reap(pid);
-    SpawnError::process(errno.into())
+    SpawnError::io(Stage::Pidfd, errno)
 }
 
 /// By the C library's clone, which begins on a new stack on every architecture.

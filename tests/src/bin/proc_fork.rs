@@ -123,7 +123,7 @@ fn refused() {
             (|e| matches!(e, Error::PermissionDenied(_))) as fn(&Error) -> bool,
         ),
         (libc::ENOSYS, |e| matches!(e, Error::Unsupported(_))),
-        (libc::EAGAIN, |e| matches!(e, Error::NotReady(_))),
+        (libc::EAGAIN, |e| matches!(e, Error::TooManyProcesses(_))),
         (libc::ENOMEM, |e| matches!(e, Error::Io(_))),
     ] {
         seccomp::refuse(&[(libc::SYS_clone, errno)]);

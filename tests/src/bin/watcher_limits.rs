@@ -266,10 +266,10 @@ fn no_thread_left() {
     assert!(done, "{}", std::io::Error::last_os_error());
     let before = (proc_fs::own_fds(), threads());
     let error = Watcher::new().expect_err("no thread left");
-    assert!(matches!(error, Error::NotReady(_)), "{error:?}");
+    assert!(matches!(error, Error::TooManyProcesses(_)), "{error:?}");
     assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
     // SAFETY: the child ends at once.
     let error = unsafe { Process::fork(|| 0) }.expect_err("no process left");
-    assert!(matches!(error, Error::NotReady(_)), "{error:?}");
+    assert!(matches!(error, Error::TooManyProcesses(_)), "{error:?}");
     assert_eq!((proc_fs::own_fds(), threads()), before);
 }
