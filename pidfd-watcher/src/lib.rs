@@ -60,10 +60,12 @@
 //! | Linux | what |
 //! |---|---|
 //! | 5.4 | everything: `pidfd_open`, `waitid(P_PIDFD)` |
+//! | 5.17 | exit codes are known before the reaping; until then only reaping tells them |
 //! | 6.13 | [`Process::from_pidfd`] works without `/proc` |
 //! | 6.15 | the status of processes that somebody else reaped |
 //!
-//! What a newer kernel has is found out by asking it, never by its version.
+//! What a newer kernel has is found out by asking it, and not by its version. The one exception is 5.17, as no call
+//! tells whether a look at a zombie shows [the status of the process](Process#where-the-status-comes-from).
 //!
 //! # Features
 //!
@@ -83,6 +85,7 @@ mod future;
 mod handle;
 mod home;
 mod identify;
+mod kernel;
 mod known;
 mod poll;
 mod poller;

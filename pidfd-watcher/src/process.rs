@@ -37,6 +37,13 @@ use crate::{Error, Exit, ReapError, identify, status};
 /// 4. [`/proc/PID/stat`](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html), for a zombie
 ///    that is not ours to wait for, with the permission to trace it.
 ///
+/// Before Linux 5.17, 2 and 4 show how the first thread ended, which may have been before the others, and with another
+/// code. They are believed there only where that makes no difference: about a process that a signal has ended, other
+/// than the signals that dump core (about those only where there was a dump). All other statuses come from
+/// the reaping, by [`reap`](Process::reap) or [`watch_and_reap`](crate::Watcher::watch_and_reap); until then they are
+/// `None`. The kernel's release (`uname`) tells which it is; a kernel that was mended by its distributor alone, and
+/// one whose release is hidden, count as older.
+///
 /// With `SIGCHLD` ignored, or `SA_NOCLDWAIT`, the kernel reaps children by itself: their status is
 /// known since Linux 6.15, and usually `None` before.
 ///

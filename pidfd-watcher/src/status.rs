@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
-use crate::{proc_fs, sys};
+use crate::{kernel, proc_fs, sys};
 
 /// A wait status, encoded as `wait(2)` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,14 +17,14 @@ pub(crate) struct Status {
 
 /// The status of a process whose pidfd is readable, without reaping it.
 pub(crate) fn find(pidfd: BorrowedFd<'_>) -> Option<Status> {
-    // Our own child, zombie: exact on every kernel, needs neither /proc nor a free descriptor.
+    // Our own child, zombie: needs neither /proc nor a free descriptor, and /proc knows no better.
     if let Ok(Some(raw)) = collect(pidfd, WaitIdOptions::NOWAIT) {
-        return Some(Status { raw, ours: true });
+        return kernel::certain(raw).map(|raw| Status { raw, ours: true });
     }
     // ECHILD: not our child, or reaped. None: our child, and a tracer still holds it. Neither says
     // anything about the status, and nor does an error.
     let raw = reaped(pidfd)
-        .or_else(|| proc_fs::zombie_status(pidfd))
+        .or_else(|| proc_fs::zombie_status(pidfd).and_then(kernel::certain))
         // A zombie at the first look may have been reaped before the second.
         .or_else(|| reaped(pidfd))?;
     Some(Status { raw, ours: false })

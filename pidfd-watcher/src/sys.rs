@@ -107,6 +107,20 @@ pub(crate) fn monotonic() -> Result<Duration, Errno> {
     Ok(Duration::new(seconds, nanoseconds))
 }
 
+/// The kernel's release: "6.1.0-18-amd64". `None` when a filter refuses: rustix would give whatever was in memory.
+pub(crate) fn release() -> Option<Vec<u8>> {
+    let mut name = MaybeUninit::<libc::utsname>::zeroed();
+    // SAFETY: there is room for what is written.
+    if unsafe { libc::uname(name.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: arrays of bytes, for which the zeros are a value.
+    let name = unsafe { name.assume_init() };
+    let release = name.release.iter().take_while(|&&byte| byte != 0);
+    // c_char is signed on some architectures.
+    Some(release.map(|&byte| byte.to_ne_bytes()[0]).collect())
+}
+
 /// A page that reads as zero in every process forked from this one.
 ///
 /// Made without a lock: a fork in between would leave the copy a lock that nobody opens.
