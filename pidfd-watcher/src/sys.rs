@@ -1,6 +1,8 @@
 //! System calls that rustix does not wrap, and everything unsafe outside the child's half of a fork.
 
-use std::mem::{MaybeUninit, offset_of, size_of};
+mod signals;
+
+use std::mem::{offset_of, size_of};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -12,6 +14,8 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use rustix::process::Pid;
 
 use crate::Process;
+
+pub(crate) use signals::SignalsBlocked;
 
 impl Process {
     /// Takes the two numbers that `clone` with `CLONE_PIDFD` gave its caller, with no system call and no
@@ -199,16 +203,5 @@ impl<T: Send + Sync + 'static> Published<T> {
             // another caller's, freed by nobody, and not null, since a value is never taken out.
             Err(first) => unsafe { (&*first, Some(*Box::from_raw(fresh))) },
         }
-    }
-}
-
-/// Blocks every signal in the calling thread, for good: a thread of this library's own runs no handler
-/// of the program's.
-pub(crate) fn block_signals() {
-    let mut all = MaybeUninit::uninit();
-    // SAFETY: sigfillset initialises the set that the second call reads; the old mask is not asked for.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), ptr::null_mut());
     }
 }

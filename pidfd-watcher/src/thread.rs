@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::poller::Poller;
-use crate::sys;
+use crate::sys::SignalsBlocked;
 use crate::watcher::Shared;
 
 thread_local! {
@@ -29,6 +29,8 @@ pub(crate) fn without_waiting(drops: impl FnOnce()) {
 }
 
 pub(crate) fn start(shared: Arc<Shared>, poller: Arc<Poller>) -> Result<(), Error> {
+    // The thread inherits the mask: no handler of the program ever runs on it.
+    let _blocked = SignalsBlocked::here()?;
     std::thread::Builder::new()
         .name("pidfd-watcher".into())
         .spawn(move || run(&shared, &poller))
@@ -40,7 +42,6 @@ pub(crate) fn start(shared: Arc<Shared>, poller: Arc<Poller>) -> Result<(), Erro
 }
 
 fn run(shared: &Shared, poller: &Poller) {
-    sys::block_signals();
     NEVER_WAITS.set(true);
     let mut events = Vec::new();
     while !shared.registry.is_finished() {

@@ -8,7 +8,7 @@ use pidfd_watcher::{Error, Process, Watcher};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::sys;
+use crate::sys::SignalsBlocked;
 
 /// Those for which there was neither a watcher nor a thread to be had: each drop tries again.
 static LEFT: Mutex<Vec<Process>> = Mutex::new(Vec::new());
@@ -39,11 +39,14 @@ fn is_taken_care_of(process: &Process) -> bool {
 }
 
 fn wait_in_a_thread(process: Process) -> bool {
+    // The thread inherits the mask: no handler of the program ever runs on it.
+    let Ok(_blocked) = SignalsBlocked::here() else {
+        return false;
+    };
     thread::Builder::new()
         .name("shim-reaper".into())
         .stack_size(64 * 1024)
         .spawn(move || {
-            sys::block_signals();
             // Blocks until it can be reaped, past a tracer's hold too. An error is somebody else's reaping.
             let wait = || waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
             while matches!(wait(), Err(Errno::INTR)) {}

@@ -1,11 +1,14 @@
 //! System calls that rustix does not wrap, and everything unsafe outside the child's routine.
 
+mod signals;
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::ptr;
 
 use crate::config::{self, ConfigError};
+
+pub(crate) use signals::SignalsBlocked;
 
 /// The configuration that the spawner passed by [`ShimSpawner::config`](crate::ShimSpawner::config).
 /// `Ok(None)`: it passed none.
@@ -42,16 +45,4 @@ pub(crate) fn inspect(number: RawFd) -> io::Result<(u64, u64)> {
     // SAFETY: fstat answered 0, so it has filled the structure.
     let stat = unsafe { stat.assume_init() };
     Ok((stat.st_dev, stat.st_ino))
-}
-
-/// Blocks every signal in the calling thread, for good: a thread of the library's own runs no handler of
-/// the program's.
-pub(crate) fn block_signals() {
-    let mut all = MaybeUninit::uninit();
-    // SAFETY: sigfillset initialises the set; both calls take a valid pointer, and the old mask is not
-    // asked for.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), ptr::null_mut());
-    }
 }
