@@ -30,7 +30,7 @@ pub(crate) fn without_waiting(drops: impl FnOnce()) {
 
 pub(crate) fn start(shared: Arc<Shared>, poller: Arc<Poller>) -> Result<(), Error> {
     // The thread inherits the mask: no handler of the program ever runs on it.
-    let _blocked = SignalsBlocked::here()?;
+    let _blocked = SignalsBlocked::here().map_err(Error::of_call)?;
     std::thread::Builder::new()
         .name("pidfd-watcher".into())
         .spawn(move || run(&shared, &poller))
