@@ -5,8 +5,9 @@ use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::home::Home;
 use crate::registry::{Callback, Caller, Unrun};
-use crate::{Exit, Pid};
+use crate::{Exit, Pid, child};
 
 /// A callback, or the drop of what it had captured, has panicked. The panic went no further.
 #[derive(Debug)]
@@ -30,12 +31,15 @@ impl fmt::Display for CallbackPanic<'_> {
 
 pub(crate) type Hook = Box<dyn Fn(&CallbackPanic<'_>) + Send + Sync>;
 
-/// Who is told of a panic.
-pub(crate) struct Containment(Option<Hook>);
+/// Who is told of a panic, and where callbacks may run.
+pub(crate) struct Containment {
+    hook: Option<Hook>,
+    home: Home,
+}
 
 impl Containment {
-    pub(crate) fn new(hook: Option<Hook>) -> Containment {
-        Containment(hook)
+    pub(crate) fn new(hook: Option<Hook>, home: Home) -> Containment {
+        Containment { hook, home }
     }
 
     fn contain(&self, pid: Pid, foreign: impl FnOnce()) {
@@ -47,14 +51,27 @@ impl Containment {
             message: text(payload.as_ref()),
         };
         // A hook that panics is not asked again.
-        let reported = catch_unwind(AssertUnwindSafe(|| match &self.0 {
+        let reported = catch_unwind(AssertUnwindSafe(|| match &self.hook {
             Some(hook) => hook(&report),
             None => print(&report),
         }));
-        // A payload may panic in its own drop.
-        std::mem::forget(reported);
-        std::mem::forget(payload);
+        discard(payload);
+        if let Err(payload) = reported {
+            discard(payload);
+        }
     }
+}
+
+/// Drops what a panic has carried. A payload may panic in its own drop, with a payload that does so too: after a few
+/// of those the last one is leaked.
+pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
+    for _ in 0..8 {
+        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(next) => payload = next,
+        }
+    }
+    std::mem::forget(payload);
 }
 
 fn text(payload: &(dyn Any + Send)) -> Option<&str> {
@@ -70,17 +87,26 @@ fn print(report: &CallbackPanic<'_>) {
 impl Caller for Containment {
     fn call(&self, callback: Callback, exit: Exit) {
         self.contain(exit.pid, || callback(exit));
+        // The callback has forked, and its copy has returned: it must not go on as the dispatch thread of the parent,
+        // whose epoll instance it shares.
+        if self.is_copy() {
+            child::end_copy();
+        }
     }
 
     fn drop_unrun(&self, unrun: Unrun) {
         self.contain(unrun.pid, || drop(unrun.callback));
     }
+
+    fn is_copy(&self) -> bool {
+        !self.home.is_here()
+    }
 }
 
 impl fmt::Debug for Containment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Containment")
-            .field(&self.0.is_some())
-            .finish()
+        f.debug_struct("Containment")
+            .field("hook", &self.hook.is_some())
+            .finish_non_exhaustive()
     }
 }

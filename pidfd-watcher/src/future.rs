@@ -111,15 +111,16 @@ impl Future for ExitFuture {
     type Output = Result<Exit, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let cell = match &self.0 {
+        let (cell, home) = match &self.0 {
             Kind::Failed(error) => return Poll::Ready(Err(error.again())),
-            Kind::Watched { home, .. } if !home.is_here() => {
-                return Poll::Ready(Err(Error::ForkedCopy));
-            }
-            Kind::Watched { cell, .. } => cell,
+            Kind::Watched { cell, home, .. } => (cell, home),
         };
-        // Cloned before, and the old one dropped after: both are somebody else's code.
+        // Cloned before the lock is taken, and the old one dropped after: both are somebody else's code.
         let fresh = context.waker().clone();
+        // Asked after that, since such code may fork: nobody opens the lock in the copy.
+        if !home.is_here() {
+            return Poll::Ready(Err(Error::ForkedCopy));
+        }
         let mut state = cell.lock();
         let old = match &mut *state {
             State::Exited(exit) => return Poll::Ready(Ok(*exit)),

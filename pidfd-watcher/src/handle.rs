@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::Cancelled;
 use crate::home::Home;
 use crate::registry::Token;
-use crate::thread;
-use crate::watcher::Shared;
+use crate::shared::Shared;
+use crate::waiting;
 
 /// One callback that waits for one process. Dropping the handle leaves the callback on.
 pub struct WatchHandle {
@@ -32,7 +32,7 @@ impl WatchHandle {
     /// same. In a copy made by fork, where no callback ever runs, the answer is [`Cancelled::Prevented`]; nothing is
     /// dropped there.
     pub fn cancel(self) -> Cancelled {
-        self.take_back(!thread::never_waits())
+        self.take_back(!waiting::never_waits())
     }
 
     /// The same without waiting.

@@ -31,7 +31,8 @@
 //!
 //! - [`Process`]: one pidfd, shared by its clones. Signal it, wait for it, reap it.
 //! - [`Watcher`]: callbacks ([`watch`](Watcher::watch)), futures for any executor ([`exited`](Watcher::exited)), and
-//!   taking charge of a child ([`watch_and_reap`](Watcher::watch_and_reap)).
+//!   taking charge of a child ([`watch_and_reap`](Watcher::watch_and_reap)). [`shutdown`](Watcher::shutdown) ends its
+//!   thread for certain.
 //! - [`WatchHandle::cancel`]: when it returns, the callback has run or never will.
 //! - [`Exit`]: who ended, and how, where that can be known.
 //!
@@ -40,7 +41,7 @@
 //! - **Never a stranger.** Signals and waits go by pidfd, callbacks by tokens that are never used twice. When the
 //!   process is gone they say so, whoever has its number now.
 //! - **Told once.** Every callback runs exactly once, or is dropped unrun and that was said: by
-//!   [`cancel`](WatchHandle::cancel), or by dropping the last [`Watcher`].
+//!   [`cancel`](WatchHandle::cancel), by [`shutdown`](Watcher::shutdown), or by dropping the last [`Watcher`].
 //! - **No invented status.** [`Exit::status`] is what the kernel said, or `None`. A child reaped by
 //!   someone else (`ECHILD`) is not "exit 0". See [where the status comes from](Process#where-the-status-comes-from).
 //! - **Nothing is reaped unless asked.** Waiting and watching leave the zombie to its owner.
@@ -92,10 +93,13 @@ mod poller;
 mod proc_fs;
 mod process;
 mod registry;
+mod shared;
+mod shutdown;
 mod status;
 #[allow(unsafe_code)]
 mod sys;
 mod thread;
+mod waiting;
 mod watcher;
 
 pub use contain::CallbackPanic;
@@ -106,4 +110,5 @@ pub use handle::WatchHandle;
 pub use process::Process;
 pub use registry::Cancelled;
 pub use rustix::process::{Pid, Signal};
+pub use shutdown::ShutdownError;
 pub use watcher::{Builder, Watcher};

@@ -39,9 +39,9 @@ impl Poller {
     }
 
     /// Makes the thread look whether it is still needed.
-    pub(crate) fn wake(&self) {
-        // Once in a watcher's life: the counter goes from 0 to 1, and neither EAGAIN nor EINTR can come of that.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    pub(crate) fn wake(&self) -> Result<(), Errno> {
+        // A few times in a watcher's life: the counter is never full (EAGAIN), and such a write does not wait (EINTR).
+        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).map(drop)
     }
 
     /// Waits for events, without limit; none is no error. `events` is room that is used again.

@@ -3,6 +3,7 @@
 
 #[cfg(all(test, loom))]
 mod loom;
+mod numbers;
 mod slots;
 mod sync;
 mod table;
@@ -17,7 +18,7 @@ use crate::registry::table::{Arm, Found, Step, Table};
 use crate::{Error, Exit, Pid};
 
 pub(crate) use crate::registry::slots::Token;
-pub(crate) use crate::registry::table::{Callback, Unrun};
+pub(crate) use crate::registry::table::{Callback, Close, Unrun};
 
 /// What became of a callback that was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,8 +28,8 @@ pub enum Cancelled {
     Prevented,
     /// It has run to its end, and what it captured is dropped.
     AlreadyRan,
-    /// It is in progress: running, or being dropped unrun because the last watcher is gone. Only a thread that must not
-    /// wait is told so: a dispatch thread, and the one that drops the last watcher.
+    /// It is in progress: running, or being dropped unrun because the watcher is shut down. Only a thread that must not
+    /// wait is told so: a dispatch thread, and the one that drops or shuts down the watcher.
     Running,
 }
 
@@ -55,8 +56,12 @@ pub(crate) trait Events<P> {
 
 /// How callbacks are called, and dropped uncalled: neither may panic.
 pub(crate) trait Caller {
+    /// Does not return in a copy of this process that the callback has made by fork.
     fn call(&self, callback: Callback, exit: Exit);
     fn drop_unrun(&self, unrun: Unrun);
+    /// Whether the caller runs in a copy of the registry's process. A fork may have been made by what was dropped; in the
+    /// copy nobody opens a lock that another thread held.
+    fn is_copy(&self) -> bool;
 }
 
 #[derive(Debug)]
@@ -79,7 +84,12 @@ impl<P: Subject> Registry<P> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closed, and nothing is left to be told or reaped.
+    /// Whether it accepts no callback any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.table().is_closed()
+    }
+
+    /// Whether the dispatch thread has nothing left to do.
     pub(crate) fn is_finished(&self) -> bool {
         self.table().is_finished()
     }
@@ -196,24 +206,35 @@ impl<P: Subject> Registry<P> {
         }
     }
 
-    /// The last watcher is gone: drops all callbacks but those that reap. Whether the dispatch thread has nothing
-    /// left to do.
-    pub(crate) fn close(&self, events: &impl Events<P>, caller: &impl Caller) -> bool {
+    /// Drops the callbacks that wait, and accepts no more.
+    pub(crate) fn close(&self, how: Close, events: Option<&impl Events<P>>, caller: &impl Caller) {
         let mut table = self.table();
-        let (unrun, idle) = table.close();
-        for subject in &idle {
-            events.delete(subject);
+        let (unrun, idle) = table.close(how);
+        if let Some(events) = events {
+            for subject in &idle {
+                events.delete(subject);
+            }
         }
         drop(table);
         drop(idle);
         let (watches, unrun): (Vec<Token>, Vec<Unrun>) = unrun.into_iter().unzip();
-        for unrun in unrun {
-            caller.drop_unrun(unrun);
+        let mut unrun = unrun.into_iter();
+        for one in unrun.by_ref() {
+            caller.drop_unrun(one);
+            if caller.is_copy() {
+                // The others are the parent's to drop.
+                std::mem::forget(unrun);
+                return;
+            }
         }
         table = self.table();
         table.discarded(watches.into_iter());
         self.settle(&table);
-        table.is_finished()
+    }
+
+    /// After [`Close::AndEnd`], when the dispatch thread has ended: the subjects that it was to reap and has not.
+    pub(crate) fn take_unreaped(&self) -> Vec<P> {
+        self.table().take_unreaped()
     }
 
     /// Wakes those who wait. Asked before, since waking nobody is a system call too.
@@ -221,5 +242,73 @@ impl<P: Subject> Registry<P> {
         if table.somebody_waits() {
             self.settled.notify_all();
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Process;
+
+    struct Nothing;
+
+    impl Events<Process> for Nothing {
+        fn add(&self, _: &Process, _: Token) -> Result<(), Errno> {
+            Ok(())
+        }
+
+        fn again(&self, _: &Process, _: Token) -> Result<(), Errno> {
+            Ok(())
+        }
+
+        fn delete(&self, _: &Process) {}
+    }
+
+    /// The first callback that is dropped forks, at a moment at which another thread has the lock.
+    struct Forks<'a> {
+        registry: &'a Registry<Process>,
+        forked: Cell<bool>,
+    }
+
+    impl Caller for Forks<'_> {
+        fn call(&self, _: Callback, _: Exit) {}
+
+        fn drop_unrun(&self, unrun: Unrun) {
+            drop(unrun);
+            if !self.forked.replace(true) {
+                std::mem::forget(self.registry.table());
+            }
+        }
+
+        fn is_copy(&self) -> bool {
+            self.forked.get()
+        }
+    }
+
+    #[test]
+    fn copy_made_while_callbacks_are_dropped_takes_no_lock_and_drops_no_more() {
+        let (say, said) = channel();
+        std::thread::spawn(move || {
+            let registry = Registry::new();
+            let process = Process::open(rustix::process::getpid()).expect("own process");
+            let captured = std::sync::Arc::new(());
+            let caller = Forks {
+                registry: &registry,
+                forked: Cell::new(false),
+            };
+            for _ in 0..3 {
+                let captured = std::sync::Arc::clone(&captured);
+                let callback = Box::new(move |_| drop(captured));
+                let watched = registry.watch(&process, callback, false, &Nothing, &caller);
+                watched.expect("watch");
+            }
+            registry.close(Close::AndReap, Some(&Nothing), &caller);
+            let _ = say.send(std::sync::Arc::strong_count(&captured));
+        });
+        assert_eq!(said.recv_timeout(Duration::from_secs(60)), Ok(3));
     }
 }

@@ -1,6 +1,7 @@
 //! System calls that rustix does not wrap, and everything unsafe outside the child's half of a fork.
 
 mod signals;
+mod threads;
 
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -16,6 +17,7 @@ use rustix::process::Pid;
 use crate::Process;
 
 pub(crate) use signals::SignalsBlocked;
+pub(crate) use threads::{gettid, thread_exists};
 
 impl Process {
     /// Takes the two numbers that `clone` with `CLONE_PIDFD` gave its caller, with no system call and no

@@ -1,54 +1,90 @@
 //! The dispatch thread of a watcher.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::Error;
+use crate::contain::discard;
 use crate::poller::Poller;
-use crate::sys::SignalsBlocked;
-use crate::watcher::Shared;
+use crate::registry::{Caller, Close};
+use crate::shared::Shared;
+use crate::sys::{self, SignalsBlocked};
+use crate::{Error, child, waiting};
 
-thread_local! {
-    static NEVER_WAITS: Cell<bool> = const { Cell::new(false) };
+/// The dispatch thread, as its creator knows it.
+#[derive(Debug)]
+pub(crate) struct Dispatcher {
+    thread: JoinHandle<()>,
+    /// The kernel's number of the thread, or the negated errno where the kernel does not tell it. Zero until it runs.
+    tid: Arc<AtomicI32>,
 }
 
-/// Whether the caller must not wait for a callback: it is the dispatch thread of some watcher, two of which could
-/// otherwise wait for each other, or it is [dropping callbacks](without_waiting), and could wait for itself.
-pub(crate) fn never_waits() -> bool {
-    NEVER_WAITS.get()
-}
+/// How long the kernel may take for a thread that has run to its end. A tracer can hold it for ever.
+const LAST_BREATH: Duration = Duration::from_secs(5);
 
-/// Calls `drops`, in which no cancel waits. It does not panic.
-pub(crate) fn without_waiting(drops: impl FnOnce()) {
-    let before = NEVER_WAITS.replace(true);
-    drops();
-    NEVER_WAITS.set(before);
-}
+impl Dispatcher {
+    pub(crate) fn start(shared: Arc<Shared>, poller: Arc<Poller>) -> Result<Dispatcher, Error> {
+        let tid = Arc::new(AtomicI32::new(0));
+        let tell = Arc::clone(&tid);
+        // The thread inherits the mask: no handler of the program ever runs on it.
+        let _blocked = SignalsBlocked::here().map_err(Error::of_call)?;
+        std::thread::Builder::new()
+            .name("pidfd-watcher".into())
+            .spawn(move || {
+                let tid = sys::gettid().unwrap_or_else(|errno| -errno.raw_os_error());
+                tell.store(tid, Ordering::Relaxed);
+                run(&shared, &poller);
+            })
+            .map(|thread| Dispatcher { thread, tid })
+            .map_err(|error: io::Error| match Errno::from_io_error(&error) {
+                Some(errno) => Error::of_clone(errno),
+                None => Error::Io(error),
+            })
+    }
 
-pub(crate) fn start(shared: Arc<Shared>, poller: Arc<Poller>) -> Result<(), Error> {
-    // The thread inherits the mask: no handler of the program ever runs on it.
-    let _blocked = SignalsBlocked::here().map_err(Error::of_call)?;
-    std::thread::Builder::new()
-        .name("pidfd-watcher".into())
-        .spawn(move || run(&shared, &poller))
-        .map(drop)
-        .map_err(|error: io::Error| match Errno::from_io_error(&error) {
-            Some(errno) => Error::of_clone(errno),
-            None => Error::Io(error),
-        })
+    /// Waits until the thread has ended, and until the kernel counts it no more.
+    ///
+    /// The first is not the second: `pthread_join` returns when the thread gives its memory back, and it leaves the
+    /// process a little later. `unshare(CLONE_NEWUSER)` would still fail in between.
+    ///
+    /// `ETIMEDOUT`: a tracer holds the thread.
+    pub(crate) fn join(self) -> Result<(), Errno> {
+        if let Err(payload) = self.thread.join() {
+            discard(payload);
+        }
+        let tid = self.tid.load(Ordering::Relaxed);
+        if tid < 0 {
+            return Err(Errno::from_raw_os_error(-tid));
+        }
+        let deadline = Instant::now() + LAST_BREATH;
+        while sys::thread_exists(tid)? {
+            if Instant::now() > deadline {
+                return Err(Errno::TIMEDOUT);
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        Ok(())
+    }
 }
 
 fn run(shared: &Shared, poller: &Poller) {
-    NEVER_WAITS.set(true);
+    waiting::never_from_here_on();
     let mut events = Vec::new();
     while !shared.registry.is_finished() {
         let Ok(entries) = poller.wait(&mut events) else {
             // Waiting was tried when the watcher was made. If it is refused now, nobody will ever be told:
             // say so to those who wait.
-            shared.registry.close(poller, &shared.containment);
+            let containment = &shared.containment;
+            shared
+                .registry
+                .close(Close::AndReap, Some(poller), containment);
+            if containment.is_copy() {
+                child::end_copy();
+            }
             return;
         };
         for entry in entries {

@@ -1,14 +1,16 @@
 //! Being told of exits.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::contain::{CallbackPanic, Containment, Hook};
 use crate::home::Home;
 use crate::poller::Poller;
-use crate::registry::{Callback, Registry};
+use crate::registry::{Callback, Close, Registry};
+use crate::shared::Shared;
 use crate::sys::Published;
-use crate::{Error, Exit, ExitFuture, Process, ReapError, WatchHandle, thread};
+use crate::thread::Dispatcher;
+use crate::{Error, Exit, ExitFuture, Process, ReapError, WatchHandle};
 
 /// Tells when processes exit, and how: one thread and one epoll instance, for any number of them.
 ///
@@ -25,35 +27,30 @@ use crate::{Error, Exit, ExitFuture, Process, ReapError, WatchHandle, thread};
 ///
 /// Dropping it never waits. What was to be [reaped](Watcher::watch_and_reap) still is, and its callback called; the
 /// thread stays until that is done. All other callbacks are dropped unrun before the drop returns, but for one that
-/// runs at that moment; futures resolve to [`Error::ShutDown`].
+/// runs at that moment; futures resolve to [`Error::ShutDown`]. [`shutdown`](Watcher::shutdown) also waits for the
+/// thread to end.
 ///
 /// # Forks
 ///
 /// A copy of a watcher in a forked child has no thread. It does nothing to the parent's, and says
 /// [`Error::ForkedCopy`]; [`global`](Watcher::global) makes a new one there.
 ///
+/// A callback may fork. Its copy should end by `_exit` or execute a program. If the callback returns in the copy, the
+/// copy ends there, by `_exit` with exit code 0: it has no other thread, and nothing to tell.
+///
 /// # References
 ///
 /// [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html),
 /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
 #[derive(Clone, Debug)]
-pub struct Watcher(Arc<Last>);
+pub struct Watcher(pub(crate) Arc<Last>);
 
 /// What all clones share; dropped with the last one.
 #[derive(Debug)]
-struct Last {
-    shared: Arc<Shared>,
-    poller: Arc<Poller>,
-}
-
-/// What the watchers, the handles and the thread share. The descriptors are not among it: a handle that is kept
-/// must not keep them open.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) home: Home,
-    pub(crate) registry: Registry<Process>,
-    pub(crate) poller: Weak<Poller>,
-    pub(crate) containment: Containment,
+pub(crate) struct Last {
+    pub(crate) shared: Arc<Shared>,
+    /// `None` once it was joined. Locked while somebody joins, for others to wait too.
+    pub(crate) dispatcher: Mutex<Option<Dispatcher>>,
 }
 
 /// Options of a [`Watcher`].
@@ -89,14 +86,18 @@ impl Builder {
     /// - [`Io`](Error::Io): `ENOMEM`.
     pub fn build(self) -> Result<Watcher, Error> {
         let poller = Arc::new(Poller::new().map_err(Error::of_watch)?);
+        let home = Home::here().map_err(Error::of_call)?;
         let shared = Arc::new(Shared {
-            home: Home::here().map_err(Error::of_call)?,
+            home,
             registry: Registry::new(),
             poller: Arc::downgrade(&poller),
-            containment: Containment::new(self.on_panic),
+            containment: Containment::new(self.on_panic, home),
         });
-        thread::start(Arc::clone(&shared), Arc::clone(&poller))?;
-        Ok(Watcher(Arc::new(Last { shared, poller })))
+        let dispatcher = Dispatcher::start(Arc::clone(&shared), poller)?;
+        Ok(Watcher(Arc::new(Last {
+            shared,
+            dispatcher: Mutex::new(Some(dispatcher)),
+        })))
     }
 }
 
@@ -118,7 +119,8 @@ impl Watcher {
         Builder::new().build()
     }
 
-    /// The watcher that all of this process shares, started at the first call. It is never dropped.
+    /// The watcher that all of this process shares, started at the first call. It is never dropped. When it was
+    /// [shut down](Watcher::shutdown), the next call starts another one.
     ///
     /// # Errors
     ///
@@ -127,8 +129,8 @@ impl Watcher {
         static GLOBAL: Published<Watcher> = Published::new();
         let standing = GLOBAL.get();
         match standing {
-            Some(watcher) if watcher.shared().home.is_here() => Ok(watcher),
-            // None yet, or that of the process this one was forked from.
+            Some(watcher) if watcher.is_usable() => Ok(watcher),
+            // None yet, one that was shut down, or that of the process this one was forked from.
             _ => Ok(GLOBAL.replace(standing, Watcher::new()?).0),
         }
     }
@@ -197,33 +199,40 @@ impl Watcher {
         callback: Callback,
         reaps: bool,
     ) -> Result<WatchHandle, Error> {
-        let Last { shared, poller } = &*self.0;
+        let shared = &self.0.shared;
         if !shared.home.is_here() {
             return Err(Error::ForkedCopy);
         }
+        // Gone with the thread.
+        let Some(poller) = shared.poller.upgrade() else {
+            return Err(Error::ShutDown);
+        };
         let containment = &shared.containment;
         let watch = shared
             .registry
-            .watch(process, callback, reaps, &**poller, containment)?;
+            .watch(process, callback, reaps, &*poller, containment)?;
         Ok(WatchHandle::new(Arc::clone(shared), watch))
     }
 
-    fn shared(&self) -> &Shared {
-        &self.0.shared
+    /// The home is asked first: in a copy made by fork nobody may open the registry's lock.
+    fn is_usable(&self) -> bool {
+        let shared = &self.0.shared;
+        shared.home.is_here() && !shared.registry.is_closed()
     }
 }
 
 impl Drop for Last {
     fn drop(&mut self) {
         // A copy has neither a right to the parent's epoll instance nor a lock that is sure to open.
-        if !self.shared.home.is_here() {
-            return;
+        if self.shared.home.is_here() {
+            // A thread that cannot be woken sleeps on, and nobody is here to be told.
+            let _ = self.shared.close(Close::AndReap);
         }
-        let Last { shared, poller } = self;
-        // What is dropped may cancel what is about to be dropped, by this very thread.
-        thread::without_waiting(|| {
-            shared.registry.close(&**poller, &shared.containment);
-        });
-        poller.wake();
+        // Asked again, since what was dropped may have forked. The thread is none of a copy's: to detach it there could hit
+        // another one, to which the C library has given its stack.
+        if !self.shared.home.is_here() {
+            let dispatcher = self.dispatcher.get_mut();
+            std::mem::forget(dispatcher.unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 }

@@ -12,7 +12,9 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use rustix::io::Errno;
 
-use crate::registry::{Callback, Caller, Cancelled, Events, Registry, Subject, Token, Unrun};
+use crate::registry::{
+    Callback, Caller, Cancelled, Close, Events, Registry, Subject, Token, Unrun,
+};
 use crate::{Exit, Pid};
 
 /// A process that has exited as soon as it is made, so that each watch is an event.
@@ -104,6 +106,10 @@ impl Caller for Plain {
 
     fn drop_unrun(&self, unrun: Unrun) {
         drop(unrun.callback);
+    }
+
+    fn is_copy(&self) -> bool {
+        false
     }
 }
 
@@ -235,7 +241,9 @@ fn shutdown_drops_what_waits_keeps_what_reaps_and_agrees_with_every_cancel() {
         let closer = {
             let house = Arc::clone(&house);
             thread::spawn(move || {
-                house.registry.close(&house.kernel, &Plain);
+                house
+                    .registry
+                    .close(Close::AndReap, Some(&house.kernel), &Plain);
             })
         };
         plain.agrees_with(house.cancel(watch, true));
@@ -296,5 +304,36 @@ fn two_threads_that_cancel_what_a_third_runs_both_wait_for_it() {
         canceller.join().unwrap();
         dispatcher.join().unwrap();
         assert!(house.kernel.is_empty());
+    });
+}
+
+#[test]
+fn shutdown_that_ends_the_thread_gives_back_what_was_not_reaped() {
+    loom::model(|| {
+        let house = House::new();
+        let (plain, reaping) = (Fate::default(), Fate::default());
+        let (one, other) = (dead(1), dead(2));
+        let watch = house.watch(&one, false, plain.callback());
+        house.watch(&other, true, reaping.callback());
+        let dispatcher = {
+            let house = Arc::clone(&house);
+            thread::spawn(move || {
+                while !house.registry.is_finished() {
+                    let Some(entry) = house.kernel.next() else {
+                        break;
+                    };
+                    house.registry.dispatch(entry, &house.kernel, &Plain);
+                }
+            })
+        };
+        house
+            .registry
+            .close(Close::AndEnd, Some(&house.kernel), &Plain);
+        dispatcher.join().unwrap();
+        let unreaped = house.registry.take_unreaped();
+        let reaps = other.reaps.load(Ordering::Relaxed);
+        assert_eq!(unreaped.len() + reaps, 1, "reaped or given back");
+        assert!(reaping.dropped());
+        plain.agrees_with(house.cancel(watch, true));
     });
 }

@@ -1,4 +1,6 @@
 //! A table whose places are used again and whose tokens are not.
+//!
+//! The places lie in chunks. A chunk in which nothing is left gives its memory back, wherever it lies.
 
 use std::num::NonZeroU32;
 
@@ -9,8 +11,6 @@ pub(crate) struct Token {
     /// Never zero, so that an `Option<Token>` is no larger than a token.
     generation: NonZeroU32,
 }
-
-const FIRST_GENERATION: NonZeroU32 = NonZeroU32::MIN;
 
 impl Token {
     /// As the 64 bits that epoll carries. Never zero.
@@ -31,11 +31,36 @@ impl Token {
 /// No place: the end of the list of free ones. So it is never the index of a place either.
 const NONE: u32 = u32::MAX;
 
+/// Places in a chunk. Few, so that one thing that stays long keeps little memory.
+const CHUNK: usize = 32;
+
+/// The last one would hold the index [`NONE`].
+const MOST_CHUNKS: usize = NONE as usize / CHUNK;
+
+/// A chunk with a place that was used more often than this is kept: its generations would be those of every chunk that
+/// is made later, and would soon be used up there.
+const MOST_PASSED_ON: u32 = 1 << 31;
+
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
-    places: Vec<Slot<T>>,
+    /// `None`: a chunk without memory.
+    chunks: Vec<Option<Box<Chunk<T>>>>,
+    /// No chunk below this one is without memory.
+    lowest_empty: usize,
+    /// The first free place of the list.
     free: u32,
     len: usize,
+    /// Chunks with memory.
+    made: usize,
+    /// What the places of a new chunk begin with: no token of a chunk that was given back has it.
+    first_generation: NonZeroU32,
+}
+
+#[derive(Debug)]
+struct Chunk<T> {
+    slots: [Slot<T>; CHUNK],
+    /// Places that are taken, and those that are given up.
+    taken: usize,
 }
 
 #[derive(Debug)]
@@ -47,15 +72,24 @@ struct Slot<T> {
 #[derive(Debug)]
 enum Content<T> {
     Taken(T),
-    Free { next: u32 },
+    /// In the list of free places, which any of them can leave when its chunk goes.
+    Free {
+        before: u32,
+        after: u32,
+    },
+    /// Its generations are used up.
+    GivenUp,
 }
 
 impl<T> Slots<T> {
     pub(crate) const fn new() -> Slots<T> {
         Slots {
-            places: Vec::new(),
+            chunks: Vec::new(),
+            lowest_empty: 0,
             free: NONE,
             len: 0,
+            made: 0,
+            first_generation: NonZeroU32::MIN,
         }
     }
 
@@ -65,40 +99,30 @@ impl<T> Slots<T> {
 
     /// Whether every place that an index can name is taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.free == NONE && self.places.len() >= NONE as usize
+        self.free == NONE && self.made >= MOST_CHUNKS
     }
 
     /// Puts a value in. Not to be called when it [is full](Self::is_full).
     pub(crate) fn insert(&mut self, value: T) -> Token {
-        self.len += 1;
-        let content = Content::Taken(value);
-        if let Some(slot) = self.places.get_mut(self.free as usize) {
-            let index = self.free;
-            if let Content::Free { next } = std::mem::replace(&mut slot.content, content) {
-                self.free = next;
-            }
-            return Token {
-                index,
-                generation: slot.generation,
-            };
+        if self.free == NONE {
+            self.make_chunk();
         }
-        // It is not full: the number of places is below NONE.
-        #[allow(clippy::cast_possible_truncation)]
-        let index = self.places.len() as u32;
-        let generation = FIRST_GENERATION;
-        if self.places.len() == self.places.capacity() {
-            // By a quarter, where Vec would double: a watcher of many thousands is not to hold as many empty places.
-            self.places.reserve_exact((self.places.len() / 4).max(8));
+        let index = self.free;
+        self.leave_list(index);
+        let mut generation = NonZeroU32::MIN;
+        if let Some(slot) = self.slot_mut(index) {
+            slot.content = Content::Taken(value);
+            generation = slot.generation;
+            self.len += 1;
         }
-        self.places.push(Slot {
-            generation,
-            content,
-        });
+        if let Some(chunk) = self.chunk_mut(index) {
+            chunk.taken += 1;
+        }
         Token { index, generation }
     }
 
     pub(crate) fn get(&self, token: Token) -> Option<&T> {
-        match self.places.get(token.index as usize)? {
+        match self.slot(token.index)? {
             Slot {
                 generation,
                 content: Content::Taken(value),
@@ -108,7 +132,7 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn get_mut(&mut self, token: Token) -> Option<&mut T> {
-        match self.places.get_mut(token.index as usize)? {
+        match self.slot_mut(token.index)? {
             Slot {
                 generation,
                 content: Content::Taken(value),
@@ -119,32 +143,161 @@ impl<T> Slots<T> {
 
     pub(crate) fn remove(&mut self, token: Token) -> Option<T> {
         self.get(token)?;
-        let slot = self.places.get_mut(token.index as usize)?;
+        let slot = self.slot_mut(token.index)?;
         // A place whose generations are used up is given up: better one place lost than a token
         // that comes again.
-        let next = match slot.generation.checked_add(1) {
-            Some(generation) => {
-                slot.generation = generation;
-                std::mem::replace(&mut self.free, token.index)
-            }
-            None => NONE,
-        };
+        let next = slot.generation.checked_add(1);
+        let content = std::mem::replace(&mut slot.content, Content::GivenUp);
+        slot.generation = next.unwrap_or(slot.generation);
         self.len -= 1;
-        match std::mem::replace(&mut slot.content, Content::Free { next }) {
+        if next.is_some() {
+            self.enter_list(token.index);
+            if let Some(chunk) = self.chunk_mut(token.index) {
+                chunk.taken -= 1;
+            }
+            self.give_back(token.index as usize / CHUNK);
+        }
+        match content {
             Content::Taken(value) => Some(value),
-            Content::Free { .. } => None,
+            Content::Free { .. } | Content::GivenUp => None,
         }
     }
 
     /// The tokens of all that is there.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = Token> {
-        (0..NONE).zip(&self.places).filter_map(|(index, slot)| {
-            matches!(slot.content, Content::Taken(_)).then_some(Token {
-                index,
-                generation: slot.generation,
+        let chunks = (0..NONE).step_by(CHUNK).zip(&self.chunks);
+        chunks.flat_map(|(first, chunk)| {
+            let slots = chunk.iter().flat_map(|chunk| &chunk.slots);
+            (first..).zip(slots).filter_map(|(index, slot)| {
+                matches!(slot.content, Content::Taken(_)).then_some(Token {
+                    index,
+                    generation: slot.generation,
+                })
             })
         })
     }
+
+    fn slot(&self, index: u32) -> Option<&Slot<T>> {
+        let chunk = self.chunks.get(index as usize / CHUNK)?.as_ref()?;
+        chunk.slots.get(index as usize % CHUNK)
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
+        let chunk = self.chunk_mut(index)?;
+        chunk.slots.get_mut(index as usize % CHUNK)
+    }
+
+    fn chunk_mut(&mut self, index: u32) -> Option<&mut Chunk<T>> {
+        self.chunks.get_mut(index as usize / CHUNK)?.as_deref_mut()
+    }
+
+    /// Puts a place at the head of the list of free ones.
+    fn enter_list(&mut self, index: u32) {
+        let head = std::mem::replace(&mut self.free, index);
+        if let Some(slot) = self.slot_mut(index) {
+            slot.content = Content::Free {
+                before: NONE,
+                after: head,
+            };
+        }
+        if let Some(Slot {
+            content: Content::Free { before, .. },
+            ..
+        }) = self.slot_mut(head)
+        {
+            *before = index;
+        }
+    }
+
+    /// Takes a place out of the list of free ones.
+    fn leave_list(&mut self, index: u32) {
+        let Some(&Slot {
+            content: Content::Free { before, after },
+            ..
+        }) = self.slot(index)
+        else {
+            return;
+        };
+        match self.slot_mut(before) {
+            Some(Slot {
+                content: Content::Free { after: next, .. },
+                ..
+            }) => *next = after,
+            _ => self.free = after,
+        }
+        if let Some(Slot {
+            content: Content::Free {
+                before: previous, ..
+            },
+            ..
+        }) = self.slot_mut(after)
+        {
+            *previous = before;
+        }
+    }
+
+    /// Memory for the lowest chunk that has none.
+    fn make_chunk(&mut self) {
+        let generation = self.first_generation;
+        let made = Some(Box::new(Chunk {
+            slots: std::array::from_fn(|_| Slot {
+                generation,
+                content: Content::GivenUp,
+            }),
+            taken: 0,
+        }));
+        let mut places = self.chunks.iter_mut().enumerate().skip(self.lowest_empty);
+        let found = places.find(|(_, place)| place.is_none());
+        let chunk = if let Some((chunk, place)) = found {
+            *place = made;
+            chunk
+        } else {
+            self.chunks.push(made);
+            self.chunks.len() - 1
+        };
+        self.lowest_empty = chunk + 1;
+        self.made += 1;
+        // The lowest comes to be the head.
+        for index in places_of(chunk).rev() {
+            self.enter_list(index);
+        }
+    }
+
+    /// Gives the memory of a chunk back when nothing is in it. Not that of the last free places: who puts in and takes
+    /// out at the edge of a chunk is not to make it anew each time.
+    fn give_back(&mut self, chunk: usize) {
+        let free = self.made * CHUNK - self.len;
+        let Some(Some(empty)) = self.chunks.get(chunk) else {
+            return;
+        };
+        if empty.taken > 0 || free < 2 * CHUNK {
+            return;
+        }
+        let used = empty.slots.iter().map(|slot| slot.generation).max();
+        let used = used.unwrap_or(NonZeroU32::MIN);
+        if used.get() > MOST_PASSED_ON {
+            return;
+        }
+        self.first_generation = self.first_generation.max(used);
+        for index in places_of(chunk) {
+            self.leave_list(index);
+        }
+        self.chunks[chunk] = None;
+        self.made -= 1;
+        while self.chunks.pop_if(|last| last.is_none()).is_some() {}
+        self.lowest_empty = self.lowest_empty.min(chunk).min(self.chunks.len());
+        if self.chunks.len() < self.chunks.capacity() / 8 {
+            self.chunks.shrink_to(self.chunks.len() * 2);
+        }
+    }
+}
+
+/// The indices of a chunk's places.
+fn places_of(chunk: usize) -> std::ops::Range<u32> {
+    // The casts fit: with MOST_CHUNKS the table is full, and no further chunk is made.
+    #[allow(clippy::cast_possible_truncation)]
+    let (first, behind) = ((chunk * CHUNK) as u32, ((chunk + 1) * CHUNK) as u32);
+    first..behind
 }
 
 #[cfg(all(test, not(loom)))]
@@ -163,14 +316,14 @@ mod tests {
         assert_eq!(slots.get_mut(a), None);
         assert_eq!((slots.get(b), slots.get(c)), (Some(&"b"), Some(&"c")));
         assert_eq!(slots.tokens().collect::<Vec<_>>(), [c, b]);
-        assert_eq!(slots.places.len(), 2);
+        assert_eq!(slots.made, 1);
     }
 
     #[test]
     fn a_place_whose_generations_are_used_up_is_given_up() {
         let mut slots = Slots::new();
         let first = slots.insert(1);
-        slots.places[0].generation = NonZeroU32::MAX;
+        slots.slot_mut(first.index).expect("a slot").generation = NonZeroU32::MAX;
         let last = Token {
             generation: NonZeroU32::MAX,
             ..first
@@ -180,6 +333,67 @@ mod tests {
         let next = slots.insert(2);
         assert_ne!(next.index, first.index);
         assert_eq!(slots.get(last), None);
+    }
+
+    #[test]
+    fn chunks_that_are_empty_give_their_memory_back_and_their_tokens_never_come_again() {
+        let mut slots = Slots::new();
+        let mut seen = std::collections::HashSet::new();
+        for round in 0..10 {
+            let tokens: Vec<Token> = (0..10_000).map(|value| slots.insert(value)).collect();
+            for token in &tokens {
+                assert!(seen.insert(token.to_bits()), "{token:?} came again");
+            }
+            // One that stays, somewhere in the middle.
+            let stays = tokens[5000 + round];
+            for (value, token) in (0..).zip(&tokens) {
+                if *token != stays {
+                    assert_eq!(slots.remove(*token), Some(value));
+                }
+            }
+            assert_eq!(slots.tokens().collect::<Vec<_>>(), [stays]);
+            assert!(slots.made <= 3, "{} chunks", slots.made);
+            assert!(slots.get(stays).is_some());
+            assert!(slots.remove(stays).is_some());
+            assert!(slots.chunks.capacity() <= 32, "{}", slots.chunks.capacity());
+        }
+    }
+
+    #[test]
+    fn at_the_edge_of_a_chunk_no_memory_comes_and_goes() {
+        let mut slots = Slots::new();
+        let full: Vec<Token> = (0..CHUNK).map(|value| slots.insert(value)).collect();
+        for _ in 0..3 {
+            let one_more = slots.insert(0);
+            assert_eq!(slots.made, 2);
+            slots.remove(one_more);
+            assert_eq!(slots.made, 2);
+        }
+        for token in full {
+            slots.remove(token);
+        }
+        assert_eq!(slots.made, 1);
+    }
+
+    #[test]
+    fn a_chunk_that_was_used_very_often_is_kept() {
+        let mut slots = Slots::new();
+        let tokens: Vec<Token> = (0..10 * CHUNK).map(|value| slots.insert(value)).collect();
+        let often = Token {
+            generation: NonZeroU32::new(MOST_PASSED_ON).expect("not zero"),
+            ..tokens[5 * CHUNK]
+        };
+        slots.slot_mut(often.index).expect("a slot").generation = often.generation;
+        for token in tokens {
+            slots.remove(if token.index == often.index {
+                often
+            } else {
+                token
+            });
+        }
+        assert!(slots.is_empty());
+        assert!(slots.slot(often.index).is_some());
+        assert!(slots.first_generation.get() < MOST_PASSED_ON);
     }
 
     #[test]

@@ -3,10 +3,7 @@
 //! An *entry* is a process that is watched, a *watch* is somebody who waits for it. The watches that wait hang in
 //! their entry's list in the order in which they came. One that runs, or is being dropped, is in no list.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::os::fd::RawFd;
-
+use crate::registry::numbers::Numbers;
 use crate::registry::slots::{Slots, Token};
 use crate::registry::{Cancelled, Subject};
 use crate::{Exit, Pid};
@@ -25,12 +22,20 @@ pub(crate) struct Unrun {
 pub(crate) struct Table<P> {
     entries: Slots<Entry<P>>,
     watches: Slots<Watch>,
-    /// Entries by the number of their descriptor, which is theirs alone for as long as they hold it. An entry that is
-    /// gone stays here until the number comes again: its token names nothing, and an exit need not look here.
-    by_number: HashMap<RawFd, Token, BuildHasherDefault<NumberHasher>>,
-    closed: bool,
+    /// Entries by the number of their descriptor, which is theirs alone for as long as they hold it.
+    by_number: Numbers,
+    closed: Option<Close>,
     /// How many threads wait for something to settle.
     waiting: usize,
+}
+
+/// What becomes of the processes that are still to be reaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// They are reaped, and their callbacks called: the dispatch thread stays until that is done.
+    AndReap,
+    /// The dispatch thread ends at once. Their callbacks are dropped too.
+    AndEnd,
 }
 
 #[derive(Debug)]
@@ -72,7 +77,7 @@ enum State {
     Running,
     /// The callback is being dropped unrun, without the lock.
     Discarding,
-    /// It was dropped unrun, since the last watcher is gone. Stays for the handle to find.
+    /// It was dropped unrun, since the watcher is shut down. Stays for the handle to find.
     Discarded,
 }
 
@@ -126,8 +131,8 @@ impl<P: Subject> Table<P> {
         Table {
             entries: Slots::new(),
             watches: Slots::new(),
-            by_number: HashMap::default(),
-            closed: false,
+            by_number: Numbers::default(),
+            closed: None,
             waiting: 0,
         }
     }
@@ -145,12 +150,16 @@ impl<P: Subject> Table<P> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed
+        self.closed.is_some()
     }
 
-    /// Closed, and nothing is left to be told or reaped.
+    /// Whether the dispatch thread has nothing left to do.
     pub(crate) fn is_finished(&self) -> bool {
-        self.closed && self.entries.is_empty()
+        match self.closed {
+            None => false,
+            Some(Close::AndReap) => self.entries.is_empty(),
+            Some(Close::AndEnd) => true,
+        }
     }
 
     /// Whether there is no place for one more.
@@ -162,8 +171,7 @@ impl<P: Subject> Table<P> {
     /// [is full](Self::is_full).
     pub(crate) fn insert(&mut self, subject: &P, callback: Callback, reaps: bool) -> Inserted {
         let number = subject.number();
-        let known = self.by_number.get(&number).copied();
-        let known = known.filter(|token| self.entries.get(*token).is_some());
+        let known = self.by_number.get(number);
         let entry = known.unwrap_or_else(|| {
             let token = self.entries.insert(Entry::new(subject.clone()));
             self.by_number.insert(number, token);
@@ -294,7 +302,13 @@ impl<P: Subject> Table<P> {
         if entry.first.is_some() || entry.reap != Reap::No || entry.dispatching {
             return None;
         }
-        self.entries.remove(token).map(|entry| entry.subject)
+        self.take_out(token).map(|entry| entry.subject)
+    }
+
+    fn take_out(&mut self, token: Token) -> Option<Entry<P>> {
+        let entry = self.entries.remove(token)?;
+        self.by_number.remove(entry.subject.number());
+        Some(entry)
     }
 
     /// Takes out a watch that waits, or says why it cannot be.
@@ -332,18 +346,22 @@ impl<P: Subject> Table<P> {
         }
     }
 
-    /// The last watcher is gone: who still waits is told nothing, unless it came with the wish to
-    /// reap. Gives the callbacks to drop, with the watch to name to [`discarded`](Self::discarded)
+    /// Who still waits is told nothing, unless it came with the wish to reap and that is
+    /// [still done](Close::AndReap). Gives the callbacks to drop, with the watch to name to [`discarded`](Self::discarded)
     /// afterwards, and the subjects that are watched no more.
-    pub(crate) fn close(&mut self) -> (Vec<(Token, Unrun)>, Vec<P>) {
-        self.closed = true;
+    pub(crate) fn close(&mut self, how: Close) -> (Vec<(Token, Unrun)>, Vec<P>) {
+        // A thread that was told to end is not asked to stay.
+        if self.closed != Some(Close::AndEnd) {
+            self.closed = Some(how);
+        }
         let mut unrun = Vec::new();
         let tokens: Vec<Token> = self.watches.tokens().collect();
         for token in tokens {
             let Some(watch) = self.watches.get_mut(token) else {
                 continue;
             };
-            if watch.reaps || !matches!(watch.state, State::Waiting(_)) {
+            let stays = watch.reaps && how == Close::AndReap;
+            if stays || !matches!(watch.state, State::Waiting(_)) {
                 continue;
             }
             let entry = watch.entry;
@@ -360,6 +378,16 @@ impl<P: Subject> Table<P> {
             .filter_map(|token| self.remove_if_idle(token))
             .collect();
         (unrun, idle)
+    }
+
+    /// Takes out what was to be reaped and was not.
+    pub(crate) fn take_unreaped(&mut self) -> Vec<P> {
+        let tokens: Vec<Token> = self.entries.tokens().collect();
+        let entries = tokens.into_iter().filter_map(|token| self.take_out(token));
+        entries
+            .filter(|entry| entry.reap != Reap::No)
+            .map(|entry| entry.subject)
+            .collect()
     }
 
     /// The callbacks of [`close`](Self::close) were dropped.
@@ -385,35 +413,10 @@ impl<P> Entry<P> {
     }
 }
 
-/// Descriptor numbers are small and dense, and the kernel gives them out: nobody can choose them to
-/// collide. One multiplication spreads them over the bits that the table looks at.
-#[derive(Default)]
-pub(crate) struct NumberHasher(u64);
-
-impl Hasher for NumberHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_i32(&mut self, number: i32) {
-        self.write_u64(u64::from(number.cast_unsigned()));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        // 2^64 divided by the golden ratio, odd: Fibonacci hashing.
-        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        self.0 = (self.0 ^ word).wrapping_mul(SPREAD).rotate_left(32);
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::os::fd::RawFd;
+
     use super::*;
 
     /// A process by the number of its descriptor alone.

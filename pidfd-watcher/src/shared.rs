@@ -1,0 +1,40 @@
+//! What the watchers, the handles and the dispatch thread of one watcher share.
+
+use std::sync::Weak;
+
+use rustix::io::Errno;
+
+use crate::contain::Containment;
+use crate::home::Home;
+use crate::poller::Poller;
+use crate::registry::{Close, Registry};
+use crate::{Process, waiting};
+
+/// The descriptors are not part of it. They are the thread's own and close with its end:
+/// a watcher or a handle that is kept does not keep them open.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) home: Home,
+    pub(crate) registry: Registry<Process>,
+    pub(crate) poller: Weak<Poller>,
+    pub(crate) containment: Containment,
+}
+
+impl Shared {
+    /// Drops the callbacks that wait, and has the thread look whether it is still needed.
+    /// The error is that of waking it.
+    pub(crate) fn close(&self, how: Close) -> Result<(), Errno> {
+        // Gone with the thread: then there is nothing to tell the kernel, and nobody to wake.
+        let poller = self.poller.upgrade();
+        // What is dropped may cancel what is about to be dropped, by this very thread.
+        waiting::without_waiting(|| {
+            self.registry
+                .close(how, poller.as_deref(), &self.containment);
+        });
+        match poller {
+            // What was dropped may have forked: a copy wakes nobody.
+            Some(poller) if self.home.is_here() => poller.wake(),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The end of a watcher, for certain.
+
+use std::sync::PoisonError;
+use std::{error, fmt, io};
+
+use rustix::io::Errno;
+
+use crate::registry::{Close, Subject};
+use crate::thread::Dispatcher;
+use crate::{Error, Process, Watcher, waiting};
+
+/// [`Watcher::shutdown`] failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ShutdownError {
+    /// The children that the watcher was to reap and has not: yours again.
+    pub unreaped: Vec<Process>,
+    /// What went wrong.
+    pub error: Error,
+}
+
+impl Watcher {
+    /// Ends the watcher, whoever else has a clone of it, and waits until its thread is gone.
+    ///
+    /// When this returns, the thread has left the process and its two descriptors are closed. So `unshare` of a user
+    /// namespace, which fails in a process of several threads, works in one that has no others.
+    ///
+    /// - **Callbacks** that wait are dropped unrun. One that runs at this moment is waited for: do not hold what it needs.
+    /// - **Futures** resolve to [`Error::ShutDown`], and so do all further calls of the other clones.
+    /// - **Children to be [reaped](Watcher::watch_and_reap)** that have exited are reaped. Those that live are given back,
+    ///   since shutting down does not wait for them. Their callbacks are dropped too.
+    /// - **Another shutdown** at the same time waits as well, and gives nothing back.
+    ///
+    /// Shutting down a clone of the [global](Watcher::global) watcher takes it from every part of the program.
+    ///
+    /// # Errors
+    ///
+    /// - [`Io`](Error::Io): `EDEADLK`, when called in a callback of any watcher, or by what a watcher drops. The thread
+    ///   cannot wait for itself. Nothing is done but dropping this clone.
+    /// - [`ForkedCopy`](Error::ForkedCopy): nothing is done.
+    /// - [`Io`](Error::Io): `ETIMEDOUT`, when a tracer still holds the thread 5 seconds after its end.
+    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a filter refuses `getpid`,
+    ///   `gettid` or `tgkill`, so that it cannot be known whether the thread is gone; or it refuses `write`, so that the
+    ///   thread cannot be woken, and stays.
+    ///
+    /// After the last two the watcher accepts no calls all the same, and all callbacks are dropped.
+    ///
+    /// # References
+    ///
+    /// [unshare(2)](https://man7.org/linux/man-pages/man2/unshare.2.html)
+    pub fn shutdown(self) -> Result<Vec<Process>, ShutdownError> {
+        let shared = &self.0.shared;
+        let refused = |error| ShutdownError {
+            unreaped: Vec::new(),
+            error,
+        };
+        if !shared.home.is_here() {
+            return Err(refused(Error::ForkedCopy));
+        }
+        if waiting::never_waits() {
+            return Err(refused(Error::of_call(Errno::DEADLK)));
+        }
+        // From here on, so that another shutdown waits for all of this one.
+        let mut dispatcher = self
+            .0
+            .dispatcher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let woken = shared.close(Close::AndEnd);
+        // What was dropped may have forked.
+        if !shared.home.is_here() {
+            return Err(refused(Error::ForkedCopy));
+        }
+        // A thread that sleeps on would be waited for without end.
+        woken.map_err(|errno| refused(Error::of_call(errno)))?;
+        let joined = dispatcher.take().map_or(Ok(()), Dispatcher::join);
+        drop(dispatcher);
+        let mut unreaped = shared.registry.take_unreaped();
+        unreaped.retain(|process| !Subject::reap(process));
+        match joined {
+            Ok(()) => Ok(unreaped),
+            Err(errno) => Err(ShutdownError {
+                unreaped,
+                error: Error::of_call(errno),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for ShutdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shut down the watcher: {}", self.error)
+    }
+}
+
+impl error::Error for ShutdownError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// Keeps the kernel's number. The children that were not reaped are dropped.
+impl From<ShutdownError> for io::Error {
+    fn from(failed: ShutdownError) -> io::Error {
+        failed.error.into()
+    }
+}
