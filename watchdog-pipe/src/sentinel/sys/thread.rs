@@ -116,7 +116,7 @@ fn succeeded(errno: c_int) -> io::Result<()> {
     }
 }
 
-/// Waits for it, and lets go of the thread. `None`: it was killed on its way, alone, as a filter can do
+/// Waits for it, and lets go of the thread. `None`: the thread was killed, alone, as a filter can do
 /// (`SECCOMP_RET_KILL_THREAD`).
 fn answer_of(thread: libc::pthread_t, answer: &AtomicU32) -> Option<u32> {
     let a_moment = Timespec {
@@ -135,7 +135,7 @@ fn answer_of(thread: libc::pthread_t, answer: &AtomicU32) -> Option<u32> {
         // SAFETY: as above; if it has ended, it is joined by this, and not named again.
         if unsafe { libc::pthread_tryjoin_np(thread, ptr::null_mut()) } == 0 {
             let said = answer.load(Ordering::Acquire);
-            return (said != PENDING).then_some(said);
+            return (said & FAILED != 0).then_some(said);
         }
     }
 }
