@@ -213,9 +213,14 @@ fn put_stream(stream: Option<&OwnedFd>, number: c_int) -> Result<(), Errno> {
         // The two differ: a stream lies above 2.
         return put(stream.as_raw_fd(), number);
     }
-    // SAFETY: takes no pointer; FD_CLOEXEC is the only flag there is, and the table is the child's own.
-    match check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_SETFD, 0) }) {
-        Ok(_) => return Ok(()),
+    // SAFETY: takes no pointer and changes nothing.
+    match check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) }) {
+        Ok(0) => return Ok(()),
+        Ok(_) => {
+            // SAFETY: takes no pointer; FD_CLOEXEC is the only flag there is, and the table is the child's own.
+            let cleared = unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_SETFD, 0) };
+            return check(cleared).map(drop);
+        }
         Err(Errno(libc::EBADF)) => {}
         Err(errno) => return Err(errno),
     }

@@ -129,7 +129,7 @@ fn error_allocates_nothing() {
     arm(&mut command);
     let (fds, _) = full_plan();
     let applied = fds.apply(&mut command).expect("apply");
-    let calls = [libc::SYS_close_range, libc::SYS_openat, libc::SYS_prlimit64];
+    let calls = [libc::SYS_close_range, libc::SYS_openat, libc::SYS_pselect6];
     seccomp::refuse(&calls.map(|call| (call, libc::EPERM)));
     let error = command.spawn().map(drop).expect_err("no way to close");
     assert_eq!(

@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 
-use fd_preserve::{CommandFdExt, Error, FdMapping, OtherFds, PreserveFds};
+use fd_preserve::{CommandFdExt, Error, ErrorChannel, FdMapping, OtherFds, PreserveFds};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use workspace_tests::fd_table::{self, FileId, Table, Witness, file, file_at, id, litter, stdio};
+use workspace_tests::fork::Fork;
 
 fn main() -> ExitCode {
     fd_table::run(&[
@@ -241,36 +242,29 @@ fn twice() {
     }
 }
 
-/// `exec` runs the plan in this very process; when it fails, another try runs it again, on a table
-/// that the first one changed. A swap that swapped back would show here.
+/// A process that execs in place installs the plan itself; when the exec fails it may try again, on a table that the first
+/// try changed. A swap that swapped back would show here.
 fn in_place() {
     let (left, right) = (file_at(20), file_at(21));
     let planned = Table::from([(21, id(&left)), (20, id(&right))]);
-    let dir = std::env::temp_dir().join(format!("fd-in-place-{}", std::process::id()));
-    std::fs::create_dir(&dir).expect("mkdir");
-    let program = dir.join("program");
-
-    let mut witness = Witness::new();
-    let report = witness
-        .command
-        .get_args()
-        .next()
-        .expect("the report")
-        .to_owned();
-    witness.command = std::process::Command::new(&program);
-    witness.command.arg(report);
     let mut fds = PreserveFds::new();
     fds.map_fd(left, 21).expect("20 to 21");
     fds.map_fd(right, 20).expect("21 to 20");
-    fds.apply(&mut witness.command).expect("apply");
-    for _ in 0..2 {
-        let error = witness.command.exec();
-        assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
-    }
-    std::os::unix::fs::symlink(fd_table::fd_list(), &program).expect("symlink");
-    let found = witness.run();
-    std::fs::remove_dir_all(&dir).expect("remove");
-    assert_eq!(found.expect("spawn"), expected(planned));
+    let fds = fds.prepare(ErrorChannel::None).expect("prepare");
+    let mut witness = Witness::new();
+    Fork::run(|| {
+        // SAFETY: this copy has one thread, and ends if no exec goes through.
+        let install = || unsafe { fds.install() }.expect("install");
+        for _ in 0..2 {
+            install();
+            let error = Command::new("/nonexistent/program").exec();
+            assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
+        }
+        install();
+        panic!("{}", witness.command.exec());
+    })
+    .succeeds();
+    assert_eq!(witness.read(ExitStatus::default()), expected(planned));
 }
 
 /// pitfalls: "two calls on one Command: the second plan overwrites the first one's sources".
