@@ -17,10 +17,9 @@ use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 
 use crate::stdio::above_stdio;
-use crate::sys;
+use crate::sys::{self, Limit};
 
 /// The largest configuration, in bytes: 16 MiB. It lies in memory until the child has read it.
 pub const CONFIG_MAX: usize = 16 * 1024 * 1024;
@@ -45,7 +44,7 @@ impl Sealed {
     /// `EFBIG` for what is larger than [`CONFIG_MAX`] or than `RLIMIT_FSIZE` lets this process write.
     pub(crate) fn new(bytes: &[u8]) -> io::Result<Sealed> {
         // Asked first: a write past the limit raises SIGXFSZ, which ends a process by default.
-        let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+        let limit = sys::soft_limit(&Limit::FileSize).unwrap_or(u64::MAX);
         if bytes.len() > CONFIG_MAX || bytes.len() as u64 > limit {
             return Err(Errno::FBIG.into());
         }

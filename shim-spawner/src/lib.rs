@@ -59,6 +59,7 @@ mod error;
 mod handler;
 mod identity;
 mod image;
+mod internal_fds;
 mod reaper;
 mod report;
 mod shim;

@@ -1,6 +1,8 @@
 //! One spawn: everything that can fail is made before the child exists, and all of it is undone on error.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +14,9 @@ use crate::child::{Belonging, Routine};
 use crate::config::{self, Sealed};
 use crate::environment::{self, Environment};
 use crate::image::{self, Image};
+use crate::internal_fds::{self, LOWEST};
 use crate::stdio::{Direction, Stream};
+use crate::sys::{self, Limit};
 use crate::{ShimChild, ShimSpawner, SpawnError, SpawnedShim, Stage, engine};
 
 /// Our own variables of one child: name and value.
@@ -87,7 +91,7 @@ impl ShimSpawner {
             .map_err(|error| SpawnError::io(Stage::Watchdog, error))
     }
 
-    /// The caller's numbers first; ours go to the lowest ones that are free.
+    /// The caller's numbers first; ours go to [others](crate::internal_fds).
     fn plan(
         &self,
         setup: Option<&mut ChildSetup>,
@@ -99,23 +103,40 @@ impl ShimSpawner {
             plan.map_shared_fd(Arc::clone(fd), *number)
                 .map_err(SpawnError::fds)?;
         }
+        let mut numbers = self.internal_numbers()?;
+        let mut put = |fd| {
+            let number = numbers.next().ok_or_else(|| {
+                SpawnError::invalid("no number is left for an internal descriptor")
+            })?;
+            plan.map_shared_fd(fd, number).map_err(SpawnError::fds)?;
+            Ok(number)
+        };
         if let Some(setup) = setup {
-            let numbers: Result<Vec<_>, _> = setup
-                .shared_fds()
-                .map(|(fd, _)| plan.next_shared_fd(fd))
-                .collect();
-            setup.renumber_each(numbers.map_err(SpawnError::fds)?);
+            let numbers: Result<Vec<_>, SpawnError> =
+                setup.shared_fds().map(|(fd, _)| put(fd)).collect();
+            setup.renumber_each(numbers?);
             variables.push(setup.env());
         }
         if let Some(config) = config {
-            let number = plan
-                .next_shared_fd(Arc::clone(&config.memfd))
-                .map_err(SpawnError::fds)?;
+            let number = put(Arc::clone(&config.memfd))?;
             variables.push((config::ENV_VAR, config.env(number)));
         }
         // The engine has a page to report by, and no descriptor that a number of the plan could hit.
         let fds = plan.prepare(ErrorChannel::None).map_err(SpawnError::fds)?;
         Ok((fds, variables))
+    }
+
+    /// Numbers for our own descriptors that no descriptor of the caller's has.
+    fn internal_numbers(&self) -> Result<impl Iterator<Item = RawFd>, SpawnError> {
+        if self.internal_fds_from.is_some_and(|from| from < LOWEST) {
+            return Err(SpawnError::invalid(
+                "an internal descriptor is no standard stream",
+            ));
+        }
+        let limit = sys::soft_limit(&Limit::OpenFiles).unwrap_or(u64::MAX);
+        let taken: BTreeSet<RawFd> = self.fds.iter().map(|(_, number)| *number).collect();
+        let candidates = internal_fds::candidates(self.internal_fds_from, limit);
+        Ok(candidates.filter(move |number| !taken.contains(number)))
     }
 
     /// The child's ends and ours.

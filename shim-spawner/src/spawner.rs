@@ -32,6 +32,7 @@ pub struct ShimSpawner {
     pub(crate) policy: StopPolicy,
     pub(crate) engine: Engine,
     pub(crate) fds: Vec<(Arc<OwnedFd>, RawFd)>,
+    pub(crate) internal_fds_from: Option<RawFd>,
     pub(crate) hooks: Vec<Arc<Hook>>,
 }
 
@@ -52,6 +53,7 @@ impl ShimSpawner {
             policy: StopPolicy::new(),
             engine: Engine::default(),
             fds: Vec::new(),
+            internal_fds_from: None,
             hooks: Vec::new(),
         }
     }
@@ -141,6 +143,17 @@ impl ShimSpawner {
     /// Passes a descriptor on under a number of your choice. Bad numbers are errors of the spawn.
     pub fn map_fd(&mut self, fd: impl Into<OwnedFd>, child_fd: RawFd) -> &mut ShimSpawner {
         self.fds.push((Arc::new(fd.into()), child_fd));
+        self
+    }
+
+    /// The lowest number in the child for the descriptors that this crate adds: the watchdog's pipe and page, and the
+    /// configuration. They go to the lowest numbers from `first` up that no descriptor of yours has.
+    ///
+    /// Unless set, they lie on 49, 48 and 47, or on the highest free numbers below a lower limit of open files: out
+    /// of the way of numbers that an inherited variable names (`MAKEFLAGS`, `LISTEN_FDS`) or a shell script uses
+    /// (`exec 3>file`). A number below 3, or one at the soft `RLIMIT_NOFILE`, is an error of the spawn.
+    pub fn internal_fds_from(&mut self, first: RawFd) -> &mut ShimSpawner {
+        self.internal_fds_from = Some(first);
         self
     }
 

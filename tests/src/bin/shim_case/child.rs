@@ -79,7 +79,7 @@ fn descriptors() {
     let seen = table(|_| {});
     assert_eq!(
         numbers(&seen),
-        [0, 1, 2, 3, 4],
+        [0, 1, 2, 48, 49],
         "the watchdog's two and nothing else"
     );
 
@@ -92,25 +92,25 @@ fn descriptors() {
             .preserve_fd(kept)
             .config(b"secret".as_slice());
     });
-    assert_eq!(numbers(&seen), [0, 1, 2, 3, 4, 5, 9, 40]);
+    assert_eq!(numbers(&seen), [0, 1, 2, 9, 40, 47, 48, 49]);
     assert_eq!((seen[&9], seen[&40]), (file_id, kept_id));
 }
 
 /// The caller's number comes first; the library's own descriptors go elsewhere and are found there.
 fn watchdog_moves() {
-    let (third, fourth) = (fd_table::file(), fd_table::file());
-    let expected = (id(&third), id(&fourth));
+    let (first, third) = (fd_table::file(), fd_table::file());
+    let expected = (id(&first), id(&third));
     let seen = table(|spawner| {
         spawner
-            .map_fd(third, 3)
-            .map_fd(fourth, 4)
+            .map_fd(first, 49)
+            .map_fd(third, 47)
             .config(b"secret".as_slice());
     });
-    assert_eq!(numbers(&seen), [0, 1, 2, 3, 4, 5, 6, 7]);
-    assert_eq!((seen[&3], seen[&4]), expected);
+    assert_eq!(numbers(&seen), [0, 1, 2, 45, 46, 47, 48, 49]);
+    assert_eq!((seen[&49], seen[&47]), expected);
 
     let mut shim = role("as_listener")
-        .map_fd(fd_table::file(), 3)
+        .map_fd(fd_table::file(), 49)
         .spawn()
         .expect("spawn");
     let mut lines = BufReader::new(shim.child.stdout.take().expect("piped")).lines();
@@ -137,7 +137,7 @@ fn config() {
         let mut moved = role("as_config_reader");
         moved
             .config(bytes)
-            .map_fd(fd_table::file(), 4)
+            .map_fd(fd_table::file(), 49)
             .detached(true);
         assert_eq!(output(&mut moved), expected);
     }
