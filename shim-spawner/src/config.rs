@@ -133,6 +133,17 @@ impl Error for ConfigError {
     }
 }
 
+/// Keeps the kernel's number where there is one. What is no error of the kernel is
+/// [`InvalidData`](io::ErrorKind::InvalidData), with the [`ConfigError`] inside.
+impl From<ConfigError> for io::Error {
+    fn from(error: ConfigError) -> io::Error {
+        match error {
+            ConfigError::Io(error) => error,
+            other => io::Error::new(io::ErrorKind::InvalidData, other),
+        }
+    }
+}
+
 /// Reads what the environment names. `own` makes an owner of a number that passed every check.
 pub(crate) fn from_environment(
     own: impl FnOnce(RawFd) -> OwnedFd,

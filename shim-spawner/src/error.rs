@@ -41,26 +41,34 @@ pub enum Stage {
     Exec,
     /// The handle on a process made by [`Engine::Fork`](crate::Engine::Fork): `EMFILE`, `ENFILE`; `ESRCH` if
     /// SIGCHLD is ignored and it ended at once. The child was killed and reaped.
+    // The last one: `ALL` ends with it.
     Pidfd,
 }
 
 impl Stage {
+    /// Every stage, in the order of their codes.
+    const ALL: [Stage; Stage::Pidfd as usize + 1] = [
+        Stage::Fork,
+        Stage::Arguments,
+        Stage::Watchdog,
+        Stage::Config,
+        Stage::Stdio,
+        Stage::Descriptors,
+        Stage::Report,
+        Stage::Session,
+        Stage::CurrentDir,
+        Stage::PreExec,
+        Stage::InstallFds,
+        Stage::Exec,
+        Stage::Pidfd,
+    ];
+
+    /// The stage that was stored as a number; [`Stage::Fork`] for a number that is none's.
     pub(crate) fn from_code(code: u32) -> Stage {
-        match code {
-            1 => Stage::Arguments,
-            2 => Stage::Watchdog,
-            3 => Stage::Config,
-            4 => Stage::Stdio,
-            5 => Stage::Descriptors,
-            6 => Stage::Report,
-            7 => Stage::Session,
-            8 => Stage::CurrentDir,
-            9 => Stage::PreExec,
-            10 => Stage::InstallFds,
-            11 => Stage::Exec,
-            12 => Stage::Pidfd,
-            _ => Stage::Fork,
-        }
+        let stage = usize::try_from(code)
+            .ok()
+            .and_then(|code| Stage::ALL.get(code));
+        stage.copied().unwrap_or(Stage::Fork)
     }
 
     fn text(self) -> &'static str {
@@ -169,7 +177,7 @@ impl SpawnError {
         self.path.as_deref()
     }
 
-    /// The number in the child, where [`Stage::InstallFds`] failed.
+    /// The number in the child, where it was about one.
     #[must_use]
     pub fn fd(&self) -> Option<RawFd> {
         self.fd
@@ -202,6 +210,23 @@ impl fmt::Display for SpawnError {
     }
 }
 
+/// Keeps the kernel's number where there is one. What has none is an error of that kind which says the most, with the
+/// [`SpawnError`] inside.
+impl From<SpawnError> for io::Error {
+    fn from(error: SpawnError) -> io::Error {
+        if let Some(errno) = error.raw_os_error() {
+            return io::Error::from_raw_os_error(errno);
+        }
+        let kind = match &error.cause {
+            Cause::Io(cause) => cause.kind(),
+            // Numbers that cannot be: the caller asked for them.
+            Cause::Fds(_) => io::ErrorKind::InvalidInput,
+            Cause::Process(_) | Cause::Died(_) => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
 impl Error for SpawnError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.cause {
@@ -209,5 +234,19 @@ impl Error for SpawnError {
             Cause::Fds(error) => Some(error),
             Cause::Died(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_is_read_back_from_its_code() {
+        for (code, stage) in (0..).zip(Stage::ALL) {
+            assert_eq!(stage as u32, code);
+            assert_eq!(Stage::from_code(code), stage);
+        }
+        assert_eq!(Stage::from_code(u32::MAX), Stage::Fork);
     }
 }

@@ -7,16 +7,18 @@ use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::time::Duration;
 
 use pidfd_watcher::{Error, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher};
-use watchdog_pipe::{Keepalive, StopPolicy};
+use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
+use crate::shim::guarantees_of;
 use crate::{AdoptError, ShimChild, ShimIdentity, SpawnedShim};
 
 /// How long a process may take to vanish after SIGKILL: a kernel that is busy tearing down its memory, or
 /// waits for a disk, is not hurried by anyone.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
-/// Supervises one shim. Dropping it drops the keepalive: an attached shim shuts itself down even if nobody
-/// called [`stop`](ShimHandler::stop), and is reaped in the background. A detached or adopted one lives on.
+/// Supervises one shim. Dropping it drops the keepalive, which an attached shim is told: one with a watchdog stops
+/// itself, even if nobody called [`stop`](ShimHandler::stop). A detached or adopted one is told nothing. Whenever a child
+/// of this process exits, it is reaped in the background.
 #[derive(Debug)]
 #[must_use = "dropping the handler tells an attached shim to stop"]
 pub struct ShimHandler {
@@ -67,6 +69,17 @@ impl From<Error> for StopError {
     }
 }
 
+/// Keeps the kernel's number where there is one. A process that SIGKILL does not end is
+/// [`TimedOut`](io::ErrorKind::TimedOut).
+impl From<StopError> for io::Error {
+    fn from(error: StopError) -> io::Error {
+        match error {
+            StopError::Process(error) => error.into(),
+            StopError::StillAlive { .. } => io::Error::new(io::ErrorKind::TimedOut, error),
+        }
+    }
+}
+
 impl From<SpawnedShim> for ShimHandler {
     fn from(shim: SpawnedShim) -> ShimHandler {
         ShimHandler::new(shim)
@@ -96,7 +109,8 @@ impl ShimHandler {
         })
     }
 
-    /// Holds the shim in life by a keepalive that its former runtime handed over.
+    /// Holds the link to the shim by a keepalive that its former runtime handed over: the shim is attached to this
+    /// process from now on.
     pub fn attach(mut self, keepalive: Keepalive) -> ShimHandler {
         self.keepalive = Some(keepalive);
         self
@@ -135,10 +149,19 @@ impl ShimHandler {
         self.child.stderr.take()
     }
 
-    /// Whether this handler's end is the shim's end.
+    /// Whether this handler holds a keepalive: the shim is told when the handler is dropped, and when this process dies.
+    ///
+    /// That it then ends is up to its program: one without a [`Watchdog`](watchdog_pipe::Watchdog) does not listen, and
+    /// goes on.
     #[must_use]
     pub fn is_attached(&self) -> bool {
         self.keepalive.is_some()
+    }
+
+    /// What the shim is told of this process's end, and when. Empty for one that is not attached.
+    #[must_use]
+    pub fn guarantees(&self) -> Guarantees {
+        guarantees_of(self.keepalive.as_ref())
     }
 
     /// What finds this shim again from another process.
@@ -234,7 +257,7 @@ impl ShimHandler {
         self.process().clone().reap().unwrap_or(exit)
     }
 
-    /// Lets an attached shim live on by itself. No effect on one that is not attached.
+    /// Lets an attached shim live on by itself: it is told that it was released. No effect on one that is not attached.
     ///
     /// # Errors
     /// As [`Keepalive::release`]; the shim is held as before.

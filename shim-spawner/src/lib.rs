@@ -1,4 +1,7 @@
-//! Spawn, supervise, stop and re-adopt a helper process ("shim") that cannot outlive its runtime.
+//! Spawn, supervise, stop and re-adopt a helper process ("shim") that is told of its runtime's death.
+//!
+//! The *runtime* is the process that starts the shim. An *attached* shim is told when its runtime dies, whatever killed
+//! it, or lets go of it; with a watchdog in it, it then stops itself. A *detached* one is not told, and lives on.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -28,16 +31,17 @@
 //! [`enforce_inherited`](watchdog_pipe::Watchdog::enforce_inherited), and reads [`shim_config`].
 //!
 //! # Guarantees
-//! - An attached shim with a watchdog ends when its runtime does, whatever killed the runtime; a detached
-//!   one lives on, in a session of its own.
-//! - The child gets the descriptors it should have and no others.
+//! - An attached shim is told of its runtime's end, whatever killed the runtime: [`Guarantees`] says how soon. One with
+//!   a watchdog stops itself then. A detached one lives on, in a session of its own.
+//! - The child gets the descriptors it should have and no others. Those of this crate lie on numbers that no inherited
+//!   variable names ([`internal_fds_from`](ShimSpawner::internal_fds_from)).
 //! - A failed spawn names its stage and leaves no process, descriptor or zombie. A child that was killed
 //!   before its exec is a failed spawn.
 //! - Signals go by pidfd: no recycled pid is ever hit. Nothing is reaped that was not spawned here.
 //! - Dropping a handle never waits and leaves no zombie.
 //!
 //! # Limits
-//! - A program without a watchdog of its own is not stopped by the death of its runtime.
+//! - A program without a watchdog of its own does not listen: it is not stopped by the death of its runtime.
 //! - [`ShimHandler::stop`] signals the shim, not what the shim started.
 //! - With a [`pre_exec`](ShimSpawner::pre_exec) closure the child is created by the C library's `fork`, and the
 //!   cost grows with the runtime's memory; without, it does not ([`Engine`]).
@@ -82,4 +86,4 @@ pub use shim::{ShimChild, SpawnedShim};
 pub use spawner::ShimSpawner;
 pub use stdio::Stdio;
 pub use sys::shim_config;
-pub use watchdog_pipe::{Keepalive, StopPolicy};
+pub use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};

@@ -3,20 +3,37 @@
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 
 use pidfd_watcher::{Pid, Process};
-use watchdog_pipe::{Keepalive, StopPolicy};
+use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
 use crate::reaper;
 
-/// A running shim: the process, and what holds it in life.
+/// A running shim: the process, and the keepalive that tells it of this process's end.
 ///
-/// Dropping it drops the keepalive: an attached shim shuts itself down, and is reaped in the background.
+/// Dropping it drops the keepalive, which an attached shim is told; one with a watchdog stops itself. Whenever it
+/// exits, it is reaped in the background.
 #[derive(Debug)]
+#[non_exhaustive]
 #[must_use = "dropping the keepalive tells the shim to stop"]
 pub struct SpawnedShim {
     /// The process and its streams.
     pub child: ShimChild,
-    /// What holds the shim in life; `None` when it is detached.
+    /// The link to an attached shim, to be held as long as the shim shall live; `None` when it is detached.
     pub keepalive: Option<Keepalive>,
+}
+
+impl SpawnedShim {
+    /// What the shim is told of this process's end, and when. Empty for a detached one, and without the keepalive.
+    ///
+    /// The shim is *told*. Whether it ends is up to the program: one with a [`Watchdog`](watchdog_pipe::Watchdog) does.
+    #[must_use]
+    pub fn guarantees(&self) -> Guarantees {
+        guarantees_of(self.keepalive.as_ref())
+    }
+}
+
+/// Of a shim that is told by this keepalive, if by any.
+pub(crate) fn guarantees_of(keepalive: Option<&Keepalive>) -> Guarantees {
+    keepalive.map_or(Guarantees::empty(), Keepalive::guarantees)
 }
 
 /// The process of a shim and our ends of its pipes.

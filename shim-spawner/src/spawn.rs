@@ -85,6 +85,7 @@ impl ShimSpawner {
         }
         let channel = watchdog_pipe::Builder::new()
             .stop_policy(self.policy)
+            .sentinel(self.sentinel)
             .channel();
         channel
             .map(Some)

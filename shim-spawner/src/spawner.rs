@@ -2,22 +2,27 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::fcntl_dupfd_cloexec;
 use watchdog_pipe::StopPolicy;
 
-use crate::Engine;
 use crate::child::Hook;
 use crate::environment::EnvChange;
+use crate::internal_fds::LOWEST;
 use crate::stdio::Stdio;
+use crate::{Engine, SpawnError, Stage};
 
 /// Spawns helper processes. Can spawn more than once.
 ///
 /// The child gets the three standard streams, what [`preserve_fd`](ShimSpawner::preserve_fd) and
-/// [`map_fd`](ShimSpawner::map_fd) name, and no other descriptor; an empty signal mask and the default
-/// SIGPIPE; a process group of its own, or when [detached](ShimSpawner::detached) a session of its own.
+/// [`map_fd`](ShimSpawner::map_fd) name, and no other descriptor but our own
+/// ([`internal_fds_from`](ShimSpawner::internal_fds_from)); an empty signal mask and the default SIGPIPE; a process
+/// group of its own, or when [detached](ShimSpawner::detached) a session of its own.
+///
+/// The spawner keeps every descriptor that it was given until it is dropped: see [`map_fd`](ShimSpawner::map_fd).
 pub struct ShimSpawner {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
@@ -30,6 +35,7 @@ pub struct ShimSpawner {
     pub(crate) detached: bool,
     pub(crate) config: Option<Vec<u8>>,
     pub(crate) policy: StopPolicy,
+    pub(crate) sentinel: bool,
     pub(crate) engine: Engine,
     pub(crate) fds: Vec<(Arc<OwnedFd>, RawFd)>,
     pub(crate) internal_fds_from: Option<RawFd>,
@@ -51,6 +57,7 @@ impl ShimSpawner {
             detached: false,
             config: None,
             policy: StopPolicy::new(),
+            sentinel: true,
             engine: Engine::default(),
             fds: Vec::new(),
             internal_fds_from: None,
@@ -109,19 +116,22 @@ impl ShimSpawner {
         self
     }
 
-    /// The child's standard input; inherited unless set.
+    /// The child's standard input; inherited unless set. The spawner keeps a descriptor that is given here: see
+    /// [`map_fd`](ShimSpawner::map_fd).
     pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut ShimSpawner {
         self.stdin = stdio.into();
         self
     }
 
-    /// The child's standard output; inherited unless set.
+    /// The child's standard output; inherited unless set. The spawner keeps a descriptor that is given here: see
+    /// [`map_fd`](ShimSpawner::map_fd).
     pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut ShimSpawner {
         self.stdout = stdio.into();
         self
     }
 
-    /// The child's standard error; inherited unless set.
+    /// The child's standard error; inherited unless set. The spawner keeps a descriptor that is given here: see
+    /// [`map_fd`](ShimSpawner::map_fd).
     pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut ShimSpawner {
         self.stderr = stdio.into();
         self
@@ -133,17 +143,70 @@ impl ShimSpawner {
         self
     }
 
-    /// Passes a descriptor on under the number it has here.
+    /// Gives the child a descriptor on the number it has here. The spawner keeps it: see
+    /// [`map_fd`](ShimSpawner::map_fd).
     pub fn preserve_fd(&mut self, fd: impl Into<OwnedFd>) -> &mut ShimSpawner {
         let fd = fd.into();
         let number = fd.as_raw_fd();
         self.map_fd(fd, number)
     }
 
-    /// Passes a descriptor on under a number of your choice. Bad numbers are errors of the spawn.
+    /// Gives the child a duplicate of `fd` on the number that `fd` has here. The duplicate is made now, close-on-exec,
+    /// and the spawner keeps it: see [`map_fd`](ShimSpawner::map_fd).
+    ///
+    /// # Errors
+    /// [`Stage::Descriptors`](crate::Stage::Descriptors): `EMFILE`, if it cannot be duplicated.
+    pub fn preserve_borrowed_fd(&mut self, fd: impl AsFd) -> Result<&mut ShimSpawner, SpawnError> {
+        let fd = fd.as_fd();
+        self.map_borrowed_fd(fd, fd.as_raw_fd())
+    }
+
+    /// Gives the child a descriptor on a number of your choice. A number that is negative, given twice or not below the
+    /// limit of open files is an error of the spawn.
+    ///
+    /// The spawner keeps the descriptor open until it is dropped, so that it can spawn again. **Until then, a reader
+    /// in this process sees no end of file** on a pipe or socket whose other end it gave here, even after the shim's
+    /// exit. Drop the spawner after its last spawn, or spawn in the statement that makes it:
+    ///
+    /// ```
+    /// use std::io::{self, Read};
+    /// use shim_spawner::ShimSpawner;
+    ///
+    /// let (mut reader, writer) = io::pipe()?;
+    /// let shim = ShimSpawner::new("sh")
+    ///     .args(["-c", "echo ready >&3"])
+    ///     .map_fd(writer, 3)
+    ///     .spawn()?; // the spawner is gone after this statement, and our copy of the writer with it
+    /// let mut said = String::new();
+    /// reader.read_to_string(&mut said)?;
+    /// assert_eq!(said, "ready\n");
+    /// # drop(shim);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn map_fd(&mut self, fd: impl Into<OwnedFd>, child_fd: RawFd) -> &mut ShimSpawner {
-        self.fds.push((Arc::new(fd.into()), child_fd));
+        self.map_shared_fd(Arc::new(fd.into()), child_fd)
+    }
+
+    /// Gives the child a descriptor that others hold too, on a number of your choice, with no system call and no copy. The
+    /// spawner has a share in it until it is dropped: see [`map_fd`](ShimSpawner::map_fd).
+    pub fn map_shared_fd(&mut self, fd: Arc<OwnedFd>, child_fd: RawFd) -> &mut ShimSpawner {
+        self.fds.push((fd, child_fd));
         self
+    }
+
+    /// Gives the child a duplicate of `fd` on a number of your choice. The duplicate is made now, close-on-exec, and the
+    /// spawner keeps it: see [`map_fd`](ShimSpawner::map_fd). `fd` itself stays yours, and may be closed.
+    ///
+    /// # Errors
+    /// [`Stage::Descriptors`](crate::Stage::Descriptors): `EMFILE`, if it cannot be duplicated.
+    pub fn map_borrowed_fd(
+        &mut self,
+        fd: impl AsFd,
+        child_fd: RawFd,
+    ) -> Result<&mut ShimSpawner, SpawnError> {
+        let copy = fcntl_dupfd_cloexec(fd, LOWEST)
+            .map_err(|errno| SpawnError::io(Stage::Descriptors, errno).with_fd(Some(child_fd)))?;
+        Ok(self.map_fd(copy, child_fd))
     }
 
     /// The lowest number in the child for the descriptors that this crate adds: the watchdog's pipe and page, and the
@@ -157,7 +220,9 @@ impl ShimSpawner {
         self
     }
 
-    /// Whether the shim outlives its runtime: then it gets a session of its own and no watchdog.
+    /// Whether the shim is left alone when its runtime ends: then it gets a session of its own and no link. One that is
+    /// not detached, the default, is told of the runtime's end; a program without a
+    /// [`Watchdog`](watchdog_pipe::Watchdog) does not listen, and goes on.
     pub fn detached(&mut self, detached: bool) -> &mut ShimSpawner {
         self.detached = detached;
         self
@@ -176,6 +241,14 @@ impl ShimSpawner {
         self
     }
 
+    /// Whether an attached shim is told of the runtime's death before the runtime's memory is taken down. On unless set:
+    /// it costs the runtime a thread and a descriptor. See [`Builder::sentinel`](watchdog_pipe::Builder::sentinel), and
+    /// [`SpawnedShim::guarantees`](crate::SpawnedShim::guarantees) for what came of it.
+    pub fn sentinel(&mut self, sentinel: bool) -> &mut ShimSpawner {
+        self.sentinel = sentinel;
+        self
+    }
+
     /// How the child is created; [`Engine::Vfork`] unless set.
     pub fn engine(&mut self, engine: Engine) -> &mut ShimSpawner {
         self.engine = engine;
@@ -183,15 +256,16 @@ impl ShimSpawner {
     }
 }
 
-/// Names what is spawned; environment and configuration may hold secrets and are left out.
+/// Names what is spawned, in a line: arguments and descriptors are counted. Environment and configuration may hold
+/// secrets and are left out.
 impl fmt::Debug for ShimSpawner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShimSpawner")
             .field("program", &self.program)
-            .field("args", &self.args)
+            .field("args", &self.args.len())
+            .field("fds", &self.fds.len())
             .field("detached", &self.detached)
             .field("engine", &self.engine)
-            .field("fds", &self.fds)
             .finish_non_exhaustive()
     }
 }

@@ -76,7 +76,10 @@ fn shell_that_uses_low_numbers_does_not_cut_the_link() {
 
 #[test]
 fn bash_that_uses_numbers_of_its_own_choice_does_not_cut_the_link() {
-    link_survives("bash", "exec {mine}>/dev/null 10>/dev/null 200>/dev/null");
+    link_survives(
+        "bash",
+        "exec {mine}>/dev/null 10>/dev/null 11>/dev/null 12>/dev/null 200>/dev/null",
+    );
     link_survives("bash", "read -r line < <(echo one); test \"$line\" = one");
 }
 
