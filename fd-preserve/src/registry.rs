@@ -1,6 +1,7 @@
 //! What this process must remember across commands: wanted numbers, and which command has a plan.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -12,14 +13,20 @@ use crate::sys::{self, Page, Published};
 
 /// One a process. A forked copy of this process gets its own: the lock may have been taken by a thread
 /// that does not exist in the copy.
-#[derive(Debug)]
 pub(crate) struct Registry {
     /// Its first word is 1 in the process that made it and 0 in a forked copy.
     origin: Page,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+/// Not the numbers of every command in the process.
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct State {
     numbers: Numbers,
     /// Identities of the commands that have a plan.

@@ -42,11 +42,10 @@ use crate::{Error, Exit, ExitFuture, Process, ReapError, WatchHandle};
 ///
 /// [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html),
 /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Watcher(pub(crate) Arc<Last>);
 
 /// What all clones share; dropped with the last one.
-#[derive(Debug)]
 pub(crate) struct Last {
     pub(crate) shared: Arc<Shared>,
     /// `None` once it was joined. Locked while somebody joins, for others to wait too.
@@ -106,6 +105,14 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("on_panic", &self.on_panic.is_some())
             .finish()
+    }
+}
+
+/// Not what it watches, which may be thousands, and no lock.
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher")
+            .finish_non_exhaustive()
     }
 }
 

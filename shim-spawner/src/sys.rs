@@ -5,6 +5,7 @@ mod signals;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 
 use crate::config::{self, ConfigError};
 

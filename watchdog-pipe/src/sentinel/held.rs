@@ -1,6 +1,7 @@
 //! The parent's side: words for links that come and go.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -106,12 +107,21 @@ fn may_pass(error: &io::Error) -> bool {
 }
 
 /// A word, held for one link until the value goes.
-#[derive(Debug)]
 pub(crate) struct Held {
     sentinels: &'static Sentinels,
     sentinel: &'static Sentinel,
     index: usize,
     link: u32,
+}
+
+/// Not the sentinel, which has thousands of words.
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("index", &self.index)
+            .field("link", &self.link)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Held {
