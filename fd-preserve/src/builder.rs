@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::process::Command;
 use std::sync::Arc;
 
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use crate::child::{self, ChildFds, Hook, Target};
 use crate::registry::Registry;
@@ -329,7 +329,15 @@ const FIRST: RawFd = 3;
 /// A close-on-exec duplicate on the lowest free number from `min` up.
 fn duplicate(fd: impl AsFd, min: RawFd) -> Result<OwnedFd, Error> {
     let fd = fd.as_fd();
-    fcntl_dupfd_cloexec(fd, min).map_err(|errno| Error::duplicate(fd.as_raw_fd(), errno.into()))
+    fcntl_dupfd_cloexec(fd, min).map_err(|errno| {
+        // With `min` at the soft limit the kernel finds fault with `min`; what is missing is a number below the limit.
+        let errno = if errno == Errno::INVAL {
+            Errno::MFILE
+        } else {
+            errno
+        };
+        Error::duplicate(fd.as_raw_fd(), errno.into())
+    })
 }
 
 /// dup3(2) to a number at the soft limit or above is EBADF. A number that is kept needs no dup3. Where the
