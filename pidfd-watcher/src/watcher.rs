@@ -111,8 +111,7 @@ impl fmt::Debug for Builder {
 /// Not what it watches, which may be thousands, and no lock.
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher")
-            .finish_non_exhaustive()
+        f.debug_struct("Watcher").finish_non_exhaustive()
     }
 }
 

@@ -221,7 +221,7 @@ impl From<SpawnError> for io::Error {
             Cause::Io(cause) => cause.kind(),
             // Numbers that cannot be: the caller asked for them.
             Cause::Fds(_) => io::ErrorKind::InvalidInput,
-            Cause::Process(_) | Cause::Died(_) => io::ErrorKind::Other,
+            Cause::Died(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }
