@@ -73,7 +73,7 @@ pub(super) fn clone(
         Rung::Clone => clone2(libc::CLONE_VM, stack, entry, &mut pidfd)?,
         Rung::Copy => clone2(0, stack, entry, &mut pidfd)?,
     };
-    let pid = Pid::from_raw(pid).ok_or(Errno::NOSYS)?;
+    let pid = positive(pid)?;
     // SAFETY: CLONE_PIDFD has just opened it for us, close-on-exec.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
     Ok(Created { pidfd, pid })
@@ -224,8 +224,13 @@ pub(super) fn fork(
             // SAFETY: a forked child, all signals blocked since before the fork.
             unsafe { routine.run(page.report(), Handlers::Inherited) }
         }
-        pid => Pid::from_raw(pid).ok_or(Errno::NOSYS),
+        pid => positive(pid),
     }
+}
+
+/// The number of a new process, which is signalled if the process cannot be held: 0 and less would reach others.
+fn positive(pid: c_int) -> Result<Pid, Errno> {
+    Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Errno::NOSYS)
 }
 
 /// A handle on a child that [`fork`] has just made; nobody but us reaps it. It is ended where there can be none.
@@ -244,7 +249,8 @@ pub(super) fn open(pid: Pid) -> Result<Process, SpawnError> {
 fn kill_and_reap(pid: Pid) {
     // With SIGCHLD ignored the kernel may have reaped it, and the number be another's.
     let look = ANY_CHILD | WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    if matches!(waitid(WaitId::Pid(pid), look), Err(Errno::CHILD)) {
+    // No other answer proves that the number is still our child's.
+    if retry_on_intr(|| waitid(WaitId::Pid(pid), look)).is_err() {
         return;
     }
     let _ = kill_process(pid, Signal::KILL);
