@@ -6,6 +6,8 @@
 //! here by reference. Everything else belongs to the parent's other threads, which go on, and is not touched.
 //! System calls are made by number: the C library's functions may take locks or be cancellation points.
 
+mod record;
+
 use std::cell::UnsafeCell;
 use std::ffi::{CString, c_int, c_long, c_void};
 use std::io;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 use fd_preserve::ChildFds;
 
+use crate::identity::Record;
 use crate::image::Image;
 use crate::report::Report;
 use crate::{ShimSpawner, Stage};
@@ -86,6 +89,7 @@ pub(crate) enum Handlers {
 /// All that the child needs to know, made before it exists.
 pub(crate) struct Routine {
     pub(crate) belonging: Belonging,
+    pub(crate) record: Option<Record>,
     pub(crate) current_dir: Option<CString>,
     /// The child's standard streams, each on a number above 2; `None`: inherited.
     pub(crate) streams: [Option<OwnedFd>; 3],
@@ -123,6 +127,13 @@ impl Routine {
         // While all signals are blocked: from here on, none runs a handler of the parent's.
         reset_handlers(handlers)?;
         self.belonging.take()?;
+        if let Some(record) = &self.record {
+            // With the credentials and the descriptors that the parent had when it opened the folder.
+            report.enter(Stage::Identity);
+            let identity = record.identify().map_err(raw)?;
+            report.enter(Stage::IdentityFile);
+            record.write(&identity).map_err(raw)?;
+        }
         report.enter(Stage::CurrentDir);
         if let Some(dir) = &self.current_dir {
             // SAFETY: a C string that lives through the call.
@@ -324,6 +335,11 @@ const PANICKED: c_int = 101;
 /// An errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Errno(i32);
+
+/// Runs in the child.
+fn raw(errno: rustix::io::Errno) -> Errno {
+    Errno(errno.raw_os_error())
+}
 
 /// Runs in the child: what a system call returned, or its errno.
 fn check(returned: c_long) -> Result<c_long, Errno> {

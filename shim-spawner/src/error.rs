@@ -30,6 +30,14 @@ pub enum Stage {
     Report,
     /// In the child: its own session or process group (`EPERM`).
     Session,
+    /// What tells the shim from all other processes, for its [identity file](crate::ShimSpawner::identity_file):
+    /// `ENOENT`, `EACCES` where `/proc` is missing or hidden; `EMFILE`, `ENFILE`; `Unsupported` where children of this
+    /// process are born in another PID or time namespace; `ENOSYS`, `EPERM` where a filter refuses `pidfd_open`.
+    Identity,
+    /// The [identity file](crate::ShimSpawner::identity_file): `ENOENT`, `ENOTDIR`, `EACCES`, `EROFS`, `ENOSPC`, `EDQUOT`,
+    /// `ENAMETOOLONG`, `EFBIG`, `EMFILE`, `EBUSY`; `InvalidInput` for a path that names no file; `AlreadyExists`
+    /// where something stands that is no identity file.
+    IdentityFile,
     /// In the child: the working directory (`ENOENT`, `ENOTDIR`, `EACCES`).
     CurrentDir,
     /// In the child: a closure of the caller's.
@@ -56,6 +64,8 @@ impl Stage {
         Stage::Descriptors,
         Stage::Report,
         Stage::Session,
+        Stage::Identity,
+        Stage::IdentityFile,
         Stage::CurrentDir,
         Stage::PreExec,
         Stage::InstallFds,
@@ -81,6 +91,8 @@ impl Stage {
             Stage::Descriptors => "planning the descriptors",
             Stage::Report => "mapping the memory to report by",
             Stage::Session => "setting session or process group",
+            Stage::Identity => "finding out the identity of the process",
+            Stage::IdentityFile => "writing the identity file",
             Stage::CurrentDir => "changing the working directory",
             Stage::PreExec => "running a pre_exec closure",
             Stage::InstallFds => "installing the descriptors",
@@ -171,7 +183,7 @@ impl SpawnError {
         }
     }
 
-    /// The program or the working directory, where that is what failed.
+    /// The program, the working directory or the identity file, where that is what failed.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()

@@ -96,13 +96,14 @@ impl ShimHandler {
     }
 
     /// Finds a shim again, after a restart of the runtime: the same process or an error, never a stranger.
-    /// The handler holds no keepalive: dropping it leaves the shim alone.
+    /// The handler holds no keepalive: dropping it leaves the shim alone. [`stop`](ShimHandler::stop) goes by the
+    /// stop policy that is in the identity, and by the default one if there is none.
     ///
     /// # Errors
     /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace.
     pub fn adopt(identity: &ShimIdentity) -> Result<ShimHandler, AdoptError> {
         let process = identity.open()?;
-        let child = ShimChild::new(process, StopPolicy::default());
+        let child = ShimChild::new(process, identity.stop_policy().unwrap_or_default());
         Ok(ShimHandler {
             child,
             keepalive: None,
@@ -116,7 +117,7 @@ impl ShimHandler {
         self
     }
 
-    /// How [`stop`](ShimHandler::stop) stops an adopted shim, whose spawner's policy is not known here.
+    /// How [`stop`](ShimHandler::stop) stops the shim, in place of what its spawner or its identity said.
     pub fn stop_policy(mut self, policy: StopPolicy) -> ShimHandler {
         self.child.set_stop_policy(policy);
         self
@@ -164,12 +165,15 @@ impl ShimHandler {
         guarantees_of(self.keepalive.as_ref())
     }
 
-    /// What finds this shim again from another process.
+    /// What finds this shim again from another process, with the stop policy and whether this handler holds a
+    /// keepalive. Between a spawn and the [`save`](ShimIdentity::save) of it a runtime that is killed loses the shim:
+    /// [`identity_file`](crate::ShimSpawner::identity_file) leaves no such gap.
     ///
     /// # Errors
-    /// `ESRCH` once it was reaped; `ENOENT` without /proc.
+    /// As [`ShimIdentity::of`]: `ESRCH` once it was reaped; `ENOENT` without /proc.
     pub fn identity(&self) -> io::Result<ShimIdentity> {
-        ShimIdentity::of(self.process())
+        let identity = ShimIdentity::of(self.process())?;
+        Ok(identity.supervised(self.child.stop_policy(), self.is_attached()))
     }
 
     /// Stop signal, grace period, SIGKILL, reap; how it ended, where that is ours to know. One that is

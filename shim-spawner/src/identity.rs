@@ -1,16 +1,26 @@
 //! The name of a shim that a restarted runtime can find it by, and that no other process fits.
 
+mod boot;
+mod buffer;
+mod checksum;
+mod draft;
 mod error;
 mod file;
+mod place;
+mod record;
 mod text;
 mod witness;
 
 use std::io;
 
 use pidfd_watcher::{Pid, Process};
+use watchdog_pipe::StopPolicy;
 
+use boot::BootId;
+use draft::Draft;
 pub use error::{AdoptError, IdentityError, IdentityErrorKind};
-use witness::BootId;
+pub(crate) use record::Record;
+pub(crate) use witness::{Seen, pidfs_inode, start_time};
 
 /// What a runtime writes down about a shim, to find it again after its own restart.
 ///
@@ -37,12 +47,16 @@ use witness::BootId;
 /// boot-id 268429ef-c8c2-4b1e-b0e1-ed5cf45ddbe0
 /// pid-namespace 4026531836
 /// pidfs-inode 3589
+/// stop-signal 15
+/// stop-grace 5.000000000
+/// attachment detached
 /// checksum 0123456789abcdef
 /// ```
 ///
 /// The first line names the format and its version, the last one holds the FNV-1a checksum, 64 bits
 /// in hexadecimal, of all that stands before it. Between them come the fields, each once, one a line,
-/// in any order; `pidfs-inode` may be missing. A reader passes over fields it does not know, so that
+/// in any order. `pidfs-inode` may be missing, and so may `attachment`, and `stop-signal` with `stop-grace`
+/// (seconds), which an identity has that was made by a spawner or a handler. A reader passes over fields it does not know, so that
 /// a later version 1 may say more; a version in which a field means something else has another number.
 ///
 /// # Limits
@@ -56,9 +70,8 @@ use witness::BootId;
 pub struct ShimIdentity {
     pid: Pid,
     start_time: u64,
-    boot_id: BootId,
-    pid_namespace: u64,
     pidfs_inode: Option<u64>,
+    draft: Draft,
 }
 
 impl ShimIdentity {
@@ -72,13 +85,27 @@ impl ShimIdentity {
     /// - `EMFILE`, `ENFILE`: no descriptor left to read `/proc` with.
     pub fn of(process: &Process) -> io::Result<ShimIdentity> {
         let seen = witness::observe(process)?;
-        Ok(ShimIdentity {
-            pid: process.pid(),
+        Ok(ShimIdentity::new(Draft::here()?, process.pid(), seen))
+    }
+
+    /// Async-signal-safe.
+    pub(crate) fn new(draft: Draft, pid: Pid, seen: Seen) -> ShimIdentity {
+        ShimIdentity {
+            pid,
             start_time: seen.start_time,
-            boot_id: witness::boot_id()?,
-            pid_namespace: witness::own_pid_namespace()?,
             pidfs_inode: seen.pidfs_inode,
-        })
+            draft,
+        }
+    }
+
+    /// The same with what its supervisor knows.
+    pub(crate) fn supervised(self, stop_policy: StopPolicy, attached: bool) -> ShimIdentity {
+        let draft = Draft {
+            stop_policy: Some(stop_policy),
+            attached: Some(attached),
+            ..self.draft
+        };
+        ShimIdentity { draft, ..self }
     }
 
     /// The number of the process in the PID namespace of the one that made the identity. For
@@ -95,10 +122,26 @@ impl ShimIdentity {
         self.pidfs_inode.is_some()
     }
 
+    /// How the shim is to be stopped, if its spawner or handler said so. A process that was merely
+    /// [looked at](ShimIdentity::of) has no policy.
+    #[must_use]
+    pub fn stop_policy(&self) -> Option<StopPolicy> {
+        self.draft.stop_policy
+    }
+
+    /// Whether a keepalive held the shim when the identity was made: `Some(false)` is a shim that was
+    /// spawned detached, or released before. `None` as with [`stop_policy`](ShimIdentity::stop_policy).
+    #[must_use]
+    pub fn is_attached(&self) -> Option<bool> {
+        self.draft.attached
+    }
+
     /// Opens the process again. It is the same process, or an error.
     ///
-    /// The process may be a zombie, which its handle tells. No permission is needed to find it: one
-    /// that is not ours to signal is there all the same.
+    /// The process may be a zombie, which its handle tells. No permission to signal or to trace it is
+    /// needed: one that is another user's is found all the same, unless `/proc` hides it (`hidepid`).
+    /// A runtime that gave up privileges after its exec finds it too. On older kernels it may not
+    /// read its own `/proc/self/fdinfo` then, and needs a `/proc` that shows its own PID namespace.
     ///
     /// # Errors
     ///
@@ -110,10 +153,10 @@ impl ShimIdentity {
     /// - [`Process`](AdoptError::Process): the process cannot be opened: no descriptor left, refused.
     /// - [`Io`](AdoptError::Io): `/proc` does not say which boot or namespace this is.
     pub fn open(&self) -> Result<Process, AdoptError> {
-        if witness::boot_id().map_err(AdoptError::Io)? != self.boot_id {
+        if BootId::current().map_err(AdoptError::Io)? != self.draft.boot_id {
             return Err(AdoptError::OtherBoot);
         }
-        if witness::own_pid_namespace().map_err(AdoptError::Io)? != self.pid_namespace {
+        if witness::own_pid_namespace().map_err(AdoptError::Io)? != self.draft.pid_namespace {
             return Err(AdoptError::OtherNamespace);
         }
         let process = Process::open(self.pid).map_err(|error| match error {

@@ -12,14 +12,14 @@
 //!     .arg("--box=7")
 //!     .config(b"token = secret")
 //!     .stop_policy(StopPolicy::new().grace(Duration::from_secs(10)))
+//!     .identity_file("/run/my-runtime/box-7")
 //!     .spawn()?;
 //! let mut shim = ShimHandler::new(shim);
-//! shim.identity()?.save("/run/my-runtime/box-7".as_ref())?;
 //! let exit = shim.stop()?; // SIGTERM, ten seconds, SIGKILL, reaped
 //! println!("{:?}", exit.status);
 //!
 //! // After a restart of the runtime: the same process, or an error; never a stranger.
-//! let identity = ShimIdentity::load("/run/my-runtime/box-7".as_ref())?;
+//! let identity = ShimIdentity::load("/run/my-runtime/box-7")?;
 //! let mut again = ShimHandler::adopt(&identity)?;
 //! again.stop()?;
 //! # Ok(())
@@ -33,6 +33,8 @@
 //! # Guarantees
 //! - An attached shim is told of its runtime's end, whatever killed the runtime: [`Guarantees`] says how soon. One with
 //!   a watchdog stops itself then. A detached one lives on, in a session of its own.
+//! - A shim with an [identity file](ShimSpawner::identity_file) cannot be lost: the file is on the disk before the
+//!   program runs.
 //! - The child gets the descriptors it should have and no others. Those of this crate lie on numbers that no inherited
 //!   variable names ([`internal_fds_from`](ShimSpawner::internal_fds_from)).
 //! - A failed spawn names its stage and leaves no process, descriptor or zombie. A child that was killed
@@ -64,6 +66,7 @@ mod handler;
 mod identity;
 mod image;
 mod internal_fds;
+mod proc_fs;
 mod reaper;
 mod report;
 mod shim;

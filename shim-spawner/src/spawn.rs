@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fd_preserve::{ErrorChannel, PreserveFds};
@@ -13,6 +13,7 @@ use watchdog_pipe::{ChildSetup, Keepalive};
 use crate::child::{Belonging, Routine};
 use crate::config::{self, Sealed};
 use crate::environment::{self, Environment};
+use crate::identity::Record;
 use crate::image::{self, Image};
 use crate::internal_fds::{self, LOWEST};
 use crate::stdio::{Direction, Stream};
@@ -48,6 +49,7 @@ impl ShimSpawner {
         let environment = Environment::new(&self.env, &variables);
         let routine = Routine {
             belonging,
+            record: self.record()?,
             current_dir,
             streams: [stdin.theirs, stdout.theirs, stderr.theirs],
             hooks: self.hooks.clone(),
@@ -55,6 +57,9 @@ impl ShimSpawner {
             image: Image::new(&self.program, &self.args, environment),
         };
         let process = engine::start(self.engine, &routine).map_err(|error| {
+            if let Some(record) = &routine.record {
+                record.undo();
+            }
             let path = self.path_of(error.stage());
             error.with_path(path)
         })?;
@@ -66,6 +71,16 @@ impl ShimSpawner {
             child,
             keepalive: link.map(|(keepalive, _)| keepalive),
         })
+    }
+
+    fn record(&self) -> Result<Option<Record>, SpawnError> {
+        let prepare = |path: &PathBuf| {
+            Record::prepare(path, self.policy, !self.detached).map_err(|error| {
+                let path = self.path_of(error.stage());
+                error.with_path(path)
+            })
+        };
+        self.identity_file.as_ref().map(prepare).transpose()
     }
 
     fn belonging(&self) -> Result<Belonging, SpawnError> {
@@ -156,6 +171,8 @@ impl ShimSpawner {
 
     fn path_of(&self, stage: Stage) -> Option<&Path> {
         match stage {
+            Stage::Identity => Some(Path::new("/proc")),
+            Stage::IdentityFile => self.identity_file.as_deref(),
             Stage::CurrentDir => self.current_dir.as_deref(),
             Stage::Exec => Some(&self.program),
             _ => None,

@@ -33,6 +33,7 @@ pub struct ShimSpawner {
     pub(crate) stderr: Stdio,
     pub(crate) process_group: Option<i32>,
     pub(crate) detached: bool,
+    pub(crate) identity_file: Option<PathBuf>,
     pub(crate) config: Option<Vec<u8>>,
     pub(crate) policy: StopPolicy,
     pub(crate) sentinel: bool,
@@ -55,6 +56,7 @@ impl ShimSpawner {
             stderr: Stdio::inherit(),
             process_group: None,
             detached: false,
+            identity_file: None,
             config: None,
             policy: StopPolicy::new(),
             sentinel: true,
@@ -232,6 +234,30 @@ impl ShimSpawner {
     /// [`CONFIG_MAX`](crate::CONFIG_MAX). They never stand on a command line.
     pub fn config(&mut self, bytes: impl Into<Vec<u8>>) -> &mut ShimSpawner {
         self.config = Some(bytes.into());
+        self
+    }
+
+    /// Where the shim's identity is written before it executes the program: whole, and on the disk. A runtime
+    /// that is killed at any instant leaves no shim without one, so its successor finds each by
+    /// [`ShimIdentity::load`](crate::ShimIdentity::load) and [`ShimHandler::adopt`](crate::ShimHandler::adopt).
+    ///
+    /// The child writes it, in a session or group of its own already, before it changes its directory. When
+    /// [`spawn`](ShimSpawner::spawn) comes back with a shim, the file is there and equal to
+    /// [`ShimHandler::identity`](crate::ShimHandler::identity). When it fails, nothing of it is left, and an identity
+    /// that was there before is back. Nobody removes the file when the shim ends.
+    ///
+    /// An identity that is at `path` is replaced at once, by a rename; what is no identity file is not, and fails
+    /// the spawn. Each shim needs a path of its own. A relative path is looked up from the working directory of this
+    /// process, and the folder must be one that it may read. As with
+    /// [`save`](crate::ShimIdentity::save), the file is its owner's alone, and a writer that was killed half-way leaves
+    /// a file beside it that the next one removes.
+    ///
+    /// The spawn takes as long as the file system takes to sync the file and its folder. `/proc` is needed.
+    ///
+    /// # Errors
+    /// Of the spawn: [`Stage::Identity`](crate::Stage::Identity), [`Stage::IdentityFile`](crate::Stage::IdentityFile).
+    pub fn identity_file(&mut self, path: impl AsRef<Path>) -> &mut ShimSpawner {
+        self.identity_file = Some(path.as_ref().to_owned());
         self
     }
 

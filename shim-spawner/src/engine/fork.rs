@@ -5,8 +5,6 @@
 //! of a shared page as a robust futex, and the kernel marks and wakes such a word at an exec and at a death,
 //! however it comes (`futex_exec_release` and `futex_exit_release` in kernel/futex/core.c).
 
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +14,7 @@ use super::born;
 use super::memory::SharedPage;
 use super::sys::{self, SignalsBlocked};
 use crate::child::Routine;
-use crate::{SpawnError, Stage};
+use crate::{SpawnError, Stage, proc_fs};
 
 pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
     let page = SharedPage::map().map_err(|error| SpawnError::io(Stage::Report, error))?;
@@ -54,15 +52,7 @@ fn executed(process: &Process) -> bool {
 const PF_EXITING: u64 = 0x4;
 const PF_FORKNOEXEC: u64 = 0x40;
 
-/// Field 9 of [/proc/PID/stat](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html). The number is taken
-/// from the pidfd's own entry: it is that of the PID namespace which this /proc shows, be it ours or not.
+/// Field 9 of its line in /proc.
 fn flags(process: &Process) -> Option<u64> {
-    let pidfd = process.as_fd().as_raw_fd();
-    let fdinfo = fs::read_to_string(format!("/proc/thread-self/fdinfo/{pidfd}")).ok()?;
-    let number = fdinfo.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    let stat = fs::read(format!("/proc/{}/stat", number.trim())).ok()?;
-    // The command name may hold spaces, brackets and bytes that are no UTF-8: the last bracket closes it.
-    let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(9 - 3)?.parse().ok()
+    proc_fs::field(&proc_fs::stat_line(process).ok()?, 9)
 }

@@ -17,8 +17,17 @@ pub struct IdentityError {
 pub enum IdentityErrorKind {
     /// The file cannot be opened or read; `ENOENT` is [`NotFound`](io::ErrorKind::NotFound).
     Io(io::Error),
-    /// It is a folder, a pipe or a device.
+    /// It is a folder, a pipe, a device or a symbolic link.
     NotAFile,
+    /// Another user could have written it: see [`ShimIdentity::load`](crate::ShimIdentity::load).
+    Untrusted {
+        /// Whether it is the folder that the user could have written to, and not the file.
+        folder: bool,
+        /// Whose it is.
+        owner: u32,
+        /// Its mode, `0o7777` at most.
+        mode: u32,
+    },
     /// It is larger than any identity (4,096 bytes).
     TooLarge,
     /// It does not begin as an identity does.
@@ -73,6 +82,17 @@ impl fmt::Display for IdentityErrorKind {
         match self {
             IdentityErrorKind::Io(_) => f.write_str("cannot be read"),
             IdentityErrorKind::NotAFile => f.write_str("not a regular file"),
+            IdentityErrorKind::Untrusted {
+                folder,
+                owner,
+                mode,
+            } => {
+                let what = if *folder { "folder" } else { "file" };
+                write!(
+                    f,
+                    "another user could have written it: its {what} belongs to user {owner} and has mode {mode:04o}"
+                )
+            }
             IdentityErrorKind::TooLarge => f.write_str("too large"),
             IdentityErrorKind::NotAnIdentity => f.write_str("not a shim identity"),
             IdentityErrorKind::Version(found) => write!(f, "unknown version {found:?}"),
@@ -108,8 +128,8 @@ pub enum AdoptError {
     /// The identity was made in another PID namespace, where its number means another process. It
     /// may live; only a process of that namespace can tell.
     OtherNamespace,
-    /// A process has the number, and whether it is the one cannot be found out: `/proc` hides what
-    /// must be compared (`hidepid`, a filter, no descriptor left).
+    /// A process has the number, and whether it is the one cannot be found out: `/proc` is missing or
+    /// hides what must be compared (`hidepid`, a filter), or no descriptor is left to read it with.
     Unproven(io::Error),
     /// A process may be there, and opening it failed.
     Process(pidfd_watcher::Error),

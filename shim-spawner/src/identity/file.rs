@@ -1,17 +1,15 @@
 //! An identity in a file: the old one or the new one, never half of one.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::Errno;
 
+use super::place::{Place, Purpose};
 use super::{IdentityError, IdentityErrorKind, ShimIdentity, text};
+use crate::sys;
 
 /// Many times what an identity has, and little enough to read whatever the file is.
 const MAX_SIZE: u64 = 4096;
@@ -19,52 +17,102 @@ const MAX_SIZE: u64 = 4096;
 impl ShimIdentity {
     /// Writes the identity to `path`, in place of what was there. A reader, or the next start after a
     /// crash, finds the old identity or this one, whole: it is written and synced beside the file,
-    /// in the same folder, then renamed. The file is its owner's alone (mode 0600).
+    /// in the same folder, then renamed. The file is its owner's alone (mode 0600). A symbolic link at
+    /// `path` is replaced, not followed.
     ///
-    /// A writer that is killed half-way may leave that other file behind, `.NAME.PID.N.tmp`; nobody
-    /// reads it.
+    /// A writer that is killed half-way may leave that other file behind, `.shim-identity-HASH.NN.tmp`.
+    /// Nobody reads it, and the next `save`, [`load`](ShimIdentity::load) or
+    /// [`identity_file`](crate::ShimSpawner::identity_file) of the same path removes it.
     ///
     /// # Errors
     ///
-    /// Those of the file system. `path` is then unchanged, and nothing is left beside it; after an
-    /// error in syncing the folder itself, `path` has the new identity, which may not survive a
-    /// power cut.
-    pub fn save(&self, path: &Path) -> io::Result<()> {
-        let mut beside = Beside::create(path)?;
-        beside.file.set_permissions(Permissions::from_mode(0o600))?;
-        beside.file.write_all(self.to_string().as_bytes())?;
-        beside.file.sync_all()?;
-        beside.rename(path)?;
-        sync_folder(path)
+    /// Those of the file system, and
+    ///
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `path` ends with a slash, `.` or `..`, or has a
+    ///   NUL byte. Every other name is as good as any;
+    /// - `EBUSY`: sixteen others are writing to this path at this moment.
+    ///
+    /// `path` is then unchanged, and nothing is left beside it; after an error in syncing the folder
+    /// itself, `path` has the new identity, which may not survive a power cut.
+    pub fn save(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let place = Place::open(path.as_ref(), Purpose::Write)?;
+        place.sweep();
+        Ok(place.write(self.compose().as_bytes())?)
     }
 
-    /// Reads what [`save`](ShimIdentity::save) wrote.
+    /// Reads what [`save`](ShimIdentity::save) or
+    /// [`identity_file`](crate::ShimSpawner::identity_file) wrote, if nobody else can have written it.
+    ///
+    /// An identity says which process is signalled, so a file is refused that another user could have
+    /// written. That is so unless
+    ///
+    /// - the file and its folder belong to root or to the effective user of this process,
+    /// - only its owner may write to the file (mode `0o022` is not set, which holds for ACLs too),
+    /// - only its owner may write to the folder, or the folder has the sticky bit, as `/tmp` has.
+    ///
+    /// Folders above that one are the caller's to trust. A symbolic link is not followed.
     ///
     /// # Errors
     ///
-    /// [`IdentityError`] names the file, what is wrong and, where it is one, the field. Whatever the
+    /// [`IdentityError`] names the file, what is wrong and, where it is one, the field;
+    /// [`Untrusted`](IdentityErrorKind::Untrusted) is said of a file that was refused. Whatever the
     /// file holds, it never gives an identity that was not saved.
-    pub fn load(path: &Path) -> Result<ShimIdentity, IdentityError> {
-        read(path)
-            .and_then(|text| text::parse(&text))
-            .map_err(|kind| IdentityError {
-                path: Some(path.to_owned()),
-                kind,
-            })
+    pub fn load(path: impl AsRef<Path>) -> Result<ShimIdentity, IdentityError> {
+        load(path.as_ref(), Trust::Owners)
+    }
+
+    /// The same, whoever could have written the file. What comes of it is a real process that the
+    /// writer of the file chose: adopt it only if you would let that user choose what you signal.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](ShimIdentity::load), without `Untrusted`.
+    pub fn load_untrusted(path: impl AsRef<Path>) -> Result<ShimIdentity, IdentityError> {
+        load(path.as_ref(), Trust::Anybody)
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, IdentityErrorKind> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    // NONBLOCK: without it, opening a pipe that nobody writes to would block.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(IdentityErrorKind::Io)?;
-    if !file.metadata().map_err(IdentityErrorKind::Io)?.is_file() {
+/// Who may have written a file that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    Owners,
+    Anybody,
+}
+
+fn load(path: &Path, trust: Trust) -> Result<ShimIdentity, IdentityError> {
+    let read = || {
+        let place = Place::open(path, Purpose::Read).map_err(IdentityErrorKind::Io)?;
+        place.sweep();
+        let file = open(&place)?;
+        if trust == Trust::Owners {
+            check_owners(&place, &file)?;
+        }
+        text::parse(&read(file)?)
+    };
+    read().map_err(|kind| IdentityError {
+        path: Some(path.to_owned()),
+        kind,
+    })
+}
+
+/// What is at `place`, if it can be an identity.
+pub(super) fn contents(place: &Place) -> Result<Vec<u8>, IdentityErrorKind> {
+    read(open(place)?)
+}
+
+fn open(place: &Place) -> Result<File, IdentityErrorKind> {
+    let file = place.read().map_err(|errno| match errno {
+        // A symbolic link, or a socket.
+        Errno::LOOP | Errno::NXIO => IdentityErrorKind::NotAFile,
+        errno => IdentityErrorKind::Io(errno.into()),
+    })?;
+    if FileType::from_raw_mode(stat(&file)?.st_mode) != FileType::RegularFile {
         return Err(IdentityErrorKind::NotAFile);
     }
+    Ok(File::from(file))
+}
+
+fn read(file: File) -> Result<Vec<u8>, IdentityErrorKind> {
     let mut text = Vec::new();
     let size = file
         .take(MAX_SIZE + 1)
@@ -76,76 +124,26 @@ fn read(path: &Path) -> Result<Vec<u8>, IdentityErrorKind> {
     Ok(text)
 }
 
-/// The file that is written beside the one it will replace; removed when it did not come to that.
-struct Beside {
-    file: File,
-    path: PathBuf,
-    renamed: bool,
-}
-
-impl Beside {
-    fn create(path: &Path) -> io::Result<Beside> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        loop {
-            let path = path.with_file_name(unused_name(name));
-            // create_new is O_EXCL: what is there already, a link included, is nobody's to overwrite.
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
-                Ok(file) => {
-                    return Ok(Beside {
-                        file,
-                        path,
-                        renamed: false,
-                    });
-                }
-                // Left behind by a writer that was killed and had our pid.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
+fn check_owners(place: &Place, file: &File) -> Result<(), IdentityErrorKind> {
+    const OTHERS_WRITE: u32 = 0o022;
+    const STICKY: u32 = 0o1000;
+    let user = sys::effective_user().map_err(|errno| IdentityErrorKind::Io(errno.into()))?;
+    let check = |stat: Stat, folder: bool| {
+        let (owner, mode) = (stat.st_uid, stat.st_mode & 0o7777);
+        let writers = mode & OTHERS_WRITE != 0 && !(folder && mode & STICKY != 0);
+        if writers || (owner != 0 && owner != user) {
+            return Err(IdentityErrorKind::Untrusted {
+                folder,
+                owner,
+                mode,
+            });
         }
-    }
-
-    fn rename(&mut self, to: &Path) -> io::Result<()> {
-        fs::rename(&self.path, to)?;
-        self.renamed = true;
         Ok(())
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if !self.renamed {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// `.NAME.PID.N.tmp`, another one at each call.
-fn unused_name(name: &std::ffi::OsStr) -> OsString {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let mut unused = OsString::from(".");
-    unused.push(name);
-    unused.push(format!(
-        ".{}.{}.tmp",
-        process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    ));
-    unused
-}
-
-/// Makes the rename last: it is a change of the folder, which has to be synced by itself, fsync(2).
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
     };
-    match File::open(folder)?.sync_all() {
-        // A file system on which folders cannot be synced.
-        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
-        result => result,
-    }
+    check(stat(file)?, false)?;
+    check(stat(place.folder())?, true)
+}
+
+fn stat(file: impl std::os::fd::AsFd) -> Result<Stat, IdentityErrorKind> {
+    fstat(file).map_err(|errno| IdentityErrorKind::Io(errno.into()))
 }

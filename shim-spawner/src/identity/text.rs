@@ -1,12 +1,18 @@
 //! An identity as text: the format that [`ShimIdentity`] documents.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-use pidfd_watcher::Pid;
+use pidfd_watcher::{Pid, Signal};
+use watchdog_pipe::StopPolicy;
 
-use super::witness::BootId;
+use super::boot::BootId;
+use super::buffer::Buffer;
+use super::checksum::fnv1a;
+use super::draft::Draft;
 use super::{IdentityError, IdentityErrorKind, ShimIdentity};
+use crate::sys;
 
 const MAGIC: &str = "shim-identity ";
 const VERSION: &str = "1";
@@ -16,32 +22,69 @@ const START_TIME: &str = "start-time";
 const BOOT_ID: &str = "boot-id";
 const PID_NAMESPACE: &str = "pid-namespace";
 const PIDFS_INODE: &str = "pidfs-inode";
+const STOP_SIGNAL: &str = "stop-signal";
+const STOP_GRACE: &str = "stop-grace";
+const ATTACHMENT: &str = "attachment";
 const CHECKSUM: &str = "checksum";
+
+const ATTACHED: &str = "attached";
+const DETACHED: &str = "detached";
+
+/// How many digits of a second's fraction are written: all of them.
+const NANOSECONDS: usize = 9;
 
 impl fmt::Display for ShimIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = self.body();
-        writeln!(f, "{body}{CHECKSUM} {:016x}", fnv1a(body.as_bytes()))
+        f.write_str(std::str::from_utf8(self.compose().as_bytes()).unwrap_or_default())
     }
 }
 
 impl ShimIdentity {
-    /// All lines but the checksum's.
-    fn body(&self) -> String {
-        let mut body = format!("{MAGIC}{VERSION}\n");
-        let mut line = |name: &str, value: &dyn fmt::Display| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(body, "{name} {value}");
-        };
-        line(PID, &self.pid);
-        line(START_TIME, &self.start_time);
-        line(BOOT_ID, &self.boot_id);
-        line(PID_NAMESPACE, &self.pid_namespace);
-        if let Some(inode) = self.pidfs_inode {
-            line(PIDFS_INODE, &inode);
+    /// The text, whole. Async-signal-safe: a child composes its own before its exec.
+    pub(crate) fn compose(&self) -> Buffer {
+        let mut text = Buffer::new();
+        for part in [MAGIC, VERSION, "\n"] {
+            text.push(part.as_bytes());
         }
-        body
+        let decimal = |number| move |text: &mut Buffer| text.push_decimal(number);
+        line(&mut text, PID, decimal(raw(self.pid)));
+        line(&mut text, START_TIME, decimal(self.start_time));
+        line(&mut text, BOOT_ID, |text| self.draft.boot_id.push_to(text));
+        line(&mut text, PID_NAMESPACE, decimal(self.draft.pid_namespace));
+        if let Some(inode) = self.pidfs_inode {
+            line(&mut text, PIDFS_INODE, decimal(inode));
+        }
+        if let Some(policy) = self.draft.stop_policy {
+            let signal = u64::from(policy.stop_signal().as_raw().unsigned_abs());
+            line(&mut text, STOP_SIGNAL, decimal(signal));
+            let grace = policy.grace_period();
+            line(&mut text, STOP_GRACE, |text| {
+                text.push_decimal(grace.as_secs());
+                text.push(b".");
+                text.push_padded(grace.subsec_nanos().into(), NANOSECONDS);
+            });
+        }
+        if let Some(attached) = self.draft.attached {
+            let word = if attached { ATTACHED } else { DETACHED };
+            line(&mut text, ATTACHMENT, |text| text.push(word.as_bytes()));
+        }
+        let sum = fnv1a(text.as_bytes());
+        line(&mut text, CHECKSUM, |text| text.push_hex(sum, 16));
+        text
     }
+}
+
+/// Async-signal-safe.
+fn line(text: &mut Buffer, field: &str, value: impl FnOnce(&mut Buffer)) {
+    text.push(field.as_bytes());
+    text.push(b" ");
+    value(text);
+    text.push(b"\n");
+}
+
+/// A pid is positive. Async-signal-safe.
+fn raw(pid: Pid) -> u64 {
+    pid.as_raw_nonzero().get().unsigned_abs().into()
 }
 
 impl FromStr for ShimIdentity {
@@ -104,6 +147,9 @@ struct Fields {
     boot_id: Option<BootId>,
     pid_namespace: Option<u64>,
     pidfs_inode: Option<u64>,
+    stop_signal: Option<Signal>,
+    stop_grace: Option<Duration>,
+    attached: Option<bool>,
 }
 
 impl Fields {
@@ -117,6 +163,9 @@ impl Fields {
                 BOOT_ID => set(&mut fields.boot_id, BOOT_ID, BootId::parse(value))?,
                 PID_NAMESPACE => set(&mut fields.pid_namespace, PID_NAMESPACE, number(value))?,
                 PIDFS_INODE => set(&mut fields.pidfs_inode, PIDFS_INODE, number(value))?,
+                STOP_SIGNAL => set(&mut fields.stop_signal, STOP_SIGNAL, signal(value))?,
+                STOP_GRACE => set(&mut fields.stop_grace, STOP_GRACE, grace(value))?,
+                ATTACHMENT => set(&mut fields.attached, ATTACHMENT, attached(value))?,
                 // Of a later writer.
                 _ => {}
             }
@@ -125,16 +174,26 @@ impl Fields {
     }
 
     fn into_identity(self) -> Result<ShimIdentity, IdentityErrorKind> {
+        let stop_policy = match (self.stop_signal, self.stop_grace) {
+            (Some(signal), Some(grace)) => Some(StopPolicy::new().signal(signal).grace(grace)),
+            (None, None) => None,
+            (Some(_), None) => return Err(IdentityErrorKind::Missing(STOP_GRACE)),
+            (None, Some(_)) => return Err(IdentityErrorKind::Missing(STOP_SIGNAL)),
+        };
         Ok(ShimIdentity {
             pid: self.pid.ok_or(IdentityErrorKind::Missing(PID))?,
             start_time: self
                 .start_time
                 .ok_or(IdentityErrorKind::Missing(START_TIME))?,
-            boot_id: self.boot_id.ok_or(IdentityErrorKind::Missing(BOOT_ID))?,
-            pid_namespace: self
-                .pid_namespace
-                .ok_or(IdentityErrorKind::Missing(PID_NAMESPACE))?,
             pidfs_inode: self.pidfs_inode,
+            draft: Draft {
+                boot_id: self.boot_id.ok_or(IdentityErrorKind::Missing(BOOT_ID))?,
+                pid_namespace: self
+                    .pid_namespace
+                    .ok_or(IdentityErrorKind::Missing(PID_NAMESPACE))?,
+                stop_policy,
+                attached: self.attached,
+            },
         })
     }
 }
@@ -161,10 +220,22 @@ fn pid(text: &str) -> Option<Pid> {
     Pid::from_raw(i32::try_from(number(text)?).ok()?)
 }
 
-/// FNV-1a, 64 bits. Each step maps states one to one, so that two texts of one length that differ in
-/// a single byte never have the same sum. It guards against accidents, not against a forger.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+fn signal(text: &str) -> Option<Signal> {
+    sys::signal_from_raw(i32::try_from(number(text)?).ok()?)
+}
+
+/// Seconds, a point and nine digits.
+fn grace(text: &str) -> Option<Duration> {
+    let (seconds, fraction) = text.split_once('.')?;
+    let digits = fraction.len() == NANOSECONDS && fraction.bytes().all(|b| b.is_ascii_digit());
+    let nanoseconds = fraction.parse().ok().filter(|_| digits)?;
+    Some(Duration::new(number(seconds)?, nanoseconds))
+}
+
+fn attached(text: &str) -> Option<bool> {
+    match text {
+        ATTACHED => Some(true),
+        DETACHED => Some(false),
+        _ => None,
+    }
 }

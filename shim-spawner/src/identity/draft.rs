@@ -1,0 +1,55 @@
+//! What is known of a shim before it exists.
+
+use std::hash::{Hash, Hasher};
+use std::io;
+
+use watchdog_pipe::StopPolicy;
+
+use super::boot::BootId;
+use super::witness;
+
+/// All of an identity but what only the process itself can tell.
+///
+/// Plain values, so that a child can complete it without allocating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Draft {
+    pub(super) boot_id: BootId,
+    pub(super) pid_namespace: u64,
+    pub(super) stop_policy: Option<StopPolicy>,
+    pub(super) attached: Option<bool>,
+}
+
+impl Draft {
+    /// Of a process that has a number in our own PID namespace.
+    pub(super) fn here() -> io::Result<Draft> {
+        Ok(Draft {
+            boot_id: BootId::current()?,
+            pid_namespace: witness::own_pid_namespace()?,
+            stop_policy: None,
+            attached: None,
+        })
+    }
+
+    /// Of a child that will see itself as we see it.
+    ///
+    /// # Errors
+    /// `Unsupported`: this process has unshared the PID or the time namespace of its children, so that they count
+    /// processes or clock ticks in another way. `ENOENT`, `EACCES`: `/proc` is missing or hidden. `EMFILE`, `ENFILE`.
+    pub(super) fn of_child(stop_policy: StopPolicy, attached: bool) -> io::Result<Draft> {
+        witness::check_namespaces_of_children()?;
+        Ok(Draft {
+            stop_policy: Some(stop_policy),
+            attached: Some(attached),
+            ..Draft::here()?
+        })
+    }
+}
+
+impl Hash for Draft {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let stop = self
+            .stop_policy
+            .map(|policy| (policy.stop_signal().as_raw(), policy.grace_period()));
+        (self.boot_id, self.pid_namespace, stop, self.attached).hash(state);
+    }
+}

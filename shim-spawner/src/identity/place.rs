@@ -1,0 +1,205 @@
+//! Where an identity is kept: a name in a folder that is open.
+//!
+//! A writer makes a *spare* file beside it, locks that by flock(2), fills and syncs it, and renames it. The kernel
+//! lets go of the lock when the writer dies, however it dies: a spare that nobody holds is a leftover, and whoever
+//! comes next to the same place removes it. There are few names for spares, so nobody has to list the folder, which
+//! may hold thousands of identities.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fsync, openat, renameat,
+    statat, unlinkat,
+};
+use rustix::io::{Errno, retry_on_intr, write};
+
+use super::buffer::Buffer;
+use super::checksum::fnv1a;
+use crate::sys::Descriptor;
+
+/// How many may write to one place at the same time.
+const SPARES: u64 = 16;
+
+/// What the folder is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Needs no permission to list the folder.
+    Read,
+    /// The folder is synced, which takes a descriptor that is open for reading.
+    Write,
+}
+
+/// A name in a folder. The folder stays the same one, whatever its path comes to mean.
+#[derive(Debug)]
+pub(crate) struct Place {
+    folder: OwnedFd,
+    name: CString,
+    /// Stands for the name in those of the spares, which have to be short whatever it is.
+    hash: u64,
+}
+
+impl Place {
+    /// # Errors
+    /// `InvalidInput` for a path that does not end with a file's name: empty, with a slash, `.` or `..` at its end,
+    /// or with a NUL byte. Those of opening the folder: `ENOENT`, `ENOTDIR`, `EACCES`, `EMFILE`.
+    pub(crate) fn open(path: &Path, purpose: Purpose) -> io::Result<Place> {
+        let path = path.as_os_str().as_bytes();
+        // Not by `Path::file_name`, which takes "name/" for "name".
+        let (folder, name) = match path.iter().rposition(|&byte| byte == b'/') {
+            Some(0) => (&b"/"[..], path.get(1..)),
+            Some(slash) => (path.get(..slash).unwrap_or_default(), path.get(slash + 1..)),
+            None => (&b"."[..], Some(path)),
+        };
+        let name = name.filter(|name| !matches!(*name, b"" | b"." | b".."));
+        let name = CString::new(name.ok_or(io::ErrorKind::InvalidInput)?)?;
+        let access = match purpose {
+            Purpose::Read => OFlags::PATH,
+            Purpose::Write => OFlags::RDONLY,
+        };
+        let flags = access | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Place {
+            folder: openat(CWD, folder, flags, Mode::empty())?,
+            hash: fnv1a(name.as_bytes()),
+            name,
+        })
+    }
+
+    pub(crate) fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    /// Opens what is there for reading. Not through a symbolic link (`ELOOP`), and without waiting for a pipe's writer.
+    pub(crate) fn read(&self) -> Result<OwnedFd, Errno> {
+        self.open_at(&self.name, OFlags::RDONLY)
+    }
+
+    /// Removes what is there.
+    pub(crate) fn remove(&self) -> Result<(), Errno> {
+        unlinkat(&self.folder, self.name.as_c_str(), AtFlags::empty())
+    }
+
+    /// Puts a file with `text` in place of what is there, whole and on the disk. The file is its owner's alone.
+    ///
+    /// Async-signal-safe: the child calls it between its creation and its exec, in memory that may be the parent's.
+    /// No allocation, no lock, no panic; the calls are the kernel's own.
+    ///
+    /// # Errors
+    /// Those of the file system. What was there is unchanged then, and nothing is left beside it; unless syncing the
+    /// folder is what failed, after the rename. `EBUSY`: sixteen others are writing to this place.
+    pub(crate) fn write(&self, text: &[u8]) -> Result<(), Errno> {
+        // A text that did not fit into its buffer.
+        if text.is_empty() {
+            return Err(Errno::INVAL);
+        }
+        for number in 0..SPARES {
+            let name = spare_name(self.hash, number);
+            let name = c_str(&name)?;
+            let Some(spare) = self.create(name)? else {
+                continue;
+            };
+            let written = fill(&spare, text)
+                .and_then(|()| renameat(&self.folder, name, &self.folder, self.name.as_c_str()));
+            if let Err(errno) = written {
+                let _ = unlinkat(&self.folder, name, AtFlags::empty());
+                return Err(errno);
+            }
+            return self.sync();
+        }
+        Err(Errno::BUSY)
+    }
+
+    /// A new file that is ours until we close it; `None`: the name is taken, or was taken away from us.
+    fn create(&self, name: &CStr) -> Result<Option<Descriptor>, Errno> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let spare = match openat(&self.folder, name, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => Descriptor::new(file),
+            Err(Errno::EXIST) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        match flock(&spare, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            // Between our two calls somebody took it for a leftover, and is removing it.
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => {
+                let _ = unlinkat(&self.folder, name, AtFlags::empty());
+                return Err(errno);
+            }
+        }
+        // The same, and done. From here on nobody removes it: they would need the lock.
+        Ok((fstat(&spare)?.st_nlink != 0).then_some(spare))
+    }
+
+    /// Makes the rename last: it is a change of the folder, which has to be synced by itself, fsync(2).
+    fn sync(&self) -> Result<(), Errno> {
+        match retry_on_intr(|| fsync(&self.folder)) {
+            // A file system on which folders cannot be synced.
+            Err(Errno::INVAL) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Removes the spares of writers that died. Those that cannot be removed stay, and harm nobody.
+    pub(crate) fn sweep(&self) {
+        for number in 0..SPARES {
+            let name = spare_name(self.hash, number);
+            if let Ok(name) = c_str(&name) {
+                let _ = self.remove_leftover(name);
+            }
+        }
+    }
+
+    fn remove_leftover(&self, name: &CStr) -> Result<(), Errno> {
+        // For writing: a network file system may ask that of an exclusive lock.
+        let spare = self.open_at(name, OFlags::RDWR)?;
+        flock(&spare, FlockOperation::NonBlockingLockExclusive)?;
+        // Its writer may have renamed it meanwhile, and another one have made a spare of this name.
+        let (ours, named) = (
+            fstat(&spare)?,
+            statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?,
+        );
+        if (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino) {
+            // It stays this file until we close it: its name is given and taken under the lock alone.
+            unlinkat(&self.folder, name, AtFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    fn open_at(&self, name: &CStr, access: OFlags) -> Result<OwnedFd, Errno> {
+        let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat(&self.folder, name, access | careful, Mode::empty())
+    }
+}
+
+/// Async-signal-safe.
+fn fill(spare: &Descriptor, text: &[u8]) -> Result<(), Errno> {
+    // Whatever the mask of this process takes away.
+    fchmod(spare, Mode::RUSR | Mode::WUSR)?;
+    let mut rest = text;
+    while !rest.is_empty() {
+        match retry_on_intr(|| write(spare, rest))? {
+            0 => return Err(Errno::IO),
+            written => rest = rest.get(written..).unwrap_or_default(),
+        }
+    }
+    retry_on_intr(|| fsync(spare))
+}
+
+/// `.shim-identity-HASH.NN.tmp`, and a NUL. Async-signal-safe.
+fn spare_name(hash: u64, number: u64) -> Buffer {
+    let mut name = Buffer::new();
+    name.push(b".shim-identity-");
+    name.push_hex(hash, 16);
+    name.push(b".");
+    name.push_padded(number, 2);
+    name.push(b".tmp\0");
+    name
+}
+
+fn c_str(name: &Buffer) -> Result<&CStr, Errno> {
+    CStr::from_bytes_with_nul(name.as_bytes()).map_err(|_| Errno::INVAL)
+}

@@ -1,0 +1,71 @@
+//! The identity that a child writes of itself before it executes the program.
+
+use std::io;
+use std::path::Path;
+
+use watchdog_pipe::StopPolicy;
+
+use super::draft::Draft;
+use super::file;
+use super::place::{Place, Purpose};
+use super::{IdentityError, IdentityErrorKind};
+use crate::{SpawnError, Stage};
+
+/// Everything for that which can be made before the child exists.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) place: Place,
+    pub(crate) draft: Draft,
+    /// What is at the place now: put back if the spawn fails.
+    before: Option<Vec<u8>>,
+}
+
+impl Record {
+    /// Removes what writers left behind that were killed.
+    pub(crate) fn prepare(
+        path: &Path,
+        stop_policy: StopPolicy,
+        attached: bool,
+    ) -> Result<Record, SpawnError> {
+        let draft = Draft::of_child(stop_policy, attached)
+            .map_err(|error| SpawnError::io(Stage::Identity, error))?;
+        let (place, before) =
+            look(path).map_err(|error| SpawnError::io(Stage::IdentityFile, error))?;
+        Ok(Record {
+            place,
+            draft,
+            before,
+        })
+    }
+
+    /// After a failed spawn, whose child is dead: the place is as it was, as far as the file system allows.
+    pub(crate) fn undo(&self) {
+        let now = file::contents(&self.place).ok();
+        if now != self.before {
+            let _ = match &self.before {
+                Some(text) => self.place.write(text),
+                None => self.place.remove(),
+            };
+        }
+        self.place.sweep();
+    }
+}
+
+fn look(path: &Path) -> io::Result<(Place, Option<Vec<u8>>)> {
+    let place = Place::open(path, Purpose::Write)?;
+    place.sweep();
+    let before = match file::contents(&place) {
+        Ok(text) => Some(text),
+        Err(IdentityErrorKind::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(IdentityErrorKind::Io(error)) => return Err(error),
+        // A folder, a link, a large file: not ours to replace.
+        Err(kind) => {
+            let found = IdentityError {
+                path: Some(path.to_owned()),
+                kind,
+            };
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, found));
+        }
+    };
+    Ok((place, before))
+}
