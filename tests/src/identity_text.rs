@@ -26,6 +26,14 @@ pub fn field<'a>(text: &'a str, field: &str) -> Option<&'a str> {
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(' '))
 }
 
+/// The names of the files beside `name` that a writer of an identity may leave behind when it is killed.
+pub fn spares(name: &[u8]) -> Vec<String> {
+    let hash = fnv1a(name);
+    (0..16)
+        .map(|number| format!(".shim-identity-{hash:016x}.{number:02}.tmp"))
+        .collect()
+}
+
 /// FNV-1a, 64 bits, as its authors define it.
 fn fnv1a(bytes: &[u8]) -> u64 {
     let mut hash: u64 = 14_695_981_039_346_656_037;

@@ -8,6 +8,7 @@ pub mod allow_list;
 pub mod alone;
 mod dialogue;
 pub mod fd_table;
+mod folder;
 pub mod fork;
 mod guard;
 pub mod halt;
@@ -30,6 +31,7 @@ pub mod target;
 mod told;
 
 pub use dialogue::Dialogue;
+pub use folder::Folder;
 pub use guard::Guard;
 pub use held::Held;
 pub use random::Random;

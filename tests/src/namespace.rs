@@ -61,6 +61,24 @@ pub fn mount_empty_proc() {
     mount(Some(c"tmpfs"), c"/proc", 0);
 }
 
+/// A new, empty file system in memory at `target`, with mount options such as `size=64k`.
+pub fn mount_tmpfs(target: &std::path::Path, options: &str) {
+    use std::os::unix::ffi::OsStrExt;
+    let target = std::ffi::CString::new(target.as_os_str().as_bytes()).expect("no NUL");
+    let options = std::ffi::CString::new(options).expect("no NUL");
+    // SAFETY: strings that end with a zero byte.
+    let done = unsafe {
+        libc::mount(
+            c"tmpfs".as_ptr(),
+            target.as_ptr(),
+            c"tmpfs".as_ptr(),
+            0,
+            options.as_ptr().cast(),
+        )
+    };
+    assert_eq!(done, 0, "mount {target:?}: {}", io::Error::last_os_error());
+}
+
 fn mount(kind: Option<&CStr>, target: &CStr, flags: libc::c_ulong) {
     let kind = kind.map_or(std::ptr::null(), CStr::as_ptr);
     // SAFETY: the strings end with a zero byte; the null pointers are ones that mount(2) ignores.

@@ -60,12 +60,26 @@ fn refuse_where(call: libc::c_long, argument: u8, value: i32, errno: i32) {
     install(errno, [(call, vec![rule])].into());
 }
 
+/// From now on each of these calls ends the process that makes it by SIGSYS, here and in all children.
+///
+/// # Panics
+///
+/// As [`refuse`].
+pub fn kill_process_at(calls: &[libc::c_long]) {
+    let rules = calls.iter().map(|&call| (call, Vec::new())).collect();
+    apply(SeccompAction::KillProcess, rules);
+}
+
 /// One filter knows one errno.
 fn install(errno: i32, rules: BTreeMap<libc::c_long, Vec<SeccompRule>>) {
+    apply(SeccompAction::Errno(errno.unsigned_abs()), rules);
+}
+
+fn apply(action: SeccompAction, rules: BTreeMap<libc::c_long, Vec<SeccompRule>>) {
     let filter = SeccompFilter::new(
         rules,
         SeccompAction::Allow,
-        SeccompAction::Errno(errno.unsigned_abs()),
+        action,
         std::env::consts::ARCH
             .try_into()
             .expect("an architecture that seccompiler knows"),

@@ -3,9 +3,8 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use pidfd_watcher::Process;
@@ -13,7 +12,7 @@ use proptest::prelude::*;
 use rustix::process::getpid;
 use shim_spawner::{IdentityError, IdentityErrorKind, ShimIdentity};
 use workspace_tests::identity_text::{sealed, with_field};
-use workspace_tests::{DEADLINE, Dialogue, Guard};
+use workspace_tests::{DEADLINE, Dialogue, Folder, Guard};
 
 const BOOT: &str = "boot-id 268429ef-c8c2-4b1e-b0e1-ed5cf45ddbe0";
 const LINES: [&str; 6] = [
@@ -25,42 +24,6 @@ const LINES: [&str; 6] = [
     "pidfs-inode 3589",
 ];
 
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Folder {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("identity-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).expect("folder");
-        Folder(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("shim")
-    }
-
-    fn names(&self) -> Vec<String> {
-        let names = fs::read_dir(&self.0).expect("folder");
-        names
-            .map(|entry| {
-                entry
-                    .expect("entry")
-                    .file_name()
-                    .into_string()
-                    .expect("text")
-            })
-            .collect()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 fn sample() -> ShimIdentity {
     sealed(&LINES).parse().expect("a sealed identity")
 }
@@ -71,13 +34,13 @@ fn own() -> ShimIdentity {
 
 /// The error that `bytes` in a file give, which names that file.
 fn refused(folder: &Folder, bytes: &[u8]) -> IdentityErrorKind {
-    fs::write(folder.file(), bytes).expect("write");
-    let error = ShimIdentity::load(&folder.file()).expect_err("damaged");
-    assert_eq!(error.path.as_deref(), Some(&*folder.file()));
+    fs::write(folder.join("shim"), bytes).expect("write");
+    let error = ShimIdentity::load(&folder.join("shim")).expect_err("damaged");
+    assert_eq!(error.path.as_deref(), Some(&*folder.join("shim")));
     assert!(
         error
             .to_string()
-            .contains(folder.file().to_str().expect("text")),
+            .contains(folder.join("shim").to_str().expect("text")),
         "{error}"
     );
     error.kind
@@ -91,16 +54,19 @@ fn parse(text: &str) -> Result<ShimIdentity, IdentityError> {
 fn what_was_saved_is_loaded() {
     let folder = Folder::new();
     for identity in [own(), sample()] {
-        identity.save(&folder.file()).expect("save");
-        assert_eq!(ShimIdentity::load(&folder.file()).expect("load"), identity);
+        identity.save(&folder.join("shim")).expect("save");
         assert_eq!(
-            fs::read_to_string(folder.file()).expect("text"),
+            ShimIdentity::load(&folder.join("shim")).expect("load"),
+            identity
+        );
+        assert_eq!(
+            fs::read_to_string(folder.join("shim")).expect("text"),
             identity.to_string()
         );
         assert_eq!(parse(&identity.to_string()).expect("parse"), identity);
     }
     assert_eq!(folder.names(), ["shim"], "nothing is left beside it");
-    let mode = fs::metadata(folder.file())
+    let mode = fs::metadata(folder.join("shim"))
         .expect("metadata")
         .permissions()
         .mode();
@@ -251,17 +217,17 @@ fn field_without_a_valid_value_is_named() {
 fn what_is_no_identity_file_is_told_apart() {
     let folder = Folder::new();
     let load = |path: &Path| ShimIdentity::load(path).expect_err("no identity").kind;
-    match load(&folder.file()) {
+    match load(&folder.join("shim")) {
         IdentityErrorKind::Io(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(load(&folder.0), IdentityErrorKind::NotAFile));
+    assert!(matches!(load(folder.path()), IdentityErrorKind::NotAFile));
     assert!(matches!(
         load(Path::new("/dev/zero")),
         IdentityErrorKind::NotAFile
     ));
     // A pipe that nobody writes to: opening it must not block.
-    let pipe = folder.0.join("pipe");
+    let pipe = folder.join("pipe");
     rustix::fs::mknodat(
         rustix::fs::CWD,
         &pipe,
@@ -296,38 +262,40 @@ fn file_larger_than_any_identity_is_not_read_to_its_end() {
         IdentityErrorKind::TrailingData
     ));
     // A sparse file that would not fit into memory.
-    let huge = fs::File::create(folder.file()).expect("create");
+    let huge = fs::File::create(folder.join("shim")).expect("create");
     huge.set_len(1 << 40).expect("sparse");
-    let kind = ShimIdentity::load(&folder.file()).expect_err("huge").kind;
+    let kind = ShimIdentity::load(&folder.join("shim"))
+        .expect_err("huge")
+        .kind;
     assert!(matches!(kind, IdentityErrorKind::TooLarge), "{kind:?}");
 }
 
 #[test]
 fn failed_save_leaves_the_old_file_and_nothing_beside_it() {
     let folder = Folder::new();
-    sample().save(&folder.file()).expect("save");
+    sample().save(&folder.join("shim")).expect("save");
     let mut writer = Guard::spawn(
         Command::new(env!("CARGO_BIN_EXE_proc_identity"))
             .arg("save-at-limit")
-            .arg(folder.file())
+            .arg(folder.join("shim"))
             .arg(own().to_string()),
     );
     assert!(writer.wait_deadline().success());
     assert_eq!(
-        ShimIdentity::load(&folder.file()).expect("the old one"),
+        ShimIdentity::load(&folder.join("shim")).expect("the old one"),
         sample()
     );
     assert_eq!(folder.names(), ["shim"]);
 
     // A folder cannot be replaced by a file.
-    fs::remove_file(folder.file()).expect("remove");
-    fs::create_dir(folder.file()).expect("folder");
+    fs::remove_file(folder.join("shim")).expect("remove");
+    fs::create_dir(folder.join("shim")).expect("folder");
     sample()
-        .save(&folder.file())
+        .save(&folder.join("shim"))
         .expect_err("a folder is there");
     assert_eq!(folder.names(), ["shim"]);
     sample()
-        .save(&folder.0.join("none/shim"))
+        .save(&folder.join("none/shim"))
         .expect_err("no such folder");
     sample().save(Path::new("/")).expect_err("no file name");
     sample().save(Path::new("")).expect_err("no file name");
@@ -337,10 +305,10 @@ fn failed_save_leaves_the_old_file_and_nothing_beside_it() {
 fn writer_killed_at_any_instant_leaves_the_old_file_or_the_new_one() {
     let folder = Folder::new();
     let (one, two) = (sample(), own());
-    one.save(&folder.file()).expect("save");
+    one.save(&folder.join("shim")).expect("save");
     // A reader finds one of the two, whole, each time.
     let found = || {
-        let found = ShimIdentity::load(&folder.file()).expect("whole");
+        let found = ShimIdentity::load(&folder.join("shim")).expect("whole");
         assert!(found == one || found == two);
         found
     };
@@ -348,7 +316,7 @@ fn writer_killed_at_any_instant_leaves_the_old_file_or_the_new_one() {
         let mut writer = Dialogue::spawn(
             Command::new(env!("CARGO_BIN_EXE_proc_identity"))
                 .arg("save-for-ever")
-                .arg(folder.file())
+                .arg(folder.join("shim"))
                 .args([one.to_string(), two.to_string()]),
         );
         assert_eq!(writer.hear(), "saving");
