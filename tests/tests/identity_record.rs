@@ -59,7 +59,13 @@ fn spawner(rung: Rung, program: &str) -> ShimSpawner {
 /// A detached shim that sleeps, with a record at `path`.
 fn sleeper(rung: Rung, path: &Path) -> ShimSpawner {
     let mut spawner = spawner(rung, "/bin/sleep");
-    spawner.arg("1000").identity_file(path);
+    // Not the streams of the test, which would wait for their end if this shim were left over.
+    spawner
+        .arg("100")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .identity_file(path);
     spawner
 }
 

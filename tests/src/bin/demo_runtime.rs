@@ -61,12 +61,6 @@ fn start(plan: &Path, wire: &Wire) -> Result<()> {
     let mut handlers = Vec::new();
     for shim in &plan.shims {
         let handler = spawn(&plan, shim).with_context(|| format!("spawn {}", shim.name))?;
-        if shim.detached {
-            let identity = handler.identity().context("identify the detached shim")?;
-            identity
-                .save(&plan.identity)
-                .context("save the detached shim's identity")?;
-        }
         handlers.push(handler);
     }
     wire.send("runtime", now_ns(), What::Ready)?;
@@ -77,12 +71,16 @@ fn start(plan: &Path, wire: &Wire) -> Result<()> {
 }
 
 fn spawn(plan: &Plan, shim: &ShimPlan) -> Result<ShimHandler> {
-    let spawned = ShimSpawner::new(&plan.shim)
+    let mut spawner = ShimSpawner::new(&plan.shim);
+    spawner
         .detached(shim.detached)
         .config(serde_json::to_vec(shim)?)
-        .stop_policy(StopPolicy::new().grace(GRACE))
-        .spawn()?;
-    Ok(ShimHandler::new(spawned))
+        .stop_policy(StopPolicy::new().grace(GRACE));
+    if shim.detached {
+        // On the disk before the shim runs: the runtime may be killed at any instant.
+        spawner.identity_file(&plan.identity);
+    }
+    Ok(ShimHandler::new(spawner.spawn()?))
 }
 
 fn adopt(identity: &Path, wire: &Wire) -> Result<()> {
