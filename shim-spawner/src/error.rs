@@ -36,7 +36,7 @@ pub enum Stage {
     Identity,
     /// The [identity file](crate::ShimSpawner::identity_file): `ENOENT`, `ENOTDIR`, `EACCES`, `EROFS`, `ENOSPC`, `EDQUOT`,
     /// `ENAMETOOLONG`, `EFBIG`, `EMFILE`, `EBUSY`; `InvalidInput` for a path that names no file; `AlreadyExists`
-    /// where something stands that is no identity file.
+    /// where something stands that no identity file can be.
     IdentityFile,
     /// In the child: the working directory (`ENOENT`, `ENOTDIR`, `EACCES`).
     CurrentDir,

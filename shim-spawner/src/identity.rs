@@ -32,9 +32,9 @@ pub(crate) use witness::{Seen, pidfs_inode, start_time};
 /// - the PID namespace in which the number counts: that of the process that made the identity,
 /// - the inode of the pidfd, since Linux 6.9: unique to one process for as long as the system runs.
 ///
-/// All of it must fit. Without that inode, two processes can in theory share the rest: one that gets
-/// the number of another within the same clock tick, mostly 10 ms. [`proven`](ShimIdentity::proven)
-/// tells which one it is.
+/// All of it must fit. Without that inode, two processes can in theory share the rest: one that
+/// gets the number of another within the same clock tick, mostly 10 ms.
+/// [`proven`](ShimIdentity::proven) tells which one it is.
 ///
 /// # Text
 ///
@@ -54,10 +54,11 @@ pub(crate) use witness::{Seen, pidfs_inode, start_time};
 /// ```
 ///
 /// The first line names the format and its version, the last one holds the FNV-1a checksum, 64 bits
-/// in hexadecimal, of all that stands before it. Between them come the fields, each once, one a line,
-/// in any order. `pidfs-inode` may be missing, and so may `attachment`, and `stop-signal` with `stop-grace`
-/// (seconds), which an identity has that was made by a spawner or a handler. A reader passes over fields it does not know, so that
-/// a later version 1 may say more; a version in which a field means something else has another number.
+/// in hexadecimal, of all that stands before it. Between them come the fields, each once, one a
+/// line, in any order. `pidfs-inode` may be missing, and so may `attachment`, and `stop-signal`
+/// with `stop-grace` (seconds), which an identity has that was made by a spawner or a handler. A
+/// reader passes over fields it does not know, so that a later version 1 may say more; a version in
+/// which a field means something else has another number.
 ///
 /// # Limits
 ///
@@ -80,8 +81,9 @@ impl ShimIdentity {
     /// # Errors
     ///
     /// - `ESRCH`: the process was reaped, before this call or during it.
-    /// - [`NotFound`](io::ErrorKind::NotFound), [`PermissionDenied`](io::ErrorKind::PermissionDenied):
-    ///   `/proc` is missing, or hides the process (`hidepid`).
+    /// - [`NotFound`](io::ErrorKind::NotFound),
+    ///   [`PermissionDenied`](io::ErrorKind::PermissionDenied): `/proc` is missing, or hides the
+    ///   process (`hidepid`).
     /// - `EMFILE`, `ENFILE`: no descriptor left to read `/proc` with.
     pub fn of(process: &Process) -> io::Result<ShimIdentity> {
         let seen = witness::observe(process)?;
@@ -129,8 +131,9 @@ impl ShimIdentity {
         self.draft.stop_policy
     }
 
-    /// Whether a keepalive held the shim when the identity was made: `Some(false)` is a shim that was
-    /// spawned detached, or released before. `None` as with [`stop_policy`](ShimIdentity::stop_policy).
+    /// Whether a keepalive held the shim when the identity was made: `Some(false)` is a shim that
+    /// was spawned detached, or released before. `None` as with
+    /// [`stop_policy`](ShimIdentity::stop_policy).
     #[must_use]
     pub fn is_attached(&self) -> Option<bool> {
         self.draft.attached
@@ -138,10 +141,11 @@ impl ShimIdentity {
 
     /// Opens the process again. It is the same process, or an error.
     ///
-    /// The process may be a zombie, which its handle tells. No permission to signal or to trace it is
-    /// needed: one that is another user's is found all the same, unless `/proc` hides it (`hidepid`).
-    /// A runtime that gave up privileges after its exec finds it too. On older kernels it may not
-    /// read its own `/proc/self/fdinfo` then, and needs a `/proc` that shows its own PID namespace.
+    /// The process may be a zombie, which its handle tells. No permission to signal or to trace it
+    /// is needed: one that is another user's is found all the same, unless `/proc` hides it
+    /// (`hidepid`). A runtime that gave up privileges after its exec finds it too. Linux 5.10 does
+    /// not let such a process read its own `/proc/self/fdinfo`, 6.1 does; where it may not, `/proc`
+    /// has to show its own PID namespace.
     ///
     /// # Errors
     ///
@@ -150,7 +154,8 @@ impl ShimIdentity {
     /// - [`OtherBoot`](AdoptError::OtherBoot), [`OtherNamespace`](AdoptError::OtherNamespace): the
     ///   number means nothing here.
     /// - [`Unproven`](AdoptError::Unproven): what the identity holds cannot be compared.
-    /// - [`Process`](AdoptError::Process): the process cannot be opened: no descriptor left, refused.
+    /// - [`Process`](AdoptError::Process): the process cannot be opened: no descriptor left,
+    ///   refused.
     /// - [`Io`](AdoptError::Io): `/proc` does not say which boot or namespace this is.
     pub fn open(&self) -> Result<Process, AdoptError> {
         if BootId::current().map_err(AdoptError::Io)? != self.draft.boot_id {

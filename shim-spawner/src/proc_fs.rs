@@ -1,6 +1,7 @@
 //! What `/proc` says of the process behind a pidfd.
 //!
-//! `/proc` may be missing, hide other users' processes (`hidepid`), or show another PID namespace than ours.
+//! `/proc` may be missing, hide other users' processes (`hidepid`), or show another PID namespace
+//! than ours.
 
 use std::fs;
 use std::io;
@@ -11,15 +12,18 @@ use rustix::io::Errno;
 
 use crate::sys;
 
-/// The line of `/proc/PID/stat` of `process` and no other. It needs no permission to trace or to signal it.
+/// The line of `/proc/PID/stat` of `process` and no other. It needs no permission to trace or to
+/// signal it.
 ///
 /// # Errors
-/// `ESRCH`: the process was reaped. `NotFound`, `PermissionDenied`: `/proc` is missing or hides the process.
+/// `ESRCH`: the process was reaped. `NotFound`, `PermissionDenied`: `/proc` is missing or hides the
+/// process.
 pub(crate) fn stat_line(process: &Process) -> io::Result<Vec<u8>> {
     let pid = number(process)?;
     let line = fs::read(format!("/proc/{pid}/stat"));
     // Still unreaped, hence the folder was its own all the time that we read there. This comes
-    // before a look at the line: of a process reaped in between the file may be gone or a stranger's.
+    // before a look at the line: of a process reaped in between the file may be gone or a
+    // stranger's.
     if number(process)? != pid {
         return Err(Errno::SRCH.into());
     }
@@ -39,8 +43,8 @@ pub(crate) fn field(line: &[u8], number: usize) -> Option<u64> {
     fields.nth(number.checked_sub(3)?)?.parse().ok()
 }
 
-/// The number of the process in the PID namespace that this `/proc` shows, whatever ours is; `ESRCH` once it was
-/// reaped.
+/// The number of the process in the PID namespace that this `/proc` shows, whatever ours is;
+/// `ESRCH` once it was reaped.
 fn number(process: &Process) -> io::Result<i32> {
     // thread-self, since "self" is the main thread, whose table is empty once that thread ended.
     let path = format!("/proc/thread-self/fdinfo/{}", process.as_fd().as_raw_fd());
@@ -59,8 +63,8 @@ fn number(process: &Process) -> io::Result<i32> {
     }
 }
 
-/// The same without fdinfo. A process that gave up privileges since its exec is not dumpable, and older kernels
-/// refuse it its own fdinfo then, which belongs to root.
+/// The same without fdinfo. A process that gave up privileges since its exec is not dumpable, and
+/// older kernels refuse it its own fdinfo then, which belongs to root.
 fn own_number(process: &Process, denied: io::Error) -> io::Result<i32> {
     // That handle's number counts in our namespace, so /proc has to show the same one.
     let own = sys::own_pid()?.as_raw_nonzero().to_string();

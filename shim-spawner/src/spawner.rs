@@ -246,8 +246,8 @@ impl ShimSpawner {
     /// [`ShimHandler::identity`](crate::ShimHandler::identity). When it fails, nothing of it is left, and an identity
     /// that was there before is back. Nobody removes the file when the shim ends.
     ///
-    /// An identity that is at `path` is replaced at once, by a rename; what is no identity file is not, and fails
-    /// the spawn. Each shim needs a path of its own. A relative path is looked up from the working directory of this
+    /// A file that is at `path` is replaced at once, by a rename. Something else than a file, and a file larger than any
+    /// identity (4,096 bytes), is left alone and fails the spawn. Each shim needs a path of its own. A relative path is looked up from the working directory of this
     /// process, and the folder must be one that it may read. As with
     /// [`save`](crate::ShimIdentity::save), the file is its owner's alone, and a writer that was killed half-way leaves
     /// a file beside it that the next one removes.

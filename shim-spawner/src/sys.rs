@@ -41,18 +41,15 @@ pub unsafe fn shim_config() -> Result<Option<Vec<u8>>, ConfigError> {
 
 /// Device and inode of a number that we do not own. `EBADF` when it is not open.
 pub(crate) fn inspect(number: RawFd) -> io::Result<(u64, u64)> {
-    let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: `stat` has room for what fstat writes; a number that is not open is only an error.
-    if unsafe { libc::fstat(number, stat.as_mut_ptr()) } != 0 {
+    // The 64-bit structure on every architecture: fstat has half an inode's number on some, and fails for larger ones.
+    let mut stat = MaybeUninit::<libc::stat64>::uninit();
+    // SAFETY: `stat` has room for what fstat64 writes; a number that is not open is only an error.
+    if unsafe { libc::fstat64(number, stat.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: fstat answered 0, so it has filled the structure.
+    // SAFETY: fstat64 answered 0, so it has filled the structure.
     let stat = unsafe { stat.assume_init() };
-    #[allow(
-        clippy::useless_conversion,
-        reason = "both have 32 bits on some architectures"
-    )]
-    Ok((stat.st_dev.into(), stat.st_ino.into()))
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// A descriptor that is closed by the system call itself.

@@ -35,7 +35,7 @@ fn own() -> ShimIdentity {
 /// The error that `bytes` in a file give, which names that file.
 fn refused(folder: &Folder, bytes: &[u8]) -> IdentityErrorKind {
     fs::write(folder.join("shim"), bytes).expect("write");
-    let error = ShimIdentity::load(&folder.join("shim")).expect_err("damaged");
+    let error = ShimIdentity::load(folder.join("shim")).expect_err("damaged");
     assert_eq!(error.path.as_deref(), Some(&*folder.join("shim")));
     assert!(
         error
@@ -54,9 +54,9 @@ fn parse(text: &str) -> Result<ShimIdentity, IdentityError> {
 fn what_was_saved_is_loaded() {
     let folder = Folder::new();
     for identity in [own(), sample()] {
-        identity.save(&folder.join("shim")).expect("save");
+        identity.save(folder.join("shim")).expect("save");
         assert_eq!(
-            ShimIdentity::load(&folder.join("shim")).expect("load"),
+            ShimIdentity::load(folder.join("shim")).expect("load"),
             identity
         );
         assert_eq!(
@@ -264,7 +264,7 @@ fn file_larger_than_any_identity_is_not_read_to_its_end() {
     // A sparse file that would not fit into memory.
     let huge = fs::File::create(folder.join("shim")).expect("create");
     huge.set_len(1 << 40).expect("sparse");
-    let kind = ShimIdentity::load(&folder.join("shim"))
+    let kind = ShimIdentity::load(folder.join("shim"))
         .expect_err("huge")
         .kind;
     assert!(matches!(kind, IdentityErrorKind::TooLarge), "{kind:?}");
@@ -273,7 +273,7 @@ fn file_larger_than_any_identity_is_not_read_to_its_end() {
 #[test]
 fn failed_save_leaves_the_old_file_and_nothing_beside_it() {
     let folder = Folder::new();
-    sample().save(&folder.join("shim")).expect("save");
+    sample().save(folder.join("shim")).expect("save");
     let mut writer = Guard::spawn(
         Command::new(env!("CARGO_BIN_EXE_proc_identity"))
             .arg("save-at-limit")
@@ -282,7 +282,7 @@ fn failed_save_leaves_the_old_file_and_nothing_beside_it() {
     );
     assert!(writer.wait_deadline().success());
     assert_eq!(
-        ShimIdentity::load(&folder.join("shim")).expect("the old one"),
+        ShimIdentity::load(folder.join("shim")).expect("the old one"),
         sample()
     );
     assert_eq!(folder.names(), ["shim"]);
@@ -291,7 +291,7 @@ fn failed_save_leaves_the_old_file_and_nothing_beside_it() {
     fs::remove_file(folder.join("shim")).expect("remove");
     fs::create_dir(folder.join("shim")).expect("folder");
     sample()
-        .save(&folder.join("shim"))
+        .save(folder.join("shim"))
         .expect_err("a folder is there");
     assert_eq!(folder.names(), ["shim"]);
     sample()
@@ -305,10 +305,10 @@ fn failed_save_leaves_the_old_file_and_nothing_beside_it() {
 fn writer_killed_at_any_instant_leaves_the_old_file_or_the_new_one() {
     let folder = Folder::new();
     let (one, two) = (sample(), own());
-    one.save(&folder.join("shim")).expect("save");
+    one.save(folder.join("shim")).expect("save");
     // A reader finds one of the two, whole, each time.
     let found = || {
-        let found = ShimIdentity::load(&folder.join("shim")).expect("whole");
+        let found = ShimIdentity::load(folder.join("shim")).expect("whole");
         assert!(found == one || found == two);
         found
     };

@@ -1,7 +1,7 @@
 //! No detached shim is lost, at whatever instant its runtime is killed.
 //!
-//! Everything runs in a PID namespace of its own: whatever is left of a runtime becomes a child of the test, so that
-//! nothing has to be looked for.
+//! Everything runs in a PID namespace of its own: whatever is left of a runtime becomes a child of
+//! the test, so that nothing has to be looked for.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,7 +40,8 @@ fn every_detached_shim_of_a_runtime_killed_at_a_random_instant_has_an_identity()
 fn kill_and_find() {
     let program = fs::canonicalize("/bin/sleep").expect("a program that sleeps");
     let folder = Folder::new();
-    // In memory: a disk would spend nearly all of the time in fsync, and few kills would hit anything else.
+    // In memory: a disk would spend nearly all of the time in fsync, and few kills would hit
+    // anything else.
     namespace::mount_tmpfs(folder.path(), "size=16m");
     let mut random = Random::new();
     let (mut shims, mut kills) = (0, 0);
@@ -81,8 +82,8 @@ fn runtime(rung: Rung, program: &Path, folder: &Path) {
     }
 }
 
-/// Waits until all that is left of the runtimes are shims that run the program, and finds each by its identity; ends
-/// them. How many there were.
+/// Waits until all that is left of the runtimes are shims that run the program, and finds each by
+/// its identity; ends them. How many there were.
 fn settled(program: &Path, folder: &Path) -> usize {
     let left = until("children become the program, or end", || children(program));
     let mut found: BTreeMap<i32, ShimIdentity> = BTreeMap::new();

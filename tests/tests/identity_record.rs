@@ -1,4 +1,5 @@
-//! The identity that a shim writes of itself before it executes the program, on every way to create one.
+//! The identity that a shim writes of itself before it executes the program, on every way to create
+//! one.
 
 use std::fs;
 use std::io::Read;
@@ -8,7 +9,7 @@ use std::path::Path;
 use pidfd_watcher::Signal;
 use shim_spawner::{Engine, ShimHandler, ShimIdentity, ShimSpawner, SpawnError, Stage, Stdio};
 use workspace_tests::rung::Rung;
-use workspace_tests::{Folder, alone, namespace, proc_fs, seccomp};
+use workspace_tests::{Folder, alone, namespace, proc_fs, seccomp, until};
 
 /// Each test on each rung, in a process of its own, where no other rung is to be had.
 macro_rules! on_every_rung {
@@ -163,8 +164,10 @@ fn no_descriptor_of_it_reaches_the_program(rung: Rung) {
     let shim = sleeper(rung, &path).spawn().expect("spawn");
     let shim = Ended(ShimHandler::new(shim));
     let pid = shim.0.pid().as_raw_nonzero().get();
-    let numbers: Vec<i32> = proc_fs::fds_of(pid).into_keys().collect();
-    assert_eq!(numbers, [0, 1, 2]);
+    // The loader of the program opens libraries at first.
+    until("it has its three streams and no more", || {
+        proc_fs::fds_of(pid).into_keys().eq(0..=2).then_some(())
+    });
     drop(shim);
     // The folder's is closed here too. The watcher, which reaps, keeps its own.
     let ours = proc_fs::own_fds();
@@ -418,7 +421,8 @@ fn released_shim_has_an_identity_that_says_so() {
     assert_eq!(saved.pid(), shim.0.pid());
 }
 
-/// Older kernels let root alone read the fdinfo of a process that gave up its privileges, that process not included.
+/// Older kernels let root alone read the fdinfo of a process that gave up its privileges, that
+/// process not included.
 #[test]
 fn shim_is_found_by_a_runtime_that_may_not_read_its_own_fdinfo() {
     alone!({
@@ -434,7 +438,8 @@ fn shim_is_found_by_a_runtime_that_may_not_read_its_own_fdinfo() {
         let own = std::process::id();
         let fdinfo = format!("/proc/{own}/task/{own}/fdinfo");
         namespace::mount_tmpfs(Path::new(&fdinfo), "mode=0");
-        // SAFETY: plain numbers, for this thread alone; this process has one. The saved user may signal the shim later.
+        // SAFETY: plain numbers, for this thread alone; this process has one. The saved user may
+        // signal the shim later.
         let done = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 0) };
         assert_eq!(done, 0, "setresuid");
         let denied = fs::read(format!("{fdinfo}/0")).expect_err("not ours to read");

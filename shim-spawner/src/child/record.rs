@@ -1,6 +1,7 @@
 //! What runs in the child for [`ShimSpawner::identity_file`](crate::ShimSpawner::identity_file).
 //!
-//! The child writes it, not the parent: the parent may be suspended until the exec, and may be killed at any instant.
+//! The child writes it, not the parent: the parent may be suspended until the exec, and may be
+//! killed at any instant.
 
 use pidfd_watcher::Pid;
 use rustix::fs::{CWD, Mode, OFlags, openat};

@@ -2,8 +2,8 @@
 
 /// A text that is composed in place.
 ///
-/// Async-signal-safe: it allocates nothing and cannot panic, so the child composes its identity with it
-/// between its creation and its exec.
+/// Async-signal-safe: it allocates nothing and cannot panic, so the child composes its identity
+/// with it between its creation and its exec.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: [u8; Buffer::SIZE],

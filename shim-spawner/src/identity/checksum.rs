@@ -1,7 +1,7 @@
 //! The checksum of an identity's text, which stands for a file's name too.
 
-/// FNV-1a, 64 bits. Each step maps states one to one, so that two texts of one length that differ in
-/// a single byte never have the same sum. It guards against accidents, not against a forger.
+/// FNV-1a, 64 bits. Each step maps states one to one, so that two texts of one length that differ
+/// in a single byte never have the same sum. It guards against accidents, not against a forger.
 ///
 /// Async-signal-safe.
 pub(super) fn fnv1a(bytes: &[u8]) -> u64 {

@@ -33,8 +33,9 @@ impl Draft {
     /// Of a child that will see itself as we see it.
     ///
     /// # Errors
-    /// `Unsupported`: this process has unshared the PID or the time namespace of its children, so that they count
-    /// processes or clock ticks in another way. `ENOENT`, `EACCES`: `/proc` is missing or hidden. `EMFILE`, `ENFILE`.
+    /// `Unsupported`: this process has unshared the PID or the time namespace of its children, so
+    /// that they count processes or clock ticks in another way. `ENOENT`, `EACCES`: `/proc` is
+    /// missing or hidden. `EMFILE`, `ENFILE`.
     pub(super) fn of_child(stop_policy: StopPolicy, attached: bool) -> io::Result<Draft> {
         witness::check_namespaces_of_children()?;
         Ok(Draft {

@@ -128,8 +128,9 @@ pub enum AdoptError {
     /// The identity was made in another PID namespace, where its number means another process. It
     /// may live; only a process of that namespace can tell.
     OtherNamespace,
-    /// A process has the number, and whether it is the one cannot be found out: `/proc` is missing or
-    /// hides what must be compared (`hidepid`, a filter), or no descriptor is left to read it with.
+    /// A process has the number, and whether it is the one cannot be found out: `/proc` is missing
+    /// or hides what must be compared (`hidepid`, a filter), or no descriptor is left to read it
+    /// with.
     Unproven(io::Error),
     /// A process may be there, and opening it failed.
     Process(pidfd_watcher::Error),

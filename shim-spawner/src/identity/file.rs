@@ -15,25 +15,26 @@ use crate::sys;
 const MAX_SIZE: u64 = 4096;
 
 impl ShimIdentity {
-    /// Writes the identity to `path`, in place of what was there. A reader, or the next start after a
-    /// crash, finds the old identity or this one, whole: it is written and synced beside the file,
-    /// in the same folder, then renamed. The file is its owner's alone (mode 0600). A symbolic link at
-    /// `path` is replaced, not followed.
+    /// Writes the identity to `path`, in place of what was there. A reader, or the next start after
+    /// a crash, finds the old identity or this one, whole: it is written and synced beside the
+    /// file, in the same folder, then renamed. The file is its owner's alone (mode 0600). A
+    /// symbolic link at `path` is replaced, not followed.
     ///
-    /// A writer that is killed half-way may leave that other file behind, `.shim-identity-HASH.NN.tmp`.
-    /// Nobody reads it, and the next `save`, [`load`](ShimIdentity::load) or
+    /// A writer that is killed half-way may leave that other file behind,
+    /// `.shim-identity-HASH.NN.tmp`. Nobody reads it, and the next `save`,
+    /// [`load`](ShimIdentity::load) or
     /// [`identity_file`](crate::ShimSpawner::identity_file) of the same path removes it.
     ///
     /// # Errors
     ///
     /// Those of the file system, and
     ///
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `path` ends with a slash, `.` or `..`, or has a
-    ///   NUL byte. Every other name is as good as any;
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `path` ends with a slash, `.` or `..`, or
+    ///   has a NUL byte. Every other name is as good as any;
     /// - `EBUSY`: sixteen others are writing to this path at this moment.
     ///
-    /// `path` is then unchanged, and nothing is left beside it; after an error in syncing the folder
-    /// itself, `path` has the new identity, which may not survive a power cut.
+    /// `path` is then unchanged, and nothing is left beside it; after an error in syncing the
+    /// folder itself, `path` has the new identity, which may not survive a power cut.
     pub fn save(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let place = Place::open(path.as_ref(), Purpose::Write)?;
         place.sweep();
@@ -43,8 +44,8 @@ impl ShimIdentity {
     /// Reads what [`save`](ShimIdentity::save) or
     /// [`identity_file`](crate::ShimSpawner::identity_file) wrote, if nobody else can have written it.
     ///
-    /// An identity says which process is signalled, so a file is refused that another user could have
-    /// written. That is so unless
+    /// An identity says which process is signalled, so a file is refused that another user could
+    /// have written. That is so unless
     ///
     /// - the file and its folder belong to root or to the effective user of this process,
     /// - only its owner may write to the file (mode `0o022` is not set, which holds for ACLs too),

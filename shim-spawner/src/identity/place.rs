@@ -1,9 +1,9 @@
 //! Where an identity is kept: a name in a folder that is open.
 //!
-//! A writer makes a *spare* file beside it, locks that by flock(2), fills and syncs it, and renames it. The kernel
-//! lets go of the lock when the writer dies, however it dies: a spare that nobody holds is a leftover, and whoever
-//! comes next to the same place removes it. There are few names for spares, so nobody has to list the folder, which
-//! may hold thousands of identities.
+//! A writer makes a *spare* file beside it, locks that by flock(2), fills and syncs it, and renames
+//! it. The kernel lets go of the lock when the writer dies, however it dies: a spare that nobody
+//! holds is a leftover, and whoever comes next to the same place removes it. There are few names
+//! for spares, so nobody has to list the folder, which may hold thousands of identities.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -44,8 +44,9 @@ pub(crate) struct Place {
 
 impl Place {
     /// # Errors
-    /// `InvalidInput` for a path that does not end with a file's name: empty, with a slash, `.` or `..` at its end,
-    /// or with a NUL byte. Those of opening the folder: `ENOENT`, `ENOTDIR`, `EACCES`, `EMFILE`.
+    /// `InvalidInput` for a path that does not end with a file's name: empty, with a slash, `.` or
+    /// `..` at its end, or with a NUL byte. Those of opening the folder: `ENOENT`, `ENOTDIR`,
+    /// `EACCES`, `EMFILE`.
     pub(crate) fn open(path: &Path, purpose: Purpose) -> io::Result<Place> {
         let path = path.as_os_str().as_bytes();
         // Not by `Path::file_name`, which takes "name/" for "name".
@@ -72,7 +73,8 @@ impl Place {
         &self.folder
     }
 
-    /// Opens what is there for reading. Not through a symbolic link (`ELOOP`), and without waiting for a pipe's writer.
+    /// Opens what is there for reading. Not through a symbolic link (`ELOOP`), and without waiting
+    /// for a pipe's writer.
     pub(crate) fn read(&self) -> Result<OwnedFd, Errno> {
         self.open_at(&self.name, OFlags::RDONLY)
     }
@@ -82,14 +84,16 @@ impl Place {
         unlinkat(&self.folder, self.name.as_c_str(), AtFlags::empty())
     }
 
-    /// Puts a file with `text` in place of what is there, whole and on the disk. The file is its owner's alone.
+    /// Puts a file with `text` in place of what is there, whole and on the disk. The file is its
+    /// owner's alone.
     ///
-    /// Async-signal-safe: the child calls it between its creation and its exec, in memory that may be the parent's.
-    /// No allocation, no lock, no panic; the calls are the kernel's own.
+    /// Async-signal-safe: the child calls it between its creation and its exec, in memory that may
+    /// be the parent's. No allocation, no lock, no panic.
     ///
     /// # Errors
-    /// Those of the file system. What was there is unchanged then, and nothing is left beside it; unless syncing the
-    /// folder is what failed, after the rename. `EBUSY`: sixteen others are writing to this place.
+    /// Those of the file system. What was there is unchanged then, and nothing is left beside it;
+    /// unless syncing the folder is what failed, after the rename. `EBUSY`: sixteen others are
+    /// writing to this place.
     pub(crate) fn write(&self, text: &[u8]) -> Result<(), Errno> {
         // A text that did not fit into its buffer.
         if text.is_empty() {
@@ -112,7 +116,8 @@ impl Place {
         Err(Errno::BUSY)
     }
 
-    /// A new file that is ours until we close it; `None`: the name is taken, or was taken away from us.
+    /// A new file that is ours until we close it; `None`: the name is taken, or was taken away from
+    /// us.
     fn create(&self, name: &CStr) -> Result<Option<Descriptor>, Errno> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -134,7 +139,8 @@ impl Place {
         Ok((fstat(&spare)?.st_nlink != 0).then_some(spare))
     }
 
-    /// Makes the rename last: it is a change of the folder, which has to be synced by itself, fsync(2).
+    /// Makes the rename last: it is a change of the folder, which has to be synced by itself,
+    /// fsync(2).
     fn sync(&self) -> Result<(), Errno> {
         match retry_on_intr(|| fsync(&self.folder)) {
             // A file system on which folders cannot be synced.
@@ -163,7 +169,8 @@ impl Place {
             statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?,
         );
         if (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino) {
-            // It stays this file until we close it: its name is given and taken under the lock alone.
+            // It stays this file until we close it: its name is given and taken under the lock
+            // alone.
             unlinkat(&self.folder, name, AtFlags::empty())?;
         }
         Ok(())

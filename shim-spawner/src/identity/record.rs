@@ -38,10 +38,11 @@ impl Record {
         })
     }
 
-    /// After a failed spawn, whose child is dead: the place is as it was, as far as the file system allows.
+    /// After a failed spawn, whose child is dead: the place is as it was, as far as the file system
+    /// allows.
     pub(crate) fn undo(&self) {
-        let now = file::contents(&self.place).ok();
-        if now != self.before {
+        let unchanged = standing(&self.place).is_ok_and(|now| now == self.before);
+        if !unchanged {
             let _ = match &self.before {
                 Some(text) => self.place.write(text),
                 None => self.place.remove(),
@@ -51,21 +52,24 @@ impl Record {
     }
 }
 
+/// What is at `place`, if anything is.
+fn standing(place: &Place) -> Result<Option<Vec<u8>>, IdentityErrorKind> {
+    match file::contents(place) {
+        Err(IdentityErrorKind::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 fn look(path: &Path) -> io::Result<(Place, Option<Vec<u8>>)> {
     let place = Place::open(path, Purpose::Write)?;
     place.sweep();
-    let before = match file::contents(&place) {
-        Ok(text) => Some(text),
-        Err(IdentityErrorKind::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(IdentityErrorKind::Io(error)) => return Err(error),
+    let before = standing(&place).map_err(|kind| match kind {
+        IdentityErrorKind::Io(error) => error,
         // A folder, a link, a large file: not ours to replace.
-        Err(kind) => {
-            let found = IdentityError {
-                path: Some(path.to_owned()),
-                kind,
-            };
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, found));
+        kind => {
+            let path = Some(path.to_owned());
+            io::Error::new(io::ErrorKind::AlreadyExists, IdentityError { path, kind })
         }
-    };
+    })?;
     Ok((place, before))
 }

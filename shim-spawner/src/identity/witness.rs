@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use pidfd_watcher::Process;
-use rustix::fs::{FsWord, Stat, fstat, fstatfs, stat};
+use rustix::fs::{FsWord, fstat, fstatfs, stat};
 use rustix::io::Errno;
 
 use crate::proc_fs;
@@ -44,7 +44,7 @@ pub(crate) fn start_time(line: &[u8]) -> Option<u64> {
 pub(crate) fn pidfs_inode(pidfd: impl AsFd) -> Result<Option<u64>, Errno> {
     // On a 32-bit kernel st_ino is half of the number, and halves come again.
     if cfg!(target_pointer_width = "64") && fstatfs(&pidfd)?.f_type == PIDFS_MAGIC {
-        Ok(Some(inode(&fstat(&pidfd)?)))
+        Ok(Some(fstat(&pidfd)?.st_ino))
     } else {
         Ok(None)
     }
@@ -52,7 +52,7 @@ pub(crate) fn pidfs_inode(pidfd: impl AsFd) -> Result<Option<u64>, Errno> {
 
 /// The inode of our own PID namespace, in which we count processes.
 pub(super) fn own_pid_namespace() -> io::Result<u64> {
-    Ok(inode(&stat("/proc/thread-self/ns/pid")?))
+    Ok(stat("/proc/thread-self/ns/pid")?.st_ino)
 }
 
 /// Whether a child counts processes and clock ticks as we do: else it cannot tell us its identity.
@@ -70,7 +70,7 @@ pub(super) fn check_namespaces_of_children() -> io::Result<()> {
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(errno.into()),
         };
-        if children.is_none_or(|children| inode(&children) != inode(&own)) {
+        if children.is_none_or(|children| children.st_ino != own.st_ino) {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "children of this process are born in another PID or time namespace",
@@ -78,14 +78,4 @@ pub(super) fn check_namespaces_of_children() -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// 64 bits on every architecture.
-#[allow(
-    clippy::useless_conversion,
-    clippy::unnecessary_cast,
-    reason = "st_ino has 32 bits on some"
-)]
-fn inode(stat: &Stat) -> u64 {
-    stat.st_ino as u64
 }
