@@ -1,0 +1,65 @@
+//! What the kernel says of this process and of others, in calls whose failure can be seen.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+use pidfd_watcher::{Pid, Signal};
+use rustix::io::Errno;
+
+/// The pid of this process in its own PID namespace, asked so that a filter's refusal is an error
+/// and no number.
+///
+/// Async-signal-safe.
+pub(crate) fn own_pid() -> Result<Pid, Errno> {
+    // SAFETY: takes no pointer.
+    let pid = unsafe { libc::syscall(libc::SYS_getpid) };
+    match i32::try_from(pid) {
+        Ok(pid @ 1..) => Pid::from_raw(pid).ok_or(Errno::NOSYS),
+        Ok(-1) => Err(last_errno()),
+        // No kernel says so; a filter may.
+        _ => Err(Errno::NOSYS),
+    }
+}
+
+/// The effective user of this process.
+pub(crate) fn effective_user() -> Result<u32, Errno> {
+    // SAFETY: takes no pointer.
+    let user = unsafe { libc::geteuid() };
+    // The C library hands an error of the kernel's on as it is: -4095 to -1.
+    match user.cast_signed() {
+        errno @ -4095..=-1 => Err(Errno::from_raw_os_error(-errno)),
+        _ => Ok(user),
+    }
+}
+
+/// Whether nobody has reaped the process behind `pidfd`: `ESRCH` otherwise. Nothing is sent.
+pub(crate) fn check_unreaped(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let (fd, nothing) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+    // SAFETY: signal 0 is none at all; a null pointer stands for no information.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, 0, nothing, 0) } {
+        -1 => match last_errno() {
+            // There, and not ours to signal.
+            Errno::PERM => Ok(()),
+            errno => Err(errno),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// A signal by its number; `None` for what is no signal, and for the numbers that the C library
+/// keeps to itself.
+pub(crate) fn signal_from_raw(number: i32) -> Option<Signal> {
+    Signal::from_named_raw(number).or_else(|| {
+        (libc::SIGRTMIN()..=libc::SIGRTMAX())
+            .contains(&number)
+            .then(|| {
+                // SAFETY: a real-time signal that the C library leaves to programs.
+                unsafe { Signal::from_raw_unchecked(number) }
+            })
+    })
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOSYS)
+}
