@@ -295,7 +295,7 @@ fn failed_save_leaves_the_old_file_and_nothing_beside_it() {
         .expect_err("a folder is there");
     assert_eq!(folder.names(), ["shim"]);
     sample()
-        .save(&folder.join("none/shim"))
+        .save(folder.join("none/shim"))
         .expect_err("no such folder");
     sample().save(Path::new("/")).expect_err("no file name");
     sample().save(Path::new("")).expect_err("no file name");
