@@ -1,6 +1,7 @@
 //! `Debug` of every public type is a line or two, however much the process watches, holds and spawns: it goes into
 //! logs, and into the message of every failed `expect`.
 
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -78,9 +79,11 @@ fn types_of_watchdog_pipe_print_a_line_or_two_in_the_child() {
         let numbers: Vec<_> = setup.fds().map(|(fd, _)| fd.as_raw_fd()).collect();
         setup.renumber_each(numbers);
         let (name, value) = setup.env();
+        // Borrowed by the copy: this process holds its own until the copy has ended.
+        let keepalive = Cell::new(Some(keepalive));
         let mut child = Fork::run(|| {
             // The copies: the watchdog must not hold a writer, and adopts the numbers of the setup.
-            drop(keepalive);
+            drop(keepalive.take());
             std::mem::forget(setup);
             // SAFETY: this copy has one thread, and nothing in it owns the numbers any more.
             let watchdog = unsafe {
