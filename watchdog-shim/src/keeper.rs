@@ -1,0 +1,390 @@
+//! Whoever is in charge of the tree: reaps, passes signals on, and stops everything when its time has come.
+//!
+//! INNER is, from the start. STANDBY or OUTER takes over when those below it were killed: the orphans come to it, and the
+//! ledger says how far the stop has got.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use pidfd_watcher::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
+
+use crate::ledger::{Instant, Ledger, Phase};
+use crate::line::{Heard, Line, Message};
+use crate::namespace::Inside;
+use crate::options::{OnExit, Options, Session, SignalTo};
+use crate::signals::{self, Meaning};
+use crate::status::{Cause, Event, Status};
+use crate::sys;
+use crate::tree::{self, Of};
+use crate::watch::{News, Watch};
+
+/// So many children are reaped before the clock is looked at: a storm of forks must not put the deadline off.
+const REAPED_AT_ONCE: usize = 256;
+
+/// The wait between two sweeps of SIGKILL: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What still lives so long after the first SIGKILL is reported.
+const REPORT_AFTER: Duration = Duration::from_secs(2);
+
+/// How the tree is reached.
+#[derive(Debug)]
+pub(crate) enum Tree {
+    /// All descendants, found in /proc.
+    Descendants,
+    /// All processes of the PID namespace.
+    Namespace(Inside),
+    /// COMMAND alone.
+    CommandAlone,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Keeper<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) session: Session,
+    pub(crate) ledger: &'static Ledger,
+    pub(crate) status: Status,
+    pub(crate) tree: Tree,
+    pub(crate) signals: OwnedFd,
+    /// `None`: this process is OUTER itself.
+    pub(crate) line: Option<Line>,
+    /// The process of the shim that started this one; `None` where it is OUTER, which the line tells of.
+    pub(crate) above: Option<Process>,
+    pub(crate) watch: Watch,
+    /// COMMAND, until it was reaped.
+    pub(crate) command: Option<Process>,
+    pub(crate) grace: Duration,
+}
+
+impl Keeper<'_> {
+    /// Works until nothing is left to be done.
+    pub(crate) fn run(mut self) {
+        let mut kill = Kill::default();
+        loop {
+            let more = self.reap();
+            let empty = more == Reaped::Nobody || self.is_over();
+            self.advance(empty);
+            match self.ledger.phase() {
+                Phase::Done => break,
+                Phase::Killing => self.kill(&mut kill),
+                _ => {}
+            }
+            let timeout = if more == Reaped::More {
+                Some(Duration::ZERO)
+            } else {
+                self.timeout(&kill)
+            };
+            self.wait(timeout);
+            self.take_signals();
+            self.take_messages();
+            self.look();
+        }
+        self.status.report(Event::Gone {
+            killed: self.ledger.killed(),
+        });
+    }
+
+    /// Takes over from a keeper that was killed: what has not begun yet begins now.
+    pub(crate) fn take_over(self) {
+        match self.ledger.phase() {
+            Phase::Starting | Phase::Running => self.stop(Cause::InnerDied),
+            Phase::Stopping | Phase::Killing | Phase::Done => {}
+        }
+        self.run();
+    }
+
+    /// Begins to stop the tree, unless that has begun.
+    pub(crate) fn stop(&self, cause: Cause) {
+        if self.ledger.phase() >= Phase::Stopping {
+            return;
+        }
+        // Before the deadline: whoever takes over from here finds both or the phase before.
+        self.ledger.set_deadline(Instant::now().after(self.grace));
+        self.ledger.set_phase(Phase::Stopping);
+        let signal = self.stop_signal();
+        // COMMAND first: nothing is looked up for it.
+        self.signal_command(signal);
+        self.signal_command(Signal::CONT);
+        let others = match self.options.signal_to {
+            SignalTo::Main => None,
+            SignalTo::Group => self.command_group().map(Of::Group),
+            SignalTo::All => Some(Of::All),
+        };
+        if let Some(of) = others {
+            self.signal_others(signal, of);
+            self.signal_others(Signal::CONT, of);
+        }
+        self.status.report(Event::Stopping {
+            cause,
+            grace: self.grace,
+        });
+    }
+
+    fn stop_signal(&self) -> Signal {
+        let inherited = self.watch.stop_policy().map(|policy| policy.stop_signal());
+        self.options
+            .stop_signal
+            .or(inherited)
+            .unwrap_or(Signal::TERM)
+    }
+
+    fn signal_command(&self, signal: Signal) {
+        if let Some(command) = &self.command {
+            // Gone, or of another user: the report at the end says what is left.
+            let _ = command.send_signal(signal);
+        }
+    }
+
+    /// Everybody but COMMAND, which was told already.
+    fn signal_others(&self, signal: Signal, of: Of) {
+        let command = self.command.as_ref().map(Process::pid);
+        match (&self.tree, of) {
+            (Tree::CommandAlone, _) => {}
+            (Tree::Namespace(inside), Of::All) => {
+                let _ = sys::signal_namespace(inside, signal.as_raw());
+            }
+            _ => {
+                let _ = tree::signal_descendants(signal, of, command, |_| {});
+            }
+        }
+    }
+
+    fn command_group(&self) -> Option<i32> {
+        tree::group_of(self.ledger.command()?)
+    }
+
+    /// Goes on to the next phase when its time has come.
+    fn advance(&self, empty: bool) {
+        let phase = self.ledger.phase();
+        if empty {
+            self.ledger.set_phase(Phase::Done);
+        } else if phase == Phase::Stopping
+            && self
+                .ledger
+                .deadline()
+                .is_none_or(|at| at.from_now().is_zero())
+        {
+            self.ledger.set_phase(Phase::Killing);
+        }
+    }
+
+    /// Whether what is left is none of our business.
+    fn is_over(&self) -> bool {
+        let ended = self.ledger.status().is_some();
+        match (&self.tree, self.options.on_exit) {
+            (Tree::CommandAlone, _) => ended,
+            (_, OnExit::Leave) => ended && self.ledger.phase() == Phase::Running,
+            _ => false,
+        }
+    }
+
+    /// One sweep of SIGKILL, if it is time for one.
+    fn kill(&self, kill: &mut Kill) {
+        if !kill.is_due() {
+            return;
+        }
+        let found = match &self.tree {
+            Tree::CommandAlone => {
+                self.signal_command(Signal::KILL);
+                u32::from(self.command.is_some())
+            }
+            Tree::Namespace(inside) => {
+                let _ = sys::signal_namespace(inside, libc::SIGKILL);
+                1
+            }
+            Tree::Descendants => {
+                let mut fresh = 0;
+                let swept = tree::signal_descendants(Signal::KILL, Of::All, None, |number| {
+                    fresh += u32::from(kill.killed.insert(number));
+                });
+                self.ledger.add_killed(fresh);
+                if fresh > 0 {
+                    kill.pause = FIRST_PAUSE;
+                }
+                swept.map_or(1, |swept| swept.found)
+            }
+        };
+        if let Some(since) = kill.note() {
+            if since >= REPORT_AFTER && !kill.reported && found > 0 {
+                kill.reported = true;
+                self.status.report(Event::Unkillable { count: found });
+            }
+        }
+    }
+
+    fn timeout(&self, kill: &Kill) -> Option<Duration> {
+        match self.ledger.phase() {
+            Phase::Stopping => self.ledger.deadline().map(Instant::from_now),
+            Phase::Killing => Some(kill.until_next()),
+            _ => None,
+        }
+    }
+
+    fn wait(&self, timeout: Option<Duration>) {
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut fds = vec![PollFd::from_borrowed_fd(
+            self.signals.as_fd(),
+            PollFlags::IN,
+        )];
+        fds.extend(self.watch.poll_fd());
+        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        fds.extend(self.line.as_ref().map(|line| readable(line.as_fd())));
+        fds.extend(self.above.as_ref().map(|above| readable(above.as_fd())));
+        // Whatever it answers, everything is looked at. An error that stays would make a loop that burns a processor:
+        // the wait is done by the clock then.
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => std::thread::sleep(FIRST_PAUSE * 10),
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(arrived) = sys::next_signal(&self.signals) {
+            self.obey(signals::meaning(&arrived, self.session));
+        }
+    }
+
+    fn take_messages(&mut self) {
+        loop {
+            match self.line.as_ref().map(Line::hear) {
+                Some(Heard::Message(Message::Signal(signal))) => {
+                    self.obey(signals::meaning_of_forwarded(signal));
+                }
+                Some(Heard::Message(_)) => {}
+                Some(Heard::End) => {
+                    self.line = None;
+                    self.stop(Cause::OuterDied);
+                }
+                Some(Heard::Nothing) | None => break,
+            }
+        }
+    }
+
+    fn obey(&mut self, meaning: Meaning) {
+        let stopping = self.ledger.phase() == Phase::Stopping;
+        match meaning {
+            // The second one: whoever asks has lost patience.
+            Meaning::Stop | Meaning::Interrupt if stopping => {
+                self.ledger.set_deadline(Instant::now());
+            }
+            Meaning::Stop => self.stop(Cause::Asked),
+            Meaning::Interrupt => self.signal_command(Signal::INT),
+            Meaning::Forward(signal) => self.signal_command(signal),
+            Meaning::Nothing => {}
+        }
+    }
+
+    fn look(&mut self) {
+        match self.watch.look() {
+            News::Lives => {}
+            News::Died => self.stop(Cause::RuntimeDied),
+            News::Dropped => self.stop(Cause::RuntimeDropped),
+        }
+        let gone = |process: &Process| !matches!(process.try_wait(), Ok(None));
+        if self.above.as_ref().is_some_and(gone) {
+            self.above = None;
+            self.stop(Cause::StandbyDied);
+        }
+    }
+
+    /// Never by counting SIGCHLD: several children may end with one of it.
+    fn reap(&mut self) -> Reaped {
+        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
+        for _ in 0..REAPED_AT_ONCE {
+            match wait(options) {
+                Ok(Some((pid, status))) => self.note(pid, status),
+                Ok(None) => return Reaped::All,
+                Err(Errno::CHILD) => return Reaped::Nobody,
+                Err(Errno::INTR) => {}
+                Err(_) => return Reaped::All,
+            }
+        }
+        Reaped::More
+    }
+
+    fn note(&mut self, pid: Pid, status: WaitStatus) {
+        if self
+            .command
+            .as_ref()
+            .is_none_or(|command| command.pid() != pid)
+        {
+            return;
+        }
+        if status.stopped() {
+            if self.session == Session::Keep
+                && let Some(line) = &self.line
+            {
+                line.say(Message::Stopped);
+            }
+            return;
+        }
+        // Reaped just now: the number is its own no more.
+        self.command = None;
+        let status = ExitStatus::from_raw(status.as_raw());
+        self.ledger.set_status(status);
+        self.status.report(Event::Exited { status });
+        if self.options.on_exit == OnExit::Stop {
+            self.stop(Cause::CommandExited);
+        }
+    }
+}
+
+/// What a round of reaping left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reaped {
+    /// There may be more.
+    More,
+    /// All that have ended so far.
+    All,
+    /// There is no child at all: the tree is empty.
+    Nobody,
+}
+
+/// How far the killing has got.
+#[derive(Debug)]
+struct Kill {
+    killed: HashSet<i32>,
+    begun: Option<Instant>,
+    next: Option<Instant>,
+    pause: Duration,
+    reported: bool,
+}
+
+impl Default for Kill {
+    fn default() -> Kill {
+        Kill {
+            killed: HashSet::new(),
+            begun: None,
+            next: None,
+            pause: FIRST_PAUSE,
+            reported: false,
+        }
+    }
+}
+
+impl Kill {
+    fn is_due(&self) -> bool {
+        self.next.is_none_or(|next| next.from_now().is_zero())
+    }
+
+    fn until_next(&self) -> Duration {
+        self.next.map_or(Duration::ZERO, Instant::from_now)
+    }
+
+    /// A sweep was done; how long ago the first was.
+    fn note(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let begun = *self.begun.get_or_insert(now);
+        self.next = Some(now.after(self.pause));
+        self.pause = (self.pause * 2).min(LAST_PAUSE);
+        Some(now.since(begun))
+    }
+}

@@ -1,0 +1,107 @@
+//! Puts any unmodified program, with everything that it starts, under the lifetime of the process that started it.
+//!
+//! `watchdog-shim [OPTIONS] [--] COMMAND [ARG...]` runs COMMAND. When the process that started the shim (the runtime)
+//! dies or lets go, COMMAND and all its descendants get a stop signal, have a grace period, and are killed then.
+//!
+//! This crate is that program, as a library: [`run`] is its `main`. A runtime that wants no second file on the disk calls
+//! [`run_if_asked`] first in its own `main`, and starts itself as the shim.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("watchdog-shim is for Linux: it stands on pidfds, subreapers and PID namespaces");
+
+#[allow(unsafe_code)]
+mod child;
+mod command;
+mod failure;
+mod help;
+mod keeper;
+mod ledger;
+mod line;
+mod namespace;
+mod options;
+mod plan;
+mod shim;
+mod signals;
+mod status;
+#[allow(unsafe_code)]
+mod sys;
+mod tree;
+mod watch;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+
+use crate::failure::Failure;
+use crate::options::Request;
+use crate::plan::Plan;
+use crate::shim::End;
+use crate::sys::SoleThread;
+
+/// The name by which a program is started to be the shim: see [`run_if_asked`].
+pub const NAME: &str = "watchdog-shim";
+
+/// Is the shim: reads the command line (without the program's own name), runs COMMAND, and ends this process as COMMAND
+/// ended. Exit codes of its own: 125 the shim failed or a requirement is not met, 126 COMMAND cannot be executed, 127 it
+/// was not found; a line on standard error says why.
+///
+/// # Safety
+/// This process has one thread, and no part of it owns the descriptors that the command line and the environment name:
+/// call it first in `main`.
+#[allow(unsafe_code)]
+pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
+    // SAFETY: the caller's promise.
+    let alone = unsafe { SoleThread::assume() };
+    match answer(alone, args) {
+        Ok(End::Code(code)) => sys::exit_now(code),
+        Ok(End::Signal(signal)) => {
+            sys::die_of(signal);
+            // A signal that does not end this process, as that of pid 1 of a namespace: as a shell says it.
+            sys::exit_now(u8::try_from(128 + signal).unwrap_or(u8::MAX))
+        }
+        Err(failure) => {
+            eprintln!("{failure}");
+            sys::exit_now(failure.code())
+        }
+    }
+}
+
+/// Is the shim if this program was started under the [`NAME`], and comes back at once if not.
+///
+/// ```no_run
+/// fn main() {
+///     // SAFETY: first in main.
+///     unsafe { watchdog_shim::run_if_asked() };
+///     // the program itself
+/// }
+/// ```
+///
+/// # Safety
+/// As [`run`].
+#[allow(unsafe_code)]
+pub unsafe fn run_if_asked() {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    if Path::new(&name)
+        .file_name()
+        .is_some_and(|name| name == NAME)
+    {
+        // SAFETY: the caller's promise.
+        unsafe { run(args) }
+    }
+}
+
+fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result<End, Failure> {
+    match options::parse(args)? {
+        Request::Help => say(help::TEXT),
+        Request::Version => say(concat!("watchdog-shim ", env!("CARGO_PKG_VERSION"), "\n")),
+        Request::PrintPlan(options) => say(&format!("{}\n", Plan::explain(&alone, &options)?)),
+        Request::Run(options) => shim::run(alone, &options),
+    }
+}
+
+fn say(text: &str) -> Result<End, Failure> {
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| Failure::io("standard output", &error))?;
+    Ok(End::Code(0))
+}

@@ -1,0 +1,158 @@
+//! Which containment there is to be, what it promises here, and why not more.
+
+use std::fmt;
+
+use crate::failure::Failure;
+use crate::namespace::{self, How};
+use crate::options::{Contain, Level, Options};
+use crate::sys::{self, SoleThread};
+use crate::tree;
+
+/// How the tree is held together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Containment {
+    /// This process is pid 1 of a container: when it ends, the kernel ends all the others.
+    AlreadyInit,
+    /// A PID namespace of its own.
+    PidNamespace(How),
+    /// Orphans come to the shim, which finds descendants in /proc.
+    Subreaper,
+    /// COMMAND alone.
+    None,
+}
+
+impl Containment {
+    pub(crate) fn level(self) -> Level {
+        match self {
+            Containment::AlreadyInit | Containment::PidNamespace(_) => Level::Certain,
+            Containment::Subreaper => Level::Good,
+            Containment::None => Level::Told,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Containment::AlreadyInit => "pid 1",
+            Containment::PidNamespace(_) => Contain::PidNamespace.word(),
+            Containment::Subreaper => Contain::Subreaper.word(),
+            Containment::None => Contain::None.word(),
+        }
+    }
+}
+
+/// The choice, and what was found on the way.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) containment: Containment,
+    notes: Vec<String>,
+}
+
+impl Plan {
+    /// What the options ask for, if it can be had here.
+    pub(crate) fn make(alone: &SoleThread, options: &Options) -> Result<Plan, Failure> {
+        let plan = Plan::choose(alone, options)?;
+        let level = plan.containment.level();
+        let required = options.require.unwrap_or(match options.contain {
+            Contain::None => Level::Told,
+            _ => Level::Good,
+        });
+        if rank(level) < rank(required) {
+            let way_out = match required {
+                Level::Certain => {
+                    "; --contain=pidns may give that, and --require=good asks for less"
+                }
+                _ => "",
+            };
+            return Err(Failure::refused(format!(
+                "--require={}: {} gives {} here{way_out}",
+                required.word(),
+                plan.containment.word(),
+                level.word(),
+            )));
+        }
+        Ok(plan)
+    }
+
+    fn choose(alone: &SoleThread, options: &Options) -> Result<Plan, Failure> {
+        let containment = match options.contain {
+            Contain::Auto if is_init() => Containment::AlreadyInit,
+            Contain::Auto | Contain::Subreaper => {
+                tree::is_visible().map_err(|error| {
+                    Failure::refused(format!(
+                        "--contain=subreaper: descendants are found in /proc, which cannot be used here ({error}); \
+                         mount /proc, or use --contain=pidns or --contain=none"
+                    ))
+                })?;
+                Containment::Subreaper
+            }
+            Contain::PidNamespace => {
+                let how = namespace::probe(alone).map_err(|error| {
+                    Failure::refused(format!(
+                        "--contain=pidns: no PID namespace can be made here ({error}); \
+                         use --contain=subreaper, or run it with CAP_SYS_ADMIN"
+                    ))
+                })?;
+                Containment::PidNamespace(how)
+            }
+            Contain::Cgroup => {
+                return Err(Failure::refused(
+                    "--contain=cgroup: not available in this version; use --contain=subreaper",
+                ));
+            }
+            Contain::None => Containment::None,
+        };
+        Ok(Plan {
+            containment,
+            notes: Vec::new(),
+        })
+    }
+
+    /// The same with everything that was looked at, for `--print-plan`.
+    pub(crate) fn explain(alone: &SoleThread, options: &Options) -> Result<Plan, Failure> {
+        let mut plan = Plan::make(alone, options)?;
+        plan.notes.push(match namespace::probe(alone) {
+            Ok(How { user, proc }) => {
+                let by = if user {
+                    "by way of a user namespace"
+                } else {
+                    "with this process's privilege"
+                };
+                let sees = if proc {
+                    "its own /proc"
+                } else {
+                    "its caller's /proc"
+                };
+                format!("pidns: certain, {by}; COMMAND sees other pids and {sees}")
+            }
+            Err(error) => format!("pidns: not here ({error})"),
+        });
+        plan.notes.push(match tree::is_visible() {
+            Ok(()) => "subreaper: good; COMMAND notices nothing".to_owned(),
+            Err(error) => format!("subreaper: not here ({error})"),
+        });
+        plan.notes
+            .push("none: told; COMMAND alone is stopped".to_owned());
+        Ok(plan)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, level) = (self.containment.word(), self.containment.level().word());
+        write!(f, "containment: {word}, which is {level}")?;
+        self.notes
+            .iter()
+            .try_for_each(|note| write!(f, "\n  {note}"))
+    }
+}
+
+fn rank(level: Level) -> usize {
+    Level::ALL
+        .iter()
+        .position(|(known, _)| *known == level)
+        .unwrap_or(0)
+}
+
+fn is_init() -> bool {
+    sys::own_pid().is_ok_and(|pid| pid.as_raw_nonzero().get() == 1)
+}

@@ -1,0 +1,392 @@
+//! The processes of the shim, and who does what.
+//!
+//! OUTER is the one that the runtime knows. STANDBY stands between OUTER and INNER, and takes over when INNER is killed;
+//! INNER starts COMMAND and is in charge of the tree. All three are subreapers, so that the orphans of whoever was killed
+//! come to the next one above. In a PID namespace there is no STANDBY: the kernel itself ends all that is in it with INNER.
+//! Where OUTER is pid 1 already, it does everything alone.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use pidfd_watcher::Process;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Resource, Rlimit, getrlimit, set_child_subreaper, setrlimit, setsid};
+
+use crate::command;
+use crate::failure::{Failure, REFUSED};
+use crate::keeper::{Keeper, Tree};
+use crate::ledger::{Ledger, Phase};
+use crate::line::{Heard, Line, Message};
+use crate::namespace::{self, How, Inside};
+use crate::options::{self, ExitAs, Options, Session};
+use crate::plan::{Containment, Plan};
+use crate::signals::{self, Meaning};
+use crate::status::{Event, Status};
+use crate::sys::{self, BornSignals, Forked, SoleThread};
+use crate::watch::{News, Parent, Watch};
+
+/// How the shim is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Code(u8),
+    /// Of this signal, as COMMAND did.
+    Signal(i32),
+}
+
+/// What every process of the shim has.
+struct Shim<'a> {
+    alone: SoleThread,
+    options: &'a Options,
+    session: Session,
+    containment: Containment,
+    ledger: &'static Ledger,
+    status: Option<OwnedFd>,
+    born: BornSignals,
+    parent: Option<Parent>,
+}
+
+/// Runs COMMAND under the shim. In OUTER it comes back when the tree is gone; the others end on the way.
+pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> {
+    let parent = match options.watch {
+        options::Watch::Parent => Some(Parent::open()?),
+        // Not needed where the environment names a watchdog; then it is no error that the parent cannot be watched.
+        options::Watch::Default => Some(Parent::open().unwrap_or(Parent(None))),
+        _ => None,
+    };
+    if options.watch == options::Watch::Parent && matches!(parent, Some(Parent(None))) {
+        return Err(Failure::refused(
+            "--watch=parent: the parent is gone already",
+        ));
+    }
+    let session = options.session.unwrap_or_else(default_session);
+    let plan = Plan::make(&alone, options)?;
+    let status = status_fd(&alone, options)?;
+    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
+    let born = sys::take_signals().map_err(failed("signals cannot be blocked"))?;
+    let ledger = sys::shared_ledger().map_err(failed("no shared page"))?;
+    let shim = Shim {
+        alone,
+        options,
+        session,
+        containment: plan.containment,
+        ledger,
+        status,
+        born,
+        parent,
+    };
+    match plan.containment {
+        Containment::AlreadyInit => shim.run_alone(),
+        Containment::PidNamespace(how) => shim.run_namespace(how),
+        Containment::Subreaper | Containment::None => shim.run_pair(),
+    }
+}
+
+fn default_session() -> Session {
+    if rustix::termios::isatty(io::stdin()) {
+        Session::Keep
+    } else {
+        Session::New
+    }
+}
+
+fn status_fd(alone: &SoleThread, options: &Options) -> Result<Option<OwnedFd>, Failure> {
+    let Some(number) = options.status_fd else {
+        return Ok(None);
+    };
+    let failed = |error: io::Error| Failure::io(format_args!("--status-fd={number}"), &error);
+    if number <= 2 {
+        // Its owner is the standard stream: a duplicate will do, and nothing is closed behind COMMAND's back.
+        let stream = match number {
+            0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
+            1 => rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3),
+            _ => rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3),
+        };
+        return Ok(Some(stream.map_err(|error| failed(error.into()))?));
+    }
+    let fd = sys::own(alone, number).map_err(failed)?;
+    fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+    Ok(Some(fd))
+}
+
+impl<'a> Shim<'a> {
+    /// OUTER, STANDBY and INNER.
+    fn run_pair(self) -> Result<End, Failure> {
+        let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
+        let (ours, theirs) = Line::pair().map_err(failed)?;
+        self.become_subreaper().map_err(failed)?;
+        match sys::fork(&self.alone).map_err(failed)? {
+            Forked::Parent(_) => {
+                drop(theirs);
+                self.outer(ours)
+            }
+            Forked::Child => {
+                drop(ours);
+                self.standby(theirs)
+            }
+        }
+    }
+
+    /// OUTER, and INNER in a PID namespace.
+    fn run_namespace(self, how: How) -> Result<End, Failure> {
+        let failed = |error: io::Error| Failure::io("--contain=pidns", &error);
+        let (ours, theirs) = Line::pair().map_err(failed)?;
+        namespace::enter(&self.alone, how.user).map_err(failed)?;
+        match sys::fork(&self.alone).map_err(failed)? {
+            Forked::Parent(_) => {
+                drop(theirs);
+                self.outer(ours)
+            }
+            Forked::Child => {
+                drop(ours);
+                let inside = namespace::inside(&self.alone).and_then(|inside| {
+                    if how.proc {
+                        namespace::mount_proc()?;
+                    }
+                    Ok(inside)
+                });
+                match inside {
+                    Ok(inside) => self.inner(Some(theirs), None, Some(inside)),
+                    Err(error) => self.refuse(&failed(error)),
+                }
+            }
+        }
+    }
+
+    /// OUTER is pid 1, and does everything.
+    fn run_alone(self) -> Result<End, Failure> {
+        let ledger = self.ledger;
+        let exit = self.options.exit;
+        let keeper = self.start(None, None, None)?;
+        keeper.run();
+        Ok(end(ledger, exit))
+    }
+
+    fn become_subreaper(&self) -> io::Result<()> {
+        if self.containment == Containment::Subreaper {
+            set_child_subreaper(Some(sys::own_pid()?))?;
+        }
+        Ok(())
+    }
+
+    /// Passes signals on until nobody is left on the other side of the line.
+    fn outer(self, line: Line) -> Result<End, Failure> {
+        let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
+        let signals = sys::signal_fd().map_err(failed)?;
+        loop {
+            let mut fds = [
+                PollFd::new(&signals, PollFlags::IN),
+                PollFd::from_borrowed_fd(line.as_fd(), PollFlags::IN),
+            ];
+            // Whatever it answers, both are looked at.
+            let _ = poll(&mut fds, None);
+            while let Some(arrived) = sys::next_signal(&signals) {
+                let signal = match signals::meaning(&arrived, self.session) {
+                    Meaning::Nothing => continue,
+                    Meaning::Stop | Meaning::Interrupt | Meaning::Forward(_) => arrived.signal,
+                };
+                line.say(Message::Signal(signal));
+            }
+            match line.hear() {
+                Heard::Message(Message::Started) => let_go_of_standard_streams(),
+                Heard::Message(Message::Stopped) => {
+                    sys::stop_here();
+                    // Continued: by a shell's fg, or by whoever stopped us.
+                    line.say(Message::Signal(libc::SIGCONT));
+                }
+                Heard::Message(Message::Signal(_)) | Heard::Nothing => {}
+                Heard::End => break,
+            }
+        }
+        let (ledger, exit) = (self.ledger, self.options.exit);
+        if ledger.phase() != Phase::Done {
+            self.take_over(signals, None);
+        }
+        Ok(end(ledger, exit))
+    }
+
+    /// Starts INNER, and takes over if that is killed.
+    fn standby(self, line: Line) -> ! {
+        let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
+        let prepared = self.become_subreaper().and_then(|()| {
+            let own = Process::open(sys::own_pid()?)?;
+            Ok((own, sys::fork(&self.alone)?))
+        });
+        match prepared {
+            Err(error) => self.refuse(&failed(error)),
+            Ok((own, Forked::Child)) => self.inner(Some(line), Some(own), None),
+            Ok((_, Forked::Parent(pid))) => {
+                // A session of its own: no terminal's signal comes here, and no group's.
+                let _ = setsid();
+                let_go_of_standard_streams();
+                // A child that nobody else reaps: its number is its own.
+                if let Ok(inner) = Process::open(pid) {
+                    let _ = inner.wait();
+                } else {
+                    let _ =
+                        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                }
+                if self.ledger.phase() != Phase::Done {
+                    match sys::signal_fd() {
+                        Ok(signals) => self.take_over(signals, Some(line)),
+                        // The line ends with this process, and OUTER takes over.
+                        Err(_) => sys::exit_now(REFUSED),
+                    }
+                }
+                sys::exit_now(0)
+            }
+        }
+    }
+
+    /// Starts COMMAND and is in charge of the tree.
+    fn inner(self, line: Option<Line>, above: Option<Process>, inside: Option<Inside>) -> ! {
+        let (ledger, code) = (self.ledger, 0);
+        match self.start(line, above, inside) {
+            Ok(keeper) => keeper.run(),
+            Err(failure) => refuse(ledger, &failure),
+        }
+        sys::exit_now(code)
+    }
+
+    fn refuse(&self, failure: &Failure) -> ! {
+        refuse(self.ledger, failure);
+        sys::exit_now(failure.code())
+    }
+
+    /// Containment is there; arms the watches, looks once whether the runtime is gone already, and executes COMMAND.
+    fn start(
+        self,
+        line: Option<Line>,
+        above: Option<Process>,
+        inside: Option<Inside>,
+    ) -> Result<Keeper<'a>, Failure> {
+        let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
+        if line.is_some() && inside.is_none() {
+            self.become_subreaper().map_err(failed)?;
+        }
+        // First the fork: what this process changes of itself from here on is none of COMMAND's business.
+        let held = command::fork(&self.alone, self.options, self.session, &self.born)?;
+        self.ledger.set_command(held.process.pid());
+        if line.is_some() {
+            let _ = setsid();
+        }
+        protect();
+        let mut watch = Watch::arm(&self.alone, self.options, self.parent)?;
+        let signals = sys::signal_fd().map_err(failed)?;
+        if watch.look() != News::Lives {
+            return Err(Failure::refused(
+                "the runtime is gone already: nothing was started",
+            ));
+        }
+        let command = held.start(self.options)?;
+        self.ledger.set_phase(Phase::Running);
+        let status = Status::to(self.status);
+        status.report(Event::Started { pid: command.pid() });
+        if let Some(line) = &line {
+            line.say(Message::Started);
+        }
+        let_go_of_standard_streams();
+        let inherited = watch.stop_policy().map(|policy| policy.grace_period());
+        Ok(Keeper {
+            options: self.options,
+            session: self.session,
+            ledger: self.ledger,
+            status,
+            tree: match (self.containment, inside) {
+                (Containment::None, _) => Tree::CommandAlone,
+                (_, Some(inside)) => Tree::Namespace(inside),
+                _ => Tree::Descendants,
+            },
+            signals,
+            line,
+            above,
+            watch,
+            command: Some(command),
+            grace: (self.options.stop_timeout)
+                .or(inherited)
+                .unwrap_or(Options::STOP_TIMEOUT),
+        })
+    }
+
+    /// In STANDBY or OUTER, when all below it were killed.
+    fn take_over(self, signals: OwnedFd, line: Option<Line>) {
+        protect();
+        // It is this process's child now, if it lives or was not reaped.
+        let command = self
+            .ledger
+            .command()
+            .and_then(|pid| Process::open(pid).ok());
+        let keeper = Keeper {
+            options: self.options,
+            session: self.session,
+            ledger: self.ledger,
+            status: Status::to(self.status),
+            tree: match self.containment {
+                Containment::None => Tree::CommandAlone,
+                _ => Tree::Descendants,
+            },
+            signals,
+            line,
+            above: None,
+            watch: Watch::Released,
+            command,
+            grace: self.options.stop_timeout.unwrap_or(Options::STOP_TIMEOUT),
+        };
+        keeper.take_over();
+    }
+}
+
+/// Nothing was started, or it could not become COMMAND.
+fn refuse(ledger: &Ledger, failure: &Failure) {
+    eprintln!("{failure}");
+    ledger.set_refusal(failure.code());
+    ledger.set_phase(Phase::Done);
+}
+
+fn end(ledger: &Ledger, exit: ExitAs) -> End {
+    if let Some(code) = ledger.refusal() {
+        return End::Code(code);
+    }
+    let Some(status) = ledger.status() else {
+        // COMMAND was never seen to end: it was reaped by somebody else, or never ran.
+        return End::Code(REFUSED);
+    };
+    of_status(status, exit)
+}
+
+fn of_status(status: ExitStatus, exit: ExitAs) -> End {
+    match (status.signal(), exit) {
+        (Some(signal), ExitAs::Mirror) => End::Signal(signal),
+        (Some(signal), ExitAs::Shell) => End::Code(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        (None, _) => End::Code(u8::try_from(status.code().unwrap_or(0)).unwrap_or(u8::MAX)),
+    }
+}
+
+/// COMMAND's streams are COMMAND's alone: whoever waits for their end must not wait for the shim's.
+fn let_go_of_standard_streams() {
+    let Ok(null) = File::options().read(true).write(true).open("/dev/null") else {
+        return;
+    };
+    let _ = rustix::stdio::dup2_stdin(&null);
+    let _ = rustix::stdio::dup2_stdout(&null);
+    let _ = rustix::stdio::dup2_stderr(&null);
+}
+
+/// What may be refused: not to be chosen when memory runs out, and room for the pidfds of a sweep.
+fn protect() {
+    if let Ok(mut file) = OpenOptions::new()
+        .write(true)
+        .open("/proc/self/oom_score_adj")
+    {
+        let _ = io::Write::write_all(&mut file, b"-900");
+    }
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let _ = setrlimit(Resource::Nofile, raised);
+}

@@ -1,0 +1,165 @@
+//! What the shim reports on `--status-fd`: a JSON object a line.
+
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
+
+/// Why the tree is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The runtime died, or let the other end of the pipe go without a word.
+    RuntimeDied,
+    /// The runtime dropped its keepalive.
+    RuntimeDropped,
+    /// OUTER was killed.
+    OuterDied,
+    /// STANDBY was killed.
+    StandbyDied,
+    /// INNER was killed; another process of the shim has taken over.
+    InnerDied,
+    /// SIGTERM came.
+    Asked,
+    /// COMMAND has ended.
+    CommandExited,
+}
+
+impl Cause {
+    fn word(self) -> &'static str {
+        match self {
+            Cause::RuntimeDied => "runtime-died",
+            Cause::RuntimeDropped => "runtime-dropped",
+            Cause::OuterDied => "outer-died",
+            Cause::StandbyDied => "standby-died",
+            Cause::InnerDied => "inner-died",
+            Cause::Asked => "asked",
+            Cause::CommandExited => "command-exited",
+        }
+    }
+}
+
+/// One report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    Started {
+        pid: Pid,
+    },
+    Stopping {
+        cause: Cause,
+        grace: Duration,
+    },
+    Exited {
+        status: ExitStatus,
+    },
+    /// These do not die of SIGKILL yet, or may not be signalled.
+    Unkillable {
+        count: u32,
+    },
+    Gone {
+        killed: u32,
+    },
+}
+
+impl Event {
+    fn line(self) -> String {
+        let mut line = String::new();
+        // Writing to a String cannot fail.
+        let _ = match self {
+            Event::Started { pid } => {
+                writeln!(
+                    line,
+                    r#"{{"event":"started","pid":{}}}"#,
+                    pid.as_raw_nonzero()
+                )
+            }
+            Event::Stopping { cause, grace } => writeln!(
+                line,
+                r#"{{"event":"stopping","cause":"{}","grace_ms":{}}}"#,
+                cause.word(),
+                grace.as_millis()
+            ),
+            Event::Exited { status } => match status.signal() {
+                Some(signal) => writeln!(
+                    line,
+                    r#"{{"event":"exited","signal":{signal},"core_dumped":{}}}"#,
+                    status.core_dumped()
+                ),
+                None => writeln!(
+                    line,
+                    r#"{{"event":"exited","code":{}}}"#,
+                    status.code().unwrap_or(0)
+                ),
+            },
+            Event::Unkillable { count } => {
+                writeln!(line, r#"{{"event":"unkillable","count":{count}}}"#)
+            }
+            Event::Gone { killed } => writeln!(line, r#"{{"event":"gone","killed":{killed}}}"#),
+        };
+        line
+    }
+}
+
+/// Where the reports go. A reader that does not read loses reports: nobody ever waits for it.
+#[derive(Debug)]
+pub(crate) struct Status(Option<OwnedFd>);
+
+impl Status {
+    pub(crate) fn to(fd: Option<OwnedFd>) -> Status {
+        Status(fd)
+    }
+
+    pub(crate) fn report(&self, event: Event) {
+        let Some(fd) = &self.0 else {
+            return;
+        };
+        let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)];
+        let room = poll(&mut fds, Some(&Timespec::default()));
+        // POLLOUT of a pipe promises room for PIPE_BUF bytes, which a line is shorter than. SIGPIPE is blocked.
+        if room == Ok(1) && fds[0].revents().contains(PollFlags::OUT) {
+            let _ = rustix::io::write(fd, event.line().as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_event_is_one_line_of_json() {
+        let pid = Pid::from_raw(7).expect("a pid");
+        for (event, line) in [
+            (Event::Started { pid }, r#"{"event":"started","pid":7}"#),
+            (
+                Event::Stopping {
+                    cause: Cause::RuntimeDied,
+                    grace: Duration::from_millis(1500),
+                },
+                r#"{"event":"stopping","cause":"runtime-died","grace_ms":1500}"#,
+            ),
+            (
+                Event::Exited {
+                    status: ExitStatus::from_raw(42 << 8),
+                },
+                r#"{"event":"exited","code":42}"#,
+            ),
+            (
+                Event::Exited {
+                    status: ExitStatus::from_raw(15),
+                },
+                r#"{"event":"exited","signal":15,"core_dumped":false}"#,
+            ),
+            (
+                Event::Unkillable { count: 2 },
+                r#"{"event":"unkillable","count":2}"#,
+            ),
+            (Event::Gone { killed: 3 }, r#"{"event":"gone","killed":3}"#),
+        ] {
+            assert_eq!(event.line(), format!("{line}\n"));
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! System calls that rustix does not wrap, and everything unsafe in this crate but the code of the forked COMMAND.
+
+use std::ffi::{CString, c_int};
+use std::io;
+use std::marker::PhantomData;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+use rustix::process::{Pid, Signal};
+
+use crate::ledger::Ledger;
+
+/// This process has one thread, and the descriptors that its command line names belong to nobody else in it.
+///
+/// What forks takes it by reference: a copy of a process with several threads may do next to nothing.
+#[derive(Debug)]
+pub(crate) struct SoleThread(PhantomData<*const ()>);
+
+impl SoleThread {
+    /// # Safety
+    /// It is as the type says, and stays so while the value lives.
+    pub(crate) unsafe fn assume() -> SoleThread {
+        SoleThread(PhantomData)
+    }
+}
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub(crate) enum Forked {
+    Parent(Pid),
+    Child,
+}
+
+/// fork(2), by the C library, whose own state is then right in the copy.
+pub(crate) fn fork(_: &SoleThread) -> io::Result<Forked> {
+    // SAFETY: the process has one thread, so that its copy may do everything.
+    match unsafe { libc::fork() } {
+        0 => Ok(Forked::Child),
+        // A positive number; -1 and whatever else a filter makes of it is a failure.
+        pid => match Pid::from_raw(pid) {
+            Some(pid) if pid.as_raw_nonzero().get() > 0 => Ok(Forked::Parent(pid)),
+            _ => Err(io::Error::last_os_error()),
+        },
+    }
+}
+
+/// This process's own number in its PID namespace, or that of its parent.
+///
+/// rustix's functions cannot fail. Under a seccomp filter the calls can, and hand out a number that would mean
+/// "every process" to kill(2).
+pub(crate) fn own_pid() -> io::Result<Pid> {
+    // SAFETY: takes nothing.
+    positive(unsafe { libc::syscall(libc::SYS_getpid) })
+}
+
+/// The number of the parent; an error of kind `NotFound` where it lives outside of this PID namespace.
+pub(crate) fn parent_pid() -> io::Result<Pid> {
+    // SAFETY: takes nothing.
+    positive(unsafe { libc::syscall(libc::SYS_getppid) })
+}
+
+fn positive(answer: libc::c_long) -> io::Result<Pid> {
+    match c_int::try_from(answer) {
+        Ok(0) => Err(io::ErrorKind::NotFound.into()),
+        Ok(number) if number > 0 => Pid::from_raw(number).ok_or(io::ErrorKind::NotFound.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Takes a number of the command line, or of the environment, for our own.
+pub(crate) fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD takes no argument and changes nothing; a number that is not open is only an error.
+    if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: open, and nobody else's: the promise of whoever made the `SoleThread`.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The watchdog that the environment names for this process.
+pub(crate) fn adopt_watchdog(
+    _: &SoleThread,
+) -> Result<Option<watchdog_pipe::Watchdog>, watchdog_pipe::AdoptError> {
+    // SAFETY: the numbers of the environment belong to nobody else: the promise of whoever made the `SoleThread`.
+    unsafe { watchdog_pipe::Watchdog::from_env() }
+}
+
+/// The page that all processes of the shim share.
+pub(crate) fn shared_ledger() -> io::Result<&'static Ledger> {
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    let length = size_of::<Ledger>();
+    // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+    let page = unsafe { mmap_anonymous(ptr::null_mut(), length, access, MapFlags::SHARED) }?;
+    // SAFETY: large and aligned enough (a page), zero is a valid Ledger, which is made of atomics, and it is never
+    // unmapped.
+    Ok(unsafe { &*page.cast::<Ledger>() })
+}
+
+/// What a program is born with and hands on: the signals that it blocks and those that it ignores.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BornSignals {
+    pub(crate) blocked: libc::sigset_t,
+    /// Signal `n` is bit `n - 1`.
+    pub(crate) ignored: u64,
+}
+
+/// The highest signal number there is on Linux.
+pub(crate) const LAST_SIGNAL: c_int = 64;
+
+/// Blocks every signal, and gives every ignored one its default action, since an ignored signal cannot be read from
+/// a descriptor. Says how it was before.
+pub(crate) fn take_signals() -> io::Result<BornSignals> {
+    let mut all = MaybeUninit::uninit();
+    let mut blocked = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set; both sets are valid for sigprocmask, which fills `blocked`.
+    let failed = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), blocked.as_mut_ptr())
+    };
+    if failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it answered 0, so it filled the set.
+    let blocked = unsafe { blocked.assume_init() };
+    let mut ignored = 0;
+    for signal in 1..=LAST_SIGNAL {
+        let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: no new action; `now` has room for the old one. The C library refuses its own two signals.
+        if unsafe { libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) } != 0 {
+            continue;
+        }
+        // SAFETY: it answered 0, so it filled the structure.
+        if unsafe { now.assume_init() }.sa_sigaction == libc::SIG_IGN {
+            ignored |= 1 << (signal - 1);
+            // SAFETY: SIG_DFL is no function that could be wrong.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+    Ok(BornSignals { blocked, ignored })
+}
+
+/// A signal that came, and what is known of its sender.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) signal: c_int,
+    /// The kernel sent it: a terminal's Ctrl-C, for example.
+    pub(crate) by_kernel: bool,
+    /// This process sent it to itself: SIGPIPE, by writing where nobody reads.
+    pub(crate) by_itself: bool,
+}
+
+/// A descriptor from which all signals are read; they must be blocked. Above the standard streams, close-on-exec.
+pub(crate) fn signal_fd() -> io::Result<OwnedFd> {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set that signalfd reads.
+    let number = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::signalfd(-1, all.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    if number < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just made, and nobody else's.
+    above_standard_streams(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Moves a descriptor of ours off the numbers 0 to 2, where one lands if those are closed.
+pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
+}
+
+/// The next signal of a [`signal_fd`], if one has come.
+pub(crate) fn next_signal(fd: &OwnedFd) -> Option<Arrived> {
+    let mut bytes = [0_u8; size_of::<libc::signalfd_siginfo>()];
+    let count = rustix::io::read(fd, &mut bytes).ok()?;
+    if count != bytes.len() {
+        return None;
+    }
+    // SAFETY: the kernel writes whole structures, which are plain integers; read_unaligned needs no alignment.
+    let info = unsafe { ptr::read_unaligned(bytes.as_ptr().cast::<libc::signalfd_siginfo>()) };
+    Some(Arrived {
+        signal: c_int::try_from(info.ssi_signo).ok()?,
+        // SI_KERNEL of include/uapi/asm-generic/siginfo.h.
+        by_kernel: info.ssi_code == 0x80,
+        by_itself: own_pid()
+            .is_ok_and(|own| own.as_raw_nonzero().get().unsigned_abs() == info.ssi_pid),
+    })
+}
+
+/// A signal by its number, real-time signals included; `None` for what is none, and for the C library's own.
+pub(crate) fn signal(number: c_int) -> Option<Signal> {
+    let real_time = || {
+        (libc::SIGRTMIN()..=libc::SIGRTMAX())
+            .contains(&number)
+            .then(|| {
+                // SAFETY: the number is a real-time signal that the C library leaves to programs.
+                unsafe { Signal::from_raw_unchecked(number) }
+            })
+    };
+    Signal::from_named_raw(number).or_else(real_time)
+}
+
+/// Sends a signal to every process of this PID namespace but this one. Refused unless this process is pid 1 of a
+/// namespace that was made for COMMAND: to anybody else, it means every process of the machine.
+pub(crate) fn signal_namespace(_: &crate::namespace::Inside, signal: c_int) -> io::Result<()> {
+    if own_pid()?.as_raw_nonzero().get() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    // SAFETY: plain numbers; the receivers live in a namespace that was made for COMMAND's tree alone.
+    if unsafe { libc::kill(-1, signal) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Ends this process as `signal` ended COMMAND, without a core dump of its own; comes back where that cannot be, as for
+/// pid 1 of a PID namespace.
+pub(crate) fn die_of(signal: c_int) {
+    // SAFETY: SIG_DFL is no function that could be wrong; the set is initialised before it is used; raise(3) sends to
+    // this thread alone.
+    unsafe {
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// Stops this process, as Ctrl-Z has stopped COMMAND; comes back when it is continued.
+pub(crate) fn stop_here() {
+    // SAFETY: sends to this thread, and with it stops the process.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+/// Ends this process, and runs nothing on the way.
+pub(crate) fn exit_now(code: u8) -> ! {
+    // SAFETY: does not come back.
+    unsafe { libc::_exit(code.into()) }
+}
+
+/// New namespaces for this process, as `CLONE_NEW*` flags name them.
+pub(crate) fn unshare(_: &SoleThread, flags: c_int) -> io::Result<()> {
+    // SAFETY: a plain number. The namespaces concern this process alone, which has one thread.
+    if unsafe { libc::unshare(flags) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Mounts of this process's own: its working directory and umask are its own already, having one thread or not.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: a plain number; no memory of ours is concerned.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// mount(2) without data.
+pub(crate) fn mount(
+    source: Option<&CString>,
+    target: &CString,
+    kind: Option<&CString>,
+    flags: libc::c_ulong,
+) -> io::Result<()> {
+    let pointer = |text: Option<&CString>| text.map_or(ptr::null(), |text| text.as_ptr());
+    // SAFETY: C strings that live through the call, and null pointers where mount(2) allows them.
+    let failed = unsafe {
+        libc::mount(
+            pointer(source),
+            target.as_ptr(),
+            pointer(kind),
+            flags,
+            ptr::null(),
+        )
+    };
+    if failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

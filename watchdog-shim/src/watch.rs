@@ -1,0 +1,226 @@
+//! What the lifetime hangs on: the runtime's watchdog, any pipe, standard input, or the parent process.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use pidfd_watcher::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
+use watchdog_pipe::{StopPolicy, Verdict, Watchdog};
+
+use crate::failure::Failure;
+use crate::options::{self, Options};
+use crate::sys::{self, SoleThread};
+
+/// Somebody whose end is the tree's end.
+#[derive(Debug)]
+pub(crate) enum Watch {
+    Link(Box<Watchdog>),
+    /// The other end of this is the runtime's: a pipe, a socket or a terminal.
+    Other(OwnedFd),
+    Parent(Process),
+    /// The runtime has let go: nothing is watched any more.
+    Released,
+}
+
+/// What became of the runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    Lives,
+    Died,
+    Dropped,
+}
+
+/// The parent of this process, opened before anything else is done: `None` if it is gone already.
+#[derive(Debug)]
+pub(crate) struct Parent(pub(crate) Option<Process>);
+
+impl Parent {
+    /// An error says why the parent cannot be watched.
+    pub(crate) fn open() -> Result<Parent, Failure> {
+        let failed = |error: &io::Error| Failure::io("--watch=parent", error);
+        let number = sys::parent_pid().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Failure::refused(
+                "--watch=parent: the parent is outside of this PID namespace; \
+                 use --watch=env, --watch=fd:N or --watch=stdin",
+            ),
+            _ => failed(&error),
+        })?;
+        let Ok(process) = Process::open(number) else {
+            // Gone, or not to be opened: the second look tells.
+            return match sys::parent_pid() {
+                Ok(now) if now == number => Err(Failure::refused(
+                    "--watch=parent: pidfd_open(2) is refused here; use --watch=env, --watch=fd:N or --watch=stdin",
+                )),
+                _ => Ok(Parent(None)),
+            };
+        };
+        // A number is opened race-free only if it is still the parent's afterwards.
+        let now = sys::parent_pid().map_err(|error| failed(&error))?;
+        Ok(Parent((now == number).then_some(process)))
+    }
+}
+
+impl Watch {
+    /// Begins to watch. What the environment names is adopted by the process that calls.
+    pub(crate) fn arm(
+        alone: &SoleThread,
+        options: &Options,
+        parent: Option<Parent>,
+    ) -> Result<Watch, Failure> {
+        match options.watch {
+            options::Watch::Env => link(alone)?.ok_or_else(|| {
+                Failure::refused(
+                    "--watch=env: the environment names no watchdog for this process; \
+                     start it by shim-spawner, or use --watch=parent",
+                )
+            }),
+            options::Watch::Default => match link(alone)? {
+                Some(link) => Ok(link),
+                None => Ok(parent_or_nothing(parent)),
+            },
+            options::Watch::Parent => Ok(parent_or_nothing(parent)),
+            options::Watch::Fd(number) => {
+                let name = format!("--watch=fd:{number}");
+                let fd = sys::own(alone, number).map_err(|error| Failure::io(&name, &error))?;
+                other(&name, fd)
+            }
+            options::Watch::Stdin => {
+                let stdin = std::io::stdin();
+                let fd = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)
+                    .map_err(|error| Failure::io("--watch=stdin", &error.into()))?;
+                other("--watch=stdin", fd)
+            }
+        }
+    }
+
+    /// The stop policy that the runtime set.
+    pub(crate) fn stop_policy(&self) -> Option<StopPolicy> {
+        match self {
+            Watch::Link(watchdog) => watchdog.stop_policy(),
+            _ => None,
+        }
+    }
+
+    /// The descriptor to wait for, and for what.
+    pub(crate) fn poll_fd(&self) -> Option<PollFd<'_>> {
+        match self {
+            Watch::Link(watchdog) => {
+                Some(PollFd::from_borrowed_fd(watchdog.as_fd(), PollFlags::IN))
+            }
+            Watch::Parent(process) => {
+                Some(PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN))
+            }
+            Watch::Other(fd) => Some(hang_up(fd.as_fd())),
+            Watch::Released => None,
+        }
+    }
+
+    /// Looks, and does not wait.
+    pub(crate) fn look(&mut self) -> News {
+        let news = match self {
+            Watch::Link(watchdog) => match watchdog.try_wait() {
+                Ok(None) => News::Lives,
+                Ok(Some(Verdict::Released)) => {
+                    *self = Watch::Released;
+                    News::Lives
+                }
+                Ok(Some(Verdict::KeepaliveDropped)) => News::Dropped,
+                // An error: the link is lost, and nobody else would ever end the tree.
+                Ok(Some(_)) | Err(_) => News::Died,
+            },
+            Watch::Parent(process) => match process.try_wait() {
+                Ok(None) => News::Lives,
+                Ok(Some(_)) | Err(_) => News::Died,
+            },
+            Watch::Other(fd) => {
+                let mut fds = [hang_up(fd.as_fd())];
+                match poll(&mut fds, Some(&Timespec::default())) {
+                    Ok(0) | Err(rustix::io::Errno::INTR) => News::Lives,
+                    Ok(_) | Err(_) => News::Died,
+                }
+            }
+            Watch::Released => News::Lives,
+        };
+        if news != News::Lives {
+            // Once is enough: a level would be found again by every wait.
+            *self = Watch::Released;
+        }
+        news
+    }
+}
+
+/// Neither data nor its end is read: they are COMMAND's, where it is COMMAND's standard input. A socket whose other side
+/// has shut down only its writing counts as the end: that is what a pipe's closed write end is.
+fn hang_up(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)
+}
+
+fn link(alone: &SoleThread) -> Result<Option<Watch>, Failure> {
+    let adopted = sys::adopt_watchdog(alone).map_err(|error| {
+        Failure::refused(format!(
+            "{}: {error}; take the variable out of the environment to go without it",
+            watchdog_pipe::ENV_VAR
+        ))
+    })?;
+    Ok(adopted.map(|watchdog| Watch::Link(Box::new(watchdog))))
+}
+
+fn parent_or_nothing(parent: Option<Parent>) -> Watch {
+    match parent {
+        Some(Parent(Some(process))) => Watch::Parent(process),
+        // The caller has looked whether the parent is gone already.
+        _ => Watch::Released,
+    }
+}
+
+/// Any descriptor whose other end can be closed.
+fn other(name: &str, fd: OwnedFd) -> Result<Watch, Failure> {
+    let failed = |error: rustix::io::Errno| Failure::io(name, &error.into());
+    let stat = fstat(&fd).map_err(failed)?;
+    let flags = fcntl_getfl(&fd).map_err(failed)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => {
+            if flags & OFlags::ACCMODE != OFlags::RDONLY {
+                return Err(Failure::refused(format!(
+                    "{name}: not the read end of a pipe; give the write end to the runtime alone"
+                )));
+            }
+            if let Some(writer) = own_writer(stat.st_dev, stat.st_ino) {
+                return Err(Failure::refused(format!(
+                    "{name}: descriptor {writer} is a write end of the same pipe, which would never end; close it before"
+                )));
+            }
+        }
+        FileType::Socket => {}
+        FileType::CharacterDevice if rustix::termios::isatty(&fd) => {}
+        _ => {
+            return Err(Failure::refused(format!(
+                "{name}: not a pipe, a socket or a terminal: it has no other end that could be closed"
+            )));
+        }
+    }
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(failed)?;
+    Ok(Watch::Other(
+        sys::above_standard_streams(fd).map_err(|error| Failure::io(name, &error))?,
+    ))
+}
+
+/// A descriptor of this process that could write to that pipe. Without /proc it is not found, and only this check is lost.
+fn own_writer(device: u64, inode: u64) -> Option<i32> {
+    let entries = fs::read_dir("/proc/self/fd").ok()?;
+    let mut numbers =
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    numbers.find(|number| {
+        use std::os::unix::fs::MetadataExt;
+        let Ok(file) = fs::metadata(format!("/proc/self/fd/{number}")) else {
+            return false;
+        };
+        let flags = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+        let flags = flags.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+        let writes = flags.is_some_and(|flags| flags & 0o3 != 0);
+        writes && (file.dev(), file.ino()) == (device, inode)
+    })
+}
