@@ -16,6 +16,7 @@ mod held;
 pub mod identity_text;
 pub mod launch;
 pub mod namespace;
+pub mod orders;
 pub mod orphan;
 pub mod proc_fs;
 pub mod progress;
@@ -29,6 +30,7 @@ pub mod sleeper;
 pub mod stage;
 pub mod target;
 mod told;
+pub mod trees;
 
 pub use dialogue::Dialogue;
 pub use folder::Folder;

@@ -170,7 +170,7 @@ impl Keeper<'_> {
             && self
                 .ledger
                 .deadline()
-                .is_none_or(|at| at.from_now().is_zero())
+                .is_none_or(|at| at.remaining().is_zero())
         {
             self.ledger.set_phase(Phase::Killing);
         }
@@ -212,17 +212,15 @@ impl Keeper<'_> {
                 swept.map_or(1, |swept| swept.found)
             }
         };
-        if let Some(since) = kill.note() {
-            if since >= REPORT_AFTER && !kill.reported && found > 0 {
-                kill.reported = true;
-                self.status.report(Event::Unkillable { count: found });
-            }
+        if kill.note() >= REPORT_AFTER && !kill.reported && found > 0 {
+            kill.reported = true;
+            self.status.report(Event::Unkillable { count: found });
         }
     }
 
     fn timeout(&self, kill: &Kill) -> Option<Duration> {
         match self.ledger.phase() {
-            Phase::Stopping => self.ledger.deadline().map(Instant::from_now),
+            Phase::Stopping => self.ledger.deadline().map(Instant::remaining),
             Phase::Killing => Some(kill.until_next()),
             _ => None,
         }
@@ -248,7 +246,7 @@ impl Keeper<'_> {
 
     fn take_signals(&mut self) {
         while let Some(arrived) = sys::next_signal(&self.signals) {
-            self.obey(signals::meaning(&arrived, self.session));
+            self.obey(signals::meaning(arrived, self.session));
         }
     }
 
@@ -301,10 +299,9 @@ impl Keeper<'_> {
         for _ in 0..REAPED_AT_ONCE {
             match wait(options) {
                 Ok(Some((pid, status))) => self.note(pid, status),
-                Ok(None) => return Reaped::All,
                 Err(Errno::CHILD) => return Reaped::Nobody,
                 Err(Errno::INTR) => {}
-                Err(_) => return Reaped::All,
+                Ok(None) | Err(_) => return Reaped::All,
             }
         }
         Reaped::More
@@ -372,19 +369,19 @@ impl Default for Kill {
 
 impl Kill {
     fn is_due(&self) -> bool {
-        self.next.is_none_or(|next| next.from_now().is_zero())
+        self.next.is_none_or(|next| next.remaining().is_zero())
     }
 
     fn until_next(&self) -> Duration {
-        self.next.map_or(Duration::ZERO, Instant::from_now)
+        self.next.map_or(Duration::ZERO, Instant::remaining)
     }
 
     /// A sweep was done; how long ago the first was.
-    fn note(&mut self) -> Option<Duration> {
+    fn note(&mut self) -> Duration {
         let now = Instant::now();
         let begun = *self.begun.get_or_insert(now);
         self.next = Some(now.after(self.pause));
         self.pause = (self.pause * 2).min(LAST_PAUSE);
-        Some(now.since(begun))
+        now.since(begun)
     }
 }

@@ -145,7 +145,7 @@ impl Instant {
     }
 
     /// How long it is until then; zero once it has passed.
-    pub(crate) fn from_now(self) -> Duration {
+    pub(crate) fn remaining(self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(Instant::now().0))
     }
 }

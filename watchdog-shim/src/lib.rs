@@ -69,11 +69,9 @@ pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
 /// Is the shim if this program was started under the [`NAME`], and comes back at once if not.
 ///
 /// ```no_run
-/// fn main() {
-///     // SAFETY: first in main.
-///     unsafe { watchdog_shim::run_if_asked() };
-///     // the program itself
-/// }
+/// // SAFETY: first in main.
+/// unsafe { watchdog_shim::run_if_asked() };
+/// // the program itself
 /// ```
 ///
 /// # Safety

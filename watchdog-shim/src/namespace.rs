@@ -11,7 +11,7 @@ use crate::sys::{self, Forked, SoleThread};
 /// How a PID namespace can be had here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct How {
-    /// By way of a user namespace, for who has no CAP_SYS_ADMIN.
+    /// By way of a user namespace, for whom `CAP_SYS_ADMIN` is missing.
     pub(crate) user: bool,
     /// With a /proc that shows it; else COMMAND sees its caller's.
     pub(crate) proc: bool,

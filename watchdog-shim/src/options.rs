@@ -45,11 +45,7 @@ macro_rules! words {
         pub(crate) enum $name { $($(#[$of])* $variant,)* }
 
         impl $name {
-            pub(crate) const ALL: &[($name, &str)] = &[$(($name::$variant, $word),)*];
-
-            pub(crate) fn word(self) -> &'static str {
-                match self { $($name::$variant => $word,)* }
-            }
+            pub(crate) const ALL: &[($name, &'static str)] = &[$(($name::$variant, $word),)*];
         }
     };
 }
@@ -234,6 +230,12 @@ fn word<T: Copy>(option: &str, value: &OsStr, known: &[(T, &str)]) -> Result<T, 
         let (value, words) = (value.display(), words.join(", "));
         Failure::refused(format!("{option}={value}: not one of {words}"))
     })
+}
+
+/// How the command line writes it.
+pub(crate) fn written<T: Copy + PartialEq>(value: T, known: &[(T, &'static str)]) -> &'static str {
+    let found = known.iter().find(|(meaning, _)| *meaning == value);
+    found.map_or("", |(_, word)| word)
 }
 
 fn number(option: &str, value: &OsStr) -> Result<RawFd, Failure> {

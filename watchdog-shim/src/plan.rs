@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::failure::Failure;
 use crate::namespace::{self, How};
-use crate::options::{Contain, Level, Options};
+use crate::options::{Contain, Level, Options, written};
 use crate::sys::{self, SoleThread};
 use crate::tree;
 
@@ -33,9 +33,9 @@ impl Containment {
     fn word(self) -> &'static str {
         match self {
             Containment::AlreadyInit => "pid 1",
-            Containment::PidNamespace(_) => Contain::PidNamespace.word(),
-            Containment::Subreaper => Contain::Subreaper.word(),
-            Containment::None => Contain::None.word(),
+            Containment::PidNamespace(_) => written(Contain::PidNamespace, Contain::ALL),
+            Containment::Subreaper => written(Contain::Subreaper, Contain::ALL),
+            Containment::None => written(Contain::None, Contain::ALL),
         }
     }
 }
@@ -65,9 +65,9 @@ impl Plan {
             };
             return Err(Failure::refused(format!(
                 "--require={}: {} gives {} here{way_out}",
-                required.word(),
+                written(required, Level::ALL),
                 plan.containment.word(),
-                level.word(),
+                written(level, Level::ALL),
             )));
         }
         Ok(plan)
@@ -138,7 +138,10 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, level) = (self.containment.word(), self.containment.level().word());
+        let (word, level) = (
+            self.containment.word(),
+            written(self.containment.level(), Level::ALL),
+        );
         write!(f, "containment: {word}, which is {level}")?;
         self.notes
             .iter()

@@ -121,7 +121,7 @@ impl<'a> Shim<'a> {
         match sys::fork(&self.alone).map_err(failed)? {
             Forked::Parent(_) => {
                 drop(theirs);
-                self.outer(ours)
+                self.outer(&ours)
             }
             Forked::Child => {
                 drop(ours);
@@ -138,7 +138,7 @@ impl<'a> Shim<'a> {
         match sys::fork(&self.alone).map_err(failed)? {
             Forked::Parent(_) => {
                 drop(theirs);
-                self.outer(ours)
+                self.outer(&ours)
             }
             Forked::Child => {
                 drop(ours);
@@ -173,7 +173,7 @@ impl<'a> Shim<'a> {
     }
 
     /// Passes signals on until nobody is left on the other side of the line.
-    fn outer(self, line: Line) -> Result<End, Failure> {
+    fn outer(self, line: &Line) -> Result<End, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
         let signals = sys::signal_fd().map_err(failed)?;
         loop {
@@ -184,7 +184,7 @@ impl<'a> Shim<'a> {
             // Whatever it answers, both are looked at.
             let _ = poll(&mut fds, None);
             while let Some(arrived) = sys::next_signal(&signals) {
-                let signal = match signals::meaning(&arrived, self.session) {
+                let signal = match signals::meaning(arrived, self.session) {
                     Meaning::Nothing => continue,
                     Meaning::Stop | Meaning::Interrupt | Meaning::Forward(_) => arrived.signal,
                 };

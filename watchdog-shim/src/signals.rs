@@ -18,7 +18,7 @@ pub(crate) enum Meaning {
 }
 
 /// Of a signal that came to this process.
-pub(crate) fn meaning(arrived: &Arrived, session: Session) -> Meaning {
+pub(crate) fn meaning(arrived: Arrived, session: Session) -> Meaning {
     // What a terminal sends, it sends to the whole foreground group: COMMAND has it already. Where COMMAND has a session
     // of its own, it is the hang-up of the terminal that the shim gave up.
     let from_terminal = matches!(
@@ -35,11 +35,11 @@ pub(crate) fn meaning(arrived: &Arrived, session: Session) -> Meaning {
         return Meaning::Nothing;
     }
     match arrived.signal {
-        // A child's news is found by reaping; a reader of the status that is gone is none of COMMAND's business.
-        libc::SIGCHLD => Meaning::Nothing,
+        // A child's news is found by reaping. The other two are for a process in the background that touches its
+        // terminal, which the shim does not.
+        libc::SIGCHLD | libc::SIGTTIN | libc::SIGTTOU => Meaning::Nothing,
+        // A reader of the status that is gone is none of COMMAND's business.
         libc::SIGPIPE if arrived.by_itself => Meaning::Nothing,
-        // Of a process in the background that touches its terminal, which the shim does not.
-        libc::SIGTTIN | libc::SIGTTOU => Meaning::Nothing,
         signal => meaning_of_forwarded(signal),
     }
 }
@@ -69,21 +69,21 @@ mod tests {
     fn what_the_terminal_sends_is_not_sent_twice() {
         for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH] {
             assert_eq!(
-                meaning(&arrived(signal, true), Session::Keep),
+                meaning(arrived(signal, true), Session::Keep),
                 Meaning::Nothing
             );
             assert_ne!(
-                meaning(&arrived(signal, false), Session::Keep),
+                meaning(arrived(signal, false), Session::Keep),
                 Meaning::Nothing
             );
             assert_ne!(
-                meaning(&arrived(signal, true), Session::New),
+                meaning(arrived(signal, true), Session::New),
                 Meaning::Nothing
             );
         }
         for signal in [libc::SIGHUP, libc::SIGCONT] {
             assert_eq!(
-                meaning(&arrived(signal, true), Session::New),
+                meaning(arrived(signal, true), Session::New),
                 Meaning::Nothing
             );
         }
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn term_stops_the_tree_and_the_rest_is_commands() {
-        let of = |signal| meaning(&arrived(signal, false), Session::New);
+        let of = |signal| meaning(arrived(signal, false), Session::New);
         assert_eq!(of(libc::SIGTERM), Meaning::Stop);
         assert_eq!(of(libc::SIGINT), Meaning::Interrupt);
         assert_eq!(of(libc::SIGUSR1), Meaning::Forward(Signal::USR1));

@@ -1,0 +1,62 @@
+//! What a test tells its helper programs: one argument, which is one of these in JSON.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that a helper program can be told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// To `hostile_tree`: be the leader of a tree of seven that does not want to end.
+    HostileTree {
+        /// Every process of the tree has this in its command line. Files appear in it: `ready` when all seven live,
+        /// and `term` when the leader's handler has run.
+        folder: PathBuf,
+    },
+    /// To `tree_runtime`: start this command by a spawner, and wait for ever.
+    Runtime {
+        /// The program and its arguments.
+        command: Vec<String>,
+        link: Link,
+        grace: Duration,
+    },
+}
+
+/// How a runtime is tied to what it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Link {
+    /// By the watchdog of `ShimSpawner`.
+    Watchdog,
+    /// By nothing but being the parent.
+    Parent,
+}
+
+impl Order {
+    /// `program`, told this.
+    #[must_use]
+    pub fn to(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg(self.argument());
+        command
+    }
+
+    /// The argument.
+    #[must_use]
+    pub fn argument(&self) -> String {
+        serde_json::to_string(self).expect("an order in JSON")
+    }
+
+    /// In a helper program: what it was told, and what came of it.
+    pub fn obey(act: impl FnOnce(Order) -> ExitCode) -> ExitCode {
+        let argument = std::env::args().nth(1).unwrap_or_default();
+        match serde_json::from_str(&argument) {
+            Ok(order) => act(order),
+            Err(error) => {
+                eprintln!("not an order: {argument:?}: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
