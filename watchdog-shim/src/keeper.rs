@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 
+use crate::cgroup::Cgroup;
 use crate::ledger::{Instant, Ledger, Phase};
 use crate::line::{Heard, Line, Message};
 use crate::namespace::Inside;
@@ -41,6 +42,8 @@ pub(crate) enum Tree {
     Descendants,
     /// All processes of the PID namespace.
     Namespace(Inside),
+    /// All members of the cgroup, and descendants that have left it.
+    Cgroup(Cgroup),
     /// COMMAND alone.
     CommandAlone,
 }
@@ -70,7 +73,7 @@ impl Keeper<'_> {
         let mut kill = Kill::default();
         loop {
             let more = self.reap();
-            let empty = more == Reaped::Nobody || self.is_over();
+            let empty = (more == Reaped::Nobody && !self.has_strangers()) || self.is_over();
             self.advance(empty);
             match self.ledger.phase() {
                 Phase::Done => break,
@@ -86,6 +89,9 @@ impl Keeper<'_> {
             self.take_signals();
             self.take_messages();
             self.look();
+        }
+        if let Tree::Cgroup(cgroup) = &self.tree {
+            cgroup.remove();
         }
         self.status.report(Event::Gone {
             killed: self.ledger.killed(),
@@ -151,6 +157,9 @@ impl Keeper<'_> {
             (Tree::Namespace(inside), Of::All) => {
                 let _ = sys::signal_namespace(inside, signal.as_raw());
             }
+            (Tree::Cgroup(cgroup), Of::All) => {
+                let _ = cgroup.signal(signal, command);
+            }
             _ => {
                 let _ = tree::signal_descendants(signal, of, command, |_| {});
             }
@@ -186,6 +195,14 @@ impl Keeper<'_> {
         }
     }
 
+    /// Members of the cgroup that are no children of anybody here: they were moved into it.
+    fn has_strangers(&self) -> bool {
+        match &self.tree {
+            Tree::Cgroup(cgroup) => cgroup.is_populated(),
+            _ => false,
+        }
+    }
+
     /// One sweep of SIGKILL, if it is time for one.
     fn kill(&self, kill: &mut Kill) {
         if !kill.is_due() {
@@ -200,22 +217,29 @@ impl Keeper<'_> {
                 let _ = sys::signal_namespace(inside, libc::SIGKILL);
                 1
             }
-            Tree::Descendants => {
-                let mut fresh = 0;
-                let swept = tree::signal_descendants(Signal::KILL, Of::All, None, |number| {
-                    fresh += u32::from(kill.killed.insert(number));
-                });
-                self.ledger.add_killed(fresh);
-                if fresh > 0 {
-                    kill.pause = FIRST_PAUSE;
-                }
-                swept.map_or(1, |swept| swept.found)
+            Tree::Cgroup(cgroup) => {
+                let _ = cgroup.kill();
+                self.sweep(kill)
             }
+            Tree::Descendants => self.sweep(kill),
         };
         if kill.note() >= REPORT_AFTER && !kill.reported && found > 0 {
             kill.reported = true;
             self.status.report(Event::Unkillable { count: found });
         }
+    }
+
+    /// SIGKILL to all descendants; how many live.
+    fn sweep(&self, kill: &mut Kill) -> u32 {
+        let mut fresh = 0;
+        let swept = tree::signal_descendants(Signal::KILL, Of::All, None, |number| {
+            fresh += u32::from(kill.killed.insert(number));
+        });
+        self.ledger.add_killed(fresh);
+        if fresh > 0 {
+            kill.pause = FIRST_PAUSE;
+        }
+        swept.map_or(1, |swept| swept.found)
     }
 
     fn timeout(&self, kill: &Kill) -> Option<Duration> {

@@ -9,6 +9,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("watchdog-shim is for Linux: it stands on pidfds, subreapers and PID namespaces");
 
+mod cgroup;
 #[allow(unsafe_code)]
 mod child;
 mod command;
@@ -28,7 +29,7 @@ mod sys;
 mod tree;
 mod watch;
 
-use std::ffi::OsString;
+use std::ffi::{OsString, c_char, c_int};
 use std::io::Write;
 use std::path::Path;
 
@@ -66,6 +67,19 @@ pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
     }
 }
 
+/// [`run`] with the arguments of C's `main`, the program's own name among them.
+///
+/// For a program whose `main` is C's (`#![no_main]`). Rust's own ignores SIGPIPE before it runs anything of the program,
+/// and COMMAND is born with what the shim was born with.
+///
+/// # Safety
+/// As [`run`]; and `arguments` are `count` strings as C's `main` gets them.
+#[allow(unsafe_code)]
+pub unsafe fn main(count: c_int, arguments: *const *const c_char) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { run(sys::arguments(count, arguments).into_iter().skip(1)) }
+}
+
 /// Is the shim if this program was started under the [`NAME`], and comes back at once if not.
 ///
 /// ```no_run
@@ -73,6 +87,8 @@ pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
 /// unsafe { watchdog_shim::run_if_asked() };
 /// // the program itself
 /// ```
+///
+/// COMMAND has SIGPIPE with its default action then, since Rust's own `main` leaves no trace of what it was.
 ///
 /// # Safety
 /// As [`run`].
@@ -84,6 +100,8 @@ pub unsafe fn run_if_asked() {
         .file_name()
         .is_some_and(|name| name == NAME)
     {
+        // Rust's main has ignored it.
+        sys::default_sigpipe();
         // SAFETY: the caller's promise.
         unsafe { run(args) }
     }

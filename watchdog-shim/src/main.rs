@@ -1,9 +1,15 @@
 //! The program: see the library.
+//!
+//! Its `main` is C's, not Rust's: Rust's ignores SIGPIPE before it runs anything of the program, and COMMAND would be born
+//! with that.
 
-fn main() {
-    // SAFETY: first in main, with no other thread and nothing adopted.
-    #[allow(unsafe_code)]
-    unsafe {
-        watchdog_shim::run(std::env::args_os().skip(1))
-    }
+#![no_main]
+
+/// # Safety
+/// The C library calls it once, with the program's arguments.
+#[allow(unsafe_code)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn main(count: std::ffi::c_int, arguments: *const *const std::ffi::c_char) -> ! {
+    // SAFETY: the C library's promise; no other thread runs yet and nothing was adopted.
+    unsafe { watchdog_shim::main(count, arguments) }
 }

@@ -57,7 +57,10 @@ fn probe_one(alone: &SoleThread, user: bool) -> io::Result<bool> {
 }
 
 /// Runs `body` in a child, and gives its exit code: what `body` gives, or an errno.
-fn in_child(alone: &SoleThread, body: impl FnOnce() -> io::Result<i32>) -> io::Result<i32> {
+pub(crate) fn in_child(
+    alone: &SoleThread,
+    body: impl FnOnce() -> io::Result<i32>,
+) -> io::Result<i32> {
     match sys::fork(alone)? {
         Forked::Child => {
             let code = body().unwrap_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::cgroup::Cgroup;
 use crate::failure::Failure;
 use crate::namespace::{self, How};
 use crate::options::{Contain, Level, Options, written};
@@ -9,7 +10,7 @@ use crate::sys::{self, SoleThread};
 use crate::tree;
 
 /// How the tree is held together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Containment {
     /// This process is pid 1 of a container: when it ends, the kernel ends all the others.
     AlreadyInit,
@@ -17,24 +18,27 @@ pub(crate) enum Containment {
     PidNamespace(How),
     /// Orphans come to the shim, which finds descendants in /proc.
     Subreaper,
+    /// A cgroup of its own; the shim is a subreaper besides.
+    Cgroup(Cgroup),
     /// COMMAND alone.
     None,
 }
 
 impl Containment {
-    pub(crate) fn level(self) -> Level {
+    pub(crate) fn level(&self) -> Level {
         match self {
             Containment::AlreadyInit | Containment::PidNamespace(_) => Level::Certain,
-            Containment::Subreaper => Level::Good,
+            Containment::Subreaper | Containment::Cgroup(_) => Level::Good,
             Containment::None => Level::Told,
         }
     }
 
-    fn word(self) -> &'static str {
+    fn word(&self) -> &'static str {
         match self {
             Containment::AlreadyInit => "pid 1",
             Containment::PidNamespace(_) => written(Contain::PidNamespace, Contain::ALL),
             Containment::Subreaper => written(Contain::Subreaper, Contain::ALL),
+            Containment::Cgroup(_) => written(Contain::Cgroup, Contain::ALL),
             Containment::None => written(Contain::None, Contain::ALL),
         }
     }
@@ -95,9 +99,13 @@ impl Plan {
                 Containment::PidNamespace(how)
             }
             Contain::Cgroup => {
-                return Err(Failure::refused(
-                    "--contain=cgroup: not available in this version; use --contain=subreaper",
-                ));
+                let cgroup = Cgroup::make(alone).map_err(|error| {
+                    Failure::refused(format!(
+                        "--contain=cgroup: no cgroup can be made below the own one ({error}); \
+                         delegate a writable cgroup of version 2, or use --contain=subreaper"
+                    ))
+                })?;
+                Containment::Cgroup(cgroup)
             }
             Contain::None => Containment::None,
         };
@@ -125,6 +133,13 @@ impl Plan {
                 format!("pidns: certain, {by}; COMMAND sees other pids and {sees}")
             }
             Err(error) => format!("pidns: not here ({error})"),
+        });
+        plan.notes.push(match Cgroup::make(alone) {
+            Ok(cgroup) => {
+                cgroup.remove();
+                "cgroup: good; COMMAND sees another cgroup".to_owned()
+            }
+            Err(error) => format!("cgroup: not here ({error})"),
         });
         plan.notes.push(match tree::is_visible() {
             Ok(()) => "subreaper: good; COMMAND notices nothing".to_owned(),

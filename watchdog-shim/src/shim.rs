@@ -78,10 +78,10 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
         born,
         parent,
     };
-    match plan.containment {
+    match shim.containment {
         Containment::AlreadyInit => shim.run_alone(),
         Containment::PidNamespace(how) => shim.run_namespace(how),
-        Containment::Subreaper | Containment::None => shim.run_pair(),
+        Containment::Subreaper | Containment::Cgroup(_) | Containment::None => shim.run_pair(),
     }
 }
 
@@ -166,7 +166,10 @@ impl<'a> Shim<'a> {
     }
 
     fn become_subreaper(&self) -> io::Result<()> {
-        if self.containment == Containment::Subreaper {
+        if matches!(
+            self.containment,
+            Containment::Subreaper | Containment::Cgroup(_)
+        ) {
             set_child_subreaper(Some(sys::own_pid()?))?;
         }
         Ok(())
@@ -202,8 +205,13 @@ impl<'a> Shim<'a> {
             }
         }
         let (ledger, exit) = (self.ledger, self.options.exit);
+        let containment = self.containment.clone();
         if ledger.phase() != Phase::Done {
             self.take_over(signals, None);
+        }
+        if let Containment::Cgroup(cgroup) = containment {
+            // Where INNER has started nothing, nobody has removed it yet.
+            cgroup.remove();
         }
         Ok(end(ledger, exit))
     }
@@ -270,6 +278,10 @@ impl<'a> Shim<'a> {
         // First the fork: what this process changes of itself from here on is none of COMMAND's business.
         let held = command::fork(&self.alone, self.options, self.session, &self.born)?;
         self.ledger.set_command(held.process.pid());
+        if let Containment::Cgroup(cgroup) = &self.containment {
+            let failed = |error| Failure::io("--contain=cgroup", &error);
+            cgroup.take(&held.process).map_err(failed)?;
+        }
         if line.is_some() {
             let _ = setsid();
         }
@@ -298,6 +310,7 @@ impl<'a> Shim<'a> {
             tree: match (self.containment, inside) {
                 (Containment::None, _) => Tree::CommandAlone,
                 (_, Some(inside)) => Tree::Namespace(inside),
+                (Containment::Cgroup(cgroup), None) => Tree::Cgroup(cgroup),
                 _ => Tree::Descendants,
             },
             signals,
@@ -326,6 +339,7 @@ impl<'a> Shim<'a> {
             status: Status::to(self.status),
             tree: match self.containment {
                 Containment::None => Tree::CommandAlone,
+                Containment::Cgroup(cgroup) => Tree::Cgroup(cgroup),
                 _ => Tree::Descendants,
             },
             signals,

@@ -1,10 +1,11 @@
 //! System calls that rustix does not wrap, and everything unsafe in this crate but the code of the forked COMMAND.
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CStr, CString, OsString, c_char, c_int};
 use std::io;
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
 use std::ptr;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
@@ -139,6 +140,26 @@ pub(crate) fn take_signals() -> io::Result<BornSignals> {
         }
     }
     Ok(BornSignals { blocked, ignored })
+}
+
+/// The default action, which is to end the process.
+pub(crate) fn default_sigpipe() {
+    // SAFETY: SIG_DFL is no function that could be wrong.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// The arguments of C's `main`.
+///
+/// # Safety
+/// `arguments` are `count` strings.
+pub(crate) unsafe fn arguments(count: c_int, arguments: *const *const c_char) -> Vec<OsString> {
+    let count = usize::try_from(count).unwrap_or(0);
+    let argument = |index| {
+        // SAFETY: the caller's promise.
+        let text = unsafe { CStr::from_ptr(*arguments.add(index)) };
+        OsString::from_vec(text.to_bytes().to_vec())
+    };
+    (0..count).map(argument).collect()
 }
 
 /// A signal that came, and what is known of its sender.

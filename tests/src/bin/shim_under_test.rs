@@ -1,6 +1,11 @@
 //! The program `watchdog-shim`, where Cargo names it to the tests of this package.
 
-fn main() {
-    // SAFETY: first in main, with no other thread and nothing adopted.
-    unsafe { watchdog_shim::run(std::env::args_os().skip(1)) }
+#![no_main]
+
+/// # Safety
+/// The C library calls it once, with the program's arguments.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn main(count: std::ffi::c_int, arguments: *const *const std::ffi::c_char) -> ! {
+    // SAFETY: the C library's promise; no other thread runs yet and nothing was adopted.
+    unsafe { watchdog_shim::main(count, arguments) }
 }

@@ -1,0 +1,157 @@
+//! A cgroup of its own for COMMAND's tree (version 2): all members are killed at once, however fast they fork.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pidfd_watcher::Process;
+use rustix::process::{Pid, Signal};
+
+use crate::namespace;
+use crate::sys::{self, SoleThread};
+
+/// The folder of a cgroup that was made for COMMAND.
+#[derive(Clone, Debug)]
+pub(crate) struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// A leaf below this process's own cgroup. A process that cannot be moved into it is found out by a child that tries.
+    pub(crate) fn make(alone: &SoleThread) -> io::Result<Cgroup> {
+        let name = format!("watchdog-shim-{}", sys::own_pid()?.as_raw_nonzero());
+        let cgroup = Cgroup(own_folder()?.join(name));
+        match fs::create_dir(&cgroup.0) {
+            // Left over by a shim that had this number and was killed with all others of it. One that is in use is not
+            // taken: it cannot be removed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                cgroup.remove();
+                fs::create_dir(&cgroup.0)?;
+            }
+            made => made?,
+        }
+        let tried = namespace::in_child(alone, || cgroup.write("cgroup.procs", "0").map(|()| 0));
+        match tried {
+            Ok(0) => Ok(cgroup),
+            Ok(errno) => {
+                cgroup.remove();
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            Err(error) => {
+                cgroup.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// Moves a child that was not reaped yet.
+    pub(crate) fn take(&self, child: &Process) -> io::Result<()> {
+        self.write("cgroup.procs", &child.pid().as_raw_nonzero().to_string())
+    }
+
+    /// Sends a signal to every member but one. A number is opened first and read again in the list then: that it is
+    /// still there while the process lives proves that they belong together.
+    pub(crate) fn signal(&self, signal: Signal, except: Option<Pid>) -> io::Result<()> {
+        for folder in self.folders() {
+            for pid in members(&folder)? {
+                let Ok(process) = Process::open(pid) else {
+                    continue;
+                };
+                let listed = members(&folder).is_ok_and(|now| now.contains(&pid));
+                let lives = matches!(process.try_wait(), Ok(None));
+                if Some(pid) != except && listed && lives {
+                    // Gone, or of another user: what is left is reported at the end.
+                    let _ = process.send_signal(signal);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// SIGKILL to all members, at once where the kernel can (5.14).
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.write("cgroup.kill", "1")
+            .or_else(|_| self.signal(Signal::KILL, None))
+    }
+
+    /// Whether a process is in it, or in one below it.
+    pub(crate) fn is_populated(&self) -> bool {
+        let events = fs::read_to_string(self.0.join("cgroup.events"));
+        // One that is gone has nobody in it.
+        events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Removes it with those that COMMAND has made below. One that is in use stays.
+    pub(crate) fn remove(&self) {
+        for folder in self.folders().iter().rev() {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    /// It, and all below it; each before those below it.
+    fn folders(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.0.clone()];
+        let mut next = 0;
+        while let Some(folder) = folders.get(next) {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let below: Vec<PathBuf> = entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path())
+                .collect();
+            folders.extend(below);
+            next += 1;
+        }
+        folders
+    }
+
+    fn write(&self, file: &str, text: &str) -> io::Result<()> {
+        // Opened without O_CREAT: a kernel that lacks the file says ENOENT.
+        let mut file = fs::OpenOptions::new().write(true).open(self.0.join(file))?;
+        io::Write::write_all(&mut file, text.as_bytes())
+    }
+}
+
+fn members(folder: &Path) -> io::Result<Vec<Pid>> {
+    let list = fs::read_to_string(folder.join("cgroup.procs"))?;
+    // 0: a member outside of this PID namespace.
+    Ok(list
+        .lines()
+        .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+        .collect())
+}
+
+/// The folder of this process's own cgroup: cgroups(7).
+fn own_folder() -> io::Result<PathBuf> {
+    let unsupported = |what: &str| io::Error::new(io::ErrorKind::Unsupported, what.to_owned());
+    let list = fs::read_to_string("/proc/self/cgroup")?;
+    let path = list.lines().find_map(|line| line.strip_prefix("0::"));
+    let path = path.ok_or_else(|| unsupported("no cgroup of version 2"))?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let (root, point) = mounts
+        .lines()
+        .find_map(cgroup_mount)
+        .ok_or_else(|| unsupported("no cgroup2 file system is mounted"))?;
+    let below = Path::new(path).strip_prefix(root);
+    let below = below.map_err(|_| unsupported("the own cgroup is not below what is mounted"))?;
+    Ok(Path::new(point).join(below))
+}
+
+/// Root and mount point of a line of mountinfo that is a cgroup2 file system.
+fn cgroup_mount(line: &str) -> Option<(&str, &str)> {
+    let (ours, theirs) = line.split_once(" - ")?;
+    let mut ours = ours.split(' ').skip(3);
+    (theirs.split(' ').next()? == "cgroup2").then_some((ours.next()?, ours.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroup2_is_found_among_the_mounts() {
+        let line = "42 32 0:37 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw";
+        assert_eq!(cgroup_mount(line), Some(("/", "/sys/fs/cgroup")));
+        let line = "42 32 0:37 /a /b rw - cgroup2 none rw,nsdelegate";
+        assert_eq!(cgroup_mount(line), Some(("/a", "/b")));
+        let line = "41 32 0:36 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu";
+        assert_eq!(cgroup_mount(line), None);
+    }
+}
