@@ -29,6 +29,7 @@ pub mod signals;
 pub mod sleeper;
 pub mod stage;
 pub mod target;
+pub mod terminal;
 mod told;
 pub mod trees;
 

@@ -19,7 +19,7 @@ use crate::ledger::{Instant, Ledger, Phase};
 use crate::line::{Heard, Line, Message};
 use crate::namespace::Inside;
 use crate::options::{OnExit, Options, Session, SignalTo};
-use crate::signals::{self, Meaning};
+use crate::signals::{self, Meaning, Place};
 use crate::status::{Cause, Event, Status};
 use crate::sys;
 use crate::tree::{self, Of};
@@ -52,7 +52,7 @@ pub(crate) enum Tree {
 #[derive(Debug)]
 pub(crate) struct Keeper<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) session: Session,
+    pub(crate) place: Place,
     pub(crate) ledger: &'static Ledger,
     pub(crate) status: Status,
     pub(crate) tree: Tree,
@@ -270,7 +270,7 @@ impl Keeper<'_> {
 
     fn take_signals(&mut self) {
         while let Some(arrived) = sys::next_signal(&self.signals) {
-            self.obey(signals::meaning(arrived, self.session));
+            self.obey(signals::meaning(arrived, self.place));
         }
     }
 
@@ -340,7 +340,7 @@ impl Keeper<'_> {
             return;
         }
         if status.stopped() {
-            if self.session == Session::Keep
+            if self.place.session == Session::Keep
                 && let Some(line) = &self.line
             {
                 line.say(Message::Stopped);

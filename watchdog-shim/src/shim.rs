@@ -24,7 +24,7 @@ use crate::line::{Heard, Line, Message};
 use crate::namespace::{self, How, Inside};
 use crate::options::{self, ExitAs, Options, Session};
 use crate::plan::{Containment, Plan};
-use crate::signals::{self, Meaning};
+use crate::signals::{self, Meaning, Place};
 use crate::status::{Event, Status};
 use crate::sys::{self, BornSignals, Forked, SoleThread};
 use crate::watch::{News, Parent, Watch};
@@ -179,6 +179,7 @@ impl<'a> Shim<'a> {
     fn outer(self, line: &Line) -> Result<End, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
         let signals = sys::signal_fd().map_err(failed)?;
+        let place = Place::here(self.session);
         loop {
             let mut fds = [
                 PollFd::new(&signals, PollFlags::IN),
@@ -187,7 +188,7 @@ impl<'a> Shim<'a> {
             // Whatever it answers, both are looked at.
             let _ = poll(&mut fds, None);
             while let Some(arrived) = sys::next_signal(&signals) {
-                let signal = match signals::meaning(arrived, self.session) {
+                let signal = match signals::meaning(arrived, place) {
                     Meaning::Nothing => continue,
                     Meaning::Stop | Meaning::Interrupt | Meaning::Forward(_) => arrived.signal,
                 };
@@ -304,7 +305,7 @@ impl<'a> Shim<'a> {
         let inherited = watch.stop_policy().map(|policy| policy.grace_period());
         Ok(Keeper {
             options: self.options,
-            session: self.session,
+            place: Place::here(self.session),
             ledger: self.ledger,
             status,
             tree: match (self.containment, inside) {
@@ -334,7 +335,7 @@ impl<'a> Shim<'a> {
             .and_then(|pid| Process::open(pid).ok());
         let keeper = Keeper {
             options: self.options,
-            session: self.session,
+            place: Place::here(self.session),
             ledger: self.ledger,
             status: Status::to(self.status),
             tree: match self.containment {

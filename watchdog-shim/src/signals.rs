@@ -17,21 +17,37 @@ pub(crate) enum Meaning {
     Nothing,
 }
 
+/// Where this process stands: what the kernel sends by itself depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) session: Session,
+    /// This process leads its session: the hang-up of the terminal is sent to it alone.
+    pub(crate) leads: bool,
+}
+
+impl Place {
+    /// Of this process.
+    pub(crate) fn here(session: Session) -> Place {
+        let own = sys::own_pid().ok();
+        let leads = own.is_some() && rustix::process::getsid(None).ok() == own;
+        Place { session, leads }
+    }
+}
+
 /// Of a signal that came to this process.
-pub(crate) fn meaning(arrived: Arrived, session: Session) -> Meaning {
-    // What a terminal sends, it sends to the whole foreground group: COMMAND has it already. Where COMMAND has a session
-    // of its own, it is the hang-up of the terminal that the shim gave up.
-    let from_terminal = matches!(
+pub(crate) fn meaning(arrived: Arrived, place: Place) -> Meaning {
+    let hang_up = matches!(arrived.signal, libc::SIGHUP | libc::SIGCONT);
+    // What a terminal sends otherwise, it sends to the whole foreground group.
+    let to_group = matches!(
         arrived.signal,
-        libc::SIGINT
-            | libc::SIGQUIT
-            | libc::SIGTSTP
-            | libc::SIGHUP
-            | libc::SIGCONT
-            | libc::SIGWINCH
+        libc::SIGINT | libc::SIGQUIT | libc::SIGTSTP | libc::SIGWINCH
     );
-    let given_up = matches!(arrived.signal, libc::SIGHUP | libc::SIGCONT);
-    if arrived.by_kernel && from_terminal && (session == Session::Keep || given_up) {
+    let known_already = match place.session {
+        Session::Keep => to_group || hang_up && !place.leads,
+        // Of the terminal that the shim gave up for COMMAND.
+        Session::New => hang_up,
+    };
+    if arrived.by_kernel && known_already {
         return Meaning::Nothing;
     }
     match arrived.signal {
@@ -65,33 +81,41 @@ mod tests {
         }
     }
 
+    const KEEP: Place = Place {
+        session: Session::Keep,
+        leads: false,
+    };
+    const NEW: Place = Place {
+        session: Session::New,
+        leads: false,
+    };
+
     #[test]
     fn what_the_terminal_sends_is_not_sent_twice() {
         for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH] {
-            assert_eq!(
-                meaning(arrived(signal, true), Session::Keep),
-                Meaning::Nothing
-            );
-            assert_ne!(
-                meaning(arrived(signal, false), Session::Keep),
-                Meaning::Nothing
-            );
-            assert_ne!(
-                meaning(arrived(signal, true), Session::New),
-                Meaning::Nothing
-            );
+            assert_eq!(meaning(arrived(signal, true), KEEP), Meaning::Nothing);
+            assert_ne!(meaning(arrived(signal, false), KEEP), Meaning::Nothing);
+            assert_ne!(meaning(arrived(signal, true), NEW), Meaning::Nothing);
         }
         for signal in [libc::SIGHUP, libc::SIGCONT] {
-            assert_eq!(
-                meaning(arrived(signal, true), Session::New),
-                Meaning::Nothing
-            );
+            assert_eq!(meaning(arrived(signal, true), NEW), Meaning::Nothing);
+            assert_eq!(meaning(arrived(signal, true), KEEP), Meaning::Nothing);
         }
     }
 
     #[test]
+    fn hang_up_that_comes_to_the_leader_of_the_session_alone_is_passed_on() {
+        let place = Place {
+            leads: true,
+            ..KEEP
+        };
+        let hang_up = meaning(arrived(libc::SIGHUP, true), place);
+        assert_eq!(hang_up, Meaning::Forward(Signal::HUP));
+    }
+
+    #[test]
     fn term_stops_the_tree_and_the_rest_is_commands() {
-        let of = |signal| meaning(arrived(signal, false), Session::New);
+        let of = |signal| meaning(arrived(signal, false), NEW);
         assert_eq!(of(libc::SIGTERM), Meaning::Stop);
         assert_eq!(of(libc::SIGINT), Meaning::Interrupt);
         assert_eq!(of(libc::SIGUSR1), Meaning::Forward(Signal::USR1));
