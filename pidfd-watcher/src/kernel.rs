@@ -1,9 +1,9 @@
 //! What the kernel's version alone tells.
 //!
 //! Before Linux 5.17 every look at a zombie that leaves it one shows how its first thread ended, and not how the
-//! process did: waitid(2) with `WNOWAIT` (907c311f37ba, "exit: Fix the exit_code for wait_task_zombie") and
-//! field 52 of /proc/PID/stat (2d18f7f45620, "exit: Use the correct exit_code in /proc/<pid>/stat"). The two
-//! differ when the first thread ended before the others. Only reaping gives the status of the process there.
+//! process did: waitid(2) with `WNOWAIT` (mended by commit 907c311f37ba) and field 52 of /proc/PID/stat (mended by
+//! 2d18f7f45620). The two differ when the first thread ended before the others. Only reaping gives the status of
+//! the process there.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
