@@ -13,6 +13,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use watchdog_pipe::{Builder, ENV_VAR, Keepalive, Watchdog};
 
 use crate::fork::{Cue, Fork};
+use crate::proc_fs::is_running;
 use crate::until;
 
 /// Where the child finds its pipe and its page: above everything that is open.
@@ -61,6 +62,7 @@ pub struct Birth {
 #[derive(Debug)]
 pub struct Pair {
     parent: Fork,
+    child: i32,
     order: Cue,
 }
 
@@ -68,7 +70,7 @@ impl Pair {
     /// Returns when the child has adopted; `child` then tells by a [`Flag`] how far it is.
     pub fn start(birth: Birth, child: impl FnOnce(Watchdog)) -> Pair {
         let (order, mut orders) = Cue::pair();
-        let adopted = Flag::new();
+        let (born, adopted) = (Flag::new(), Flag::new());
         let mut child = Some(child);
         let parent = Fork::run(|| {
             let (keepalive, mut setup) = Builder::new()
@@ -98,13 +100,19 @@ impl Pair {
                 let child = child.take().expect("the child");
                 child(watchdog);
             });
+            born.set(copy.pid().unsigned_abs());
             // Not killed by a drop: this process is.
             std::mem::forget(copy);
             let (keepalive, _) = held.take().expect("the originals");
             live(keepalive, &mut orders);
         });
         adopted.wait();
-        Pair { parent, order }
+        let child = born.wait().cast_signed();
+        Pair {
+            parent,
+            child,
+            order,
+        }
     }
 
     /// The parent lets the child live on.
@@ -115,6 +123,10 @@ impl Pair {
     /// Kills the parent and waits for the child's end, which is the caller's by then: how, and how long that took at
     /// least.
     pub fn kill_the_parent(mut self) -> (ExitStatus, Duration) {
+        assert!(
+            is_running(self.child),
+            "the child did not wait for its parent's end"
+        );
         let start = Instant::now();
         self.parent.signal(libc::SIGKILL);
         self.parent.wait();

@@ -35,26 +35,29 @@ fn sleep_for_ever() -> ! {
     }
 }
 
-/// With room for so many threads more; what is promised then, and the child's exit code for what it found.
+/// A child that is protected with room for so many threads more, and has checked what came of that.
 fn with_room_for(
     threads: u64,
     protect: fn(Watchdog) -> std::io::Result<Monitor>,
     check: fn(std::io::Result<Monitor>),
-) -> i32 {
+) -> Pair {
     let ready = Flag::new();
     let pair = Pair::start(WITH_SENTINEL, |watchdog| {
         become_a_user_with(1 + threads);
         let checked = std::panic::catch_unwind(AssertUnwindSafe(|| check(protect(watchdog))));
-        ready.set(1);
-        if checked.is_ok() && threads > 0 {
-            sleep_for_ever();
-        }
-        // SAFETY: ends this fork at once; nothing runs after it.
-        unsafe { libc::_exit(if checked.is_ok() { 7 } else { 1 }) }
+        ready.set(if checked.is_ok() { FINE } else { WRONG });
+        sleep_for_ever();
     });
-    ready.wait();
+    assert_eq!(ready.wait(), FINE);
+    pair
+}
+
+const FINE: u32 = 1;
+const WRONG: u32 = 2;
+
+fn ends_with_its_parent(pair: Pair) {
     let (status, _) = pair.kill_the_parent();
-    status.code().unwrap_or_else(|| panic!("{status}"))
+    assert_eq!(status.code(), Some(42), "{status}");
 }
 
 extern "C" fn exit_42(_: libc::c_int) {
@@ -88,8 +91,8 @@ fn has_the_pipes_thread(monitor: std::io::Result<Monitor>) {
 fn room_for_one_thread_is_the_pipes() {
     alone_in_pid_namespace!({
         for protect in [enforce, call_back] {
-            assert_eq!(with_room_for(2, protect, has_both_threads), 42);
-            assert_eq!(with_room_for(1, protect, has_the_pipes_thread), 42);
+            ends_with_its_parent(with_room_for(2, protect, has_both_threads));
+            ends_with_its_parent(with_room_for(1, protect, has_the_pipes_thread));
         }
     });
 }
@@ -98,11 +101,10 @@ fn room_for_one_thread_is_the_pipes() {
 fn no_room_for_a_thread_is_an_error() {
     alone_in_pid_namespace!({
         for protect in [enforce, call_back] {
-            let ended = with_room_for(0, protect, |monitor| {
+            with_room_for(0, protect, |monitor| {
                 let error = monitor.map(drop).expect_err("no thread");
                 assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
             });
-            assert_eq!(ended, 7);
         }
     });
 }

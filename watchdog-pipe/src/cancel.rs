@@ -59,24 +59,20 @@ impl Cancel {
     /// `clock_nanosleep`; where the clock cannot be read, each interruption begins the present piece anew.
     pub(crate) fn sleeps(&self, length: Duration) -> io::Result<bool> {
         let end = sys::now().ok().and_then(|now| now.checked_add(length));
-        let mut left = length;
-        let mut blind = false;
+        let (mut left, mut blind) = (length, false);
         while !left.is_zero() && !self.is_set() {
             let piece = left.min(if blind { BLIND_PIECE } else { PIECE });
-            let whole = if blind {
+            let slept = if blind {
                 sys::sleep(piece)?
+            } else if let Ok(slept) = self.sleep_piece(piece) {
+                slept
             } else {
-                match self.sleep_piece(piece) {
-                    Ok(whole) => whole,
-                    Err(_) => {
-                        blind = true;
-                        continue;
-                    }
-                }
+                blind = true;
+                continue;
             };
             left = match (sys::now(), end) {
                 (Ok(now), Some(end)) => end.saturating_sub(now),
-                _ if whole => left - piece,
+                _ if slept => left.saturating_sub(piece),
                 _ => left,
             };
         }

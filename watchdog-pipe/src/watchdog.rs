@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
+use crate::home::Home;
 use crate::readiness::Readiness;
 use crate::reserve::Reserve;
 use crate::sentinel::{Listener, Lookout};
@@ -31,7 +32,7 @@ pub struct Watchdog {
     /// Makes the descriptor readable when the sentinel speaks; from the first time that somebody has to wait.
     /// `None` in it: there is no room for the thread, and the pipe does alone.
     listener: OnceLock<Option<Listener>>,
-    /// Until a [`Monitor`] takes it.
+    /// Until a [`Monitor`] takes it. `None` also where the kernel refused the page that [`Home`] needs.
     reserve: Option<Reserve>,
 }
 
@@ -43,7 +44,11 @@ impl Watchdog {
         lookout: Option<Lookout>,
         policy: Option<StopPolicy>,
     ) -> Result<Watchdog, (OwnedFd, io::Error)> {
-        let reserve = Reserve::take();
+        // Without a page of its own a process can wait all the same, and is told when it wants to be protected.
+        let reserve = match Home::here() {
+            Ok(_) => Reserve::take().map(Some),
+            Err(_) => Ok(None),
+        };
         match reserve.and_then(|reserve| prepare(&pipe, &readiness).map(|()| reserve)) {
             Ok(reserve) => Ok(Watchdog {
                 pipe: Arc::new(pipe),
@@ -53,7 +58,7 @@ impl Watchdog {
                 verdict: None,
                 lookout: lookout.map(Arc::new),
                 listener: OnceLock::new(),
-                reserve: Some(reserve),
+                reserve,
             }),
             Err(error) => Err((pipe, error)),
         }

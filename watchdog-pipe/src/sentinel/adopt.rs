@@ -5,6 +5,7 @@ use rustix::fs::{fcntl_get_seals, fstat};
 use super::slot::Slot;
 use super::sys::{Mapped, SEALS};
 use super::{Address, Lookout};
+use crate::home::Home;
 use crate::sys::{Inherited, inspect};
 
 /// The page that the variable names is there, and is not as a parent makes it.
@@ -39,6 +40,8 @@ pub(crate) fn adopt(address: &Address, inherited: &Inherited) -> Result<Found, D
         }
         Ok(Mapped::of(page, address.offset).ok())
     })?;
+    // A listener must know whether it is in a copy made by fork.
+    let word = word.filter(|_| Home::here().is_ok());
     let lookout = word.map(|word| Lookout::new(word, address.link));
     Ok(Found::Page(lookout.filter(Lookout::speaks)))
 }

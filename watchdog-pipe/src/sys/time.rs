@@ -12,6 +12,10 @@ use std::time::Duration;
 /// # References
 /// [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html),
 /// [vdso(7)](https://man7.org/linux/man-pages/man7/vdso.7.html)
+#[allow(
+    clippy::useless_conversion,
+    reason = "fields of 32 bits on some targets"
+)]
 pub(crate) fn now() -> io::Result<Duration> {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
     // SAFETY: the place is large enough for the answer.
@@ -21,10 +25,8 @@ pub(crate) fn now() -> io::Result<Duration> {
     // SAFETY: clock_gettime answered 0, so it has filled the structure.
     let time = unsafe { time.assume_init() };
     // Neither is ever below zero on this clock.
-    let (seconds, nanoseconds) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
-    #[allow(clippy::useless_conversion, reason = "32 bits wide on some targets")]
-    let seconds = u64::from(seconds);
-    Ok(Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds.into()))
+    let seconds = Duration::from_secs(time.tv_sec.unsigned_abs().into());
+    Ok(seconds + Duration::from_nanos(time.tv_nsec.unsigned_abs().into()))
 }
 
 /// Waits until one of `fds` is ready, at most for so many milliseconds; for ever below zero. What each is ready for.
