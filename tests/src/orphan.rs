@@ -9,11 +9,12 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use pidfd_watcher::Process;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+use rustix::process::Pid;
 use watchdog_pipe::{Builder, ENV_VAR, Keepalive, Watchdog};
 
 use crate::fork::{Cue, Fork};
-use crate::proc_fs::is_running;
 use crate::until;
 
 /// Where the child finds its pipe and its page: above everything that is open.
@@ -62,7 +63,7 @@ pub struct Birth {
 #[derive(Debug)]
 pub struct Pair {
     parent: Fork,
-    child: i32,
+    child: Process,
     order: Cue,
 }
 
@@ -107,7 +108,8 @@ impl Pair {
             live(keepalive, &mut orders);
         });
         adopted.wait();
-        let child = born.wait().cast_signed();
+        let child = Pid::from_raw(born.wait().cast_signed()).expect("a pid");
+        let child = Process::open(child).expect("open the child");
         Pair {
             parent,
             child,
@@ -124,7 +126,7 @@ impl Pair {
     /// least.
     pub fn kill_the_parent(mut self) -> (ExitStatus, Duration) {
         assert!(
-            is_running(self.child),
+            self.child.try_wait().expect("poll a pidfd").is_none(),
             "the child did not wait for its parent's end"
         );
         let start = Instant::now();

@@ -8,18 +8,19 @@ use std::time::Duration;
 use watchdog_pipe::{Guarantees, Monitor, StopPolicy, Watchdog};
 use workspace_tests::fork::Fork;
 use workspace_tests::orphan::{Birth, Flag, Pair};
-use workspace_tests::{alone_in_pid_namespace, until};
+use workspace_tests::{Random, alone_in_pid_namespace, until};
 
 const WITH_SENTINEL: Birth = Birth {
     sentinel: true,
     as_pid_1: false,
 };
 
-/// A user who has no process but the caller, and room for as many threads.
+/// A user of whom chance has it that the caller is the only process, with room for as many threads.
 fn become_a_user_with(threads: u64) {
+    let chance = u32::try_from(Random::new().next() % 1_000_000_000).expect("a small number");
+    let user = 1_000_000 + chance;
     // SAFETY: plain numbers, and a structure that is valid for the call; this process has one thread.
     unsafe {
-        let user = 1_000_000 + libc::getpid().unsigned_abs();
         assert_eq!(libc::setresuid(user, user, user), 0);
         let limit = libc::rlimit {
             rlim_cur: threads,
