@@ -36,15 +36,19 @@ impl Known {
 
     pub(crate) fn set(&self, status: Status) {
         let fresh = KNOWN | u64::from(status.raw.cast_unsigned());
-        // The first answer stays.
+        let stamp = if status.ours {
+            stamp_of_here() << STAMP
+        } else {
+            0
+        };
+        // The first answer stays. Both at once: a clone that saw the status without the stamp would take the child for a
+        // stranger's, and answer so to who reaps after another clone.
         let _ = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-                (word & KNOWN == 0).then_some(word | fresh)
+                let answer = if word & KNOWN == 0 { fresh } else { 0 };
+                Some(word | answer | stamp)
             });
-        if status.ours {
-            self.set_ours();
-        }
     }
 
     /// It is a child of this process, however it may end. Never taken back: of two clones that ask at once one may

@@ -240,8 +240,12 @@ impl Process {
         // Nothing is collected from a process that lives: it could only be a ptrace stop. Nor is its status
         // asked for, which would be that of a first thread that ended before the others.
         if !self.has_exited(Until::Now)? {
-            self.check_is_ours()?;
-            return Err(not_ready());
+            match self.check_is_ours() {
+                Ok(()) => return Err(not_ready()),
+                // It has ended since, and a clone of ours, a watcher or its `Child` has reaped it.
+                Err(Error::NotChild(_)) if self.has_exited(Until::Now)? => {}
+                Err(error) => return Err(error),
+            }
         }
         // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
         self.learn();

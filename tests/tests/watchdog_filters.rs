@@ -316,10 +316,8 @@ fn child_that_may_open_no_descriptor_any_more_is_told() {
                 rlim_max: 0,
             };
             // SAFETY: the structure is valid for the call.
-            assert_eq!(
-                unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) },
-                0
-            );
+            let failed = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) };
+            assert_eq!(failed, 0);
         };
         for birth in [WITH_SENTINEL, PIPE_ALONE] {
             both_ends(birth, limit, || ());

@@ -1,6 +1,7 @@
 //! What a protection needs of the kernel, taken at adoption: a program may install a seccomp filter before it starts its
 //! watchdog, and what that filter allows cannot be asked.
 
+use std::fmt;
 use std::io;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -10,7 +11,6 @@ use crate::home::Home;
 use crate::status::{Adopter, Extras, FirstThread};
 use crate::sys::OwnPid;
 
-#[derive(Debug)]
 pub(crate) struct Reserve {
     pub(crate) home: Home,
     pub(crate) cancel: Cancel,
@@ -28,6 +28,13 @@ pub(crate) struct Own {
     pub(crate) first: Option<FirstThread>,
     /// To be closed with the protection: a filter need not allow that before.
     _adopter: Option<Adopter>,
+}
+
+/// What it holds is the same in every process that adopts.
+impl fmt::Debug for Reserve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserve").finish_non_exhaustive()
+    }
 }
 
 impl Reserve {

@@ -114,7 +114,7 @@ fn members(folder: &Path) -> io::Result<Vec<Pid>> {
     // 0: a member outside of this PID namespace.
     Ok(list
         .lines()
-        .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+        .filter_map(|line| sys::pid(line.parse().ok()?))
         .collect())
 }
 

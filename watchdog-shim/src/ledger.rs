@@ -70,7 +70,7 @@ impl Ledger {
     }
 
     pub(crate) fn command(&self) -> Option<Pid> {
-        Pid::from_raw(self.command.load(Ordering::Acquire))
+        crate::sys::pid(self.command.load(Ordering::Acquire))
     }
 
     pub(crate) fn set_command(&self, pid: Pid) {

@@ -14,7 +14,7 @@ use std::process::ExitStatus;
 use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Resource, Rlimit, getrlimit, set_child_subreaper, setrlimit, setsid};
+use rustix::process::{set_child_subreaper, setsid};
 
 use crate::command;
 use crate::failure::{Failure, REFUSED};
@@ -398,10 +398,5 @@ fn protect() {
     {
         let _ = io::Write::write_all(&mut file, b"-900");
     }
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let _ = setrlimit(Resource::Nofile, raised);
+    sys::raise_descriptor_limit();
 }

@@ -28,9 +28,10 @@ pub(crate) struct Place {
 impl Place {
     /// Of this process.
     pub(crate) fn here(session: Session) -> Place {
-        let own = sys::own_pid().ok();
-        let leads = own.is_some() && rustix::process::getsid(None).ok() == own;
-        Place { session, leads }
+        Place {
+            session,
+            leads: sys::leads_session(),
+        }
     }
 }
 

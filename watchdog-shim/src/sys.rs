@@ -40,10 +40,39 @@ pub(crate) fn fork(_: &SoleThread) -> io::Result<Forked> {
     match unsafe { libc::fork() } {
         0 => Ok(Forked::Child),
         // A positive number; -1 and whatever else a filter makes of it is a failure.
-        pid => match Pid::from_raw(pid) {
-            Some(pid) if pid.as_raw_nonzero().get() > 0 => Ok(Forked::Parent(pid)),
-            _ => Err(io::Error::last_os_error()),
+        number => match pid(number) {
+            Some(pid) => Ok(Forked::Parent(pid)),
+            None => Err(io::Error::last_os_error()),
         },
+    }
+}
+
+/// A number as a pid; `None` for what is none. rustix's own function takes a negative number for one.
+pub(crate) fn pid(number: c_int) -> Option<Pid> {
+    if number > 0 {
+        Pid::from_raw(number)
+    } else {
+        None
+    }
+}
+
+/// Whether this process leads its session.
+pub(crate) fn leads_session() -> bool {
+    // SAFETY: takes a plain number. The answer is 0 where the leader is outside of this PID namespace.
+    let leader = unsafe { libc::syscall(libc::SYS_getsid, 0) };
+    own_pid().is_ok_and(|own| libc::c_long::from(own.as_raw_nonzero().get()) == leader)
+}
+
+/// Raises the soft limit on descriptors to the hard one, if that is allowed.
+pub(crate) fn raise_descriptor_limit() {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: the place has room for the limits, which are read again only if the first call answered 0.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) == 0 {
+            let mut limit = limit.assume_init();
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
     }
 }
 
@@ -65,8 +94,8 @@ pub(crate) fn parent_pid() -> io::Result<Pid> {
 fn positive(answer: libc::c_long) -> io::Result<Pid> {
     match c_int::try_from(answer) {
         Ok(0) => Err(io::ErrorKind::NotFound.into()),
-        Ok(number) if number > 0 => Pid::from_raw(number).ok_or(io::ErrorKind::NotFound.into()),
-        _ => Err(io::Error::last_os_error()),
+        Ok(number) => pid(number).ok_or_else(io::Error::last_os_error),
+        Err(_) => Err(io::Error::from_raw_os_error(libc::EOVERFLOW)),
     }
 }
 

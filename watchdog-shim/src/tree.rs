@@ -103,7 +103,7 @@ fn push(
 
 /// The process, if it is a child of that parent at this moment and lives.
 fn prove(number: i32, parent: i32, process: Option<&Process>) -> Option<(Process, Stat)> {
-    let opened = Process::open(Pid::from_raw(number)?).ok()?;
+    let opened = Process::open(sys::pid(number)?).ok()?;
     let stat = read(number)?;
     let lives = |process: &Process| matches!(process.try_wait(), Ok(None));
     // The order matters: both are looked at after the line was read. One that has not ended still has its number, so
