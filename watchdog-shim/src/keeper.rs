@@ -173,8 +173,12 @@ impl Keeper<'_> {
     /// Goes on to the next phase when its time has come.
     fn advance(&self, empty: bool) {
         let phase = self.ledger.phase();
+        let ended = self.ledger.status().is_some();
         if empty {
             self.ledger.set_phase(Phase::Done);
+        } else if phase == Phase::Running && ended && self.options.on_exit == OnExit::Stop {
+            // Only now: where COMMAND has left nobody behind, nobody is looked for.
+            self.stop(Cause::CommandExited);
         } else if phase == Phase::Stopping
             && self
                 .ledger
@@ -352,9 +356,6 @@ impl Keeper<'_> {
         let status = ExitStatus::from_raw(status.as_raw());
         self.ledger.set_status(status);
         self.status.report(Event::Exited { status });
-        if self.options.on_exit == OnExit::Stop {
-            self.stop(Cause::CommandExited);
-        }
     }
 }
 
