@@ -119,7 +119,9 @@ fn job_that_is_the_shim_is_stopped_and_continued_by_the_shell_that_started_it() 
 #[test]
 fn command_reads_and_writes_the_terminal_as_part_of_a_pipeline() {
     let mut terminal = shell(false);
-    terminal.type_until(&format!("{SHIM} -- cat | tr a-z A-Z\n"), "\n");
+    // It says that it has the terminal: what is typed before that meets the shell's own editing of the line.
+    let pipeline = format!("{SHIM} -- sh -c 'echo be\"g\"in >&2; cat' | tr a-z A-Z\n");
+    terminal.type_until(&pipeline, "begin");
     terminal.type_until("hello\n", "hello\r\n");
     terminal.type_until("\x04", "HELLO");
     terminal.until(PROMPT);
