@@ -12,6 +12,9 @@ const PROMPT: &str = "ready> ";
 /// Says that it has the foreground, and stays there.
 const PROGRAM: &str = "sh -c 'echo be\"g\"in; exec sleep 1000'\n";
 
+/// Says besides that it was continued: it has the foreground by then.
+const CONTINUES: &str = "bash -c 'trap \"echo contin\\\"\\\"ued\" CONT; echo be\"g\"in; while :; do sleep 0.02; done'\n";
+
 /// An interactive shell, itself under the shim or not.
 fn shell(under_the_shim: bool) -> Terminal {
     let mut command = if under_the_shim {
@@ -70,10 +73,10 @@ fn ctrl_c_ends_what_the_shell_runs_and_not_the_shell() {
 #[test]
 fn ctrl_z_and_fg_work_in_the_shell() {
     same(|terminal| {
-        terminal.type_until(PROGRAM, "begin");
+        terminal.type_until(CONTINUES, "begin");
         terminal.type_until("\x1a", "Stopped");
         terminal.until(PROMPT);
-        terminal.type_until("fg\n", "sleep 1000'\r\n");
+        terminal.type_until("fg\n", "continued");
         terminal.type_until("\x03", PROMPT);
     });
 }
@@ -95,7 +98,10 @@ fn vim_opens_writes_and_quits() {
         return;
     }
     same(|terminal| {
-        terminal.type_until("vim -u NONE -i NONE -n\n", "\x1b[1;1H");
+        terminal.type_until(
+            "vim -u NONE -i NONE -n --cmd 'set shortmess+=I'\n",
+            "\x1b[1;1H",
+        );
         terminal.type_until("ihello\x1b", "hello");
         terminal.type_until(":q!\n", PROMPT);
     });
@@ -104,13 +110,15 @@ fn vim_opens_writes_and_quits() {
 #[test]
 fn job_that_is_the_shim_is_stopped_and_continued_by_the_shell_that_started_it() {
     let mut terminal = shell(false);
-    let job = format!("{SHIM} -- {PROGRAM}");
+    let job = format!("{SHIM} -- {CONTINUES}");
     terminal.type_until(&job, "begin");
     terminal.type_until("\x1a", "Stopped");
     terminal.until(PROMPT);
     // Continued in the foreground, and ended there as sleep itself would be.
-    terminal.type_until("fg\n", "sleep 1000'\r\n");
+    terminal.type_until("fg\n", "continued");
     terminal.type_until("\x03", PROMPT);
+    let told = terminal.transcript().matches("\ncontinued").count();
+    assert_eq!(told, 1, "{}", terminal.transcript());
     terminal.type_until("echo status $?\n", "status 130");
     terminal.until(PROMPT);
     assert!(terminal.type_and_end("exit\n").success());

@@ -64,6 +64,8 @@ pub(crate) struct Keeper<'a> {
     pub(crate) watch: Watch,
     /// COMMAND, until it was reaped.
     pub(crate) command: Option<Process>,
+    /// Whether COMMAND was stopped, and not continued since.
+    pub(crate) stopped: bool,
     pub(crate) grace: Duration,
 }
 
@@ -303,6 +305,13 @@ impl Keeper<'_> {
             }
             Meaning::Stop => self.stop(Cause::Asked),
             Meaning::Interrupt => self.signal_command(Signal::INT),
+            // A shell's fg continues the whole group, COMMAND with it: it is not to hear of that twice.
+            Meaning::Forward(Signal::CONT) if self.place.session == Session::Keep => {
+                self.reap();
+                if self.stopped {
+                    self.signal_command(Signal::CONT);
+                }
+            }
             Meaning::Forward(signal) => self.signal_command(signal),
             Meaning::Nothing => {}
         }
@@ -323,7 +332,7 @@ impl Keeper<'_> {
 
     /// Never by counting SIGCHLD: several children may end with one of it.
     fn reap(&mut self) -> Reaped {
-        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
+        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
         for _ in 0..REAPED_AT_ONCE {
             match wait(options) {
                 Ok(Some((pid, status))) => self.note(pid, status),
@@ -341,6 +350,10 @@ impl Keeper<'_> {
             .as_ref()
             .is_none_or(|command| command.pid() != pid)
         {
+            return;
+        }
+        self.stopped = status.stopped();
+        if status.continued() {
             return;
         }
         if status.stopped() {

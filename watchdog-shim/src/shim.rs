@@ -319,6 +319,7 @@ impl<'a> Shim<'a> {
             above,
             watch,
             command: Some(command),
+            stopped: false,
             grace: (self.options.stop_timeout)
                 .or(inherited)
                 .unwrap_or(Options::STOP_TIMEOUT),
@@ -348,6 +349,7 @@ impl<'a> Shim<'a> {
             above: None,
             watch: Watch::Released,
             command,
+            stopped: false,
             grace: self.options.stop_timeout.unwrap_or(Options::STOP_TIMEOUT),
         };
         keeper.take_over();
