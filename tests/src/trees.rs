@@ -2,41 +2,41 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use pidfd_watcher::{Process, Signal};
 use rustix::process::Pid;
 
-use crate::{proc_fs, until};
+use crate::{Folder, proc_fs, until};
 
 /// A folder of its own for one tree. What still lives of the tree is killed when the value goes, and the folder with it.
 #[derive(Debug)]
 pub struct Tree {
-    folder: PathBuf,
+    /// In a folder of the test's own: its path is no beginning of another one's.
+    path: PathBuf,
+    _folder: Folder,
 }
 
 impl Tree {
-    /// A folder that nobody else has.
     #[allow(clippy::new_without_default, reason = "it makes a folder")]
     pub fn new() -> Tree {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("tree-{}-{number}-", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).expect("create the tree's folder");
-        Tree { folder }
+        let folder = Folder::new();
+        let path = folder.join("tree");
+        fs::create_dir(&path).expect("create the tree's folder");
+        Tree {
+            path,
+            _folder: folder,
+        }
     }
 
     #[must_use]
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.path
     }
 
     /// Whether a file of that name is there.
     #[must_use]
     pub fn has(&self, file: &str) -> bool {
-        self.folder.join(file).exists()
+        self.path.join(file).exists()
     }
 
     /// Waits until the whole tree lives.
@@ -47,7 +47,7 @@ impl Tree {
     /// Everybody whose command line names the folder, zombies left out.
     #[must_use]
     pub fn living(&self) -> Vec<i32> {
-        let needle = self.folder.to_str().expect("a plain path").as_bytes();
+        let needle = self.path.to_str().expect("a plain path").as_bytes();
         let is_ours = |pid: i32| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             line.windows(needle.len()).any(|part| part == needle)
@@ -77,6 +77,5 @@ impl Drop for Tree {
                 let _ = process.send_signal(Signal::KILL);
             }
         }
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
