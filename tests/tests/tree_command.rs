@@ -322,6 +322,56 @@ fn term_stops_the_whole_tree_and_the_grace_ends_early_when_it_is_empty() {
     assert!(tree.living().is_empty());
 }
 
+/// COMMAND ends at the stop signal at once, and leaves many children to the shim while that looks for them.
+#[test]
+fn children_of_a_command_that_ends_at_once_get_the_stop_signal_too() {
+    let script = "trap 'exit 5' TERM; for i in $(seq 40); do sleep 1000 & \
+                  until read name < /proc/$!/comm && [ $name = sleep ]; do :; done; done; echo ready; wait";
+    let words = ["--stop-timeout=1h", "--", "bash", "-c", script];
+    let (mut child, mut said) = started(shim(&words));
+    assert_eq!(line(&mut said), "ready");
+    send(&mut child, Signal::TERM);
+    // With the longest grace: nothing is killed, so all must have ended of the stop signal.
+    assert_eq!(child.wait_deadline().code(), Some(5));
+}
+
+/// Two of them mean "at once" to many a program. A real-time signal is queued, so that each can be counted.
+#[test]
+fn command_gets_the_stop_signal_once_however_it_is_contained() {
+    if !Command::new("python3")
+        .arg("-V")
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        return eprintln!("skipped: no python3 here");
+    }
+    let script = "import signal as s; s.pthread_sigmask(s.SIG_BLOCK, {40}); print('ready', flush=True); \
+                  s.sigwait({40}); print('more' if s.sigtimedwait({40}, 0.3) else 'once')";
+    for contain in ["subreaper", "pidns", "cgroup", "none"] {
+        let option = format!("--contain={contain}");
+        let plan = output(&[&option, "--print-plan"]);
+        if !plan.status.success() {
+            let reason = String::from_utf8_lossy(&plan.stderr).trim().to_owned();
+            eprintln!("skipped {contain}: {reason}");
+            continue;
+        }
+        let words = [
+            &option,
+            "--stop-signal=40",
+            "--stop-timeout=1h",
+            "--",
+            "python3",
+            "-c",
+            script,
+        ];
+        let (mut child, mut said) = started(shim(&words));
+        assert_eq!(line(&mut said), "ready");
+        send(&mut child, Signal::TERM);
+        assert_eq!(line(&mut said), "once", "{contain}");
+        assert_eq!(child.wait_deadline().code(), Some(0));
+    }
+}
+
 #[test]
 fn command_that_is_stopped_is_continued_to_be_told() {
     let script = "trap 'exit 9' TERM; echo $$; kill -STOP $$; while :; do sleep 0.01; done";

@@ -118,18 +118,8 @@ impl Keeper<'_> {
         self.ledger.set_deadline(Instant::now().after(self.grace));
         self.ledger.set_phase(Phase::Stopping);
         let signal = self.stop_signal();
-        // COMMAND first: nothing is looked up for it.
-        self.signal_command(signal);
-        self.signal_command(Signal::CONT);
-        let others = match self.options.signal_to {
-            SignalTo::Main => None,
-            SignalTo::Group => self.command_group().map(Of::Group),
-            SignalTo::All => Some(Of::All),
-        };
-        if let Some(of) = others {
-            self.signal_others(signal, of);
-            self.signal_others(Signal::CONT, of);
-        }
+        // One that is stopped takes the stop signal once it is continued.
+        self.ask(&[signal, Signal::CONT]);
         self.status.report(Event::Stopping {
             cause,
             grace: self.grace,
@@ -151,19 +141,38 @@ impl Keeper<'_> {
         }
     }
 
-    /// Everybody but COMMAND, which was told already.
-    fn signal_others(&self, signal: Signal, of: Of) {
-        let command = self.command.as_ref().map(Process::pid);
+    /// Sends `signals` to those who are asked to stop: once to each, COMMAND first.
+    fn ask(&self, signals: &[Signal]) {
+        let ask_command = || {
+            signals
+                .iter()
+                .for_each(|signal| self.signal_command(*signal))
+        };
+        let of = match self.options.signal_to {
+            SignalTo::Main => None,
+            SignalTo::Group => self.command_group().map(Of::Group),
+            SignalTo::All => Some(Of::All),
+        };
         match (&self.tree, of) {
-            (Tree::CommandAlone, _) => {}
-            (Tree::Namespace(inside), Of::All) => {
-                let _ = sys::signal_namespace(inside, signal.as_raw());
+            (Tree::CommandAlone, _) | (_, None) => ask_command(),
+            // COMMAND is one of them.
+            (Tree::Namespace(inside), Some(Of::All)) => {
+                for signal in signals {
+                    let _ = sys::signal_namespace(inside, signal.as_raw());
+                }
             }
-            (Tree::Cgroup(cgroup), Of::All) => {
-                let _ = cgroup.signal(signal, command);
+            (Tree::Cgroup(cgroup), Some(Of::All)) => {
+                ask_command();
+                let command = self.command.as_ref().map(Process::pid);
+                for signal in signals {
+                    let _ = cgroup.signal(*signal, command);
+                }
             }
-            _ => {
-                let _ = tree::signal_descendants(signal, of, command, |_| {});
+            (_, Some(of)) => {
+                let command = self.command.as_ref().map(Process::pid);
+                if tree::signal_descendants(signals, of, command, ask_command, |_| {}).is_err() {
+                    ask_command();
+                }
             }
         }
     }
@@ -238,9 +247,15 @@ impl Keeper<'_> {
     /// SIGKILL to all descendants; how many live.
     fn sweep(&self, kill: &mut Kill) -> u32 {
         let mut fresh = 0;
-        let swept = tree::signal_descendants(Signal::KILL, Of::All, None, |number| {
-            fresh += u32::from(kill.killed.insert(number));
-        });
+        let swept = tree::signal_descendants(
+            &[Signal::KILL],
+            Of::All,
+            None,
+            || {},
+            |number| {
+                fresh += u32::from(kill.killed.insert(number));
+            },
+        );
         self.ledger.add_killed(fresh);
         if fresh > 0 {
             kill.pause = FIRST_PAUSE;

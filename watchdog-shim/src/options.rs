@@ -270,7 +270,11 @@ pub(crate) fn signal(option: &str, value: &OsStr) -> Result<Signal, Failure> {
         let name = name.strip_prefix("SIG").unwrap_or(&name);
         let number = NAMES.iter().find(|(known, _)| *known == name);
         let number = number.map(|(_, number)| *number);
-        number.or_else(|| name.parse().ok()).and_then(sys::signal)
+        let real_time = || libc::SIGRTMIN().checked_add(name.strip_prefix("RTMIN+")?.parse().ok()?);
+        number
+            .or_else(|| name.parse().ok())
+            .or_else(real_time)
+            .and_then(sys::signal)
     });
     known.ok_or_else(|| {
         let value = value.display();
@@ -434,6 +438,11 @@ mod tests {
         for text in ["TERM", "SIGTERM", "term", "15"] {
             let read = signal("--stop-signal", OsStr::new(text)).expect("a signal");
             assert_eq!(read, Signal::TERM, "{text}");
+        }
+        let shifted = signal("--stop-signal", OsStr::new("SIGRTMIN+3")).expect("a signal");
+        assert_eq!(shifted.as_raw(), libc::SIGRTMIN() + 3);
+        for text in ["RTMIN+31", "RTMIN+-1", "RTMIN+2147483647", "RTMIN+"] {
+            assert!(signal("--stop-signal", OsStr::new(text)).is_err(), "{text}");
         }
         assert!(signal("--stop-signal", OsStr::new("0")).is_err());
         assert!(signal("--stop-signal", OsStr::new("-1")).is_err());

@@ -38,46 +38,84 @@ pub(crate) enum Of {
     Group(i32),
 }
 
-/// Sends `signal` to the descendants of this process but one; each is told to `signalled` by its number.
+/// Sends `signals`, in this order, to the descendants of this process but one; each is told to `signalled` by its number.
+/// `first` runs when all are found and none was signalled.
 ///
-/// An error where /proc cannot be read, or shows another PID namespace than this process's own.
+/// All are found before the first is signalled: one that ends at once leaves its children to another parent, and a walk
+/// that had not come to them yet would miss them.
+///
+/// An error where /proc cannot be read, or shows another PID namespace than this process's own. `first` did not run then.
 pub(crate) fn signal_descendants(
-    signal: Signal,
+    signals: &[Signal],
     of: Of,
     except: Option<Pid>,
-    mut signalled: impl FnMut(i32),
+    first: impl FnOnce(),
+    signalled: impl FnMut(i32),
 ) -> io::Result<Swept> {
     let root = own_number_in_proc()?;
     let children = snapshot()?;
-    let mut swept = Swept::default();
+    let mut sweep = Sweep {
+        signals,
+        found: Vec::new(),
+        first: Some(first),
+        signalled,
+        swept: Swept::default(),
+    };
     // Each with its parent, which is this process where there is none.
     let mut left: Vec<(i32, i32, Option<Process>)> = Vec::new();
     push(&mut left, &children, root, None);
     while let Some((number, parent_number, parent)) = left.pop() {
-        let Some((process, stat)) = prove(number, parent_number, parent.as_ref()) else {
+        let Some((process, stat)) = prove(number, parent_number, parent.as_ref(), || sweep.send())
+        else {
             continue;
         };
+        push(&mut left, &children, number, Some(&process));
         let meant = Some(process.pid()) != except
             && match of {
                 Of::All => true,
                 Of::Group(group) => stat.group == group,
             };
         if meant {
-            match process.send_signal(signal) {
+            sweep.found.push((number, process));
+        }
+    }
+    sweep.send();
+    Ok(sweep.swept)
+}
+
+/// Those who were found and not signalled yet.
+struct Sweep<'a, F, G> {
+    signals: &'a [Signal],
+    found: Vec<(i32, Process)>,
+    first: Option<F>,
+    signalled: G,
+    swept: Swept,
+}
+
+impl<F: FnOnce(), G: FnMut(i32)> Sweep<'_, F, G> {
+    /// Signals them, and closes their pidfds.
+    fn send(&mut self) {
+        if let Some(first) = self.first.take() {
+            first();
+        }
+        for (number, process) in self.found.drain(..) {
+            let sent = self
+                .signals
+                .iter()
+                .try_for_each(|signal| process.send_signal(*signal));
+            match sent {
                 Ok(()) => {
-                    swept.found += 1;
-                    signalled(number);
+                    self.swept.found += 1;
+                    (self.signalled)(number);
                 }
                 Err(Error::NotFound(_)) => {}
                 Err(_) => {
-                    swept.found += 1;
-                    swept.refused += 1;
+                    self.swept.found += 1;
+                    self.swept.refused += 1;
                 }
             }
         }
-        push(&mut left, &children, number, Some(&process));
     }
-    Ok(swept)
 }
 
 /// Whether /proc is there and shows this process's own PID namespace.
@@ -101,9 +139,22 @@ fn push(
     }
 }
 
-/// The process, if it is a child of that parent at this moment and lives.
-fn prove(number: i32, parent: i32, process: Option<&Process>) -> Option<(Process, Stat)> {
-    let opened = Process::open(sys::pid(number)?).ok()?;
+/// The process, if it is a child of that parent at this moment and lives. `make_room` closes what pidfds it can.
+fn prove(
+    number: i32,
+    parent: i32,
+    process: Option<&Process>,
+    make_room: impl FnOnce(),
+) -> Option<(Process, Stat)> {
+    let pid = sys::pid(number)?;
+    let opened = match Process::open(pid) {
+        Err(Error::TooManyOpenFiles(_)) => {
+            make_room();
+            Process::open(pid)
+        }
+        opened => opened,
+    };
+    let opened = opened.ok()?;
     let stat = read(number)?;
     let lives = |process: &Process| matches!(process.try_wait(), Ok(None));
     // The order matters: both are looked at after the line was read. One that has not ended still has its number, so
