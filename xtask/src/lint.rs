@@ -10,8 +10,8 @@ use crate::{Outcome, cargo, no_arguments};
 
 /// The crates that are usable alone, and so depend on none of the others.
 const LEAVES: [&str; 3] = ["watchdog-pipe", "fd-preserve", "pidfd-watcher"];
-/// The one that composes them.
-const COMPOSITION: &str = "shim-spawner";
+/// Those that stand on leaves, and not on each other.
+const COMPOSITIONS: [&str; 2] = ["shim-spawner", "watchdog-shim"];
 /// A leaf's whole normal tree, itself left out, stays below this.
 const LEAF_LIMIT: usize = 6;
 
@@ -33,6 +33,9 @@ pub(crate) fn run(args: &[OsString]) -> Outcome {
     )?;
     for leaf in LEAVES {
         check_tree(leaf, &tree(leaf)?)?;
+    }
+    for composition in COMPOSITIONS {
+        check_composition(composition, &tree(composition)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -68,7 +71,7 @@ fn check_tree(package: &str, tree: &BTreeSet<String>) -> Result<()> {
     eprintln!("  {package} stands on {} crates: {}", tree.len(), names());
     if let Some(sibling) = LEAVES
         .iter()
-        .chain([&COMPOSITION])
+        .chain(&COMPOSITIONS)
         .find(|name| tree.contains(**name))
     {
         bail!("{package} is a leaf and depends on {sibling}");
@@ -79,6 +82,14 @@ fn check_tree(package: &str, tree: &BTreeSet<String>) -> Result<()> {
             tree.len(),
             names()
         );
+    }
+    Ok(())
+}
+
+fn check_composition(package: &str, tree: &BTreeSet<String>) -> Result<()> {
+    eprintln!("  {package} stands on {} crates", tree.len());
+    if let Some(other) = COMPOSITIONS.iter().find(|name| tree.contains(**name)) {
+        bail!("{package} depends on {other}: a runtime may need one without the other");
     }
     Ok(())
 }
@@ -101,6 +112,25 @@ mod tests {
         let error = check_tree("fd-preserve", &names(&["libc", "watchdog-pipe"])).unwrap_err();
         assert!(
             error.to_string().contains("depends on watchdog-pipe"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn leaf_on_a_composition_is_refused_by_name() {
+        let error = check_tree("fd-preserve", &names(&["libc", "watchdog-shim"])).unwrap_err();
+        assert!(
+            error.to_string().contains("depends on watchdog-shim"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn composition_on_the_other_one_is_refused_by_name() {
+        let tree = names(&["watchdog-pipe", "watchdog-shim"]);
+        let error = check_composition("shim-spawner", &tree).unwrap_err();
+        assert!(
+            error.to_string().contains("depends on watchdog-shim"),
             "{error}"
         );
     }
