@@ -6,10 +6,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
-use pidfd_watcher::{Process, Signal};
+use pidfd_watcher::{Pid, Process, Signal};
 use workspace_tests::orders::Order;
 use workspace_tests::trees::Tree;
-use workspace_tests::{Guard, alone, proc_fs, until};
+use workspace_tests::{DEADLINE, Guard, alone, proc_fs, until};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile_tree");
@@ -333,6 +333,28 @@ fn children_of_a_command_that_ends_at_once_get_the_stop_signal_too() {
     send(&mut child, Signal::TERM);
     // With the longest grace: nothing is killed, so all must have ended of the stop signal.
     assert_eq!(child.wait_deadline().code(), Some(5));
+}
+
+#[test]
+fn command_alone_is_killed_after_the_grace_even_if_inner_was_killed() {
+    let script = "trap '' TERM; echo $$ $PPID; while :; do sleep 0.01; done";
+    let words = [
+        "--contain=none",
+        "--stop-timeout=100ms",
+        "--",
+        "bash",
+        "-c",
+        script,
+    ];
+    let (mut child, mut said) = started(shim(&words));
+    let said = line(&mut said);
+    let mut numbers = said.split(' ').map(|number| number.parse().expect("a pid"));
+    let mut next = || Process::open(Pid::from_raw(numbers.next()?)?).ok();
+    let (command, inner) = (next().expect("COMMAND"), next().expect("INNER"));
+    inner.send_signal(Signal::KILL).expect("send");
+    let ended = command.wait_timeout(DEADLINE).expect("wait");
+    assert!(ended.is_some(), "COMMAND lives on");
+    assert_eq!(child.wait_deadline().signal(), Some(libc::SIGKILL));
 }
 
 /// Two of them mean "at once" to many a program. A real-time signal is queued, so that each can be counted.

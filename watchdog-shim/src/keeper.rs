@@ -178,7 +178,8 @@ impl Keeper<'_> {
     }
 
     fn command_group(&self) -> Option<i32> {
-        tree::group_of(self.ledger.command()?)
+        // Not reaped yet: the number is its own.
+        tree::group_of(self.command.as_ref()?.pid())
     }
 
     /// Goes on to the next phase when its time has come.

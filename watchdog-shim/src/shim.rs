@@ -165,13 +165,9 @@ impl<'a> Shim<'a> {
         Ok(end(ledger, exit))
     }
 
+    /// Orphans come here then, COMMAND among them where INNER was killed: also with `--contain=none`.
     fn become_subreaper(&self) -> io::Result<()> {
-        if matches!(
-            self.containment,
-            Containment::Subreaper | Containment::Cgroup(_)
-        ) {
-            set_child_subreaper(Some(sys::own_pid()?))?;
-        }
+        set_child_subreaper(Some(sys::own_pid()?))?;
         Ok(())
     }
 
@@ -329,11 +325,13 @@ impl<'a> Shim<'a> {
     /// In STANDBY or OUTER, when all below it were killed.
     fn take_over(self, signals: OwnedFd, line: Option<Line>) {
         protect();
-        // It is this process's child now, if it lives or was not reaped.
-        let command = self
-            .ledger
-            .command()
-            .and_then(|pid| Process::open(pid).ok());
+        // It is this process's child now, or will be as soon as INNER is gone. Once its status is known it was reaped, and
+        // its number may be a stranger's. In a PID namespace it had another number, and the kernel has ended it.
+        let command = match (self.ledger.status(), &self.containment) {
+            (Some(_), _) | (_, Containment::PidNamespace(_)) => None,
+            (None, _) => self.ledger.command(),
+        };
+        let command = command.and_then(|pid| Process::open(pid).ok());
         let keeper = Keeper {
             options: self.options,
             place: Place::here(self.session),
