@@ -71,7 +71,7 @@ words! {
     Level {
         /// COMMAND alone is stopped.
         Told = "told",
-        /// Nothing is left, unless the runtime and all processes of the shim are killed at once.
+        /// Nothing is left, unless all processes of the shim are killed at once.
         Good = "good",
         /// Nothing is left whatever is killed.
         Certain = "certain",
