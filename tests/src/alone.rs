@@ -23,7 +23,7 @@ use crate::{Guard, namespace, signals};
 /// Names the test that the process was started for.
 const ENV_VAR: &str = "WORKSPACE_TESTS_ALONE";
 
-/// The rest of the test runs in a fresh process. See the [module](crate::alone).
+/// The rest of the test runs in a fresh process. See the [module](mod@crate::alone).
 #[macro_export]
 macro_rules! alone {
     ($body:block) => {{

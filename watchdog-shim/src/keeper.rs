@@ -114,12 +114,11 @@ impl Keeper<'_> {
         if self.ledger.phase() >= Phase::Stopping {
             return;
         }
-        // Before the deadline: whoever takes over from here finds both or the phase before.
         self.ledger.set_deadline(Instant::now().after(self.grace));
-        self.ledger.set_phase(Phase::Stopping);
-        let signal = self.stop_signal();
         // One that is stopped takes the stop signal once it is continued.
-        self.ask(&[signal, Signal::CONT]);
+        self.ask(&[self.stop_signal(), Signal::CONT]);
+        // After the signals: if this process is killed before all are sent, whoever takes over sends them again.
+        self.ledger.set_phase(Phase::Stopping);
         self.status.report(Event::Stopping {
             cause,
             grace: self.grace,
@@ -144,9 +143,9 @@ impl Keeper<'_> {
     /// Sends `signals` to those who are asked to stop: once to each, COMMAND first.
     fn ask(&self, signals: &[Signal]) {
         let ask_command = || {
-            signals
-                .iter()
-                .for_each(|signal| self.signal_command(*signal))
+            for signal in signals {
+                self.signal_command(*signal);
+            }
         };
         let of = match self.options.signal_to {
             SignalTo::Main => None,

@@ -117,7 +117,7 @@ impl<'a> Shim<'a> {
     fn run_pair(self) -> Result<End, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
         let (ours, theirs) = Line::pair().map_err(failed)?;
-        self.become_subreaper().map_err(failed)?;
+        become_subreaper().map_err(failed)?;
         match sys::fork(&self.alone).map_err(failed)? {
             Forked::Parent(_) => {
                 drop(theirs);
@@ -165,12 +165,6 @@ impl<'a> Shim<'a> {
         Ok(end(ledger, exit))
     }
 
-    /// Orphans come here then, COMMAND among them where INNER was killed: also with `--contain=none`.
-    fn become_subreaper(&self) -> io::Result<()> {
-        set_child_subreaper(Some(sys::own_pid()?))?;
-        Ok(())
-    }
-
     /// Passes signals on until nobody is left on the other side of the line.
     fn outer(self, line: &Line) -> Result<End, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
@@ -216,7 +210,7 @@ impl<'a> Shim<'a> {
     /// Starts INNER, and takes over if that is killed.
     fn standby(self, line: Line) -> ! {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
-        let prepared = self.become_subreaper().and_then(|()| {
+        let prepared = become_subreaper().and_then(|()| {
             let own = Process::open(sys::own_pid()?)?;
             Ok((own, sys::fork(&self.alone)?))
         });
@@ -270,7 +264,7 @@ impl<'a> Shim<'a> {
     ) -> Result<Keeper<'a>, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
         if line.is_some() && inside.is_none() {
-            self.become_subreaper().map_err(failed)?;
+            become_subreaper().map_err(failed)?;
         }
         // First the fork: what this process changes of itself from here on is none of COMMAND's business.
         let held = command::fork(&self.alone, self.options, self.session, &self.born)?;
@@ -352,6 +346,12 @@ impl<'a> Shim<'a> {
         };
         keeper.take_over();
     }
+}
+
+/// Orphans come here then, COMMAND among them where INNER was killed: also with `--contain=none`.
+fn become_subreaper() -> io::Result<()> {
+    set_child_subreaper(Some(sys::own_pid()?))?;
+    Ok(())
 }
 
 /// Nothing was started, or it could not become COMMAND.
