@@ -1,7 +1,7 @@
 //! Why the shim did not start COMMAND: one line that names the thing and the way out, and an exit code.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 
 /// Exit codes of the shim's own, as env(1), nice(1) and timeout(1) have them.
 pub(crate) const REFUSED: u8 = 125;
@@ -43,6 +43,11 @@ impl Failure {
 
     pub(crate) fn code(&self) -> u8 {
         self.code
+    }
+
+    /// Says it on standard error. Nobody need be there to read it: `eprintln!` would panic then.
+    pub(crate) fn tell(&self) {
+        let _ = io::stderr().write_all(format!("{self}\n").as_bytes());
     }
 }
 

@@ -281,12 +281,8 @@ impl Keeper<'_> {
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         fds.extend(self.line.as_ref().map(|line| readable(line.as_fd())));
         fds.extend(self.above.as_ref().map(|above| readable(above.as_fd())));
-        // Whatever it answers, everything is looked at. An error that stays would make a loop that burns a processor:
-        // the wait is done by the clock then.
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => std::thread::sleep(FIRST_PAUSE * 10),
-        }
+        // Whatever it answers, everything is looked at. The shim does not start where poll(2) is refused.
+        let _ = poll(&mut fds, timeout.as_ref());
     }
 
     fn take_signals(&mut self) {

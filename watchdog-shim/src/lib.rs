@@ -61,7 +61,7 @@ pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
             sys::exit_now(u8::try_from(128 + signal).unwrap_or(u8::MAX))
         }
         Err(failure) => {
-            eprintln!("{failure}");
+            failure.tell();
             sys::exit_now(failure.code())
         }
     }

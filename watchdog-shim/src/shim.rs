@@ -12,9 +12,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use pidfd_watcher::Process;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{set_child_subreaper, setsid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd, retry_on_intr};
+use rustix::process::{WaitId, WaitIdOptions, set_child_subreaper, setsid, waitid};
 
 use crate::command;
 use crate::failure::{Failure, REFUSED};
@@ -62,6 +62,7 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
             "--watch=parent: the parent is gone already",
         ));
     }
+    check_the_ways_to_wait()?;
     let session = options.session.unwrap_or_else(default_session);
     let plan = Plan::make(&alone, options)?;
     let status = status_fd(&alone, options)?;
@@ -83,6 +84,15 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
         Containment::PidNamespace(how) => shim.run_namespace(how),
         Containment::Subreaper | Containment::Cgroup(_) | Containment::None => shim.run_pair(),
     }
+}
+
+/// All that waits here waits by these two. A filter that refuses one is told here, where nothing was started: a loop over
+/// a wait that fails burns a processor, and a keeper that takes a refusal for an end ends the tree.
+fn check_the_ways_to_wait() -> Result<(), Failure> {
+    sys::monotonic_nanoseconds().map_err(|error| Failure::io("clock_gettime(2)", &error))?;
+    poll(&mut [], Some(&Timespec::default()))
+        .map_err(|errno| Failure::io("poll(2)", &errno.into()))?;
+    Ok(())
 }
 
 fn default_session() -> Session {
@@ -221,12 +231,12 @@ impl<'a> Shim<'a> {
                 // A session of its own: no terminal's signal comes here, and no group's.
                 let _ = setsid();
                 let_go_of_standard_streams();
-                // A child that nobody else reaps: its number is its own.
-                if let Ok(inner) = Process::open(pid) {
-                    let _ = inner.wait();
-                } else {
-                    let _ =
-                        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                // A child that nobody else reaps: its number is its own. Without a pidfd, or where it cannot be waited
+                // for, waitid(2) tells of its end; no other answer is one.
+                let told = Process::open(pid).and_then(|inner| inner.wait());
+                if told.is_err() {
+                    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+                    let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), ended));
                 }
                 if self.ledger.phase() != Phase::Done {
                     match sys::signal_fd() {
@@ -356,7 +366,7 @@ fn become_subreaper() -> io::Result<()> {
 
 /// Nothing was started, or it could not become COMMAND.
 fn refuse(ledger: &Ledger, failure: &Failure) {
-    eprintln!("{failure}");
+    failure.tell();
     ledger.set_refusal(failure.code());
     ledger.set_phase(Phase::Done);
 }

@@ -99,6 +99,19 @@ fn positive(answer: libc::c_long) -> io::Result<Pid> {
     }
 }
 
+/// What the monotonic clock shows, in nanoseconds. rustix gives whatever was in memory where a filter refuses.
+pub(crate) fn monotonic_nanoseconds() -> io::Result<u64> {
+    let mut now = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the place has room for the time.
+    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it answered 0, so it filled the structure.
+    let now = unsafe { now.assume_init() };
+    let seconds = u64::from(now.tv_sec.unsigned_abs()).saturating_mul(1_000_000_000);
+    Ok(seconds.saturating_add(now.tv_nsec.unsigned_abs().into()))
+}
+
 /// Takes a number of the command line, or of the environment, for our own.
 pub(crate) fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD takes no argument and changes nothing; a number that is not open is only an error.
