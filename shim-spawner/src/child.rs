@@ -112,8 +112,7 @@ impl Routine {
     pub(crate) unsafe fn run(&self, report: &Report, handlers: Handlers) -> ! {
         // SAFETY: the caller's promise.
         let Err(Errno(errno)) = unsafe { self.attempt(report, handlers) };
-        report.fail(errno);
-        exit(FAILED)
+        give_up(report, rustix::io::Errno::from_raw_os_error(errno))
     }
 
     /// # Safety
@@ -317,6 +316,12 @@ fn unblock_signals() -> Result<(), Errno> {
         )
     })
     .map(drop)
+}
+
+/// Runs in the child: says in `report` that the stage it is in has failed, and ends it.
+pub(crate) fn give_up(report: &Report, errno: rustix::io::Errno) -> ! {
+    report.fail(errno.raw_os_error());
+    exit(FAILED)
 }
 
 /// Runs in the child: ends it, and runs nothing of the parent's on the way.

@@ -86,16 +86,6 @@ pub enum ConfigError {
         /// Its value.
         value: OsString,
     },
-    /// The number is not open (`EBADF`): read before, or only the variable was inherited.
-    NotOpen {
-        /// The number.
-        fd: RawFd,
-    },
-    /// The number is open as something else than the file which the variable was written for.
-    Stale {
-        /// The number.
-        fd: RawFd,
-    },
     /// The file is not sealed against change.
     NotSealed {
         /// The number.
@@ -110,13 +100,6 @@ impl fmt::Display for ConfigError {
         match self {
             ConfigError::Malformed { value } => {
                 write!(f, "malformed {ENV_VAR}={}", value.display())
-            }
-            ConfigError::NotOpen { fd } => write!(f, "descriptor {fd} is not open"),
-            ConfigError::Stale { fd } => {
-                write!(
-                    f,
-                    "{ENV_VAR} was inherited: descriptor {fd} is not the file it names"
-                )
             }
             ConfigError::NotSealed { fd } => write!(f, "descriptor {fd} is not sealed"),
             ConfigError::Io(_) => f.write_str("the configuration could not be read"),
@@ -144,9 +127,11 @@ impl From<ConfigError> for io::Error {
     }
 }
 
-/// Reads what the environment names. `own` makes an owner of a number that passed every check.
+/// Reads what the environment names. `own` makes an owner of a number that passed every check, and `forget` takes the
+/// variable out of the environment: what this process starts inherits neither.
 pub(crate) fn from_environment(
     own: impl FnOnce(RawFd) -> OwnedFd,
+    forget: impl FnOnce(&'static str),
 ) -> Result<Option<Vec<u8>>, ConfigError> {
     let Some(value) = env::var_os(ENV_VAR) else {
         return Ok(None);
@@ -156,8 +141,14 @@ pub(crate) fn from_environment(
     };
     match sys::inspect(fd) {
         Ok(found) if found == identity => {}
-        Ok(_) => return Err(ConfigError::Stale { fd }),
-        Err(_) => return Err(ConfigError::NotOpen { fd }),
+        Err(error) if error.raw_os_error() != Some(libc::EBADF) => {
+            return Err(ConfigError::Io(error));
+        }
+        // Not for this process: somebody above has inherited it, or has read the file.
+        Ok(_) | Err(_) => {
+            forget(ENV_VAR);
+            return Ok(None);
+        }
     }
     let memfd = own(fd);
     if !is_sealed(memfd.as_fd()) {
@@ -169,6 +160,7 @@ pub(crate) fn from_environment(
     File::from(memfd)
         .read_to_end(&mut bytes)
         .map_err(ConfigError::Io)?;
+    forget(ENV_VAR);
     Ok(Some(bytes))
 }
 

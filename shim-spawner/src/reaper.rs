@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use pidfd_watcher::{Error, Process, Watcher};
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::sys::SignalsBlocked;
@@ -47,9 +47,12 @@ fn wait_in_a_thread(process: Process) -> bool {
         .name("shim-reaper".into())
         .stack_size(64 * 1024)
         .spawn(move || {
-            // Blocks until it can be reaped, past a tracer's hold too. An error is somebody else's reaping.
-            let wait = || waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
-            while matches!(wait(), Err(Errno::INTR)) {}
+            // Its end first: waitid(2) takes the stops of a process that this one traces from the tracer.
+            if process.wait().is_ok() {
+                // Blocks until it can be reaped, past a tracer's hold too. An error is somebody else's reaping.
+                let wait = || waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
+                let _ = retry_on_intr(wait);
+            }
         })
         .is_ok()
 }

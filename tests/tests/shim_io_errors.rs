@@ -82,7 +82,7 @@ fn refused_stop_keeps_its_number_and_a_futile_one_is_timed_out() {
 
 #[test]
 fn configuration_that_was_not_meant_is_invalid_data_with_our_error_inside() {
-    let error = io::Error::from(ConfigError::Stale { fd: 4 });
+    let error = io::Error::from(ConfigError::NotSealed { fd: 4 });
     assert_eq!(error.kind(), ErrorKind::InvalidData);
     assert!(
         error

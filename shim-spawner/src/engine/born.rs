@@ -35,12 +35,19 @@ pub(super) const ANY_CHILD: WaitIdOptions =
 
 /// Waits for a child that is on its way out, and reaps it. `None`: nobody knows its status.
 pub(super) fn reap(process: Process) -> Option<ExitStatus> {
-    // Not by `Process::wait`, which is content with a zombie that a tracer still holds.
+    // Its end first: of a child that this process traces, waitid(2) tells stops as well. A filter may refuse to poll,
+    // which is no reason to leave it.
+    let _ = process.wait();
+    // That was content with a zombie that a tracer still holds.
     let left = wait(&process, ANY_CHILD | WaitIdOptions::NOWAIT);
     if left == Err(Errno::CHILD) {
         return None;
     }
-    process.reap().ok()?.status
+    if let Ok(exit) = process.clone().reap() {
+        return exit.status;
+    }
+    let _ = wait(&process, ANY_CHILD);
+    None
 }
 
 /// waitid(2) for the exit of this process: whether there is one.

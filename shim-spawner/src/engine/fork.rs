@@ -5,7 +5,6 @@
 //! of a shared page as a robust futex, and the kernel marks and wakes such a word at an exec and at a death,
 //! however it comes (`futex_exec_release` and `futex_exit_release` in kernel/futex/core.c).
 
-use std::thread;
 use std::time::Duration;
 
 use pidfd_watcher::Process;
@@ -14,6 +13,7 @@ use super::born;
 use super::memory::SharedPage;
 use super::sys::{self, SignalsBlocked};
 use crate::child::Routine;
+use crate::sys::nap;
 use crate::{SpawnError, Stage, proc_fs};
 
 pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
@@ -42,7 +42,7 @@ fn executed(process: &Process) -> bool {
                 }
                 // In the middle of its exec, for microseconds more. Asleep and not merely yielding: a child
                 // that shares this CPU would run for the rest of its slice.
-                thread::sleep(Duration::from_micros(1));
+                nap(Duration::from_micros(1));
             }
             _ => return true,
         }

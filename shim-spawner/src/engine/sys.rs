@@ -14,7 +14,7 @@ use rustix::process::{
 
 use super::born::ANY_CHILD;
 use super::memory::{SharedPage, Stack};
-use crate::child::{Handlers, Routine, SIGSET_BYTES, SignalSet};
+use crate::child::{Handlers, Routine, SIGSET_BYTES, SignalSet, give_up as give_up_in_child};
 use crate::report::Report;
 use crate::{SpawnError, Stage, stdio};
 
@@ -219,8 +219,11 @@ pub(super) fn fork(
     match unsafe { libc::fork() } {
         -1 => Err(last_errno()),
         0 => {
-            page.own();
+            let owned = page.own();
             page.await_hold();
+            if let Err(errno) = owned {
+                give_up_in_child(page.report(), errno);
+            }
             // SAFETY: a forked child, all signals blocked since before the fork.
             unsafe { routine.run(page.report(), Handlers::Inherited) }
         }

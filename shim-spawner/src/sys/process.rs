@@ -60,6 +60,7 @@ pub(crate) fn signal_from_raw(number: i32) -> Option<Signal> {
     })
 }
 
-fn last_errno() -> Errno {
+/// The error of the C library's call that has just failed in this thread. Async-signal-safe.
+pub(crate) fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOSYS)
 }

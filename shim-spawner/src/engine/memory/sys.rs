@@ -6,12 +6,15 @@ use std::io;
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use pidfd_watcher::Process;
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use rustix::thread::futex::{self, Timespec};
 
 use crate::report::Report;
+use crate::sys::{last_errno, nap};
 
 /// A stack for a child that shares this process's memory, with a guard below it.
 ///
@@ -148,20 +151,28 @@ impl SharedPage {
     /// a program or dies.
     ///
     /// The list comes first: a child that is killed in between leaves 0, of which the parent expects nothing.
-    pub(in super::super) fn own(&self) {
+    ///
+    /// An error leaves 0 too. The kernel would not tell the parent then, so that the child must not go on.
+    pub(in super::super) fn own(&self) -> Result<(), Errno> {
         let shared = self.shared();
         let head = &raw const shared.head;
         // SAFETY: the list is in the page, which stays mapped until the exec or the death, when it is read.
         // It takes the place of the C library's own, which is for mutexes shared with other processes.
-        unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) };
+        if unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) } != 0 {
+            return Err(last_errno());
+        }
         // SAFETY: takes no pointer.
         let thread = unsafe { libc::syscall(libc::SYS_gettid) };
-        // A thread id is positive and has 30 bits.
-        let thread = u32::try_from(thread).unwrap_or(0);
+        // The kernel marks a word that holds the thread's own id and no other.
+        let thread = match u32::try_from(thread) {
+            Ok(thread @ 1..=libc::FUTEX_TID_MASK) => thread,
+            _ => return Err(last_errno()),
+        };
         // Nobody is woken for that: who waits for another value is woken by the mark too.
         shared
             .word
             .store(thread | libc::FUTEX_WAITERS, Ordering::Release);
+        Ok(())
     }
 
     /// The parent has a handle on the child: it may go on, and end.
@@ -197,15 +208,21 @@ impl SharedPage {
             tv_sec: 0,
             tv_nsec: 10_000_000,
         };
+        /// Between two looks where a filter refuses to wait.
+        const REFUSED: Duration = Duration::from_millis(1);
         let word = &self.shared().word;
         loop {
             let now = word.load(Ordering::Acquire);
             if now & libc::FUTEX_OWNER_DIED != 0 {
                 return;
             }
-            // Errors are the word having changed, a signal, and the time: look again.
             let limit = (now == 0).then_some(&LOOK);
-            let _ = futex::wait(word, futex::Flags::empty(), now, limit);
+            match futex::wait(word, futex::Flags::empty(), now, limit) {
+                // The word has changed, a signal, the time: look again.
+                Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
+                // A filter: by the clock, since a loop over a call that fails burns a processor.
+                Err(_) => nap(REFUSED),
+            }
             let unowned = now == 0 && word.load(Ordering::Acquire) == 0;
             if unowned && !matches!(child.try_wait(), Ok(None)) {
                 return;
