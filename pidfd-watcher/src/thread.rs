@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -13,7 +13,7 @@ use crate::poller::Poller;
 use crate::registry::{Caller, Close};
 use crate::shared::Shared;
 use crate::sys::{self, SignalsBlocked};
-use crate::{Error, child, waiting};
+use crate::{Error, child, poll, waiting};
 
 /// The dispatch thread, as its creator knows it.
 #[derive(Debug)]
@@ -60,12 +60,12 @@ impl Dispatcher {
         if tid < 0 {
             return Err(Errno::from_raw_os_error(-tid));
         }
-        let deadline = Instant::now() + LAST_BREATH;
+        let deadline = sys::monotonic()?.saturating_add(LAST_BREATH);
         while sys::thread_exists(tid)? {
-            if Instant::now() > deadline {
+            if sys::monotonic()? > deadline {
                 return Err(Errno::TIMEDOUT);
             }
-            std::thread::sleep(Duration::from_micros(50));
+            poll::pause(Duration::from_micros(50))?;
         }
         Ok(())
     }
