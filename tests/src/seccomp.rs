@@ -70,6 +70,16 @@ pub fn kill_process_at(calls: &[libc::c_long]) {
     apply(SeccompAction::KillProcess, rules);
 }
 
+/// From now on each of these calls ends the thread that makes it, and no other, here and in all children.
+///
+/// # Panics
+///
+/// As [`refuse`].
+pub fn kill_thread_at(calls: &[libc::c_long]) {
+    let rules = calls.iter().map(|&call| (call, Vec::new())).collect();
+    apply(SeccompAction::KillThread, rules);
+}
+
 /// One filter knows one errno.
 fn install(errno: i32, rules: BTreeMap<libc::c_long, Vec<SeccompRule>>) {
     apply(SeccompAction::Errno(errno.unsigned_abs()), rules);

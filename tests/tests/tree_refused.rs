@@ -1,6 +1,7 @@
 //! The shim where its error has no reader, and where a filter refuses what it stands on.
 
 use std::fs::File;
+use std::io::read_to_string;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
@@ -41,11 +42,16 @@ fn shim_that_cannot_wait_starts_nothing() {
             (libc::SYS_poll, libc::EPERM),
             (libc::SYS_ppoll, libc::EPERM),
         ]);
-        let shim = Command::new(SHIM).args(["--", "echo", "started"]).output();
-        let output = shim.expect("run the shim");
-        assert_eq!(output.status.code(), Some(125), "{output:?}");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("poll(2)"), "{said}");
+        let mut command = Command::new(SHIM);
+        command.args(["--", "echo", "started"]).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Not by `output`, which polls.
+        let mut shim = command.spawn().expect("run the shim");
+        let error = read_to_string(shim.stderr.take().expect("a pipe")).expect("read");
+        let output = read_to_string(shim.stdout.take().expect("a pipe")).expect("read");
+        let status = shim.wait().expect("wait");
+        assert_eq!(status.code(), Some(125), "{status}: {error}");
+        assert_eq!(output, "");
+        assert!(error.contains("poll(2)"), "{error}");
     });
 }

@@ -2,8 +2,11 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use rustix::thread::futex::{self, Flags, Timespec};
 
 use crate::home::Home;
 use crate::status::Extras;
@@ -22,7 +25,7 @@ pub(crate) struct Start {
 /// A running thread. Dropping the value lets it run.
 #[derive(Debug)]
 pub(crate) struct Thread {
-    /// `None` only while it goes.
+    /// `None`: it has ended already, or the value is on its way out.
     raw: Option<RawThread>,
     home: Home,
 }
@@ -31,13 +34,14 @@ impl Thread {
     /// Every signal is blocked in it, by who creates it: at no instant can it run a handler of the program's. (But the two
     /// that the C library keeps for itself, to tell every thread of a setuid(2), for one. Only its own handlers run on those.)
     ///
-    /// Returns when the thread has started. What a filter must allow for that may be refused from then on.
+    /// Returns when the thread has started. What a filter must allow for that may be refused from then on. One that a
+    /// filter kills on its way is an error.
     pub(crate) fn start(
         start: Start,
         home: Home,
         main: impl FnOnce() + Send + 'static,
     ) -> io::Result<Thread> {
-        let started = Arc::new(Barrier::new(2));
+        let started = Arc::new(AtomicU32::new(0));
         let theirs = Arc::clone(&started);
         let blocked = BlockedSignals::all()?;
         let raw = RawThread::start(
@@ -49,14 +53,14 @@ impl Thread {
                 if let Some(slice) = start.slice.filter(|_| start.extras.slices) {
                     sys::ask_for_slices(slice);
                 }
-                theirs.wait();
+                theirs.store(1, Ordering::Release);
+                let _ = futex::wake(&theirs, Flags::PRIVATE, 1);
                 drop(theirs);
                 main();
             }),
         )?;
         drop(blocked);
-        started.wait();
-        let raw = Some(raw);
+        let raw = wait_for_start(raw, &started)?;
         Ok(Thread { raw, home })
     }
 
@@ -76,6 +80,26 @@ impl Drop for Thread {
             && let Some(raw) = self.raw.take()
         {
             raw.detach();
+        }
+    }
+}
+
+/// `None`: it has ended since.
+fn wait_for_start(mut thread: RawThread, started: &AtomicU32) -> io::Result<Option<RawThread>> {
+    let a_moment = Timespec {
+        tv_sec: 0,
+        tv_nsec: 10_000_000,
+    };
+    loop {
+        if started.load(Ordering::Acquire) != 0 {
+            return Ok(Some(thread));
+        }
+        // A wait that is refused makes this loop busy, for as long as the thread takes to start.
+        let _ = futex::wait(started, Flags::PRIVATE, 0, Some(&a_moment));
+        match thread.join_if_ended() {
+            Err(runs) => thread = runs,
+            Ok(()) if started.load(Ordering::Acquire) != 0 => return Ok(None),
+            Ok(()) => return Err(io::Error::other("a thread was killed at its start")),
         }
     }
 }

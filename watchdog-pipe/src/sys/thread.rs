@@ -27,29 +27,62 @@ unsafe impl Sync for RawThread {}
 impl RawThread {
     /// A thread with at least `stack` bytes for its own frames. A panic of `main` ends the thread alone. `EAGAIN` without
     /// room for a thread, or for its stack.
+    pub(crate) fn start(stack: usize, main: Main) -> io::Result<RawThread> {
+        let argument = Box::into_raw(Box::new(main));
+        // SAFETY: `run` takes what the argument points to, which is its own from here on.
+        let made = unsafe { RawThread::create(stack, run, argument.cast()) };
+        if made.is_err() {
+            // SAFETY: from `Box::into_raw` above, and no thread has it.
+            drop(unsafe { Box::from_raw(argument) });
+        }
+        made
+    }
+
+    /// A thread that begins with `main`.
+    ///
+    /// The C library puts the thread-local storage of the whole program on the stack too, and says only that a size was too
+    /// small (`EINVAL`): a larger one is tried then.
+    ///
+    /// # Safety
+    /// `main` may be given `argument`, in another thread, and does not unwind.
     ///
     /// # References
     /// [pthread_create(3)](https://man7.org/linux/man-pages/man3/pthread_create.3.html)
-    pub(crate) fn start(stack: usize, main: Main) -> io::Result<RawThread> {
-        let attributes = Attributes::with_stack(stack)?;
-        let mut thread = MaybeUninit::uninit();
-        let argument = Box::into_raw(Box::new(main));
-        // SAFETY: the attributes are initialised; `run` takes what the argument points to, which is its own from here on.
-        let error = unsafe {
-            libc::pthread_create(
-                thread.as_mut_ptr(),
-                &raw const attributes.0,
-                run,
-                argument.cast(),
-            )
-        };
-        if error != 0 {
-            // SAFETY: from `Box::into_raw` above, and no thread has it.
-            drop(unsafe { Box::from_raw(argument) });
-            return Err(io::Error::from_raw_os_error(error));
+    pub(crate) unsafe fn create(
+        stack: usize,
+        main: extern "C" fn(*mut c_void) -> *mut c_void,
+        argument: *mut c_void,
+    ) -> io::Result<RawThread> {
+        let mut attributes = Attributes::new()?;
+        let mut made = Err(io::Error::from_raw_os_error(libc::EINVAL));
+        for size in [0, 256 << 10, 1 << 20, 8 << 20] {
+            let mut thread = MaybeUninit::uninit();
+            attributes.set_stack(stack.saturating_add(size))?;
+            // SAFETY: the attributes are initialised; the rest is the caller's promise.
+            let answer = unsafe {
+                let attributes = &raw const attributes.0;
+                libc::pthread_create(thread.as_mut_ptr(), attributes, main, argument)
+            };
+            // SAFETY: pthread_create answered 0, so it has filled the place.
+            made = result(answer).map(|()| RawThread(unsafe { thread.assume_init() }));
+            if answer != libc::EINVAL {
+                break;
+            }
         }
-        // SAFETY: pthread_create answered 0, so it has filled the place.
-        Ok(RawThread(unsafe { thread.assume_init() }))
+        made
+    }
+
+    /// Whether it has ended, perhaps without having run to its end: a filter can kill a thread alone
+    /// (`SECCOMP_RET_KILL_THREAD`). It is joined then; else it comes back.
+    ///
+    /// # References
+    /// [pthread_tryjoin_np(3)](https://man7.org/linux/man-pages/man3/pthread_tryjoin_np.3.html)
+    pub(crate) fn join_if_ended(self) -> Result<(), RawThread> {
+        // SAFETY: neither joined nor detached yet, as the value says. No place for an answer is given.
+        match unsafe { libc::pthread_tryjoin_np(self.0, ptr::null_mut()) } {
+            0 => Ok(()),
+            _ => Err(self),
+        }
     }
 
     /// Waits for the end.
@@ -77,19 +110,21 @@ extern "C" fn run(argument: *mut c_void) -> *mut c_void {
 struct Attributes(libc::pthread_attr_t);
 
 impl Attributes {
-    fn with_stack(stack: usize) -> io::Result<Attributes> {
+    fn new() -> io::Result<Attributes> {
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: the place is large enough for what is initialised there.
         result(unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) })?;
         // SAFETY: pthread_attr_init answered 0.
-        let mut attributes = Attributes(unsafe { attributes.assume_init() });
-        // What the C library takes of a stack for itself: thread-local storage, and a signal frame.
+        Ok(Attributes(unsafe { attributes.assume_init() }))
+    }
+
+    fn set_stack(&mut self, stack: usize) -> io::Result<()> {
+        // What the C library takes of a stack for itself, but for thread-local storage: a signal frame.
         // SAFETY: sysconf(3) has no memory effect.
         let theirs = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
         let stack = stack.saturating_add(usize::try_from(theirs).unwrap_or(0));
         // SAFETY: the attributes are initialised.
-        result(unsafe { libc::pthread_attr_setstacksize(&raw mut attributes.0, stack) })?;
-        Ok(attributes)
+        result(unsafe { libc::pthread_attr_setstacksize(&raw mut self.0, stack) })
     }
 }
 

@@ -3,9 +3,8 @@
 //! Rust's own threads map a signal stack when they start, and end the process if they cannot. This thread needs none: it
 //! runs a few system calls and sleeps. So whatever is missing for it is an error here, and the parent lives on.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_void};
 use std::io;
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,14 +12,13 @@ use std::time::Duration;
 use rustix::thread::futex::{self, Flags, Timespec};
 
 use super::{RobustList, ask_for_slices};
-use crate::sys::BlockedSignals;
+use crate::sys::{BlockedSignals, RawThread};
 
 /// The kernel keeps 15 bytes of it.
 const NAME: &CStr = c"watchdog-sentinel";
 
-/// Sizes of the stack in bytes, each tried where the C library finds the one before too small: it puts the thread-local
-/// storage of the whole program there, and room for a signal frame.
-const STACKS: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 8 << 20];
+/// Bytes for its own frames, which are few.
+const STACK: usize = 32 << 10;
 
 /// The thread has not answered yet.
 const PENDING: u32 = 0;
@@ -61,7 +59,10 @@ pub(in crate::sentinel) fn start<T: Sync + 'static>(
         answer: AtomicU32::new(PENDING),
     };
     let blocked = BlockedSignals::all()?;
-    let thread = create(&start)?;
+    let argument = ptr::from_ref(&start).cast_mut().cast();
+    // SAFETY: `run::<T>` takes what is pointed to for a `Start<T>`, which it is, and which lives until the thread has
+    // answered or is dead: `answer_of` waits for that. Nothing in `run` unwinds.
+    let thread = unsafe { RawThread::create(STACK, run::<T>, argument) }?;
     drop(blocked);
     match answer_of(thread, &start.answer) {
         Some(id) if id & FAILED == 0 => {
@@ -76,49 +77,9 @@ pub(in crate::sentinel) fn start<T: Sync + 'static>(
     }
 }
 
-/// # References
-/// [pthread_create(3)](https://man7.org/linux/man-pages/man3/pthread_create.3.html)
-fn create<T: Sync + 'static>(start: &Start<'_, T>) -> io::Result<libc::pthread_t> {
-    let mut attributes = MaybeUninit::uninit();
-    // SAFETY: it initialises the attributes where it answers 0.
-    succeeded(unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) })?;
-    let mut made = Err(io::Error::from_raw_os_error(libc::EINVAL));
-    for size in STACKS {
-        let mut thread = MaybeUninit::uninit();
-        // SAFETY: the attributes are initialised. `run::<T>` takes what is pointed to for a `Start<T>`, which it is, and
-        // which lives until the thread has answered or is dead: `start` waits for that.
-        let answer = unsafe {
-            match libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), size) {
-                0 => libc::pthread_create(
-                    thread.as_mut_ptr(),
-                    attributes.as_ptr(),
-                    run::<T>,
-                    ptr::from_ref(start).cast_mut().cast(),
-                ),
-                errno => errno,
-            }
-        };
-        // SAFETY: it answered 0, so it has filled the place.
-        made = succeeded(answer).map(|()| unsafe { thread.assume_init() });
-        if answer != libc::EINVAL {
-            break;
-        }
-    }
-    // SAFETY: initialised above, and not used again.
-    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    made
-}
-
-fn succeeded(errno: c_int) -> io::Result<()> {
-    match errno {
-        0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
-}
-
 /// Waits for it, and lets go of the thread. `None`: the thread was killed, alone, as a filter can do
 /// (`SECCOMP_RET_KILL_THREAD`).
-fn answer_of(thread: libc::pthread_t, answer: &AtomicU32) -> Option<u32> {
+fn answer_of(mut thread: RawThread, answer: &AtomicU32) -> Option<u32> {
     let a_moment = Timespec {
         tv_sec: 0,
         tv_nsec: 10_000_000,
@@ -126,23 +87,24 @@ fn answer_of(thread: libc::pthread_t, answer: &AtomicU32) -> Option<u32> {
     loop {
         let said = answer.load(Ordering::Acquire);
         if said != PENDING {
-            // SAFETY: our thread, neither joined nor detached before, and not named again.
-            unsafe { libc::pthread_detach(thread) };
+            thread.detach();
             return Some(said);
         }
         // A wait that is refused makes this loop busy, for as long as the thread takes to start.
         let _ = futex::wait(answer, Flags::PRIVATE, PENDING, Some(&a_moment));
-        // SAFETY: as above; if it has ended, it is joined by this, and not named again.
-        if unsafe { libc::pthread_tryjoin_np(thread, ptr::null_mut()) } == 0 {
-            let said = answer.load(Ordering::Acquire);
-            return (said & FAILED != 0).then_some(said);
+        match thread.join_if_ended() {
+            Err(runs) => thread = runs,
+            Ok(()) => {
+                let said = answer.load(Ordering::Acquire);
+                return (said & FAILED != 0).then_some(said);
+            }
         }
     }
 }
 
 /// The thread. Nothing here allocates, or can panic.
 extern "C" fn run<T: Sync + 'static>(start: *mut c_void) -> *mut c_void {
-    // SAFETY: see `create`.
+    // SAFETY: see `start`.
     let start = unsafe { &*start.cast_const().cast::<Start<'_, T>>() };
     let (keeper, over) = (start.keeper, start.over);
     // SAFETY: a string that ends with a zero byte. A thread without its name does as well.
