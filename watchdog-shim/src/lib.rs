@@ -47,7 +47,7 @@ pub const NAME: &str = "watchdog-shim";
 /// was not found; a line on standard error says why.
 ///
 /// # Safety
-/// This process has one thread, and no part of it owns the descriptors that the command line and the environment name:
+/// This process has one thread, and no part of it owns a descriptor that it was born with, the standard streams excepted:
 /// call it first in `main`.
 #[allow(unsafe_code)]
 pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {

@@ -5,9 +5,9 @@
 //! come to the next one above. In a PID namespace there is no STANDBY: the kernel itself ends all that is in it with INNER.
 //! Where OUTER is pid 1 already, it does everything alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -195,7 +195,7 @@ impl<'a> Shim<'a> {
                 line.say(Message::Signal(signal));
             }
             match line.hear() {
-                Heard::Message(Message::Started) => let_go_of_standard_streams(),
+                Heard::Message(Message::Started) => let_go_of_inherited(&self.alone),
                 Heard::Message(Message::Stopped) => {
                     sys::stop_here();
                     // Continued: by a shell's fg, or by whoever stopped us.
@@ -230,7 +230,7 @@ impl<'a> Shim<'a> {
             Ok((_, Forked::Parent(pid))) => {
                 // A session of its own: no terminal's signal comes here, and no group's.
                 let _ = setsid();
-                let_go_of_standard_streams();
+                let_go_of_inherited(&self.alone);
                 // A child that nobody else reaps: its number is its own. Without a pidfd, or where it cannot be waited
                 // for, waitid(2) tells of its end; no other answer is one.
                 let told = Process::open(pid).and_then(|inner| inner.wait());
@@ -301,7 +301,7 @@ impl<'a> Shim<'a> {
         if let Some(line) = &line {
             line.say(Message::Started);
         }
-        let_go_of_standard_streams();
+        let_go_of_inherited(&self.alone);
         let inherited = watch.stop_policy().map(|policy| policy.grace_period());
         Ok(Keeper {
             options: self.options,
@@ -390,14 +390,29 @@ fn of_status(status: ExitStatus, exit: ExitAs) -> End {
     }
 }
 
-/// COMMAND's streams are COMMAND's alone: whoever waits for their end must not wait for the shim's.
-fn let_go_of_standard_streams() {
+/// What COMMAND inherits is COMMAND's alone: whoever waits for the end of a stream or a pipe must not wait for the shim's.
+///
+/// All that is the shim's own is close-on-exec, and nothing that came through an exec can be.
+fn let_go_of_inherited(alone: &SoleThread) {
+    for number in inherited_numbers().unwrap_or_default() {
+        sys::close_inherited(alone, number);
+    }
     let Ok(null) = File::options().read(true).write(true).open("/dev/null") else {
         return;
     };
     let _ = rustix::stdio::dup2_stdin(&null);
     let _ = rustix::stdio::dup2_stdout(&null);
     let _ = rustix::stdio::dup2_stderr(&null);
+}
+
+/// The numbers above the standard streams that are open here. Without /proc they are not found, and stay open.
+fn inherited_numbers() -> io::Result<Vec<RawFd>> {
+    let entries = fs::read_dir("/proc/self/fd")?;
+    let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    Ok(entries
+        .filter_map(number)
+        .filter(|number| *number > 2)
+        .collect())
 }
 
 /// What may be refused: not to be chosen when memory runs out, and room for the pidfds of a sweep.

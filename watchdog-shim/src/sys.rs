@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::ledger::Ledger;
 
-/// This process has one thread, and the descriptors that its command line names belong to nobody else in it.
+/// This process has one thread, and the descriptors that it was born with belong to nobody else in it.
 ///
 /// What forks takes it by reference: a copy of a process with several threads may do next to nothing.
 #[derive(Debug)]
@@ -120,6 +120,18 @@ pub(crate) fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: open, and nobody else's: the promise of whoever made the `SoleThread`.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes a number that this process was born with, which is to say one that is not close-on-exec.
+pub(crate) fn close_inherited(_: &SoleThread, number: RawFd) {
+    // SAFETY: F_GETFD takes no argument and changes nothing; a number that is not open is only an error. What is closed
+    // is nobody's: everything of this process's own is close-on-exec, and the rest is none of its parts', by the
+    // promise of whoever made the `SoleThread`.
+    unsafe {
+        if libc::fcntl(number, libc::F_GETFD) == 0 {
+            libc::close(number);
+        }
+    }
 }
 
 /// The watchdog that the environment names for this process.
