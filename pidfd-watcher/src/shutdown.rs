@@ -40,8 +40,8 @@ impl Watcher {
     /// - [`ForkedCopy`](Error::ForkedCopy): nothing is done.
     /// - [`Io`](Error::Io): `ETIMEDOUT`, when a tracer still holds the thread 5 seconds after its end.
     /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a filter refuses `getpid`,
-    ///   `gettid` or `tgkill`, so that it cannot be known whether the thread is gone; or it refuses `write`, so that the
-    ///   thread cannot be woken, and stays.
+    ///   `gettid`, `tgkill`, `clock_gettime` or `ppoll`, so that it cannot be known whether the thread is gone; or it
+    ///   refuses `write`, so that the thread cannot be woken, and stays.
     ///
     /// After the last two the watcher accepts no calls all the same, and all callbacks are dropped.
     ///

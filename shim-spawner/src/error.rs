@@ -13,7 +13,8 @@ use std::process::ExitStatus;
 #[repr(u32)]
 pub enum Stage {
     /// Creating the process: `EAGAIN`, `ENOMEM`; `EMFILE`, `ENFILE` without a number for its handle; `EPERM`,
-    /// `ENOSYS` where a seccomp filter refuses every way.
+    /// `ENOSYS` where a seccomp filter refuses every way, or with [`Engine::Fork`](crate::Engine::Fork) `set_robust_list`
+    /// or `gettid`, without which the kernel cannot tell of the exec.
     Fork = 0,
     /// What the caller asked for makes no sense: a NUL byte, a group and a session both.
     Arguments,
