@@ -100,6 +100,10 @@ fn positive(answer: libc::c_long) -> io::Result<Pid> {
 }
 
 /// What the monotonic clock shows, in nanoseconds. rustix gives whatever was in memory where a filter refuses.
+#[allow(
+    clippy::useless_conversion,
+    reason = "fields of 32 bits on some targets"
+)]
 pub(crate) fn monotonic_nanoseconds() -> io::Result<u64> {
     let mut now = MaybeUninit::<libc::timespec>::uninit();
     // SAFETY: the place has room for the time.

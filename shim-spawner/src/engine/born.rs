@@ -18,7 +18,7 @@ pub(super) fn settle(
 ) -> Result<Process, SpawnError> {
     let stage = report.stage();
     if let Some(error) = report.error() {
-        reap(process);
+        reap(&process);
         return Err(SpawnError::io(stage, error).with_fd(report.number()));
     }
     if stage == Stage::Exec && executed(&process) {
@@ -26,7 +26,7 @@ pub(super) fn settle(
     }
     // A closure may have executed something else.
     let _ = process.send_signal(Signal::KILL);
-    Err(SpawnError::died(stage, reap(process)))
+    Err(SpawnError::died(stage, reap(&process)))
 }
 
 /// `__WALL`: whatever signal the child's end was to raise.
@@ -34,20 +34,29 @@ pub(super) const ANY_CHILD: WaitIdOptions =
     WaitIdOptions::from_bits_retain(libc::__WALL.cast_unsigned());
 
 /// Waits for a child that is on its way out, and reaps it. `None`: nobody knows its status.
-pub(super) fn reap(process: Process) -> Option<ExitStatus> {
+pub(super) fn reap(process: &Process) -> Option<ExitStatus> {
     // Its end first: of a child that this process traces, waitid(2) tells stops as well. A filter may refuse to poll,
     // which is no reason to leave it.
     let _ = process.wait();
     // That was content with a zombie that a tracer still holds.
-    let left = wait(&process, ANY_CHILD | WaitIdOptions::NOWAIT);
+    let left = wait(process, ANY_CHILD | WaitIdOptions::NOWAIT);
     if left == Err(Errno::CHILD) {
         return None;
     }
     if let Ok(exit) = process.clone().reap() {
         return exit.status;
     }
-    let _ = wait(&process, ANY_CHILD);
+    let _ = wait(process, ANY_CHILD);
     None
+}
+
+/// Whether a child has ended. A filter may refuse to poll, which says nothing of the child.
+pub(super) fn has_ended(process: &Process) -> bool {
+    let look = ANY_CHILD | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match process.try_wait() {
+        Ok(exit) => exit.is_some(),
+        Err(_) => matches!(wait(process, look), Ok(true) | Err(Errno::CHILD)),
+    }
 }
 
 /// waitid(2) for the exit of this process: whether there is one.

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use rustix::thread::futex::{self, Timespec};
 
+use super::super::born;
 use crate::report::Report;
 use crate::sys::{last_errno, nap};
 
@@ -164,9 +165,8 @@ impl SharedPage {
         // SAFETY: takes no pointer.
         let thread = unsafe { libc::syscall(libc::SYS_gettid) };
         // The kernel marks a word that holds the thread's own id and no other.
-        let thread = match u32::try_from(thread) {
-            Ok(thread @ 1..=libc::FUTEX_TID_MASK) => thread,
-            _ => return Err(last_errno()),
+        let Ok(thread @ 1..=libc::FUTEX_TID_MASK) = u32::try_from(thread) else {
+            return Err(last_errno());
         };
         // Nobody is woken for that: who waits for another value is woken by the mark too.
         shared
@@ -224,7 +224,7 @@ impl SharedPage {
                 Err(_) => nap(REFUSED),
             }
             let unowned = now == 0 && word.load(Ordering::Acquire) == 0;
-            if unowned && !matches!(child.try_wait(), Ok(None)) {
+            if unowned && born::has_ended(child) {
                 return;
             }
         }

@@ -92,13 +92,11 @@ fn answer_of(mut thread: RawThread, answer: &AtomicU32) -> Option<u32> {
         }
         // A wait that is refused makes this loop busy, for as long as the thread takes to start.
         let _ = futex::wait(answer, Flags::PRIVATE, PENDING, Some(&a_moment));
-        match thread.join_if_ended() {
-            Err(runs) => thread = runs,
-            Ok(()) => {
-                let said = answer.load(Ordering::Acquire);
-                return (said & FAILED != 0).then_some(said);
-            }
-        }
+        let Err(runs) = thread.join_if_ended() else {
+            let said = answer.load(Ordering::Acquire);
+            return (said & FAILED != 0).then_some(said);
+        };
+        thread = runs;
     }
 }
 
