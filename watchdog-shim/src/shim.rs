@@ -276,7 +276,9 @@ impl<'a> Shim<'a> {
         if line.is_some() && inside.is_none() {
             become_subreaper().map_err(failed)?;
         }
-        // First the fork: what this process changes of itself from here on is none of COMMAND's business.
+        // Before the fork: what is adopted becomes close-on-exec, and COMMAND's copy ends with its exec.
+        let mut watch = Watch::arm(&self.alone, self.options, self.parent)?;
+        // What this process changes of itself from here on is none of COMMAND's business.
         let held = command::fork(&self.alone, self.options, self.session, &self.born)?;
         self.ledger.set_command(held.process.pid());
         if let Containment::Cgroup(cgroup) = &self.containment {
@@ -287,7 +289,6 @@ impl<'a> Shim<'a> {
             let _ = setsid();
         }
         protect();
-        let mut watch = Watch::arm(&self.alone, self.options, self.parent)?;
         let signals = sys::signal_fd().map_err(failed)?;
         if watch.look() != News::Lives {
             return Err(Failure::refused(
