@@ -50,13 +50,18 @@ pub enum Stage {
     Exec,
     /// The handle on a process made by [`Engine::Fork`](crate::Engine::Fork): `EMFILE`, `ENFILE`; `ESRCH` if
     /// SIGCHLD is ignored and it ended at once. The child was killed and reaped.
-    // The last one: `ALL` ends with it.
     Pidfd,
+    /// The [supervisor](crate::ShimSpawner::supervised): its program was not found (`NotFound`, with the paths that were
+    /// looked at; `ENOENT`, `EACCES` at a given path); it refused to start
+    /// ([`exit_status`](SpawnError::exit_status) 125, and a line on the shim's standard error says why); it was killed;
+    /// it took too long (`TimedOut`).
+    // The last one: `ALL` ends with it.
+    Supervisor,
 }
 
 impl Stage {
     /// Every stage, in the order of their codes.
-    const ALL: [Stage; Stage::Pidfd as usize + 1] = [
+    const ALL: [Stage; Stage::Supervisor as usize + 1] = [
         Stage::Fork,
         Stage::Arguments,
         Stage::Watchdog,
@@ -72,6 +77,7 @@ impl Stage {
         Stage::InstallFds,
         Stage::Exec,
         Stage::Pidfd,
+        Stage::Supervisor,
     ];
 
     /// The stage that was stored as a number; [`Stage::Fork`] for a number that is none's.
@@ -99,6 +105,7 @@ impl Stage {
             Stage::InstallFds => "installing the descriptors",
             Stage::Exec => "executing the program",
             Stage::Pidfd => "opening a handle on the process",
+            Stage::Supervisor => "starting its supervisor",
         }
     }
 }
@@ -154,6 +161,10 @@ impl SpawnError {
         }
     }
 
+    pub(crate) fn with_stage(self, stage: Stage) -> SpawnError {
+        SpawnError { stage, ..self }
+    }
+
     pub(crate) fn with_path(self, path: Option<&Path>) -> SpawnError {
         SpawnError {
             path: path.map(Path::to_owned),
@@ -184,7 +195,7 @@ impl SpawnError {
         }
     }
 
-    /// The program, the working directory or the identity file, where that is what failed.
+    /// The program or its supervisor's, the working directory or the identity file, where that is what failed.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
@@ -196,7 +207,8 @@ impl SpawnError {
         self.fd
     }
 
-    /// How the child ended, if it was killed, or killed itself, before it became the program.
+    /// How the child ended, if it was killed, or killed itself, before it became the program; how the supervisor ended,
+    /// if it did not start the program.
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         match self.cause {
@@ -216,6 +228,9 @@ impl fmt::Display for SpawnError {
             write!(f, " (descriptor {fd})")?;
         }
         match &self.cause {
+            Cause::Died(Some(status)) if self.stage == Stage::Supervisor => {
+                write!(f, ": it started nothing, and ended by {status}")
+            }
             Cause::Died(Some(status)) => write!(f, ": the child died before its exec: {status}"),
             Cause::Died(None) => f.write_str(": the child died before its exec"),
             _ => Ok(()),

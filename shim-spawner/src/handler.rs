@@ -10,7 +10,7 @@ use pidfd_watcher::{Error, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, 
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
 use crate::shim::guarantees_of;
-use crate::{AdoptError, ShimChild, ShimIdentity, SpawnedShim};
+use crate::{AdoptError, Level, ShimChild, ShimIdentity, SpawnedShim};
 
 /// How long a process may take to vanish after SIGKILL: a kernel that is busy tearing down its memory, or
 /// waits for a disk, is not hurried by anyone.
@@ -103,7 +103,11 @@ impl ShimHandler {
     /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace.
     pub fn adopt(identity: &ShimIdentity) -> Result<ShimHandler, AdoptError> {
         let process = identity.open()?;
-        let child = ShimChild::new(process, identity.stop_policy().unwrap_or_default());
+        let child = ShimChild::new(
+            process,
+            identity.stop_policy().unwrap_or_default(),
+            Level::Told,
+        );
         Ok(ShimHandler {
             child,
             keepalive: None,
@@ -165,6 +169,13 @@ impl ShimHandler {
         guarantees_of(self.keepalive.as_ref())
     }
 
+    /// What is promised of the shim's end when this process ends. `None` for one that is not attached; at least
+    /// [`Level::Told`] for one that was [attached](ShimHandler::attach) again, of which no more is known.
+    #[must_use]
+    pub fn level(&self) -> Option<Level> {
+        self.keepalive.as_ref().map(|_| self.child.level())
+    }
+
     /// What finds this shim again from another process, with the stop policy and whether this handler holds a
     /// keepalive. Between a spawn and the [`save`](ShimIdentity::save) of it a runtime that is killed loses the shim:
     /// [`identity_file`](crate::ShimSpawner::identity_file) leaves no such gap.
@@ -179,7 +190,11 @@ impl ShimHandler {
     /// Stop signal, grace period, SIGKILL, reap; how it ended, where that is ours to know. One that is
     /// stopped by a signal is continued, so that it can obey. One that is already dead is only reaped.
     ///
-    /// Waits at most the grace period and ten seconds.
+    /// Under a [supervisor](crate::ShimSpawner::supervised) it is the tree that is stopped: this comes back when the tree
+    /// is gone, with the program's exit. An exit by SIGKILL may mean as well that the tree was not gone ten seconds after
+    /// its grace period; what the supervisor started besides goes on killing it.
+    ///
+    /// Waits at most the grace period and ten seconds; under a supervisor twenty.
     ///
     /// # Errors
     /// [`StopError`]; the handler goes on holding the shim.
@@ -202,7 +217,9 @@ impl ShimHandler {
             .ok_or(StopError::StillAlive { pid: self.pid() })
     }
 
-    /// SIGKILL; does not wait. One that is dead already is no error.
+    /// SIGKILL; does not wait. One that is dead already is no error. Under a
+    /// [supervisor](crate::ShimSpawner::supervised) the tree is stopped then, grace period and all, and nobody hears when it
+    /// is gone: [`stop`](ShimHandler::stop) is what waits for that.
     ///
     /// # Errors
     /// `EPERM` for a process of another user.

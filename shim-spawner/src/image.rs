@@ -18,7 +18,7 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 #[derive(Debug)]
 pub(crate) struct Image {
     candidates: Vec<*const c_char>,
-    /// The program, its arguments, null.
+    /// The name, its arguments, null.
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
     _strings: [CStrings; 3],
@@ -26,8 +26,14 @@ pub(crate) struct Image {
 
 impl Image {
     /// The search is execvp(3)'s, which std's `Command` uses too: a name without a slash is looked up in the
-    /// `PATH` of the child's environment. `program` and `args` have passed [`check`].
-    pub(crate) fn new(program: &Path, args: &[OsString], environment: Environment) -> Image {
+    /// `PATH` of the child's environment. `name` is the
+    /// first of its arguments. `program`, `name` and `args` have passed [`check`].
+    pub(crate) fn new(
+        program: &Path,
+        name: &OsStr,
+        args: &[OsString],
+        environment: Environment,
+    ) -> Image {
         let program = program.as_os_str().as_bytes();
         let mut paths = CStrings::default();
         if program.contains(&b'/') {
@@ -40,7 +46,7 @@ impl Image {
             look_up(search.as_bytes(), program, &mut paths);
         }
         let mut arguments = CStrings::default();
-        arguments.push(&[program]);
+        arguments.push(&[name.as_bytes()]);
         for arg in args {
             arguments.push(&[arg.as_bytes()]);
         }

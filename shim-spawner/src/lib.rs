@@ -43,8 +43,9 @@
 //! - Dropping a handle never waits and leaves no zombie.
 //!
 //! # Limits
-//! - A program without a watchdog of its own does not listen: it is not stopped by the death of its runtime.
-//! - [`ShimHandler::stop`] signals the shim, not what the shim started.
+//! - A program without a watchdog of its own does not listen: it is not stopped by the death of its runtime. Under a
+//!   [supervisor](ShimSpawner::supervised) it is, with everything that it started.
+//! - [`ShimHandler::stop`] signals the shim, not what the shim started. Under a supervisor it stops the whole tree.
 //! - With a [`pre_exec`](ShimSpawner::pre_exec) closure the child is created by the C library's `fork`, and the
 //!   cost grows with the runtime's memory; without, it does not ([`Engine`]).
 //! - An attached shim in its own process group gets no Ctrl-C of the terminal:
@@ -72,8 +73,10 @@ mod report;
 mod shim;
 mod spawn;
 mod spawner;
+mod started;
 mod stdio;
 mod strings;
+mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
 
@@ -88,5 +91,6 @@ pub use pidfd_watcher::{
 pub use shim::{ShimChild, SpawnedShim};
 pub use spawner::ShimSpawner;
 pub use stdio::Stdio;
+pub use supervisor::{Contain, Level, OnExit, SignalTo, Supervisor};
 pub use sys::shim_config;
 pub use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};

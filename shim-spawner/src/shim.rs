@@ -5,7 +5,7 @@ use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use pidfd_watcher::{Pid, Process};
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
-use crate::reaper;
+use crate::{Level, reaper};
 
 /// A running shim: the process, and the keepalive that tells it of this process's end.
 ///
@@ -29,6 +29,12 @@ impl SpawnedShim {
     pub fn guarantees(&self) -> Guarantees {
         guarantees_of(self.keepalive.as_ref())
     }
+
+    /// What is promised of the shim's end when this process ends. `None` for a detached one, and without the keepalive.
+    #[must_use]
+    pub fn level(&self) -> Option<Level> {
+        self.keepalive.as_ref().map(|_| self.child.level())
+    }
 }
 
 /// Of a shim that is told by this keepalive, if by any.
@@ -49,16 +55,18 @@ pub struct ShimChild {
     pub stderr: Option<ChildStderr>,
     process: Process,
     policy: StopPolicy,
+    level: Level,
 }
 
 impl ShimChild {
-    pub(crate) fn new(process: Process, policy: StopPolicy) -> ShimChild {
+    pub(crate) fn new(process: Process, policy: StopPolicy, level: Level) -> ShimChild {
         ShimChild {
             stdin: None,
             stdout: None,
             stderr: None,
             process,
             policy,
+            level,
         }
     }
 
@@ -78,6 +86,10 @@ impl ShimChild {
     #[must_use]
     pub fn stop_policy(&self) -> StopPolicy {
         self.policy
+    }
+
+    pub(crate) fn level(&self) -> Level {
+        self.level
     }
 
     pub(crate) fn set_stop_policy(&mut self, policy: StopPolicy) {

@@ -1,14 +1,16 @@
 //! One spawn: everything that can fail is made before the child exists, and all of it is undone on error.
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fd_preserve::{ErrorChannel, PreserveFds};
-use watchdog_pipe::{ChildSetup, Keepalive};
+use pidfd_watcher::Process;
+use watchdog_pipe::{ChildSetup, Keepalive, StopPolicy};
 
 use crate::child::{Belonging, Routine};
 use crate::config::{self, Sealed};
@@ -16,12 +18,58 @@ use crate::environment::{self, Environment};
 use crate::identity::Record;
 use crate::image::{self, Image};
 use crate::internal_fds::{self, LOWEST};
+use crate::started::Reports;
 use crate::stdio::{Direction, Stream};
+use crate::supervisor::{Level, Supervisor};
 use crate::sys::{self, Limit};
 use crate::{ShimChild, ShimSpawner, SpawnError, SpawnedShim, Stage, engine};
 
 /// Our own variables of one child: name and value.
 type Variables = Vec<(&'static str, String)>;
+
+/// What a supervisor has beyond the grace period: for SIGKILL to all that is left, again and again.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// The supervisor of one spawn.
+struct Between<'a> {
+    supervisor: &'a Supervisor,
+    program: PathBuf,
+    name: OsString,
+    reports: Reports,
+}
+
+impl Between<'_> {
+    fn new(supervisor: &Supervisor) -> Result<Between<'_>, SpawnError> {
+        let (program, name) = supervisor.locate()?;
+        image::check(&program, &[])?;
+        let reports = Reports::new().map_err(|e| SpawnError::io(Stage::Supervisor, e))?;
+        Ok(Between {
+            supervisor,
+            program,
+            name,
+            reports,
+        })
+    }
+
+    /// Waits until COMMAND was executed.
+    fn wait(
+        self,
+        started: Result<Process, SpawnError>,
+        spawner: &ShimSpawner,
+    ) -> Result<Process, SpawnError> {
+        let process = started.map_err(|error| match error.stage() {
+            Stage::Exec => error
+                .with_stage(Stage::Supervisor)
+                .with_path(Some(&self.program)),
+            stage => error.with_path(spawner.path_of(stage)),
+        })?;
+        let waited = self.reports.wait(process, self.supervisor.time_to_start());
+        waited.map_err(|error| match error.stage() {
+            Stage::Supervisor => error.with_path(Some(&self.program)),
+            stage => error.with_path(spawner.path_of(stage)),
+        })
+    }
+}
 
 impl ShimSpawner {
     /// Starts the shim. Comes back once it runs the program.
@@ -38,15 +86,36 @@ impl ShimSpawner {
         let belonging = self.belonging()?;
         let current_dir = self.current_dir.as_deref().map(c_string).transpose()?;
         image::check(&self.program, &self.args)?;
+        if let Some(supervisor) = &self.supervisor {
+            supervisor.check()?;
+            if self.detached {
+                return Err(SpawnError::invalid("a detached shim has no supervisor"));
+            }
+        }
         environment::check(&self.env)?;
         let mut link = self.link()?;
         let config = match &self.config {
             Some(bytes) => Some(Sealed::new(bytes).map_err(|e| SpawnError::io(Stage::Config, e))?),
             None => None,
         };
-        let (fds, variables) = self.plan(link.as_mut().map(|(_, setup)| setup), config.as_ref())?;
+        let between = self.supervisor.as_ref().map(Between::new).transpose()?;
+        let (fds, variables, status) = self.plan(
+            link.as_mut().map(|(_, setup)| setup),
+            config.as_ref(),
+            between.as_ref().map(|between| &between.reports),
+        )?;
         let [stdin, stdout, stderr] = self.streams()?;
         let environment = Environment::new(&self.env, &variables);
+        let image = match (&between, status) {
+            (Some(between), Some(status)) => {
+                let args = between.supervisor.args(status, &self.program, &self.args);
+                Image::new(&between.program, &between.name, &args, environment)
+            }
+            _ => {
+                let name = self.program.as_os_str();
+                Image::new(&self.program, name, &self.args, environment)
+            }
+        };
         let routine = Routine {
             belonging,
             record: self.record()?,
@@ -54,16 +123,30 @@ impl ShimSpawner {
             streams: [stdin.theirs, stdout.theirs, stderr.theirs],
             hooks: self.hooks.clone(),
             fds,
-            image: Image::new(&self.program, &self.args, environment),
+            image,
         };
-        let process = engine::start(self.engine, &routine).map_err(|error| {
-            if let Some(record) = &routine.record {
+        let started = engine::start(self.engine, &routine);
+        let Routine {
+            record,
+            fds,
+            streams,
+            ..
+        } = routine;
+        // Our copies of what is the child's: the reports end when its own are closed.
+        drop((fds, streams));
+        let started = match between {
+            Some(between) => between.wait(started, self),
+            None => started.map_err(|error| {
+                let path = self.path_of(error.stage());
+                error.with_path(path)
+            }),
+        };
+        let process = started.inspect_err(|_| {
+            if let Some(record) = &record {
                 record.undo();
             }
-            let path = self.path_of(error.stage());
-            error.with_path(path)
         })?;
-        let mut child = ShimChild::new(process, self.policy);
+        let mut child = ShimChild::new(process, self.policy_of_child(), self.level());
         child.stdin = stdin.ours.map(Into::into);
         child.stdout = stdout.ours.map(Into::into);
         child.stderr = stderr.ours.map(Into::into);
@@ -75,12 +158,26 @@ impl ShimSpawner {
 
     fn record(&self) -> Result<Option<Record>, SpawnError> {
         let prepare = |path: &PathBuf| {
-            Record::prepare(path, self.policy, !self.detached).map_err(|error| {
+            Record::prepare(path, self.policy_of_child(), !self.detached).map_err(|error| {
                 let path = self.path_of(error.stage());
                 error.with_path(path)
             })
         };
         self.identity_file.as_ref().map(prepare).transpose()
+    }
+
+    /// How the child itself is stopped. A supervisor stops the tree by the policy that it inherits, and is waited for.
+    fn policy_of_child(&self) -> StopPolicy {
+        match &self.supervisor {
+            Some(_) => StopPolicy::new().grace(self.policy.grace_period().saturating_add(SWEEP)),
+            None => self.policy,
+        }
+    }
+
+    fn level(&self) -> Level {
+        self.supervisor
+            .as_ref()
+            .map_or(Level::Told, Supervisor::level)
     }
 
     fn belonging(&self) -> Result<Belonging, SpawnError> {
@@ -112,7 +209,8 @@ impl ShimSpawner {
         &self,
         setup: Option<&mut ChildSetup>,
         config: Option<&Sealed>,
-    ) -> Result<(fd_preserve::ChildFds, Variables), SpawnError> {
+        reports: Option<&Reports>,
+    ) -> Result<(fd_preserve::ChildFds, Variables, Option<RawFd>), SpawnError> {
         let mut variables = Variables::new();
         let mut plan = PreserveFds::new();
         for (fd, number) in &self.fds {
@@ -137,9 +235,11 @@ impl ShimSpawner {
             let number = put(Arc::clone(&config.memfd))?;
             variables.push((config::ENV_VAR, config.env(number)));
         }
+        let status = reports.map(|reports| put(Arc::clone(&reports.write)));
+        let status = status.transpose()?;
         // The engine has a page to report by, and no descriptor that a number of the plan could hit.
         let fds = plan.prepare(ErrorChannel::None).map_err(SpawnError::fds)?;
-        Ok((fds, variables))
+        Ok((fds, variables, status))
     }
 
     /// Numbers for our own descriptors that no descriptor of the caller's has.

@@ -13,6 +13,7 @@ use crate::child::Hook;
 use crate::environment::EnvChange;
 use crate::internal_fds::LOWEST;
 use crate::stdio::Stdio;
+use crate::supervisor::Supervisor;
 use crate::{Engine, SpawnError, Stage};
 
 /// Spawns helper processes. Can spawn more than once.
@@ -37,6 +38,7 @@ pub struct ShimSpawner {
     pub(crate) config: Option<Vec<u8>>,
     pub(crate) policy: StopPolicy,
     pub(crate) sentinel: bool,
+    pub(crate) supervisor: Option<Supervisor>,
     pub(crate) engine: Engine,
     pub(crate) fds: Vec<(Arc<OwnedFd>, RawFd)>,
     pub(crate) internal_fds_from: Option<RawFd>,
@@ -60,6 +62,7 @@ impl ShimSpawner {
             config: None,
             policy: StopPolicy::new(),
             sentinel: true,
+            supervisor: None,
             engine: Engine::default(),
             fds: Vec::new(),
             internal_fds_from: None,
@@ -272,6 +275,27 @@ impl ShimSpawner {
     /// [`SpawnedShim::guarantees`](crate::SpawnedShim::guarantees) for what came of it.
     pub fn sentinel(&mut self, sentinel: bool) -> &mut ShimSpawner {
         self.sentinel = sentinel;
+        self
+    }
+
+    /// Puts `watchdog-shim` between this process and the program, which needs no watchdog of its own then: the program,
+    /// and all that it ever starts, is stopped when this process dies or lets go.
+    ///
+    /// The program gets its descriptors, configuration, streams and environment as without it, and nothing of the
+    /// watchdog. The child is the supervisor: its pid is the one that the handle and the identity name, and it ends as the
+    /// program ended, when the whole tree is gone. The [stop policy](ShimSpawner::stop_policy) is the tree's; the
+    /// supervisor itself is asked to stop by SIGTERM, and has the grace period and ten seconds more to kill what is left.
+    /// [`ShimChild::stop_policy`](crate::ShimChild::stop_policy) and the identity say that, so that
+    /// [`ShimHandler::stop`](crate::ShimHandler::stop) is about the tree after [`adopt`](crate::ShimHandler::adopt) too.
+    ///
+    /// # Errors
+    /// Of the spawn, which waits until the program was executed: [`Stage::Supervisor`](crate::Stage::Supervisor) for all
+    /// that is about the supervisor, and [`Stage::Exec`](crate::Stage::Exec) for the program: `ENOENT` if it was not
+    /// found, [`PermissionDenied`](std::io::ErrorKind::PermissionDenied) if it cannot be executed, whatever the reason;
+    /// the supervisor says it on the shim's standard error. [`Stage::Arguments`](crate::Stage::Arguments) for a
+    /// [detached](ShimSpawner::detached) shim, which nobody stops.
+    pub fn supervised(&mut self, supervisor: Supervisor) -> &mut ShimSpawner {
+        self.supervisor = Some(supervisor);
         self
     }
 

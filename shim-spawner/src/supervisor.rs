@@ -1,0 +1,273 @@
+//! The program `watchdog-shim` between the runtime and a program that knows nothing of either.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::RawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{SpawnError, Stage};
+
+/// The name of the program, and of a program that is executed again to be it.
+const NAME: &str = "watchdog-shim";
+
+/// How long it may take until COMMAND was executed, unless the caller says it.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Puts a program that has no [`Watchdog`](watchdog_pipe::Watchdog), with everything that it starts, under the lifetime
+/// of this process: see [`ShimSpawner::supervised`](crate::ShimSpawner::supervised).
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    program: Program,
+    contain: Contain,
+    require: Option<Level>,
+    signal_to: SignalTo,
+    on_exit: OnExit,
+    start_timeout: Duration,
+}
+
+/// Where the supervisor's program is.
+#[derive(Clone, Debug)]
+enum Program {
+    At(PathBuf),
+    Found,
+    ThisProgram,
+}
+
+/// What is promised of the end of a shim when its runtime ends. Each promises what those before it do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Level {
+    /// The shim is told. Whether it ends, and what becomes of what it started, is up to its program; under
+    /// [`Contain::Nothing`], the program itself is stopped.
+    Told,
+    /// Nothing of the tree is left, unless the runtime and all processes of the supervisor are killed at once.
+    Good,
+    /// Nothing of the tree is left, whatever is killed.
+    Certain,
+}
+
+/// How a supervisor holds the tree together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Contain {
+    /// The strongest that the program does not notice.
+    #[default]
+    Auto,
+    /// A PID namespace: the program sees other pids. Needs `CAP_SYS_ADMIN` or a user namespace.
+    PidNamespace,
+    /// A cgroup of version 2: needs a writable one.
+    Cgroup,
+    /// Orphans come to the supervisor.
+    Subreaper,
+    /// Not at all: the program alone is stopped.
+    Nothing,
+}
+
+/// Who gets the stop signal first. What is left after the grace period is killed in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SignalTo {
+    /// The program alone.
+    Main,
+    /// Its process group.
+    Group,
+    /// The whole tree.
+    #[default]
+    All,
+}
+
+/// What becomes of the rest of the tree when the program has exited by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnExit {
+    /// It is stopped.
+    #[default]
+    Stop,
+    /// It is waited for.
+    Wait,
+    /// It is left alone.
+    Leave,
+}
+
+impl Supervisor {
+    fn new(program: Program) -> Supervisor {
+        Supervisor {
+            program,
+            contain: Contain::default(),
+            require: None,
+            signal_to: SignalTo::default(),
+            on_exit: OnExit::default(),
+            start_timeout: START_TIMEOUT,
+        }
+    }
+
+    /// The program `watchdog-shim` at this path.
+    pub fn at(path: impl AsRef<Path>) -> Supervisor {
+        Supervisor::new(Program::At(path.as_ref().to_owned()))
+    }
+
+    /// The program `watchdog-shim` beside this process's own program, else in this process's `PATH`. It is looked for
+    /// by each spawn.
+    #[must_use]
+    pub fn found() -> Supervisor {
+        Supervisor::new(Program::Found)
+    }
+
+    /// This process's own program (`/proc/self/exe`), executed again under the name `watchdog-shim`. Its `main` must
+    /// begin with `watchdog_shim::run_if_asked()`.
+    ///
+    /// A program that does not do so goes on as itself in the child: it is killed when the
+    /// [time for the start](Supervisor::start_timeout) is over, and a spawn that it does in this way itself is refused.
+    #[must_use]
+    pub fn this_program() -> Supervisor {
+        Supervisor::new(Program::ThisProgram)
+    }
+
+    /// How the tree is held together; [`Contain::Auto`] unless set.
+    #[must_use]
+    pub fn contain(self, contain: Contain) -> Supervisor {
+        Supervisor { contain, ..self }
+    }
+
+    /// The spawn fails where less than this can be had. Unless set: [`Level::Certain`] with
+    /// [`Contain::PidNamespace`], [`Level::Told`] with [`Contain::Nothing`], else [`Level::Good`].
+    #[must_use]
+    pub fn require(self, level: Level) -> Supervisor {
+        let require = Some(level);
+        Supervisor { require, ..self }
+    }
+
+    /// Who gets the stop signal; [`SignalTo::All`] unless set.
+    #[must_use]
+    pub fn signal_to(self, signal_to: SignalTo) -> Supervisor {
+        Supervisor { signal_to, ..self }
+    }
+
+    /// What becomes of the rest of the tree when the program has exited; [`OnExit::Stop`] unless set.
+    #[must_use]
+    pub fn on_exit(self, on_exit: OnExit) -> Supervisor {
+        Supervisor { on_exit, ..self }
+    }
+
+    /// How long a spawn waits until the program was executed, on the monotonic clock; 30 s unless set. Then everything
+    /// is killed, and the spawn fails with [`TimedOut`](io::ErrorKind::TimedOut).
+    #[must_use]
+    pub fn start_timeout(self, start_timeout: Duration) -> Supervisor {
+        Supervisor {
+            start_timeout,
+            ..self
+        }
+    }
+
+    /// What this supervisor promises of every shim that it was started for.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.require.unwrap_or(match self.contain {
+            Contain::PidNamespace => Level::Certain,
+            Contain::Nothing => Level::Told,
+            _ => Level::Good,
+        })
+    }
+
+    pub(crate) fn time_to_start(&self) -> Duration {
+        self.start_timeout
+    }
+
+    /// Refuses what cannot be, before anything is made.
+    pub(crate) fn check(&self) -> Result<(), SpawnError> {
+        let promised = self.level();
+        if self.contain == Contain::Nothing && promised > Level::Told {
+            return Err(SpawnError::invalid(
+                "nothing but Level::Told can be required with Contain::Nothing",
+            ));
+        }
+        if self.contain == Contain::PidNamespace && self.on_exit == OnExit::Leave {
+            return Err(SpawnError::invalid(
+                "nothing can outlive the PID namespace of Contain::PidNamespace",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The program's path, and the name to execute it by.
+    pub(crate) fn locate(&self) -> Result<(PathBuf, OsString), SpawnError> {
+        match &self.program {
+            Program::At(path) => Ok((path.clone(), NAME.into())),
+            Program::Found => Ok((find()?, NAME.into())),
+            // It was executed as the supervisor and has not become it. Its own spawns would go on so without end.
+            Program::ThisProgram if was_asked() => Err(SpawnError::invalid(
+                "this program does not begin with watchdog_shim::run_if_asked()",
+            )),
+            Program::ThisProgram => Ok(("/proc/self/exe".into(), NAME.into())),
+        }
+    }
+
+    /// The command line of the supervisor: its options, and COMMAND with its arguments.
+    pub(crate) fn args(&self, status: RawFd, command: &Path, args: &[OsString]) -> Vec<OsString> {
+        let contain = match self.contain {
+            Contain::Auto => "auto",
+            Contain::PidNamespace => "pidns",
+            Contain::Cgroup => "cgroup",
+            Contain::Subreaper => "subreaper",
+            Contain::Nothing => "none",
+        };
+        let signal_to = match self.signal_to {
+            SignalTo::Main => "main",
+            SignalTo::Group => "group",
+            SignalTo::All => "all",
+        };
+        let on_exit = match self.on_exit {
+            OnExit::Stop => "stop",
+            OnExit::Wait => "wait",
+            OnExit::Leave => "leave",
+        };
+        let require = match self.level() {
+            Level::Told => None,
+            Level::Good => Some("--require=good".to_owned()),
+            Level::Certain => Some("--require=certain".to_owned()),
+        };
+        let options = [
+            "--watch=env".to_owned(),
+            format!("--contain={contain}"),
+            format!("--signal-to={signal_to}"),
+            format!("--on-exit={on_exit}"),
+            format!("--status-fd={status}"),
+        ];
+        let options = options.into_iter().chain(require).chain(["--".to_owned()]);
+        let options = options.map(OsString::from);
+        let command = [command.as_os_str().to_owned()];
+        options.chain(command).chain(args.iter().cloned()).collect()
+    }
+}
+
+fn was_asked() -> bool {
+    let name = env::args_os().next().unwrap_or_default();
+    Path::new(&name).file_name() == Some(OsStr::new(NAME))
+}
+
+fn find() -> Result<PathBuf, SpawnError> {
+    let beside = env::current_exe().ok();
+    let beside = beside.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let search = env::var_os("PATH").unwrap_or_default();
+    let folders = beside.into_iter().chain(env::split_paths(&search));
+    let candidates: Vec<PathBuf> = folders.map(|folder| folder.join(NAME)).collect();
+    if let Some(found) = candidates.iter().find(|path| is_program(path)) {
+        return Ok(found.clone());
+    }
+    let looked: Vec<String> = candidates
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let looked = looked.join(", ");
+    let message = format!("the program {NAME} was not found; looked for: {looked}");
+    let error = io::Error::new(io::ErrorKind::NotFound, message);
+    Err(SpawnError::io(Stage::Supervisor, error))
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
