@@ -1,0 +1,78 @@
+//! Hosts in other languages, the examples of watchdog-shim: the host is killed by SIGKILL, and neither its server nor what
+//! the server started lives on.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use workspace_tests::Guard;
+use workspace_tests::trees::Tree;
+
+const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../watchdog-shim/examples");
+
+/// Whether the interpreters are here; says so if not.
+fn have(interpreters: &[&str]) -> bool {
+    interpreters.iter().all(|name| {
+        let found = Command::new(name)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if !found {
+            eprintln!("skipped: {name} is not installed");
+        }
+        found
+    })
+}
+
+/// Runs a host until its server has answered, and kills it.
+fn host_is_killed(interpreter: &str, host: &str, args: &[&str]) {
+    let tree = Tree::new();
+    let mut command = Command::new(interpreter);
+    command
+        .arg(format!("{EXAMPLES}/{host}"))
+        .arg(SHIM)
+        .args(args)
+        .args(["python3", &format!("{EXAMPLES}/server.py")])
+        .arg(tree.folder())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut host = Guard::spawn(&mut command);
+    let mut said = BufReader::new(host.stdout.take().expect("piped")).lines();
+    let answer = said.next().expect("an answer").expect("read");
+    assert!(answer.contains("hello"), "{answer}");
+    // The host, three of the shim, the server and its worker.
+    assert!(tree.living().len() >= 6, "{:?}", tree.living());
+    host.kill().expect("own child");
+    host.wait_deadline();
+    tree.gone();
+}
+
+#[test]
+fn server_of_a_python_host_ends_with_it_by_standard_input() {
+    if have(&["python3"]) {
+        host_is_killed("python3", "host.py", &["stdin"]);
+    }
+}
+
+#[test]
+fn server_of_a_python_host_ends_with_it_by_a_pipe_that_is_passed_on() {
+    if have(&["python3"]) {
+        host_is_killed("python3", "host.py", &["fd"]);
+    }
+}
+
+#[test]
+fn server_of_a_node_host_ends_with_it() {
+    if have(&["python3", "node"]) {
+        host_is_killed("node", "host.js", &[]);
+    }
+}
+
+#[test]
+fn server_of_a_shell_host_ends_with_it() {
+    if have(&["python3"]) {
+        host_is_killed("sh", "host.sh", &[]);
+    }
+}
