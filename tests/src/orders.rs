@@ -22,6 +22,16 @@ pub enum Order {
         link: Link,
         grace: Duration,
     },
+    /// To `tree_runtime`: start this command under a supervisor, which is the runtime's own program once more, and wait
+    /// for ever.
+    SupervisingRuntime {
+        /// Gets the file `identity`; and `released` once the command was let go, if `release` says so.
+        folder: PathBuf,
+        /// The program and its arguments.
+        command: Vec<String>,
+        grace: Duration,
+        release: bool,
+    },
 }
 
 /// How a runtime is tied to what it starts.
