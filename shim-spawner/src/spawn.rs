@@ -106,15 +106,12 @@ impl ShimSpawner {
         )?;
         let [stdin, stdout, stderr] = self.streams()?;
         let environment = Environment::new(&self.env, &variables);
-        let image = match (&between, status) {
-            (Some(between), Some(status)) => {
-                let args = between.supervisor.args(status, &self.program, &self.args);
-                Image::new(&between.program, &between.name, &args, environment)
-            }
-            _ => {
-                let name = self.program.as_os_str();
-                Image::new(&self.program, name, &self.args, environment)
-            }
+        let image = if let (Some(between), Some(status)) = (&between, status) {
+            let args = between.supervisor.args(status, &self.program, &self.args);
+            Image::new(&between.program, &between.name, &args, environment)
+        } else {
+            let name = self.program.as_os_str();
+            Image::new(&self.program, name, &self.args, environment)
         };
         let routine = Routine {
             belonging,

@@ -33,7 +33,8 @@ pub struct Supervisor {
 enum Program {
     At(PathBuf),
     Found,
-    ThisProgram,
+    /// This process's own.
+    Own,
 }
 
 /// What is promised of the end of a shim when its runtime ends. Each promises what those before it do.
@@ -123,7 +124,7 @@ impl Supervisor {
     /// [time for the start](Supervisor::start_timeout) is over, and a spawn that it does in this way itself is refused.
     #[must_use]
     pub fn this_program() -> Supervisor {
-        Supervisor::new(Program::ThisProgram)
+        Supervisor::new(Program::Own)
     }
 
     /// How the tree is held together; [`Contain::Auto`] unless set.
@@ -198,10 +199,10 @@ impl Supervisor {
             Program::At(path) => Ok((path.clone(), NAME.into())),
             Program::Found => Ok((find()?, NAME.into())),
             // It was executed as the supervisor and has not become it. Its own spawns would go on so without end.
-            Program::ThisProgram if was_asked() => Err(SpawnError::invalid(
+            Program::Own if was_asked() => Err(SpawnError::invalid(
                 "this program does not begin with watchdog_shim::run_if_asked()",
             )),
-            Program::ThisProgram => Ok(("/proc/self/exe".into(), NAME.into())),
+            Program::Own => Ok(("/proc/self/exe".into(), NAME.into())),
         }
     }
 

@@ -75,7 +75,9 @@ fn stop_ends_the_whole_tree_and_reports_the_exit_of_the_program() {
     let spawned = hostile(&tree).supervised(Supervisor::at(SHIM)).spawn();
     let mut shim = ShimHandler::new(spawned.expect("spawn"));
     tree.ready();
-    assert_eq!(tree.living().len(), 7 + 3, "the tree and its supervisor");
+    until("the tree and its supervisor live", || {
+        (tree.living().len() == 7 + 3).then_some(())
+    });
     let exit = shim.stop().expect("stop");
     // At once, without a wait: it came back when the tree was gone.
     assert!(tree.living().is_empty());

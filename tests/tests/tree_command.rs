@@ -528,6 +528,22 @@ fn end_of_a_given_pipe_ends_the_tree() {
 }
 
 #[test]
+fn pipe_that_the_lifetime_hangs_on_does_not_reach_command() {
+    let (read, write) = std::io::pipe().expect("a pipe");
+    let mut command = shim(&[
+        "--watch=fd:9",
+        "--",
+        "sh",
+        "-c",
+        "test ! -e /proc/self/fd/9",
+    ]);
+    give(&mut command, read.into(), 9);
+    let said = command.output().expect("run the shim");
+    assert!(said.status.success(), "{said:?}");
+    drop(write);
+}
+
+#[test]
 fn pipe_whose_write_end_the_shim_itself_has_is_refused() {
     let (read, write) = std::io::pipe().expect("a pipe");
     let mut command = shim(&["--watch=fd:9", "--", "echo", "x"]);

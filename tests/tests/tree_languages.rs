@@ -4,8 +4,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use workspace_tests::Guard;
 use workspace_tests::trees::Tree;
+use workspace_tests::{Guard, until};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../watchdog-shim/examples");
@@ -43,7 +43,9 @@ fn host_is_killed(interpreter: &str, host: &str, args: &[&str]) {
     let answer = said.next().expect("an answer").expect("read");
     assert!(answer.contains("hello"), "{answer}");
     // The host, three of the shim, the server and its worker.
-    assert!(tree.living().len() >= 6, "{:?}", tree.living());
+    until("all of them live", || {
+        (tree.living().len() >= 6).then_some(())
+    });
     host.kill().expect("own child");
     host.wait_deadline();
     tree.gone();
