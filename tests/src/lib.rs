@@ -21,6 +21,7 @@ pub mod orphan;
 pub mod proc_fs;
 pub mod progress;
 mod random;
+mod reaped;
 pub mod rung;
 pub mod samples;
 pub mod scenario;
@@ -38,6 +39,7 @@ pub use folder::Folder;
 pub use guard::Guard;
 pub use held::Held;
 pub use random::Random;
+pub use reaped::reaped;
 pub use told::Told;
 
 use std::time::{Duration, Instant};

@@ -4,6 +4,23 @@
 /// process ignores, its children ignore, through every exec: a stop signal would stop nobody.
 const IGNORED_BY_SHELLS: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
 
+/// Whether its default action may write a core: signal(7).
+pub fn dumps_core(signal: libc::c_int) -> bool {
+    matches!(
+        signal,
+        libc::SIGQUIT
+            | libc::SIGILL
+            | libc::SIGTRAP
+            | libc::SIGABRT
+            | libc::SIGBUS
+            | libc::SIGFPE
+            | libc::SIGSEGV
+            | libc::SIGXCPU
+            | libc::SIGXFSZ
+            | libc::SIGSYS
+    )
+}
+
 /// First in main: these signals do what they do by default, here and in all children.
 pub fn default_actions() {
     for signal in IGNORED_BY_SHELLS {

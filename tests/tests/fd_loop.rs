@@ -7,7 +7,7 @@ use fd_preserve::{Applied, ChildFdsError, PreserveFds};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use shim_spawner::{Engine, ShimSpawner, Stage};
 use workspace_tests::fd_table::{Table, Witness, file, id, stdio};
-use workspace_tests::{alone, namespace, seccomp};
+use workspace_tests::{alone, namespace, reaped, seccomp};
 
 const FD_LIST: &str = env!("CARGO_BIN_EXE_fd_list");
 
@@ -135,7 +135,7 @@ fn loop_runs_in_a_shim() {
             };
             for engine in [Engine::Vfork, Engine::Fork] {
                 let shim = spawner().engine(engine).spawn().expect("spawn");
-                let exit = shim.child.process().wait().expect("poll");
+                let exit = reaped(shim.child.process());
                 assert_eq!(witness.read(exit.status.expect("own child")), stdio());
             }
             drop(open);

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pidfd_watcher::{Error, Process};
 use workspace_tests::fork::Fork;
+use workspace_tests::reaped;
 use workspace_tests::{DEADLINE, alone, proc_fs, seccomp, until};
 
 fn code(process: &Process) -> Option<i32> {
-    let exit = process.wait_timeout(DEADLINE).expect("poll").expect("ends");
+    let exit = reaped(process);
     exit.status.and_then(|status| status.code())
 }
 

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use pidfd_watcher::{Error, Exit, Pid, Process, Signal, Watcher};
 use workspace_tests::fork::{Cue, Fork};
-use workspace_tests::{DEADLINE, Dialogue, Told, alone, namespace, until};
+use workspace_tests::namespace::looked_at;
+use workspace_tests::{DEADLINE, Dialogue, Told, alone, until};
 
 fn target() -> Command {
     Command::new(env!("CARGO_BIN_EXE_proc_target"))
@@ -41,11 +42,6 @@ fn stop_of(child: &Process, option: i32) -> Option<i32> {
     // SAFETY: waitid succeeded and filled the part of a child in, or left zeros.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     (pid != 0).then_some(status)
-}
-
-/// What a look that does not reap says of that code: nothing before Linux 5.17.
-fn looked_at(code: i32) -> Option<i32> {
-    (namespace::kernel() >= (5, 17)).then_some(code)
 }
 
 fn code(exit: Exit) -> Option<i32> {

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use fd_preserve::PreserveFds;
 use shim_spawner::{Engine, ShimSpawner, Stage};
+use workspace_tests::reaped;
 
 /// Executable files in a folder of their own, removed with it.
 struct Files(PathBuf);
@@ -69,7 +70,7 @@ fn script_that_names_its_interpreter_is_run() {
     for engine in [Engine::Vfork, Engine::Fork] {
         let shim = ShimSpawner::new(&script).engine(engine).spawn();
         let shim = shim.expect("a program");
-        let exit = shim.child.process().wait().expect("poll");
+        let exit = reaped(shim.child.process());
         assert_eq!(exit.status.expect("own child").code(), Some(7));
     }
 }

@@ -7,6 +7,7 @@ use shim_spawner::ShimSpawner;
 use workspace_tests::alone;
 use workspace_tests::fd_table::{Witness, file, id, stdio};
 use workspace_tests::fork::Fork;
+use workspace_tests::reaped;
 use workspace_tests::rung::Rung;
 
 const FD_LIST: &str = env!("CARGO_BIN_EXE_fd_list");
@@ -22,7 +23,7 @@ fn marked_streams_arrive(rung: Rung) {
         let mut spawner = ShimSpawner::new(FD_LIST);
         spawner.args(witness.command.get_args()).detached(true);
         let shim = spawner.engine(rung.engine()).spawn().expect("spawn");
-        let exit = shim.child.process().wait().expect("poll");
+        let exit = reaped(shim.child.process());
         let table = witness.read(exit.status.expect("own child"));
         assert_eq!(table.get(&number), Some(&id(&file)), "{number} by {rung:?}");
         assert_eq!(table, stdio());

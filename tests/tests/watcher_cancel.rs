@@ -6,6 +6,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use pidfd_watcher::{Cancelled, Process, WatchHandle, Watcher};
+use workspace_tests::namespace::looked_at;
 use workspace_tests::{DEADLINE, Held, Told, until};
 
 fn dead() -> Held {
@@ -115,7 +116,7 @@ fn callback_that_cancels_itself_is_told_that_it_runs() {
     child.exit(0);
     assert_eq!(said.recv_timeout(DEADLINE), Ok(Cancelled::Running));
     // And nothing of it is left behind.
-    assert_eq!(Told::by(&watcher, child.process()).0.code(), Some(0));
+    assert_eq!(Told::by(&watcher, child.process()).0.code(), looked_at(0));
 }
 
 #[test]
@@ -147,7 +148,7 @@ fn callback_prevents_the_one_behind_it_and_learns_that_the_one_before_it_ran() {
             Cancelled::Prevented
         ]
     );
-    assert_eq!(before.code(), Some(1));
+    assert_eq!(before.code(), looked_at(1));
     behind.was_dropped();
     elsewhere.was_dropped();
 }

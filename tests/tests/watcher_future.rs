@@ -10,6 +10,7 @@ use std::thread::{self, Thread};
 use std::time::Instant;
 
 use pidfd_watcher::{Error, Exit, ExitFuture, Watcher};
+use workspace_tests::namespace::looked_at;
 use workspace_tests::{DEADLINE, Held, Told, proc_fs, until};
 
 fn code(exit: Result<Exit, Error>) -> Option<i32> {
@@ -92,10 +93,13 @@ fn bare_block_on_is_executor_enough() {
             proc_fs::watched_by_epoll(child.process()).then_some(())
         });
         child.exit(1);
-        assert_eq!(code(waits.join().expect("thread")), Some(1));
+        assert_eq!(code(waits.join().expect("thread")), looked_at(1));
     });
     // Dead before it is asked.
-    assert_eq!(code(block_on(watcher.exited(child.process()))), Some(1));
+    assert_eq!(
+        code(block_on(watcher.exited(child.process()))),
+        looked_at(1)
+    );
 }
 
 #[test]
@@ -116,7 +120,7 @@ fn tokio_and_smol_are_executors_like_any() {
         }
         codes
     });
-    assert_eq!(codes, (1..=8).map(Some).collect::<Vec<_>>());
+    assert_eq!(codes, (1..=8).map(looked_at).collect::<Vec<_>>());
 
     let children = [(); 8].map(|()| Held::new());
     let codes: Vec<Option<i32>> = smol_block_on(async {
@@ -133,7 +137,7 @@ fn tokio_and_smol_are_executors_like_any() {
         }
         codes
     });
-    assert_eq!(codes, (11..=18).map(Some).collect::<Vec<_>>());
+    assert_eq!(codes, (11..=18).map(looked_at).collect::<Vec<_>>());
 }
 
 #[test]
@@ -150,7 +154,7 @@ fn tokio_select_drops_the_loser_and_nothing_is_left_of_it() {
         })
         .await
     };
-    assert_eq!(code(tokio_block_on(tasks)), Some(7));
+    assert_eq!(code(tokio_block_on(tasks)), looked_at(7));
     assert!(!proc_fs::watched_by_epoll(first.process()));
 }
 
@@ -190,7 +194,7 @@ fn future_is_woken_once_and_answers_as_often_as_it_is_asked() {
         let Poll::Ready(exit) = poll(&mut future, &waker) else {
             panic!("ready once is ready for good");
         };
-        assert_eq!(code(exit), Some(2));
+        assert_eq!(code(exit), looked_at(2));
     }
     drop(future);
     assert_eq!(count.is(), 1);
@@ -209,7 +213,7 @@ fn future_that_is_polled_late_has_been_watching_all_the_while() {
     let Poll::Ready(exit) = poll(&mut future, &waker) else {
         panic!("it was told before this watcher's next callback");
     };
-    assert_eq!(code(exit), Some(3));
+    assert_eq!(code(exit), looked_at(3));
     assert_eq!(count.is(), 0);
 }
 
@@ -229,7 +233,7 @@ fn future_that_moves_to_another_task_wakes_that_one_alone() {
             let Poll::Ready(exit) = poll(&mut future, &new_waker) else {
                 panic!("woken for nothing");
             };
-            assert_eq!(code(exit), Some(4));
+            assert_eq!(code(exit), looked_at(4));
         });
     });
     assert_eq!((old.is(), new.is()), (0, 1));
@@ -276,7 +280,7 @@ fn exit_that_was_told_outlives_the_watcher() {
     let Poll::Ready(exit) = poll(&mut future, &waker) else {
         panic!("told long ago");
     };
-    assert_eq!(code(exit), Some(5));
+    assert_eq!(code(exit), looked_at(5));
 }
 
 /// Drops the future that it is to wake; that is on the watcher's thread, while the callback runs.
@@ -326,7 +330,7 @@ fn futures_that_race_with_the_exit_are_told_or_dropped_and_nothing_else() {
                             let (_, waker) = Count::new();
                             let _ = poll(&mut future, &waker);
                         }
-                        _ => assert_eq!(code(block_on(future)), Some(6)),
+                        _ => assert_eq!(code(block_on(future)), looked_at(6)),
                     }
                 }
             });

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use shim_spawner::{ShimSpawner, SpawnError, Stage};
+use workspace_tests::reaped;
 use workspace_tests::scenario::{self, Scenario};
 
 const SCENARIOS: &[Scenario] = &[
@@ -61,7 +62,7 @@ fn with(closure: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> ShimSpa
 
 fn spawned(spawner: &mut ShimSpawner) {
     let shim = spawner.spawn().expect("spawn");
-    let exit = shim.child.process().wait().expect("poll");
+    let exit = reaped(shim.child.process());
     assert!(exit.status.expect("own child").success(), "{exit:?}");
 }
 

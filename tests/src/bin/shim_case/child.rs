@@ -12,6 +12,7 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use shim_spawner::{ConfigError, ShimSpawner, SpawnedShim, Stdio, shim_config};
 use workspace_tests::fd_table::{self, Table, Witness, file_at, id, litter, stdio};
 use workspace_tests::proc_fs;
+use workspace_tests::reaped;
 use workspace_tests::scenario::Scenario;
 
 use super::snapshot::{Snapshot, own_pid, role, shell, spawner_of};
@@ -47,7 +48,7 @@ pub fn output(spawner: &mut ShimSpawner) -> String {
 }
 
 pub fn ends_well(shim: &SpawnedShim) {
-    let exit = shim.child.process().wait().expect("poll");
+    let exit = reaped(shim.child.process());
     assert!(exit.status.expect("own child").success(), "{exit:?}");
 }
 
@@ -58,7 +59,7 @@ fn table(prepare: impl FnOnce(&mut ShimSpawner)) -> Table {
     spawner.args(witness.command.get_args());
     prepare(&mut spawner);
     let shim = spawner.spawn().expect("spawn");
-    let exit = shim.child.process().wait().expect("poll");
+    let exit = reaped(shim.child.process());
     witness.read(exit.status.expect("own child"))
 }
 

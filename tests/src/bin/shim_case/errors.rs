@@ -9,6 +9,7 @@ use std::path::Path;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use shim_spawner::{CONFIG_MAX, Engine, ShimSpawner, SpawnError, Stage};
+use workspace_tests::reaped;
 use workspace_tests::scenario::Scenario;
 use workspace_tests::{fd_table, seccomp};
 
@@ -94,7 +95,7 @@ fn config() {
         .config(vec![0; 100])
         .spawn()
         .expect("as large as it may be");
-    let exit = shim.child.process().wait().expect("poll");
+    let exit = reaped(shim.child.process());
     assert!(exit.status.expect("own child").success());
 }
 

@@ -8,6 +8,7 @@ use std::thread;
 
 use shim_spawner::{Stage, Stdio};
 use workspace_tests::halt::Halt;
+use workspace_tests::reaped;
 use workspace_tests::rung::Rung;
 use workspace_tests::scenario::Scenario;
 use workspace_tests::{fd_table, proc_fs, seccomp};
@@ -128,15 +129,8 @@ fn processes() {
     assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error}");
     soft_limit(libc::RLIMIT_NPROC, old);
     let shim = full("/bin/true").spawn().expect("as before");
-    assert!(
-        shim.child
-            .process()
-            .wait()
-            .expect("poll")
-            .status
-            .expect("own child")
-            .success()
-    );
+    let exit = reaped(shim.child.process());
+    assert!(exit.status.expect("own child").success(), "{exit:?}");
 }
 
 /// The handle comes to lie on 0, which is closed, and a filter keeps it from being moved: the child, which runs by then, is

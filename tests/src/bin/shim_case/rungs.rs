@@ -12,6 +12,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use shim_spawner::{ShimSpawner, Stage, Stdio};
 use workspace_tests::fd_table::{self, Table, Witness, id, id_of};
 use workspace_tests::fork::Fork;
+use workspace_tests::reaped;
 use workspace_tests::rung::{self, Rung};
 use workspace_tests::scenario::Scenario;
 use workspace_tests::seccomp;
@@ -169,7 +170,7 @@ fn seen(prepare: impl FnOnce(&mut ShimSpawner)) -> Table {
     spawner.args(witness.command.get_args());
     prepare(&mut spawner);
     let shim = spawner.spawn().expect("spawn");
-    let exit = shim.child.process().wait().expect("poll");
+    let exit = reaped(shim.child.process());
     witness.read(exit.status.expect("own child"))
 }
 
