@@ -99,6 +99,7 @@ mod status;
 #[allow(unsafe_code)]
 mod sys;
 mod thread;
+mod turn;
 mod waiting;
 mod watcher;
 

@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::known::Known;
 use crate::poll::{self, Until};
 use crate::registry::Subject;
+use crate::turn::Turn;
 use crate::{Error, Exit, ReapError, identify, status};
 
 /// A handle on one process, which stays that process's own when its number goes to another.
@@ -59,6 +60,7 @@ struct Inner {
     pid: Pid,
     /// What has been learned of the status: it is for all clones, and outlives the zombie.
     known: Known,
+    turn: Turn,
 }
 
 impl Process {
@@ -136,6 +138,7 @@ impl Process {
             pidfd,
             pid,
             known: Known::default(),
+            turn: Turn::new(),
         }))
     }
 
@@ -213,7 +216,8 @@ impl Process {
     ///
     /// Clones of the handle live on and keep the status. Reaping a child twice, through clones or
     /// after its [`Child`] was waited for, gives that status again, as long as this handle or a
-    /// clone has learned it before the child was reaped.
+    /// clone has learned it before the child was reaped. Clones that reap at the same time, a
+    /// [`watch_and_reap`](crate::Watcher::watch_and_reap) among them, all get it.
     ///
     /// A ptrace stop is never collected. Of a process that this one traces and that is another's child, `waitid` gives
     /// the status, ends the tracing and leaves the zombie to its parent.
@@ -249,11 +253,8 @@ impl Process {
         }
         // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
         self.learn();
-        match status::reap(self.as_fd()) {
-            Ok(Some(raw)) => {
-                self.0.known.set(status::Status { raw, ours: true });
-                Ok(ExitStatus::from_raw(raw))
-            }
+        match self.collect() {
+            Ok(Some(raw)) => Ok(ExitStatus::from_raw(raw)),
             Ok(None) => Err(not_ready()),
             // Reaped by a clone of ours, a watcher or its `Child`, perhaps since we looked. A handle that was copied by
             // fork does not pass for that.
@@ -263,6 +264,16 @@ impl Process {
             },
             Err(errno) => Err(Error::of_wait(errno)),
         }
+    }
+
+    /// Reaps, and notes the status before any clone can see that the child is gone.
+    fn collect(&self) -> Result<Option<i32>, Errno> {
+        let _turn = self.0.turn.take();
+        let raw = status::reap(self.as_fd())?;
+        if let Some(raw) = raw {
+            self.0.known.set(status::Status { raw, ours: true });
+        }
+        Ok(raw)
     }
 
     /// The report of a process that has exited.
@@ -313,11 +324,8 @@ impl Subject for Process {
     }
 
     fn reap(&self) -> bool {
-        match status::reap(self.as_fd()) {
-            Ok(Some(raw)) => {
-                self.0.known.set(status::Status { raw, ours: true });
-                true
-            }
+        match self.collect() {
+            Ok(Some(_)) => true,
             Ok(None) => false,
             // Reaped by somebody else (ECHILD), or refused: there is nothing to wait for.
             Err(_) => true,

@@ -136,3 +136,48 @@ fn release_that_a_filter_hides_counts_as_an_old_one() {
         );
     });
 }
+
+/// No look has told the status there, so the one that loses the race has it from the one that reaps.
+#[test]
+fn clones_that_reap_at_once_before_linux_5_17_all_have_the_status() {
+    alone!({
+        pretend_to_be_old();
+        // As on a kernel that tells nothing of a process that was reaped: before Linux 6.15.
+        seccomp::refuse(&[(libc::SYS_ioctl, libc::ENOTTY)]);
+        for round in 0..1_000 {
+            let held = Held::new();
+            held.exit(6);
+            assert_eq!(waited_for(held.process()), None);
+            let start = std::sync::Barrier::new(3);
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        start.wait();
+                        let code = reaped(held.process()).and_then(|status| status.code());
+                        assert_eq!(code, Some(6), "round {round}");
+                    });
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn owner_and_watcher_that_reap_at_once_before_linux_5_17_both_have_the_status() {
+    alone!({
+        pretend_to_be_old();
+        seccomp::refuse(&[(libc::SYS_ioctl, libc::ENOTTY)]);
+        let watcher = Watcher::new().expect("watcher");
+        for round in 0..1_000 {
+            let held = Held::new();
+            let (told, callback) = Told::pair();
+            watcher
+                .watch_and_reap(held.process().clone(), callback)
+                .expect("own child");
+            held.exit(7);
+            waited_for(held.process());
+            let code = reaped(held.process()).and_then(|status| status.code());
+            assert_eq!((code, told.code()), (Some(7), Some(7)), "round {round}");
+        }
+    });
+}
