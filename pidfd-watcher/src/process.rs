@@ -324,12 +324,8 @@ impl Subject for Process {
     }
 
     fn reap(&self) -> bool {
-        match self.collect() {
-            Ok(Some(_)) => true,
-            Ok(None) => false,
-            // Reaped by somebody else (ECHILD), or refused: there is nothing to wait for.
-            Err(_) => true,
-        }
+        // An error: reaped by somebody else (ECHILD), or refused. There is nothing to wait for.
+        !matches!(self.collect(), Ok(None))
     }
 }
 
