@@ -98,6 +98,19 @@ fn stop_signal_of_the_policy_is_what_the_tree_gets() {
 }
 
 #[test]
+fn stop_signal_of_the_policy_is_what_the_tree_gets_when_its_runtime_lets_go() {
+    let mut spawner = shell("trap 'exit 9' INT; echo ready; while :; do sleep 0.01; done");
+    let policy = StopPolicy::new().signal(shim_spawner::Signal::INT);
+    spawner.stdout(Stdio::piped()).stop_policy(policy);
+    let mut shim = ShimHandler::new(spawner.spawn().expect("spawn"));
+    let mut said = BufReader::new(shim.take_stdout().expect("piped")).lines();
+    assert_eq!(said.next().expect("a line").expect("read"), "ready");
+    drop(shim.take_keepalive().expect("attached"));
+    let exit = shim.wait().expect("wait");
+    assert_eq!(exit.status.expect("own child").code(), Some(9));
+}
+
+#[test]
 fn dropped_handler_takes_the_whole_tree_along() {
     let tree = Tree::new();
     let spawned = hostile(&tree).supervised(Supervisor::at(SHIM)).spawn();

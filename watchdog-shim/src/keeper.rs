@@ -66,6 +66,8 @@ pub(crate) struct Keeper<'a> {
     pub(crate) command: Option<Process>,
     /// Whether COMMAND was stopped, and not continued since.
     pub(crate) stopped: bool,
+    /// Known from the start, as the grace is: a watch that has told of an end knows no policy any more.
+    pub(crate) stop_signal: Signal,
     pub(crate) grace: Duration,
 }
 
@@ -116,21 +118,13 @@ impl Keeper<'_> {
         }
         self.ledger.set_deadline(Instant::now().after(self.grace));
         // One that is stopped takes the stop signal once it is continued.
-        self.ask(&[self.stop_signal(), Signal::CONT]);
+        self.ask(&[self.stop_signal, Signal::CONT]);
         // After the signals: if this process is killed before all are sent, whoever takes over sends them again.
         self.ledger.set_phase(Phase::Stopping);
         self.status.report(Event::Stopping {
             cause,
             grace: self.grace,
         });
-    }
-
-    fn stop_signal(&self) -> Signal {
-        let inherited = self.watch.stop_policy().map(|policy| policy.stop_signal());
-        self.options
-            .stop_signal
-            .or(inherited)
-            .unwrap_or(Signal::TERM)
     }
 
     fn signal_command(&self, signal: Signal) {

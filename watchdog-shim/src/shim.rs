@@ -14,7 +14,7 @@ use std::process::ExitStatus;
 use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd, retry_on_intr};
-use rustix::process::{WaitId, WaitIdOptions, set_child_subreaper, setsid, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, set_child_subreaper, setsid, waitid};
 
 use crate::command;
 use crate::failure::{Failure, REFUSED};
@@ -303,7 +303,7 @@ impl<'a> Shim<'a> {
             line.say(Message::Started);
         }
         let_go_of_inherited(&self.alone);
-        let inherited = watch.stop_policy().map(|policy| policy.grace_period());
+        let inherited = watch.stop_policy();
         Ok(Keeper {
             options: self.options,
             place: Place::here(self.session),
@@ -321,8 +321,11 @@ impl<'a> Shim<'a> {
             watch,
             command: Some(command),
             stopped: false,
+            stop_signal: (self.options.stop_signal)
+                .or(inherited.map(|policy| policy.stop_signal()))
+                .unwrap_or(Signal::TERM),
             grace: (self.options.stop_timeout)
-                .or(inherited)
+                .or(inherited.map(|policy| policy.grace_period()))
                 .unwrap_or(Options::STOP_TIMEOUT),
         })
     }
@@ -353,6 +356,7 @@ impl<'a> Shim<'a> {
             watch: Watch::Released,
             command,
             stopped: false,
+            stop_signal: self.options.stop_signal.unwrap_or(Signal::TERM),
             grace: self.options.stop_timeout.unwrap_or(Options::STOP_TIMEOUT),
         };
         keeper.take_over();
