@@ -18,6 +18,7 @@ pub mod launch;
 pub mod namespace;
 pub mod orders;
 pub mod orphan;
+pub mod play;
 pub mod proc_fs;
 pub mod progress;
 mod random;

@@ -1,15 +1,15 @@
 //! The runtime, OUTER, STANDBY and INNER, killed one by one and in pairs, at random instants: nobody of the tree is left,
 //! and whoever had a handler for the stop signal has run it as long as somebody was there to send it.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pidfd_watcher::{Process, Signal};
-use rustix::process::Pid;
+use pidfd_watcher::Signal;
 use workspace_tests::orders::{Link, Order};
+use workspace_tests::play::{Who, can, find};
 use workspace_tests::trees::Tree;
-use workspace_tests::{DEADLINE, Guard, Random, proc_fs};
+use workspace_tests::{DEADLINE, Guard, Random};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile_tree");
@@ -24,14 +24,6 @@ const RUNS_VAR: &str = "WORKSPACE_TESTS_RUNS";
 
 /// So many trees at once: most of a run is waiting.
 const AT_ONCE: u32 = 6;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    Runtime,
-    Outer,
-    Standby,
-    Inner,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
@@ -71,27 +63,6 @@ impl Play {
         let runtime = Guard::spawn(order.to(RUNTIME).stdin(Stdio::null()).stdout(Stdio::null()));
         Play { tree, runtime }
     }
-
-    /// Handles on those of `who` who exist by now.
-    fn find(&self, who: &[Who], contain: &str) -> Vec<Process> {
-        let runtime = i32::try_from(self.runtime.id()).expect("a pid");
-        let below = |pid: Option<i32>| Some(proc_fs::children_of(pid?).first()?.pid);
-        let outer = below(Some(runtime));
-        let (standby, inner) = match contain {
-            "pidns" => (None, below(outer)),
-            _ => (below(outer), below(below(outer))),
-        };
-        let number = |who: &Who| match who {
-            Who::Runtime => Some(runtime),
-            Who::Outer => outer,
-            Who::Standby => standby,
-            Who::Inner => inner,
-        };
-        let numbers = who.iter().filter_map(number);
-        numbers
-            .filter_map(|pid| Process::open(Pid::from_raw(pid)?).ok())
-            .collect()
-    }
 }
 
 /// One run. Whether the leader was ready to be told, and was.
@@ -102,7 +73,7 @@ fn run(contain: &'static str, link: Link, who: &[Who], when: When, delay: Durati
         When::AnyTime => thread::sleep(delay),
     }
     let ready = play.tree.has("ready");
-    for process in play.find(who, contain) {
+    for process in find(play.runtime(), who, contain) {
         // It may have been killed by the kernel meanwhile: with its PID namespace.
         let _ = process.send_signal(Signal::KILL);
     }
@@ -115,9 +86,7 @@ fn run(contain: &'static str, link: Link, who: &[Who], when: When, delay: Durati
         return;
     }
     play.tree_is_gone();
-    // In a PID namespace INNER's end is the kernel's SIGKILL to all; elsewhere somebody is left to tell the leader.
-    let told = contain != "pidns" || !who.contains(&Who::Inner);
-    if ready && told {
+    if ready && Who::leaves_good_order(who, contain) {
         assert!(
             play.tree.has("term"),
             "{contain} {who:?}: the handler did not run"
@@ -126,14 +95,17 @@ fn run(contain: &'static str, link: Link, who: &[Who], when: When, delay: Durati
 }
 
 impl Play {
+    fn runtime(&self) -> i32 {
+        i32::try_from(self.runtime.id()).expect("a pid")
+    }
+
     /// Nobody of the tree is left, while the runtime, where it was not killed, lives on.
     fn tree_is_gone(&self) {
-        let runtime = i32::try_from(self.runtime.id()).expect("a pid");
         let start = Instant::now();
         loop {
             // The runtime's own command line names the folder.
             let mut left = self.tree.living();
-            left.retain(|pid| *pid != runtime);
+            left.retain(|pid| *pid != self.runtime());
             if left.is_empty() {
                 return;
             }
@@ -143,27 +115,13 @@ impl Play {
     }
 }
 
-/// Prints why not, where this machine has no such containment.
-fn can(contain: &str) -> bool {
-    let plan = Command::new(SHIM)
-        .arg("--print-plan")
-        .arg(format!("--contain={contain}"))
-        .output()
-        .expect("run the shim");
-    if !plan.status.success() {
-        let reason = String::from_utf8_lossy(&plan.stderr);
-        eprintln!("skipped: {}", reason.trim());
-    }
-    plan.status.success()
-}
-
 fn runs() -> u32 {
     let asked = std::env::var(RUNS_VAR).ok();
     asked.map_or(RUNS, |asked| asked.parse().expect("a number"))
 }
 
 fn kill(contain: &'static str, link: Link, who: &'static [Who]) {
-    if !can(contain) {
+    if !can(SHIM, contain) {
         return;
     }
     let mut random = Random::new();

@@ -1,0 +1,174 @@
+//! A program under the shim, and who of those above it is killed.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use pidfd_watcher::{Process, Signal};
+use rustix::process::Pid;
+
+use crate::orders::{Link, Order};
+use crate::proc_fs::{self, Stat};
+use crate::{Guard, until};
+
+/// A process above COMMAND.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Runtime,
+    Outer,
+    Standby,
+    Inner,
+}
+
+impl Who {
+    /// Each of runtime, OUTER and INNER, and every two of them: every containment survives that.
+    pub const UP_TO_TWO: &[&[Who]] = &[
+        &[Who::Runtime],
+        &[Who::Outer],
+        &[Who::Inner],
+        &[Who::Runtime, Who::Outer],
+        &[Who::Runtime, Who::Inner],
+        &[Who::Outer, Who::Inner],
+    ];
+
+    /// All three: only where the kernel ends the tree.
+    pub const ALL_THREE: &[Who] = &[Who::Runtime, Who::Outer, Who::Inner];
+
+    /// Whom a tree in that containment survives: [`Who::UP_TO_TWO`], and in a PID namespace all three.
+    pub fn survived_in(contain: &str) -> impl Iterator<Item = &'static [Who]> {
+        let all_three = (contain == "pidns").then_some(Who::ALL_THREE);
+        Who::UP_TO_TWO.iter().copied().chain(all_three)
+    }
+
+    /// Whether somebody is left who sends the stop signal. In a PID namespace INNER's end is the kernel's SIGKILL to all.
+    #[must_use]
+    pub fn leaves_good_order(who: &[Who], contain: &str) -> bool {
+        contain != "pidns" || !who.contains(&Who::Inner)
+    }
+}
+
+/// Handles on those of `who` who exist by now, below this runtime.
+#[must_use]
+pub fn find(runtime: i32, who: &[Who], contain: &str) -> Vec<Process> {
+    let below = |pid: Option<i32>| Some(proc_fs::children_of(pid?).first()?.pid);
+    let outer = below(Some(runtime));
+    let (standby, inner) = match contain {
+        "pidns" => (None, below(outer)),
+        _ => (below(outer), below(below(outer))),
+    };
+    let number = |who: &Who| match who {
+        Who::Runtime => Some(runtime),
+        Who::Outer => outer,
+        Who::Standby => standby,
+        Who::Inner => inner,
+    };
+    let numbers = who.iter().filter_map(number);
+    numbers
+        .filter_map(|pid| Process::open(Pid::from_raw(pid)?).ok())
+        .collect()
+}
+
+/// Prints why not, where this machine has no such containment. `shim` is the shim's executable.
+#[must_use]
+pub fn can(shim: &str, contain: &str) -> bool {
+    let plan = Command::new(shim)
+        .arg("--print-plan")
+        .arg(format!("--contain={contain}"))
+        .output()
+        .expect("run the shim");
+    if !plan.status.success() {
+        let reason = String::from_utf8_lossy(&plan.stderr);
+        eprintln!("skipped: {}", reason.trim());
+    }
+    plan.status.success()
+}
+
+/// A runtime that has started a program under the shim. The test is pid 1 of a PID namespace of its own
+/// ([`alone_in_pid_namespace!`](crate::alone_in_pid_namespace)): everybody else in it belongs to the play, whatever name
+/// it gives itself, and nobody who escapes is overlooked.
+#[derive(Debug)]
+pub struct Play {
+    runtime: Guard,
+    contain: &'static str,
+}
+
+/// The executables of a play. Only an integration test knows their paths.
+#[derive(Clone, Copy, Debug)]
+pub struct Cast {
+    /// `shim_under_test`.
+    pub shim: &'static str,
+    /// `tree_runtime`.
+    pub runtime: &'static str,
+}
+
+impl Play {
+    /// Starts `tree_runtime`, which starts the shim with these options and this command.
+    #[must_use]
+    pub fn begin(
+        cast: Cast,
+        contain: &'static str,
+        options: &[&str],
+        command: &[&str],
+        grace: Duration,
+    ) -> Play {
+        let contained = format!("--contain={contain}");
+        let words = [&[cast.shim, contained.as_str()], options, &["--"], command].concat();
+        let order = Order::Runtime {
+            command: words.iter().map(|word| (*word).to_owned()).collect(),
+            link: Link::Watchdog,
+            grace,
+        };
+        let mut command = order.to(cast.runtime);
+        let runtime = Guard::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
+        Play { runtime, contain }
+    }
+
+    fn runtime(&self) -> i32 {
+        i32::try_from(self.runtime.id()).expect("a pid")
+    }
+
+    /// SIGKILL to all of these, who must live.
+    pub fn kill(&self, who: &[Who]) {
+        let found = until("all who are to be killed live", || {
+            let found = find(self.runtime(), who, self.contain);
+            (found.len() == who.len()).then_some(found)
+        });
+        for process in found {
+            // The kernel may have killed it meanwhile, with its PID namespace.
+            let _ = process.send_signal(Signal::KILL);
+        }
+    }
+
+    /// Everybody who lives in this namespace but this process and the runtime; zombies are not counted.
+    #[must_use]
+    pub fn living(&self) -> Vec<Stat> {
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        let mut all = proc_fs::all();
+        all.retain(|stat| {
+            !matches!(stat.state, 'Z' | 'X') && ![own, self.runtime()].contains(&stat.pid)
+        });
+        all
+    }
+
+    /// Waits until nobody is left.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`](crate::DEADLINE), with the command lines of those who are left.
+    pub fn gone(&self) {
+        let deadline = std::time::Instant::now() + crate::DEADLINE;
+        loop {
+            let left = self.living();
+            if left.is_empty() {
+                return;
+            }
+            let names = || -> Vec<String> {
+                let line = |stat: &Stat| std::fs::read(format!("/proc/{}/cmdline", stat.pid));
+                let text = |line: Vec<u8>| String::from_utf8_lossy(&line).replace('\0', " ");
+                left.iter()
+                    .map(|stat| text(line(stat).unwrap_or_default()))
+                    .collect()
+            };
+            assert!(std::time::Instant::now() < deadline, "left: {:?}", names());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
