@@ -1,7 +1,9 @@
 //! A cgroup of its own for COMMAND's tree (version 2): all members are killed at once, however fast they fork.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use pidfd_watcher::Process;
@@ -17,7 +19,12 @@ pub(crate) struct Cgroup(PathBuf);
 impl Cgroup {
     /// A leaf below this process's own cgroup. A process that cannot be moved into it is found out by a child that tries.
     pub(crate) fn make(alone: &SoleThread) -> io::Result<Cgroup> {
-        let name = format!("watchdog-shim-{}", sys::own_pid()?.as_raw_nonzero());
+        // Two PID namespaces may have the same number, and see the same cgroups.
+        let namespace = fs::metadata("/proc/self/ns/pid")?.ino();
+        let name = format!(
+            "watchdog-shim-{}-{namespace}",
+            sys::own_pid()?.as_raw_nonzero()
+        );
         let cgroup = Cgroup(own_folder()?.join(name));
         match fs::create_dir(&cgroup.0) {
             // Left over by a shim that had this number and was killed with all others of it. One that is in use is not
@@ -42,9 +49,9 @@ impl Cgroup {
         }
     }
 
-    /// Moves a child that was not reaped yet.
-    pub(crate) fn take(&self, child: &Process) -> io::Result<()> {
-        self.write("cgroup.procs", &child.pid().as_raw_nonzero().to_string())
+    /// A process that writes 0 to it becomes a member.
+    pub(crate) fn procs(&self) -> io::Result<OwnedFd> {
+        Ok(self.open("cgroup.procs")?.into())
     }
 
     /// Sends a signal to every member but one. A number is opened first and read again in the list then: that it is
@@ -103,9 +110,12 @@ impl Cgroup {
     }
 
     fn write(&self, file: &str, text: &str) -> io::Result<()> {
-        // Opened without O_CREAT: a kernel that lacks the file says ENOENT.
-        let mut file = fs::OpenOptions::new().write(true).open(self.0.join(file))?;
-        io::Write::write_all(&mut file, text.as_bytes())
+        io::Write::write_all(&mut self.open(file)?, text.as_bytes())
+    }
+
+    /// Without `O_CREAT`: a kernel that lacks the file says ENOENT.
+    fn open(&self, file: &str) -> io::Result<File> {
+        OpenOptions::new().write(true).open(self.0.join(file))
     }
 }
 

@@ -1,61 +1,153 @@
-//! The last steps of the forked child on its way to COMMAND. It was forked from a process with one thread.
+//! The child on its way to COMMAND.
+//!
+//! The child shares the memory of this process, and this process waits until the child has executed COMMAND or has ended:
+//! `CLONE_VM` and `CLONE_VFORK`, as in `posix_spawn(3)`. No page is copied. Everything that the child needs is prepared
+//! before. The child allocates nothing and takes no lock.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
+use rustix::process::Pid;
+
+use crate::ledger::Ledger;
 use crate::options::Session;
-use crate::sys::{BornSignals, LAST_SIGNAL};
+use crate::sys::{self, BornSignals, LAST_SIGNAL, SoleThread};
 
-/// A program, its arguments and its environment, ready for execve(2).
+/// A program, its arguments and its environment, and what the child does before it executes them.
 #[derive(Debug)]
 pub(crate) struct Image {
-    candidates: Vec<CString>,
-    arguments: Vec<CString>,
-    variables: Vec<CString>,
+    pub(crate) candidates: Vec<CString>,
+    pub(crate) arguments: Strings,
+    pub(crate) variables: Strings,
+    pub(crate) session: Session,
+    pub(crate) born: BornSignals,
+    /// `cgroup.procs` of the cgroup to enter.
+    pub(crate) cgroup: Option<OwnedFd>,
 }
 
-impl Image {
-    pub(crate) fn new(
-        candidates: Vec<CString>,
-        arguments: Vec<CString>,
-        variables: Vec<CString>,
-    ) -> Image {
-        Image {
-            candidates,
-            arguments,
-            variables,
+/// Strings as execve(2) takes them.
+#[derive(Debug)]
+pub(crate) struct Strings {
+    pointers: Vec<*const c_char>,
+    /// What the pointers point to. A vector that grows no more, and heap memory that does not move with it.
+    _owned: Vec<CString>,
+}
+
+impl Strings {
+    pub(crate) fn new(strings: Vec<CString>) -> Strings {
+        let pointers = strings.iter().map(|string| string.as_ptr());
+        Strings {
+            pointers: pointers.chain([ptr::null()]).collect(),
+            _owned: strings,
         }
     }
+}
 
-    /// Becomes the program, or gives the errno that says why not.
-    pub(crate) fn become_it(&self, session: Session, born: &BornSignals) -> c_int {
-        if session == Session::New {
-            // SAFETY: takes nothing; a child just forked leads no group.
+/// What the child could not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Cgroup,
+    Session,
+    Exec,
+}
+
+/// Why there is no COMMAND.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// clone(2) was refused.
+    Clone(io::Error),
+    /// The child has failed at this step, and was reaped.
+    Child(Step, io::Error),
+}
+
+/// The child's memory is the parent's: what it stores here is there when the parent goes on.
+struct Entry<'a> {
+    image: &'a Image,
+    ledger: &'static Ledger,
+    /// What failed, and the errno; 0: nothing has.
+    step: AtomicI32,
+    errno: AtomicI32,
+}
+
+/// Enough for the child's few calls. The kernel copies the arguments from where they are.
+const STACK: usize = 32 * 1024;
+
+impl Image {
+    /// Starts COMMAND. Every signal is blocked here, so that no handler runs in the child.
+    pub(crate) fn spawn(&self, _: &SoleThread, ledger: &'static Ledger) -> Result<Pid, NotStarted> {
+        let entry = Entry {
+            image: self,
+            ledger,
+            step: AtomicI32::new(0),
+            errno: AtomicI32::new(0),
+        };
+        // Of 16 bytes each: the alignment that a stack has on every architecture.
+        let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        // SAFETY: the stack is the child's alone and has room for what `main` does. CLONE_VFORK suspends this thread, the
+        // only one of this process, until the child has another program or has ended, so that stack and entry outlive it.
+        let number = unsafe {
+            let top = stack.as_mut_ptr().add(stack.capacity());
+            libc::clone(
+                main,
+                top.cast(),
+                flags,
+                (&raw const entry).cast_mut().cast(),
+            )
+        };
+        let Some(pid) = sys::pid(number) else {
+            return Err(NotStarted::Clone(io::Error::last_os_error()));
+        };
+        let errno = entry.errno.load(Ordering::Acquire);
+        if errno == 0 {
+            return Ok(pid);
+        }
+        let all = [Step::Cgroup, Step::Session, Step::Exec];
+        let known = |step: &Step| *step as i32 == entry.step.load(Ordering::Acquire);
+        let step = all.into_iter().find(known).unwrap_or(Step::Exec);
+        sys::reap(pid);
+        Err(NotStarted::Child(step, io::Error::from_raw_os_error(errno)))
+    }
+
+    /// Becomes the program, or gives what failed and the errno.
+    fn become_it(&self) -> (Step, c_int) {
+        if let Some(cgroup) = &self.cgroup {
+            // SAFETY: an open descriptor, and one byte. 0 means the writer.
+            if unsafe { libc::write(cgroup.as_raw_fd(), c"0".as_ptr().cast(), 1) } < 0 {
+                return (Step::Cgroup, errno());
+            }
+        }
+        if self.session == Session::New {
+            // SAFETY: takes nothing; a child just created leads no group.
             if unsafe { libc::setsid() } < 0 {
-                return errno();
+                return (Step::Session, errno());
             }
             // A terminal that the shim has given up becomes COMMAND's. There may be none: that is no error.
             // SAFETY: takes a plain number.
             unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
         }
-        for signal in (1..=LAST_SIGNAL).filter(|signal| born.ignored >> (signal - 1) & 1 == 1) {
-            // SAFETY: SIG_IGN is no function that could be wrong.
+        let ignored = self.born.ignored;
+        for signal in (1..=LAST_SIGNAL).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
+            // SAFETY: SIG_IGN is no function that could be wrong. Without CLONE_SIGHAND the child's actions are its own.
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
+        let blocked = &raw const self.born.blocked;
         // SAFETY: the set is valid; the old one is not asked for.
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const born.blocked, ptr::null_mut()) };
-        self.execute()
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, blocked, ptr::null_mut()) };
+        (Step::Exec, self.execute())
     }
 
     fn execute(&self) -> c_int {
-        let arguments = pointers(&self.arguments);
-        let variables = pointers(&self.variables);
+        let arguments = self.arguments.pointers.as_ptr();
+        let variables = self.variables.pointers.as_ptr();
         let mut reason = libc::ENOENT;
         let mut denied = false;
         for candidate in &self.candidates {
             // SAFETY: C strings, and arrays of them that end with a null pointer; all outlive the call.
-            unsafe { libc::execve(candidate.as_ptr(), arguments.as_ptr(), variables.as_ptr()) };
+            unsafe { libc::execve(candidate.as_ptr(), arguments, variables) };
             reason = errno();
             match reason {
                 // Another one may be executed; if there is none, this is the reason.
@@ -68,9 +160,19 @@ impl Image {
     }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    let strings = strings.iter().map(|string| string.as_ptr());
-    strings.chain([ptr::null()]).collect()
+extern "C" fn main(entry: *mut c_void) -> c_int {
+    // SAFETY: the entry that `spawn` handed over, which lives while this process waits.
+    let entry = unsafe { &*entry.cast::<Entry<'_>>() };
+    // Before the exec: whoever takes over when this process is killed knows COMMAND by it.
+    if let Ok(own) = sys::own_pid() {
+        entry.ledger.set_command(own.as_raw_nonzero().get());
+    }
+    let (step, errno) = entry.image.become_it();
+    // The number is free again as soon as this child was reaped.
+    entry.ledger.set_command(0);
+    entry.step.store(step as i32, Ordering::Release);
+    entry.errno.store(errno, Ordering::Release);
+    sys::exit_now(crate::failure::NOT_FOUND)
 }
 
 fn errno() -> c_int {

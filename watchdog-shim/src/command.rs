@@ -1,92 +1,69 @@
-//! COMMAND: prepared, forked and held back, then executed.
+//! COMMAND: what is prepared before it is started, and what is said where it cannot be.
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pidfd_watcher::Process;
-use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::child::Image;
+use crate::child::{Image, NotStarted, Step, Strings};
 use crate::failure::Failure;
+use crate::ledger::Ledger;
 use crate::options::{Options, Session};
-use crate::sys::{self, BornSignals, Forked, SoleThread};
+use crate::plan::Containment;
+use crate::sys::{self, BornSignals, SoleThread};
 
-/// A forked child that waits to become COMMAND. Dropped before [`Held::start`], it ends by itself.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) process: Process,
-    /// A byte says go; its end says that there is nothing to be started.
-    gate: OwnedFd,
-    /// An errno, or the end of the file at the exec.
-    report: OwnedFd,
-}
-
-/// Forks the child. It was forked before its parent changed anything that COMMAND would inherit.
-pub(crate) fn fork(
-    alone: &SoleThread,
-    options: &Options,
-    session: Session,
-    born: &BornSignals,
-) -> Result<Held, Failure> {
-    let image = Image::of(&options.command, variables())
-        .map_err(|error| Failure::exec(program(options), &error))?;
-    let failed = |error: io::Error| Failure::io("COMMAND cannot be started", &error);
-    let (gate_theirs, gate) = pipe().map_err(failed)?;
-    let (report, report_theirs) = pipe().map_err(failed)?;
-    match sys::fork(alone).map_err(failed)? {
-        Forked::Child => {
-            drop((gate, report));
-            let mut go = [0];
-            // The end of the file: the shim is gone, or has found its runtime dead.
-            if !matches!(rustix::io::read(&gate_theirs, &mut go), Ok(1)) {
-                sys::exit_now(0);
+impl Image {
+    /// Everything that the child needs.
+    pub(crate) fn of(
+        options: &Options,
+        session: Session,
+        born: BornSignals,
+        containment: &Containment,
+    ) -> Result<Image, Failure> {
+        let program = program(options);
+        let failed = |error: io::Error| Failure::exec(program, &error);
+        let cgroup = match containment {
+            Containment::Cgroup(cgroup) => {
+                let procs = cgroup.procs().and_then(sys::above_standard_streams);
+                Some(procs.map_err(|error| Failure::io("--contain=cgroup", &error))?)
             }
-            let errno = image.become_it(session, born);
-            let _ = rustix::io::write(&report_theirs, &errno.to_ne_bytes());
-            sys::exit_now(crate::failure::NOT_FOUND)
-        }
-        Forked::Parent(pid) => {
-            // A child of ours that nobody else reaps: its number is its own.
-            let process = Process::open(pid).map_err(|error| failed(error.into()))?;
-            Ok(Held {
-                process,
-                gate,
-                report,
-            })
-        }
-    }
-}
-
-impl Held {
-    /// Lets it execute COMMAND, and waits for that.
-    pub(crate) fn start(self, options: &Options) -> Result<Process, Failure> {
-        let failed = |error: io::Error| Failure::io("COMMAND cannot be started", &error);
-        rustix::io::write(&self.gate, &[1]).map_err(|error| failed(error.into()))?;
-        let mut errno = [0; 4];
-        let count = loop {
-            match rustix::io::read(self.report.as_fd(), &mut errno) {
-                Err(Errno::INTR) => {}
-                read => break read.map_err(|error| failed(error.into()))?,
-            }
+            _ => None,
         };
-        if count == errno.len() {
-            let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
-            return Err(Failure::exec(program(options), &error));
-        }
-        Ok(self.process)
+        Ok(Image {
+            candidates: c_strings(candidates(program)).map_err(failed)?,
+            arguments: Strings::new(c_strings(options.command.iter().cloned()).map_err(failed)?),
+            variables: Strings::new(c_strings(variables()).map_err(failed)?),
+            session,
+            born,
+            cgroup,
+        })
     }
-}
 
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    Ok((
-        sys::above_standard_streams(read)?,
-        sys::above_standard_streams(write)?,
-    ))
+    /// Comes back when the program was executed.
+    pub(crate) fn start(
+        &self,
+        alone: &SoleThread,
+        ledger: &'static Ledger,
+        options: &Options,
+    ) -> Result<Process, Failure> {
+        // Shows, before anything runs, that a pidfd can be opened here and that there is room for one.
+        let room = sys::own_pid().and_then(|own| Ok(Process::open(own)?));
+        drop(room.map_err(|error| Failure::io("COMMAND cannot be watched", &error))?);
+        let pid = self.spawn(alone, ledger).map_err(|error| match error {
+            NotStarted::Child(Step::Exec, error) => Failure::exec(program(options), &error),
+            NotStarted::Child(Step::Cgroup, error) => Failure::io("--contain=cgroup", &error),
+            NotStarted::Child(Step::Session, error) => Failure::io("setsid(2)", &error),
+            NotStarted::Clone(error) => Failure::io("COMMAND cannot be started", &error),
+        })?;
+        // A child of ours that nobody else reaps: its number is its own.
+        Process::open(pid).map_err(|error| {
+            // Only where the whole system has no room any more. COMMAND ends, since nobody could stop it later.
+            sys::kill_child(pid);
+            Failure::io("COMMAND cannot be watched", &error.into())
+        })
+    }
 }
 
 fn program(options: &Options) -> &OsStr {
@@ -94,6 +71,11 @@ fn program(options: &Options) -> &OsStr {
         .command
         .first()
         .map_or(OsStr::new(""), OsString::as_os_str)
+}
+
+fn c_strings(texts: impl IntoIterator<Item = OsString>) -> io::Result<Vec<CString>> {
+    let texts = texts.into_iter().map(|text| CString::new(text.into_vec()));
+    Ok(texts.collect::<Result<Vec<CString>, _>>()?)
 }
 
 /// COMMAND's environment: this process's own, less the watchdog's variable.
@@ -105,22 +87,6 @@ fn variables() -> impl Iterator<Item = OsString> {
             name.push(value);
             name
         })
-}
-
-impl Image {
-    fn of(command: &[OsString], variables: impl Iterator<Item = OsString>) -> io::Result<Image> {
-        let c_strings = |texts: &mut dyn Iterator<Item = OsString>| {
-            texts
-                .map(|text| CString::new(text.into_vec()))
-                .collect::<Result<Vec<CString>, _>>()
-        };
-        let program = command.first().ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Image::new(
-            c_strings(&mut candidates(program).into_iter())?,
-            c_strings(&mut command.iter().cloned())?,
-            c_strings(&mut { variables })?,
-        ))
-    }
 }
 
 /// The paths to try, in this order: execvp(3).

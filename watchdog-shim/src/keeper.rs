@@ -5,17 +5,16 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
 
 use crate::cgroup::Cgroup;
-use crate::ledger::{Instant, Ledger, Phase};
+use crate::ledger::{Instant, Ledger, Phase, Policy};
 use crate::line::{Heard, Line, Message};
 use crate::namespace::Inside;
 use crate::options::{OnExit, Options, Session, SignalTo};
@@ -66,9 +65,6 @@ pub(crate) struct Keeper<'a> {
     pub(crate) command: Option<Process>,
     /// Whether COMMAND was stopped, and not continued since.
     pub(crate) stopped: bool,
-    /// Known from the start, as the grace is: a watch that has told of an end knows no policy any more.
-    pub(crate) stop_signal: Signal,
-    pub(crate) grace: Duration,
 }
 
 impl Keeper<'_> {
@@ -116,15 +112,13 @@ impl Keeper<'_> {
         if self.ledger.phase() >= Phase::Stopping {
             return;
         }
-        self.ledger.set_deadline(Instant::now().after(self.grace));
+        let Policy { signal, grace } = self.ledger.policy();
+        self.ledger.set_deadline(Instant::now().after(grace));
         // One that is stopped takes the stop signal once it is continued.
-        self.ask(&[self.stop_signal, Signal::CONT]);
+        self.ask(&[signal, Signal::CONT]);
         // After the signals: if this process is killed before all are sent, whoever takes over sends them again.
         self.ledger.set_phase(Phase::Stopping);
-        self.status.report(Event::Stopping {
-            cause,
-            grace: self.grace,
-        });
+        self.status.report(Event::Stopping { cause, grace });
     }
 
     fn signal_command(&self, signal: Signal) {
@@ -170,9 +164,14 @@ impl Keeper<'_> {
         }
     }
 
+    /// Where COMMAND has ended, the group that it was in. Only descendants are looked at, so that the worst that
+    /// a number which was given out again can name is another group of the tree.
     fn command_group(&self) -> Option<i32> {
-        // Not reaped yet: the number is its own.
-        tree::group_of(self.command.as_ref()?.pid())
+        match &self.command {
+            // Not reaped yet: the number is its own.
+            Some(command) => tree::group_of(command.pid()),
+            None => self.ledger.group(),
+        }
     }
 
     /// Goes on to the next phase when its time has come.
@@ -328,7 +327,7 @@ impl Keeper<'_> {
             News::Died => self.stop(Cause::RuntimeDied),
             News::Dropped => self.stop(Cause::RuntimeDropped),
         }
-        let gone = |process: &Process| !matches!(process.try_wait(), Ok(None));
+        let gone = |process: &Process| matches!(process.try_wait(), Ok(Some(_)));
         if self.above.as_ref().is_some_and(gone) {
             self.above = None;
             self.stop(Cause::StandbyDied);
@@ -339,8 +338,19 @@ impl Keeper<'_> {
     fn reap(&mut self) -> Reaped {
         let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
         for _ in 0..REAPED_AT_ONCE {
-            match wait(options) {
-                Ok(Some((pid, status))) => self.note(pid, status),
+            match sys::peek() {
+                Ok(Some(news)) => {
+                    let is_command = self.command.as_ref().map(Process::pid) == Some(news.pid);
+                    if let (true, Some(status)) = (is_command, news.ended) {
+                        self.note_end(news.pid, status);
+                    }
+                    match waitpid(Some(news.pid), options) {
+                        Ok(Some((_, status))) if is_command => self.note(status),
+                        Ok(Some(_)) => {}
+                        // Nobody else takes the news; should it be gone all the same, this is no loop.
+                        Ok(None) | Err(_) => return Reaped::All,
+                    }
+                }
                 Err(Errno::CHILD) => return Reaped::Nobody,
                 Err(Errno::INTR) => {}
                 Ok(None) | Err(_) => return Reaped::All,
@@ -349,31 +359,26 @@ impl Keeper<'_> {
         Reaped::More
     }
 
-    fn note(&mut self, pid: Pid, status: WaitStatus) {
-        if self
-            .command
-            .as_ref()
-            .is_none_or(|command| command.pid() != pid)
-        {
-            return;
+    /// COMMAND has ended, and still has its number: whoever takes over must not take a stranger for it.
+    fn note_end(&mut self, pid: Pid, status: ExitStatus) {
+        if let Some(group) = tree::group_of(pid) {
+            self.ledger.set_group(group);
         }
-        self.stopped = status.stopped();
-        if status.continued() {
-            return;
-        }
-        if status.stopped() {
-            if self.place.session == Session::Keep
-                && let Some(line) = &self.line
-            {
-                line.say(Message::Stopped);
-            }
-            return;
-        }
-        // Reaped just now: the number is its own no more.
-        self.command = None;
-        let status = ExitStatus::from_raw(status.as_raw());
         self.ledger.set_status(status);
+        self.command = None;
+        self.stopped = false;
         self.status.report(Event::Exited { status });
+    }
+
+    /// COMMAND was stopped or continued.
+    fn note(&mut self, status: WaitStatus) {
+        self.stopped = status.stopped();
+        if status.stopped()
+            && self.place.session == Session::Keep
+            && let Some(line) = &self.line
+        {
+            line.say(Message::Stopped);
+        }
     }
 }
 

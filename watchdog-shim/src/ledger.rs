@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 /// How far the tree has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +43,12 @@ pub(crate) struct Ledger {
     command: AtomicI32,
     /// How COMMAND ended: [`KNOWN`] and the wait status.
     status: AtomicU64,
+    /// The process group in which COMMAND ended; 0 before that.
+    group: AtomicI32,
+    /// The first step of the stop; 0 while the default holds.
+    stop_signal: AtomicI32,
+    /// The grace period in nanoseconds, plus one; 0 while the default holds.
+    grace: AtomicU64,
     /// When the grace period ends, in nanoseconds of the monotonic clock; 0 before it began.
     deadline: AtomicU64,
     /// How many were killed by SIGKILL.
@@ -72,9 +78,9 @@ impl Ledger {
         crate::sys::pid(self.command.load(Ordering::Acquire))
     }
 
-    pub(crate) fn set_command(&self, pid: Pid) {
-        self.command
-            .store(pid.as_raw_nonzero().get(), Ordering::Release);
+    /// Written by COMMAND itself, before it executes its program.
+    pub(crate) fn set_command(&self, number: i32) {
+        self.command.store(number, Ordering::Release);
     }
 
     pub(crate) fn status(&self) -> Option<ExitStatus> {
@@ -88,6 +94,36 @@ impl Ledger {
     pub(crate) fn set_status(&self, status: ExitStatus) {
         let word = KNOWN | u64::from(status.into_raw().cast_unsigned());
         self.status.store(word, Ordering::Release);
+    }
+
+    /// The process group in which COMMAND ended.
+    pub(crate) fn group(&self) -> Option<i32> {
+        match self.group.load(Ordering::Acquire) {
+            0 => None,
+            group => Some(group),
+        }
+    }
+
+    pub(crate) fn set_group(&self, group: i32) {
+        self.group.store(group, Ordering::Release);
+    }
+
+    /// How the tree is stopped.
+    pub(crate) fn policy(&self) -> Policy {
+        let default = Policy::default();
+        let grace = self.grace.load(Ordering::Acquire).checked_sub(1);
+        let signal = self.stop_signal.load(Ordering::Acquire);
+        Policy {
+            signal: crate::sys::signal(signal).unwrap_or(default.signal),
+            grace: grace.map_or(default.grace, Duration::from_nanos),
+        }
+    }
+
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        self.stop_signal
+            .store(policy.signal.as_raw(), Ordering::Release);
+        let grace = u64::try_from(policy.grace.as_nanos()).unwrap_or(u64::MAX);
+        self.grace.store(grace.saturating_add(1), Ordering::Release);
     }
 
     /// The end of the grace period, if one has begun.
@@ -119,6 +155,22 @@ impl Ledger {
 
     pub(crate) fn set_refusal(&self, code: u8) {
         self.refusal.store(code.into(), Ordering::Release);
+    }
+}
+
+/// How the tree is stopped: by this signal, and by SIGKILL after the grace period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    pub(crate) signal: Signal,
+    pub(crate) grace: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            signal: Signal::TERM,
+            grace: Duration::from_secs(10),
+        }
     }
 }
 
@@ -158,6 +210,9 @@ mod tests {
             phase: AtomicU32::new(0),
             command: AtomicI32::new(0),
             status: AtomicU64::new(0),
+            group: AtomicI32::new(0),
+            stop_signal: AtomicI32::new(0),
+            grace: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
             killed: AtomicU32::new(0),
             refusal: AtomicU32::new(0),
@@ -170,6 +225,8 @@ mod tests {
         assert_eq!(ledger.phase(), Phase::Starting);
         assert_eq!(ledger.command(), None);
         assert_eq!(ledger.status(), None);
+        assert_eq!(ledger.group(), None);
+        assert_eq!(ledger.policy(), Policy::default());
         assert_eq!(ledger.deadline(), None);
         assert_eq!(ledger.refusal(), None);
     }
@@ -185,6 +242,20 @@ mod tests {
             ledger.set_status(ExitStatus::from_raw(raw));
             assert_eq!(ledger.status(), Some(ExitStatus::from_raw(raw)));
         }
+        for grace in [
+            Duration::ZERO,
+            Duration::from_nanos(1),
+            Duration::from_secs(3600),
+        ] {
+            let policy = Policy {
+                signal: Signal::INT,
+                grace,
+            };
+            ledger.set_policy(policy);
+            assert_eq!(ledger.policy(), policy);
+        }
+        ledger.set_group(7);
+        assert_eq!(ledger.group(), Some(7));
         ledger.set_refusal(125);
         assert_eq!(ledger.refusal(), Some(125));
     }

@@ -80,14 +80,15 @@ impl Line {
     pub(crate) fn hear(&self) -> Heard {
         let mut bytes = [0; 5];
         match recv(&self.0, &mut bytes, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => Heard::End,
+            // An error where it was closed with something unread.
+            Ok((_, 0)) | Err(Errno::CONNRESET) => Heard::End,
             // What is no message comes from nobody of ours.
             Ok((_, count)) => {
                 let read = bytes.get(..count).and_then(Message::parse);
                 read.map_or(Heard::Nothing, Heard::Message)
             }
-            Err(Errno::AGAIN | Errno::INTR) => Heard::Nothing,
-            Err(_) => Heard::End,
+            // AGAIN: there is nothing. Of any other, the next look may know more; it is no word of the other side's.
+            Err(_) => Heard::Nothing,
         }
     }
 }

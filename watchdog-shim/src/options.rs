@@ -125,11 +125,6 @@ pub(crate) enum Watch {
     Parent,
 }
 
-impl Options {
-    /// How long the tree may take after the stop signal, where neither the command line nor the runtime says it.
-    pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-}
-
 /// Reads a command line, without the program's own name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failure> {
     let mut options = Options {

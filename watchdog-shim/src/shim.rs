@@ -13,13 +13,13 @@ use std::process::ExitStatus;
 
 use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{FdFlags, fcntl_setfd, retry_on_intr};
-use rustix::process::{Signal, WaitId, WaitIdOptions, set_child_subreaper, setsid, waitid};
+use rustix::io::{Errno, FdFlags, fcntl_setfd, retry_on_intr};
+use rustix::process::{WaitId, WaitIdOptions, set_child_subreaper, setsid, waitid};
 
-use crate::command;
+use crate::child::Image;
 use crate::failure::{Failure, REFUSED};
 use crate::keeper::{Keeper, Tree};
-use crate::ledger::{Ledger, Phase};
+use crate::ledger::{Ledger, Phase, Policy};
 use crate::line::{Heard, Line, Message};
 use crate::namespace::{self, How, Inside};
 use crate::options::{self, ExitAs, Options, Session};
@@ -47,6 +47,13 @@ struct Shim<'a> {
     status: Option<OwnedFd>,
     born: BornSignals,
     parent: Option<Parent>,
+}
+
+/// What INNER has of STANDBY.
+struct Above {
+    standby: Process,
+    /// Closed once COMMAND runs.
+    _starting: OwnedFd,
 }
 
 /// Runs COMMAND under the shim. In OUTER it comes back when the tree is gone; the others end on the way.
@@ -86,13 +93,16 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
     }
 }
 
-/// All that waits here waits by these two. A filter that refuses one is told here, where nothing was started: a loop over
+/// All that waits here waits by these. A filter that refuses one is told here, where nothing was started: a loop over
 /// a wait that fails burns a processor, and a keeper that takes a refusal for an end ends the tree.
 fn check_the_ways_to_wait() -> Result<(), Failure> {
     sys::monotonic_nanoseconds().map_err(|error| Failure::io("clock_gettime(2)", &error))?;
     poll(&mut [], Some(&Timespec::default()))
         .map_err(|errno| Failure::io("poll(2)", &errno.into()))?;
-    Ok(())
+    match sys::peek() {
+        Ok(_) | Err(Errno::CHILD) => Ok(()),
+        Err(errno) => Err(Failure::io("waitid(2)", &errno.into())),
+    }
 }
 
 fn default_session() -> Session {
@@ -221,15 +231,25 @@ impl<'a> Shim<'a> {
     fn standby(self, line: Line) -> ! {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
         let prepared = become_subreaper().and_then(|()| {
-            let own = Process::open(sys::own_pid()?)?;
-            Ok((own, sys::fork(&self.alone)?))
+            let (started, starting) = sys::pipe()?;
+            let above = Above {
+                standby: Process::open(sys::own_pid()?)?,
+                _starting: starting,
+            };
+            Ok((above, started, sys::fork(&self.alone)?))
         });
         match prepared {
             Err(error) => self.refuse(&failed(error)),
-            Ok((own, Forked::Child)) => self.inner(Some(line), Some(own), None),
-            Ok((_, Forked::Parent(pid))) => {
+            Ok((above, started, Forked::Child)) => {
+                drop(started);
+                self.inner(Some(line), Some(above), None)
+            }
+            Ok((above, started, Forked::Parent(pid))) => {
+                drop(above);
                 // A session of its own: no terminal's signal comes here, and no group's.
                 let _ = setsid();
+                // Nothing more until COMMAND runs, or INNER has ended: COMMAND's start takes less time so.
+                let _ = retry_on_intr(|| rustix::io::read(&started, &mut [0]));
                 let_go_of_inherited(&self.alone);
                 // A child that nobody else reaps: its number is its own. Without a pidfd, or where it cannot be waited
                 // for, waitid(2) tells of its end; no other answer is one.
@@ -251,7 +271,7 @@ impl<'a> Shim<'a> {
     }
 
     /// Starts COMMAND and is in charge of the tree.
-    fn inner(self, line: Option<Line>, above: Option<Process>, inside: Option<Inside>) -> ! {
+    fn inner(self, line: Option<Line>, above: Option<Above>, inside: Option<Inside>) -> ! {
         let (ledger, code) = (self.ledger, 0);
         match self.start(line, above, inside) {
             Ok(keeper) => keeper.run(),
@@ -269,41 +289,45 @@ impl<'a> Shim<'a> {
     fn start(
         self,
         line: Option<Line>,
-        above: Option<Process>,
+        above: Option<Above>,
         inside: Option<Inside>,
     ) -> Result<Keeper<'a>, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
         if line.is_some() && inside.is_none() {
             become_subreaper().map_err(failed)?;
         }
-        // Before the fork: what is adopted becomes close-on-exec, and COMMAND's copy ends with its exec.
         let mut watch = Watch::arm(&self.alone, self.options, self.parent)?;
-        // What this process changes of itself from here on is none of COMMAND's business.
-        let held = command::fork(&self.alone, self.options, self.session, &self.born)?;
-        self.ledger.set_command(held.process.pid());
-        if let Containment::Cgroup(cgroup) = &self.containment {
-            let failed = |error| Failure::io("--contain=cgroup", &error);
-            cgroup.take(&held.process).map_err(failed)?;
-        }
-        if line.is_some() {
-            let _ = setsid();
-        }
-        protect();
+        let inherited = watch.stop_policy();
+        self.ledger.set_policy(Policy {
+            signal: (self.options.stop_signal)
+                .or(inherited.map(|policy| policy.stop_signal()))
+                .unwrap_or(Policy::default().signal),
+            grace: (self.options.stop_timeout)
+                .or(inherited.map(|policy| policy.grace_period()))
+                .unwrap_or(Policy::default().grace),
+        });
         let signals = sys::signal_fd().map_err(failed)?;
+        let image = Image::of(self.options, self.session, self.born, &self.containment)?;
         if watch.look() != News::Lives {
             return Err(Failure::refused(
                 "the runtime is gone already: nothing was started",
             ));
         }
-        let command = held.start(self.options)?;
+        let command = image.start(&self.alone, self.ledger, self.options)?;
         self.ledger.set_phase(Phase::Running);
+        // What this process changes of itself from here on is none of COMMAND's business.
+        if line.is_some() {
+            let _ = setsid();
+        }
         let status = Status::to(self.status);
         status.report(Event::Started { pid: command.pid() });
+        protect();
+        let_go_of_inherited(&self.alone);
+        // The others let go now.
         if let Some(line) = &line {
             line.say(Message::Started);
         }
-        let_go_of_inherited(&self.alone);
-        let inherited = watch.stop_policy();
+        let above = above.map(|Above { standby, .. }| standby);
         Ok(Keeper {
             options: self.options,
             place: Place::here(self.session),
@@ -321,12 +345,6 @@ impl<'a> Shim<'a> {
             watch,
             command: Some(command),
             stopped: false,
-            stop_signal: (self.options.stop_signal)
-                .or(inherited.map(|policy| policy.stop_signal()))
-                .unwrap_or(Signal::TERM),
-            grace: (self.options.stop_timeout)
-                .or(inherited.map(|policy| policy.grace_period()))
-                .unwrap_or(Options::STOP_TIMEOUT),
         })
     }
 
@@ -356,8 +374,6 @@ impl<'a> Shim<'a> {
             watch: Watch::Released,
             command,
             stopped: false,
-            stop_signal: self.options.stop_signal.unwrap_or(Signal::TERM),
-            grace: self.options.stop_timeout.unwrap_or(Options::STOP_TIMEOUT),
         };
         keeper.take_over();
     }

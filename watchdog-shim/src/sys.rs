@@ -6,10 +6,14 @@ use std::marker::PhantomData;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::ptr;
 
+use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
-use rustix::process::{Pid, Signal};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::ledger::Ledger;
 
@@ -220,6 +224,54 @@ pub(crate) unsafe fn arguments(count: c_int, arguments: *const *const c_char) ->
     (0..count).map(argument).collect()
 }
 
+/// A child of which there is news.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct News {
+    pub(crate) pid: Pid,
+    /// How it ended; `None` where it was stopped or continued.
+    pub(crate) ended: Option<ExitStatus>,
+}
+
+/// The next child that has ended, was stopped or continued. It stays as it is until somebody takes the news
+/// by waitpid(2).
+///
+/// A status that is written down before the number is free again leaves no instant in which another process could take
+/// the number of one that was reaped for its own. rustix's waitid(2) does not tell the number.
+pub(crate) fn peek() -> Result<Option<News>, Errno> {
+    let options = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::WNOWAIT;
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the place has room for the answer.
+    if unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) } != 0 {
+        let error = io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    }
+    // SAFETY: zeros are a valid siginfo_t, and the kernel has filled it where there was news.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: either zeros, or what waitid(2) fills, which has these two fields.
+    let (number, value) = unsafe { (info.si_pid(), info.si_status()) };
+    let status = match info.si_code {
+        libc::CLD_EXITED => Some((value & 0xff) << 8),
+        libc::CLD_KILLED => Some(value & 0x7f),
+        libc::CLD_DUMPED => Some(value & 0x7f | 0x80),
+        _ => None,
+    };
+    Ok(pid(number).map(|pid| News {
+        pid,
+        ended: status.map(ExitStatus::from_raw),
+    }))
+}
+
+/// Waits until a child of this process has ended, and takes its status.
+pub(crate) fn reap(child: Pid) {
+    let _ = retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
+}
+
+/// Ends a child of this process that nobody has reaped: its number is its own.
+pub(crate) fn kill_child(child: Pid) {
+    let _ = kill_process(child, Signal::KILL);
+    reap(child);
+}
+
 /// A signal that came, and what is known of its sender.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived {
@@ -243,6 +295,15 @@ pub(crate) fn signal_fd() -> io::Result<OwnedFd> {
     }
     // SAFETY: just made, and nobody else's.
     above_standard_streams(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A pipe: the end to read, and the end to write.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    Ok((
+        above_standard_streams(read)?,
+        above_standard_streams(write)?,
+    ))
 }
 
 /// Moves a descriptor of ours off the numbers 0 to 2, where one lands if those are closed.

@@ -130,15 +130,16 @@ impl Watch {
                 // An error: the link is lost, and nobody else would ever end the tree.
                 Ok(Some(_)) | Err(_) => News::Died,
             },
+            // A look that fails says nothing: there is another one after the next wait.
             Watch::Parent(process) => match process.try_wait() {
-                Ok(None) => News::Lives,
-                Ok(Some(_)) | Err(_) => News::Died,
+                Ok(None) | Err(_) => News::Lives,
+                Ok(Some(_)) => News::Died,
             },
             Watch::Other(fd) => {
                 let mut fds = [hang_up(fd.as_fd())];
                 match poll(&mut fds, Some(&Timespec::default())) {
-                    Ok(0) | Err(rustix::io::Errno::INTR) => News::Lives,
-                    Ok(_) | Err(_) => News::Died,
+                    Ok(0) | Err(_) => News::Lives,
+                    Ok(_) => News::Died,
                 }
             }
             Watch::Released => News::Lives,
