@@ -215,7 +215,7 @@ fn command_in_a_pid_namespace_cannot_see_outer_nor_kill_or_stop_inner() {
         if !can(SHIM, "pidns") {
             return;
         }
-        let attack = "for s in KILL STOP TERM INT HUP SEGV TSTP; do kill -$s 1; done; \
+        let attack = "for s in KILL STOP INT HUP SEGV TSTP; do kill -$s 1; done; \
                       for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = 1 ] || [ $p = $$ ] || echo $p; done; \
                       echo $PPID; read line";
         let mut shim = script(
@@ -230,6 +230,19 @@ fn command_in_a_pid_namespace_cannot_see_outer_nor_kill_or_stop_inner() {
             .send_signal(Signal::TERM)
             .expect("send");
         shim.child().wait_deadline();
+        nobody_is_left();
+    });
+}
+
+#[test]
+fn command_in_a_pid_namespace_can_ask_for_its_own_end() {
+    alone_in_pid_namespace!({
+        if !can(SHIM, "pidns") {
+            return;
+        }
+        let attack = "trap 'exit 9' TERM; kill -TERM 1; while :; do sleep 0.01; done";
+        let mut shim = script("pidns", &[], attack);
+        assert_eq!(shim.child().wait_deadline().code(), Some(9));
         nobody_is_left();
     });
 }
