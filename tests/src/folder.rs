@@ -1,6 +1,7 @@
 //! A folder that goes with its test.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,13 +13,19 @@ impl Folder {
     #[allow(clippy::new_without_default, reason = "it makes a folder")]
     pub fn new() -> Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("workspace-tests-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        // Of an earlier process of this number, as in a PID namespace.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("create a folder");
-        Folder(path)
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("workspace-tests-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            // Another process may have this number: in a PID namespace, many at once are pid 1.
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => {
+                    made.expect("create a folder");
+                    return Folder(path);
+                }
+            }
+        }
     }
 
     pub fn path(&self) -> &Path {

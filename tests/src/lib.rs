@@ -6,6 +6,7 @@
 
 pub mod allow_list;
 pub mod alone;
+pub mod container;
 mod dialogue;
 pub mod fd_table;
 mod folder;

@@ -15,6 +15,10 @@ pub enum Order {
         /// and `term` when the leader's handler has run.
         folder: PathBuf,
     },
+    /// To `hostile_command`: say of each of these processes what of it can be reached, a line for each.
+    Spy { pids: Vec<i32> },
+    /// To `hostile_command`: take all orphans of its own tree, and leave a program behind that has two dead parents.
+    BeSubreaper,
     /// To `tree_runtime`: start this command by a spawner, and wait for ever.
     Runtime {
         /// The program and its arguments.

@@ -14,7 +14,10 @@ use std::process::ExitStatus;
 use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, retry_on_intr};
-use rustix::process::{WaitId, WaitIdOptions, set_child_subreaper, setsid, waitid};
+use rustix::process::{
+    DumpableBehavior, WaitId, WaitIdOptions, chdir, set_child_subreaper, set_dumpable_behavior,
+    setsid, waitid,
+};
 
 use crate::child::Image;
 use crate::failure::{Failure, REFUSED};
@@ -136,6 +139,7 @@ impl<'a> Shim<'a> {
     /// OUTER, STANDBY and INNER.
     fn run_pair(self) -> Result<End, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
+        hide();
         let (ours, theirs) = Line::pair().map_err(failed)?;
         become_subreaper().map_err(failed)?;
         match sys::fork(&self.alone).map_err(failed)? {
@@ -155,6 +159,8 @@ impl<'a> Shim<'a> {
         let failed = |error: io::Error| Failure::io("--contain=pidns", &error);
         let (ours, theirs) = Line::pair().map_err(failed)?;
         namespace::enter(&self.alone, how.user).map_err(failed)?;
+        // Not before: the files in /proc that set up a user namespace would be root's.
+        hide();
         match sys::fork(&self.alone).map_err(failed)? {
             Forked::Parent(_) => {
                 drop(theirs);
@@ -178,6 +184,7 @@ impl<'a> Shim<'a> {
 
     /// OUTER is pid 1, and does everything.
     fn run_alone(self) -> Result<End, Failure> {
+        hide();
         let ledger = self.ledger;
         let exit = self.options.exit;
         let keeper = self.start(None, None, None)?;
@@ -379,6 +386,13 @@ impl<'a> Shim<'a> {
     }
 }
 
+/// COMMAND may have the same user. It cannot trace a process that is not dumpable, read its memory or open its descriptors,
+/// unless it has `CAP_SYS_PTRACE`. The next exec, which is COMMAND's, makes its own process dumpable again.
+fn hide() {
+    // The kernel refuses no valid value; a filter that does takes this protection alone.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// Orphans come here then, COMMAND among them where INNER was killed: also with `--contain=none`.
 fn become_subreaper() -> io::Result<()> {
     set_child_subreaper(Some(sys::own_pid()?))?;
@@ -413,8 +427,10 @@ fn of_status(status: ExitStatus, exit: ExitAs) -> End {
 
 /// What COMMAND inherits is COMMAND's alone: whoever waits for the end of a stream or a pipe must not wait for the shim's.
 ///
-/// All that is the shim's own is close-on-exec, and nothing that came through an exec can be.
+/// All that is the shim's own is close-on-exec, and nothing that came through an exec can be. The working directory is let
+/// go of too: the shim must not keep a file system busy that COMMAND has left.
 fn let_go_of_inherited(alone: &SoleThread) {
+    let _ = chdir("/");
     for number in inherited_numbers().unwrap_or_default() {
         sys::close_inherited(alone, number);
     }

@@ -1,0 +1,48 @@
+//! The pages that cite tests by name: each name is a test's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const PAGES: [&str; 2] = ["SECURITY.md", "docs/init.md"];
+
+/// Names of so many words are tests'; code words that the pages quote are shorter.
+const WORDS: usize = 4;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every name in backticks that is made as a test's is.
+fn cited(page: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(page)).expect("read the page");
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_name = |word: &&str| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        word.bytes().all(plain) && word.split('_').count() >= WORDS
+    };
+    quoted.filter(is_name).map(str::to_owned).collect()
+}
+
+fn sources() -> String {
+    let folder = fs::read_dir(root().join("tests/tests")).expect("list the tests");
+    let paths = folder.map(|entry| entry.expect("an entry").path());
+    let files = paths.filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    files
+        .map(|path| fs::read_to_string(path).expect("read a test"))
+        .collect()
+}
+
+#[test]
+fn every_test_that_a_page_cites_exists() {
+    let sources = sources();
+    for page in PAGES {
+        let names = cited(page);
+        assert!(names.len() > 10, "{page} cites {names:?}");
+        for name in names {
+            // Written out, or made by a macro.
+            let written = sources.contains(&format!("fn {name}()"));
+            let made = sources.contains(&format!("    {name}: \""));
+            assert!(written || made, "{page} cites {name}, which is no test");
+        }
+    }
+}
