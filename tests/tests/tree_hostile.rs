@@ -190,22 +190,50 @@ fn command_that_kills_all_three_at_once_is_free() {
 }
 
 #[test]
-fn command_that_stops_inner_puts_off_its_end_until_inner_is_continued_or_killed() {
+fn command_cannot_put_off_its_end_by_stopping_one_or_two_processes_of_the_shim() {
     alone_in_pid_namespace!({
-        let attack = format!("{ABOVE} kill -STOP $inner; echo ready; while :; do sleep 0.01; done");
-        for signal in [Signal::CONT, Signal::KILL] {
+        for whom in [
+            "$inner",
+            "$standby",
+            "$standby $inner",
+            "$inner $standby",
+            "$outer",
+        ] {
+            let attack =
+                format!("{ABOVE} kill -STOP {whom}; echo ready; while :; do sleep 0.01; done");
             let mut shim = script("subreaper", &["--stop-timeout=100ms"], &attack);
             assert_eq!(shim.hear(), "ready");
-            let [_, _, inner] = three(&mut shim);
-            until("INNER is stopped", || {
-                (proc_fs::stat(inner)?.state == 'T').then_some(())
+            let [outer, standby, inner] = three(&mut shim);
+            until("all but OUTER are continued", || {
+                let state = |pid| Some(proc_fs::stat(pid)?.state);
+                (state(standby)? != 'T' && state(inner)? != 'T').then_some(())
             });
-            term(&mut shim);
-            assert!(shim.child().try_wait().expect("own child").is_none());
-            open(inner).send_signal(signal).expect("send");
+            // OUTER's parent, which nobody here is, would continue OUTER; its death is seen by INNER all the same.
+            open(outer).send_signal(Signal::KILL).expect("send");
             shim.child().wait_deadline();
             nobody_is_left();
         }
+    });
+}
+
+#[test]
+fn command_that_stops_all_three_puts_off_its_end_until_one_is_continued() {
+    alone_in_pid_namespace!({
+        let attack = format!(
+            "{ABOVE} kill -STOP $outer $standby $inner; echo ready; while :; do sleep 0.01; done"
+        );
+        let mut shim = script("subreaper", &["--stop-timeout=100ms"], &attack);
+        assert_eq!(shim.hear(), "ready");
+        let all = three(&mut shim);
+        until("all are stopped", || {
+            let stopped = |pid: &i32| proc_fs::stat(*pid).is_some_and(|stat| stat.state == 'T');
+            all.iter().all(stopped).then_some(())
+        });
+        term(&mut shim);
+        // OUTER continues STANDBY, which continues INNER.
+        open(all[0]).send_signal(Signal::CONT).expect("send");
+        shim.child().wait_deadline();
+        nobody_is_left();
     });
 }
 

@@ -15,8 +15,8 @@ use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, retry_on_intr};
 use rustix::process::{
-    DumpableBehavior, WaitId, WaitIdOptions, chdir, set_child_subreaper, set_dumpable_behavior,
-    setsid, waitid,
+    DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, chdir, kill_process, set_child_subreaper,
+    set_dumpable_behavior, setsid, waitid,
 };
 
 use crate::child::Image;
@@ -143,9 +143,9 @@ impl<'a> Shim<'a> {
         let (ours, theirs) = Line::pair().map_err(failed)?;
         become_subreaper().map_err(failed)?;
         match sys::fork(&self.alone).map_err(failed)? {
-            Forked::Parent(_) => {
+            Forked::Parent(child) => {
                 drop(theirs);
-                self.outer(&ours)
+                self.outer(&ours, child)
             }
             Forked::Child => {
                 drop(ours);
@@ -162,9 +162,9 @@ impl<'a> Shim<'a> {
         // Not before: the files in /proc that set up a user namespace would be root's.
         hide();
         match sys::fork(&self.alone).map_err(failed)? {
-            Forked::Parent(_) => {
+            Forked::Parent(child) => {
                 drop(theirs);
-                self.outer(&ours)
+                self.outer(&ours, child)
             }
             Forked::Child => {
                 drop(ours);
@@ -193,7 +193,7 @@ impl<'a> Shim<'a> {
     }
 
     /// Passes signals on until nobody is left on the other side of the line.
-    fn outer(self, line: &Line) -> Result<End, Failure> {
+    fn outer(self, line: &Line, child: Pid) -> Result<End, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
         let signals = sys::signal_fd().map_err(failed)?;
         let place = Place::here(self.session);
@@ -204,6 +204,7 @@ impl<'a> Shim<'a> {
             ];
             // Whatever it answers, both are looked at.
             let _ = poll(&mut fds, None);
+            continue_if_stopped(child);
             while let Some(arrived) = sys::next_signal(&signals) {
                 let signal = match signals::meaning(arrived, place) {
                     Meaning::Nothing => continue,
@@ -258,19 +259,13 @@ impl<'a> Shim<'a> {
                 // Nothing more until COMMAND runs, or INNER has ended: COMMAND's start takes less time so.
                 let _ = retry_on_intr(|| rustix::io::read(&started, &mut [0]));
                 let_go_of_inherited(&self.alone);
-                // A child that nobody else reaps: its number is its own. Without a pidfd, or where it cannot be waited
-                // for, waitid(2) tells of its end; no other answer is one.
-                let told = Process::open(pid).and_then(|inner| inner.wait());
-                if told.is_err() {
-                    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-                    let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), ended));
-                }
+                // Without the descriptor the line ends with this process, and OUTER takes over.
+                let Ok(signals) = sys::signal_fd() else {
+                    sys::exit_now(REFUSED)
+                };
+                until_the_end_of(pid, &signals);
                 if self.ledger.phase() != Phase::Done {
-                    match sys::signal_fd() {
-                        Ok(signals) => self.take_over(signals, Some(line)),
-                        // The line ends with this process, and OUTER takes over.
-                        Err(_) => sys::exit_now(REFUSED),
-                    }
+                    self.take_over(signals, Some(line));
                 }
                 sys::exit_now(0)
             }
@@ -383,6 +378,37 @@ impl<'a> Shim<'a> {
             stopped: false,
         };
         keeper.take_over();
+    }
+}
+
+/// Waits for the end of INNER, and keeps it going until then.
+fn until_the_end_of(inner: Pid, signals: &OwnedFd) {
+    // A child that nobody else reaps: its number is its own.
+    if let Ok(process) = Process::open(inner) {
+        while let Ok(None) = process.try_wait() {
+            continue_if_stopped(inner);
+            let mut fds = [
+                PollFd::new(signals, PollFlags::IN),
+                PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN),
+            ];
+            // Whatever it answers, both are looked at.
+            let _ = poll(&mut fds, None);
+            while sys::next_signal(signals).is_some() {}
+        }
+    }
+    // Tells of its end at once where the loop has seen that; without a pidfd it waits. No other answer is an end.
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let _ = retry_on_intr(|| waitid(WaitId::Pid(inner), ended));
+}
+
+/// COMMAND of the same user may stop a process of the shim, and would put off its own end so. The parent continues it. The
+/// child is not reaped before, so that the number is its own.
+fn continue_if_stopped(child: Pid) {
+    let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+    if let Ok(Some(status)) = waitid(WaitId::Pid(child), stopped)
+        && status.stopped()
+    {
+        let _ = kill_process(child, Signal::CONT);
     }
 }
 
