@@ -1,39 +1,57 @@
 //! What `--help` says: one screen.
 
-pub(crate) const TEXT: &str = "\
+use crate::table::{Row, TABLE};
+
+const BEFORE: &str = "\
 Runs COMMAND so that it, and everything it starts, ends when the process that
 started the shim (the runtime) dies or lets go: stop signal, grace, SIGKILL.
 
 Usage: watchdog-shim [OPTIONS] [--] COMMAND [ARG...]
 
-  --contain=auto|pidns|cgroup|subreaper|none
-                        how the tree is held together [auto]
-  --require=certain|good
-                        refuse to start with less [good]
-  --watch=env|fd:N|stdin|parent
-                        what the lifetime hangs on [env, else parent]
-  --stop-signal=SIG     first step of the stop [TERM]
-  --signal-to=main|group|all
-                        who gets it [all]
-  --stop-timeout=DUR    grace before SIGKILL [the runtime's, else 10s]
-  --on-exit=stop|wait|leave
-                        when COMMAND has ended and others live [stop]
-  --session=keep|new    [keep with a terminal on standard input, else new]
-  --status-fd=N         report as JSON lines; their end: the tree is gone
-  --exit=mirror|shell   die of COMMAND's signal, or exit with 128+N [mirror]
-  --print-plan          say what would hold here, and why not more
-  -h, --help            this text
-  -V, --version
+";
 
+const AFTER: &str = "
 Exit: COMMAND's own; 125 the shim failed or a requirement is not met,
 126 COMMAND cannot be executed, 127 COMMAND was not found.
 ";
 
+/// Where the purpose of an option begins.
+const COLUMN: usize = 24;
+
+pub(crate) fn text() -> String {
+    let options: String = TABLE.iter().map(option).collect();
+    format!("{BEFORE}{options}{AFTER}")
+}
+
+fn option(row: &Row) -> String {
+    let head = format!("  {}", row.head());
+    // At least a space between the two.
+    let gap = if head.len() < COLUMN {
+        " ".repeat(COLUMN - head.len())
+    } else {
+        format!("\n{}", " ".repeat(COLUMN))
+    };
+    let default = if row.default.is_empty() {
+        String::new()
+    } else {
+        format!(" [{}]", row.default)
+    };
+    format!("{head}{gap}{}{default}\n", row.purpose)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn help_fits_one_screen() {
-        assert!(super::TEXT.lines().count() <= 30);
-        assert!(super::TEXT.lines().all(|line| line.len() <= 80));
+        let text = text();
+        assert!(text.lines().count() <= 30, "{text}");
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    }
+
+    #[test]
+    fn readme_shows_what_help_says() {
+        assert!(include_str!("../README.md").contains(&text()), "{}", text());
     }
 }

@@ -26,6 +26,7 @@ mod signals;
 mod status;
 #[allow(unsafe_code)]
 mod sys;
+mod table;
 mod tree;
 mod watch;
 
@@ -109,7 +110,7 @@ pub unsafe fn run_if_asked() {
 
 fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result<End, Failure> {
     match options::parse(args)? {
-        Request::Help => say(help::TEXT),
+        Request::Help => say(&help::text()),
         Request::Version => say(concat!("watchdog-shim ", env!("CARGO_PKG_VERSION"), "\n")),
         Request::PrintPlan(options) => say(&format!("{}\n", Plan::explain(&alone, &options)?)),
         Request::Run(options) => shim::run(alone, &options),

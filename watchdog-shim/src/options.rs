@@ -9,6 +9,8 @@ use rustix::process::Signal;
 
 use crate::failure::Failure;
 use crate::sys;
+pub(crate) use crate::table::{Contain, ExitAs, Level, OnExit, Session, SignalTo};
+use crate::table::{Id, Row, TABLE};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -36,80 +38,6 @@ pub(crate) enum Request {
     PrintPlan(Options),
     Help,
     Version,
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum $name { $($(#[$of])* $variant,)* }
-
-        impl $name {
-            pub(crate) const ALL: &[($name, &'static str)] = &[$(($name::$variant, $word),)*];
-        }
-    };
-}
-
-words! {
-    /// How the tree is held together.
-    Contain {
-        /// The strongest that COMMAND does not notice.
-        Auto = "auto",
-        /// A PID namespace of its own.
-        PidNamespace = "pidns",
-        /// A cgroup of its own.
-        Cgroup = "cgroup",
-        /// Orphans come to the shim.
-        Subreaper = "subreaper",
-        /// COMMAND alone.
-        None = "none",
-    }
-}
-
-words! {
-    /// What is promised of the end.
-    Level {
-        /// COMMAND alone is stopped.
-        Told = "told",
-        /// Nothing is left, unless all processes of the shim are killed at once.
-        Good = "good",
-        /// Nothing is left whatever is killed.
-        Certain = "certain",
-    }
-}
-
-words! {
-    /// Who gets the stop signal.
-    SignalTo {
-        Main = "main",
-        Group = "group",
-        All = "all",
-    }
-}
-
-words! {
-    /// What happens when COMMAND has ended and others live.
-    OnExit {
-        Stop = "stop",
-        Wait = "wait",
-        Leave = "leave",
-    }
-}
-
-words! {
-    /// Which session COMMAND runs in.
-    Session {
-        Keep = "keep",
-        New = "new",
-    }
-}
-
-words! {
-    /// How the shim ends when a signal ended COMMAND.
-    ExitAs {
-        Mirror = "mirror",
-        Shell = "shell",
-    }
 }
 
 /// What the lifetime hangs on.
@@ -144,45 +72,30 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
     let mut parser = Parser::from_args(args);
     let refused = |error: lexopt::Error| Failure::refused(format!("{error}; see --help"));
     while let Some(arg) = parser.next().map_err(refused)? {
-        match arg {
-            Arg::Long("help") | Arg::Short('h') => return Ok(Request::Help),
-            Arg::Long("version") | Arg::Short('V') => return Ok(Request::Version),
-            Arg::Long("print-plan") => print_plan = true,
-            Arg::Long("contain") => {
-                options.contain = word("--contain", &value(&mut parser)?, Contain::ALL)?;
-            }
-            Arg::Long("require") => {
-                // "told" is what is left when nothing is required.
-                let known = &Level::ALL[1..];
-                options.require = Some(word("--require", &value(&mut parser)?, known)?);
-            }
-            Arg::Long("watch") => options.watch = watch(&value(&mut parser)?)?,
-            Arg::Long("stop-signal") => {
-                options.stop_signal = Some(signal("--stop-signal", &value(&mut parser)?)?);
-            }
-            Arg::Long("signal-to") => {
-                options.signal_to = word("--signal-to", &value(&mut parser)?, SignalTo::ALL)?;
-            }
-            Arg::Long("stop-timeout") => {
-                options.stop_timeout = Some(duration("--stop-timeout", &value(&mut parser)?)?);
-            }
-            Arg::Long("on-exit") => {
-                options.on_exit = word("--on-exit", &value(&mut parser)?, OnExit::ALL)?;
-            }
-            Arg::Long("session") => {
-                options.session = Some(word("--session", &value(&mut parser)?, Session::ALL)?);
-            }
-            Arg::Long("status-fd") => {
-                options.status_fd = Some(number("--status-fd", &value(&mut parser)?)?);
-            }
-            Arg::Long("exit") => {
-                options.exit = word("--exit", &value(&mut parser)?, ExitAs::ALL)?;
-            }
-            Arg::Value(program) => {
-                options.command.push(program);
-                options.command.extend(parser.raw_args().map_err(refused)?);
-            }
-            other => return Err(refused(other.unexpected())),
+        let Some(row) = row(&arg) else {
+            let Arg::Value(program) = arg else {
+                return Err(refused(arg.unexpected()));
+            };
+            options.command.push(program);
+            options.command.extend(parser.raw_args().map_err(refused)?);
+            break;
+        };
+        let mut value = || value(&mut parser);
+        let name = format!("--{}", row.name);
+        match row.id {
+            Id::Help => return Ok(Request::Help),
+            Id::Version => return Ok(Request::Version),
+            Id::PrintPlan => print_plan = true,
+            Id::Contain => options.contain = word(&name, &value()?, Contain::ALL)?,
+            Id::Require => options.require = Some(word(&name, &value()?, Level::REQUIRABLE)?),
+            Id::Watch => options.watch = watch(&value()?)?,
+            Id::StopSignal => options.stop_signal = Some(signal(&name, &value()?)?),
+            Id::SignalTo => options.signal_to = word(&name, &value()?, SignalTo::ALL)?,
+            Id::StopTimeout => options.stop_timeout = Some(duration(&name, &value()?)?),
+            Id::OnExit => options.on_exit = word(&name, &value()?, OnExit::ALL)?,
+            Id::Session => options.session = Some(word(&name, &value()?, Session::ALL)?),
+            Id::StatusFd => options.status_fd = Some(number(&name, &value()?)?),
+            Id::Exit => options.exit = word(&name, &value()?, ExitAs::ALL)?,
         }
     }
     if print_plan {
@@ -210,6 +123,15 @@ fn check(options: &Options) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// The option that this is, if it is one of ours.
+fn row(arg: &Arg<'_>) -> Option<&'static Row> {
+    TABLE.iter().find(|row| match arg {
+        Arg::Long(name) => row.name == *name,
+        Arg::Short(short) => row.short == Some(*short),
+        Arg::Value(_) => false,
+    })
 }
 
 fn value(parser: &mut Parser) -> Result<OsString, Failure> {
@@ -342,6 +264,7 @@ fn duration(option: &str, value: &OsStr) -> Result<Duration, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::Value;
 
     fn options(args: &[&str]) -> Result<Options, String> {
         match parse(args.iter().map(OsString::from)) {
@@ -409,6 +332,91 @@ mod tests {
                 assert!(said.contains(part), "{args:?}: {said}");
             }
             assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+
+    /// What the table gives as values of an option, in a form that can be parsed.
+    fn values(row: &Row) -> Vec<String> {
+        match row.value {
+            Value::Nothing => Vec::new(),
+            Value::Word(words) => words
+                .iter()
+                .map(|(word, _)| word.replace('N', "3"))
+                .collect(),
+            Value::Open(_, such_as) => such_as.iter().map(|word| (*word).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn every_option_of_the_table_is_known_by_its_names_and_takes_the_values_that_it_names() {
+        for row in TABLE {
+            let name = format!("--{}", row.name);
+            let short = row.short.map(|short| format!("-{short}"));
+            for value in values(row) {
+                options(&[&format!("{name}={value}"), "x"]).expect("joined");
+                options(&[&name, &value, "x"]).expect("apart");
+            }
+            if let Value::Nothing = row.value {
+                for name in short.iter().chain([&name]) {
+                    parse([name.into(), "x".into()]).expect("an option without a value");
+                }
+                options(&[&format!("{name}=x"), "x"]).expect_err("a value is refused");
+            } else {
+                assert_eq!(short, None, "a value behind a short name was not looked at");
+                options(&[&name]).expect_err("a value is missing");
+            }
+        }
+    }
+
+    #[test]
+    fn no_option_and_no_name_is_twice_in_the_table() {
+        for (index, row) in TABLE.iter().enumerate() {
+            for other in &TABLE[..index] {
+                assert_ne!(row.id, other.id);
+                assert_ne!(row.name, other.name);
+                assert!(row.short.is_none() || row.short != other.short);
+            }
+        }
+    }
+
+    #[test]
+    fn word_that_the_table_does_not_name_is_refused() {
+        for row in TABLE {
+            let value = match row.value {
+                Value::Nothing => continue,
+                Value::Word(_) => "other",
+                Value::Open(name, _) => name,
+            };
+            options(&[&format!("--{}={value}", row.name), "x"]).expect_err(row.name);
+        }
+    }
+
+    #[test]
+    fn default_that_is_given_changes_nothing() {
+        let none = format!("{:?}", options(&["x"]).expect("a command line"));
+        for row in TABLE {
+            let given = format!("--{}={}", row.name, row.default);
+            let said = || {
+                format!(
+                    "{:?}",
+                    options(&[&given, "x"]).expect("the default is a value")
+                )
+            };
+            match row.id {
+                Id::Contain | Id::SignalTo | Id::OnExit | Id::Exit => assert_eq!(said(), none),
+                // What its absence means is up to the containment: this, unless there is to be none.
+                Id::Require => assert_eq!(row.default, "good"),
+                // These depend on what the shim finds.
+                Id::Watch | Id::Session => {}
+                Id::StopSignal => assert!(row.default.ends_with(" TERM")),
+                Id::StopTimeout => {
+                    let (_, last) = row.default.rsplit_once(' ').expect("a word for it");
+                    let last = duration("", OsStr::new(last)).expect("a time");
+                    assert_eq!(last, Options::STOP_TIMEOUT);
+                }
+                Id::StatusFd => assert_eq!(row.default, "none"),
+                Id::PrintPlan | Id::Help | Id::Version => assert_eq!(row.default, ""),
+            }
         }
     }
 

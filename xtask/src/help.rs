@@ -25,6 +25,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   lint     Format, clippy, documentation, and the shape of the dependency tree; warnings are errors.
   loom [FILTER]
            Every order in which threads can meet in the watcher's registry.
+  man      Write the manual page and the completions of watchdog-shim, from the table of its options.
   asan     The watcher's tests under the address sanitizer, where this toolchain can.
   ci       lint, bench --no-run, demo, loom, test: what has to pass before a merge.
   stress [N] [FILTER]
