@@ -14,6 +14,7 @@ mod guard;
 pub mod halt;
 mod held;
 pub mod identity_text;
+pub mod installed;
 pub mod launch;
 pub mod namespace;
 pub mod orders;
