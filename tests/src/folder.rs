@@ -46,6 +46,12 @@ impl Folder {
     }
 }
 
+/// A path as an argument.
+#[must_use]
+pub fn text(path: &Path) -> String {
+    path.to_str().expect("a plain path").to_owned()
+}
+
 /// The number of the PID namespace: each has a process 1, and they use the same folder of temporary files.
 fn namespace() -> u64 {
     fs::metadata("/proc/self/ns/pid").map_or(0, |data| data.ino())

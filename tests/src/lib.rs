@@ -6,6 +6,7 @@
 
 pub mod allow_list;
 pub mod alone;
+pub mod ask;
 mod dialogue;
 pub mod fd_table;
 mod folder;
@@ -37,7 +38,7 @@ mod told;
 pub mod trees;
 
 pub use dialogue::Dialogue;
-pub use folder::Folder;
+pub use folder::{Folder, text};
 pub use guard::Guard;
 pub use held::Held;
 pub use random::Random;
