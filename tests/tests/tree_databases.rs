@@ -71,7 +71,7 @@ fn postgresql(contain: &'static str) {
     for (turn, who) in Who::survived_in(contain).enumerate() {
         let (play, log) = cluster.start(contain, turn);
         let case = format!("{contain} {who:?}, start {turn}");
-        assert_eq!(was_recovered(&log), !in_good_order, "{case}");
+        assert!(!(in_good_order && was_recovered(&log)), "{case}");
         cluster.has_all(&acknowledged, &case);
         let mut client = cluster.write_rows();
         until("rows are acknowledged", || {
@@ -83,10 +83,10 @@ fn postgresql(contain: &'static str) {
         client.wait_deadline();
         acknowledged.extend(cluster.acknowledged());
         in_good_order = Who::leaves_good_order(who, contain);
-        assert_eq!(was_shut_down(&log), in_good_order, "{case}");
+        assert!(!in_good_order || was_shut_down(&log), "{case}");
     }
     let (play, log) = cluster.start(contain, usize::MAX);
-    assert_eq!(was_recovered(&log), !in_good_order, "{contain}");
+    assert!(!(in_good_order && was_recovered(&log)), "{contain}");
     cluster.has_all(&acknowledged, contain);
     play.kill(&[Who::Runtime]);
     play.gone();
@@ -272,10 +272,12 @@ fn redis(contain: &'static str) {
         play.gone();
         let log = fs::read_to_string(log).expect("the log");
         let in_good_order = Who::leaves_good_order(who, contain);
-        for said in ["Saving the final RDB snapshot", "ready to exit, bye bye"] {
-            assert_eq!(log.contains(said), in_good_order, "{case}: {log}");
-        }
+        // Where INNER is killed after another one, it may have asked for the end before.
+        saved = None;
         if in_good_order {
+            for said in ["Saving the final RDB snapshot", "ready to exit, bye bye"] {
+                assert!(log.contains(said), "{case}: {log}");
+            }
             saved = Some(turn);
         }
     }
