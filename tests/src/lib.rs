@@ -7,6 +7,7 @@
 pub mod allow_list;
 pub mod alone;
 pub mod container;
+pub mod ask;
 mod dialogue;
 pub mod fd_table;
 mod folder;
@@ -15,6 +16,7 @@ mod guard;
 pub mod halt;
 mod held;
 pub mod identity_text;
+pub mod installed;
 pub mod launch;
 pub mod namespace;
 pub mod orders;
@@ -37,7 +39,7 @@ mod told;
 pub mod trees;
 
 pub use dialogue::Dialogue;
-pub use folder::Folder;
+pub use folder::{Folder, text};
 pub use guard::Guard;
 pub use held::Held;
 pub use random::Random;

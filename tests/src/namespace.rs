@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 
 use crate::Guard;
@@ -31,6 +32,28 @@ pub fn unshare_mounts() -> bool {
         return false;
     }
     mount(None, c"/", libc::MS_REC | libc::MS_PRIVATE);
+    true
+}
+
+/// A network of this process's own from here on, in which every port of the loopback is free; `false`, and a line that
+/// says why, where there is none to be had.
+pub fn unshare_network() -> bool {
+    // SAFETY: a plain number; sockets that are open already stay in the old network.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        let error = io::Error::last_os_error();
+        eprintln!("skipped: no new network namespace to be had here ({error})");
+        return false;
+    }
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("any socket");
+    // SAFETY: all zeros is a request, with an empty name.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *place = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).expect("a small flag");
+    // SAFETY: the request lives through the call, which only reads it; the socket is open.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    assert_eq!(done, 0, "the loopback: {}", io::Error::last_os_error());
     true
 }
 

@@ -110,8 +110,22 @@ impl Play {
         command: &[&str],
         grace: Duration,
     ) -> Play {
+        Play::begin_through(&[], cast, contain, options, command, grace)
+    }
+
+    /// The same by way of programs that execute what follows them on the command line.
+    #[must_use]
+    pub fn begin_through(
+        through: &[&str],
+        cast: Cast,
+        contain: &'static str,
+        options: &[&str],
+        command: &[&str],
+        grace: Duration,
+    ) -> Play {
         let contained = format!("--contain={contain}");
-        let words = [&[cast.shim, contained.as_str()], options, &["--"], command].concat();
+        let shim = &[cast.shim, contained.as_str()];
+        let words = [through, shim, options, &["--"], command].concat();
         let order = Order::Runtime {
             command: words.iter().map(|word| (*word).to_owned()).collect(),
             link: Link::Watchdog,
@@ -145,6 +159,17 @@ impl Play {
         let mut all = proc_fs::all();
         all.retain(|stat| {
             !matches!(stat.state, 'Z' | 'X') && ![own, self.runtime()].contains(&stat.pid)
+        });
+        all
+    }
+
+    /// Those who live and whose program has this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Vec<Stat> {
+        let mut all = self.living();
+        all.retain(|stat| {
+            std::fs::read_to_string(format!("/proc/{}/comm", stat.pid))
+                .is_ok_and(|comm| comm.trim_end() == name)
         });
         all
     }

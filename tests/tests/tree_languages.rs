@@ -4,27 +4,12 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use workspace_tests::installed::installed;
 use workspace_tests::trees::Tree;
 use workspace_tests::{Guard, until};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../watchdog-shim/examples");
-
-/// Whether the interpreters are here; says so if not.
-fn have(interpreters: &[&str]) -> bool {
-    interpreters.iter().all(|name| {
-        let found = Command::new(name)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success());
-        if !found {
-            eprintln!("skipped: {name} is not installed");
-        }
-        found
-    })
-}
 
 /// Runs a host until its server has answered, and kills it.
 fn host_is_killed(interpreter: &str, host: &str, args: &[&str]) {
@@ -53,28 +38,28 @@ fn host_is_killed(interpreter: &str, host: &str, args: &[&str]) {
 
 #[test]
 fn server_of_a_python_host_ends_with_it_by_standard_input() {
-    if have(&["python3"]) {
+    if installed(&["python3"]) {
         host_is_killed("python3", "host.py", &["stdin"]);
     }
 }
 
 #[test]
 fn server_of_a_python_host_ends_with_it_by_a_pipe_that_is_passed_on() {
-    if have(&["python3"]) {
+    if installed(&["python3"]) {
         host_is_killed("python3", "host.py", &["fd"]);
     }
 }
 
 #[test]
 fn server_of_a_node_host_ends_with_it() {
-    if have(&["python3", "node"]) {
+    if installed(&["python3", "node"]) {
         host_is_killed("node", "host.js", &[]);
     }
 }
 
 #[test]
 fn server_of_a_shell_host_ends_with_it() {
-    if have(&["python3"]) {
+    if installed(&["python3"]) {
         host_is_killed("sh", "host.sh", &[]);
     }
 }
