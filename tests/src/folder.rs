@@ -1,6 +1,7 @@
 //! A folder that goes with its test.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,9 +14,13 @@ impl Folder {
     pub fn new() -> Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("workspace-tests-{}-{number}", std::process::id());
+        let name = format!(
+            "workspace-tests-{}-{}-{number}",
+            namespace(),
+            std::process::id()
+        );
         let path = std::env::temp_dir().join(name);
-        // Of an earlier process of this number, as in a PID namespace.
+        // Of an earlier process of this number.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("create a folder");
         Folder(path)
@@ -39,6 +44,11 @@ impl Folder {
         names.sort();
         names
     }
+}
+
+/// The number of the PID namespace: each has a process 1, and they use the same folder of temporary files.
+fn namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |data| data.ino())
 }
 
 impl Drop for Folder {

@@ -6,6 +6,7 @@
 
 pub mod allow_list;
 pub mod alone;
+pub mod clock;
 mod dialogue;
 pub mod fd_table;
 mod folder;
@@ -15,9 +16,11 @@ pub mod halt;
 mod held;
 pub mod identity_text;
 pub mod launch;
+pub mod memory;
 pub mod namespace;
 pub mod orders;
 pub mod orphan;
+pub mod peers;
 pub mod play;
 pub mod proc_fs;
 pub mod progress;

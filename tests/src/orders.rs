@@ -12,7 +12,7 @@ pub enum Order {
     /// To `hostile_tree`: be the leader of a tree of seven that does not want to end.
     HostileTree {
         /// Every process of the tree has this in its command line. Files appear in it: `ready` when all seven live,
-        /// and `term` when the leader's handler has run.
+        /// and `term`, with the instant on the monotonic clock, when the leader's handler has run.
         folder: PathBuf,
     },
     /// To `tree_runtime`: start this command by a spawner, and wait for ever.
