@@ -15,6 +15,10 @@ pub enum Order {
         /// and `term`, with the instant on the monotonic clock, when the leader's handler has run.
         folder: PathBuf,
     },
+    /// To `told_command`: write a byte to standard output, and the instant at which SIGTERM arrives.
+    TellStop,
+    /// To `told_command`: be so many processes, all of which hold standard output, and write a byte to it when all live.
+    Crowd { count: usize, ignore_term: bool },
     /// To `tree_runtime`: start this command by a spawner, and wait for ever.
     Runtime {
         /// The program and its arguments.

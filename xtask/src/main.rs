@@ -8,6 +8,7 @@ mod demo;
 mod help;
 mod lint;
 mod loom;
+mod peers;
 mod stress;
 mod test;
 
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     let help = |arg: &OsString| arg == "--help" || arg == "-h";
     let outcome = match verb.to_str() {
         // The demo has a text of its own.
-        Some("asan" | "bench" | "ci" | "lint" | "loom" | "stress" | "test")
+        Some("asan" | "bench" | "ci" | "lint" | "loom" | "peers" | "stress" | "test")
             if args.first().is_some_and(help) =>
         {
             help::print();
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Some(demo::STAGE) => demo::stage(&args),
         Some("lint") => lint::run(&args),
         Some("loom") => loom::run(&args),
+        Some("peers") => peers::run(&args),
         Some("stress") => stress::run(&args),
         Some("test") => test::run(&args),
         Some("help" | "--help" | "-h") => {
