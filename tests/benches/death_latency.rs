@@ -31,9 +31,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open, setrlimit};
-use rustix::time::{ClockId, clock_gettime};
 use watchdog_pipe::{Builder, ChildSetup, Watchdog};
+use workspace_tests::clock::now;
 use workspace_tests::fork::Fork;
+use workspace_tests::memory::touch;
 use workspace_tests::progress::Progress;
 use workspace_tests::samples::{Samples, order};
 
@@ -375,32 +376,6 @@ fn live(mechanism: Mechanism, gibibytes: u64, late: bool, is_ready: OwnedFd, rep
     }
 }
 
-/// So much memory, each 4 KiB page of it written to.
-fn touch(bytes: u64) -> *mut u8 {
-    let length = usize::try_from(bytes).expect("an address space");
-    if length == 0 {
-        return std::ptr::null_mut();
-    }
-    // SAFETY: a new mapping, written to within its length.
-    unsafe {
-        let memory = libc::mmap(
-            std::ptr::null_mut(),
-            length,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        assert_ne!(memory, libc::MAP_FAILED, "{}", io::Error::last_os_error());
-        libc::madvise(memory, length, libc::MADV_NOHUGEPAGE);
-        let memory: *mut u8 = memory.cast();
-        for page in (0..length).step_by(4096) {
-            memory.add(page).write_volatile(1);
-        }
-        memory
-    }
-}
-
 fn threads() -> Vec<Pid> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("tasks");
     let number = |task: std::fs::DirEntry| task.file_name().to_str()?.parse().ok();
@@ -534,10 +509,4 @@ fn until_readable(fds: &[OwnedFd]) {
         .map(|fd| PollFd::new(fd, PollFlags::IN))
         .collect();
     rustix::io::retry_on_intr(|| poll(&mut fds, None)).expect("poll");
-}
-
-/// `CLOCK_MONOTONIC`, which is the same in all processes.
-fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }

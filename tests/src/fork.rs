@@ -67,6 +67,16 @@ impl Fork {
         status
     }
 
+    /// Waits for the end, which must be a good one, for as long as it takes: a bench may take hours.
+    pub fn succeeds_in_time(mut self) {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for the answer; the child is ours and not reaped.
+        while unsafe { libc::waitpid(self.pid, &raw mut status, 0) } != self.pid {}
+        let status = ExitStatus::from_raw(status);
+        self.status = Some(status);
+        assert!(status.success(), "forked child: {status}");
+    }
+
     /// Waits for the end, which must be a good one.
     pub fn succeeds(mut self) {
         let status = self.wait();

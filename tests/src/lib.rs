@@ -6,8 +6,9 @@
 
 pub mod allow_list;
 pub mod alone;
-pub mod container;
 pub mod ask;
+pub mod clock;
+pub mod container;
 mod dialogue;
 pub mod fd_table;
 mod folder;
@@ -18,9 +19,11 @@ mod held;
 pub mod identity_text;
 pub mod installed;
 pub mod launch;
+pub mod memory;
 pub mod namespace;
 pub mod orders;
 pub mod orphan;
+pub mod peers;
 pub mod play;
 pub mod proc_fs;
 pub mod progress;

@@ -12,13 +12,17 @@ pub enum Order {
     /// To `hostile_tree`: be the leader of a tree of seven that does not want to end.
     HostileTree {
         /// Every process of the tree has this in its command line. Files appear in it: `ready` when all seven live,
-        /// and `term` when the leader's handler has run.
+        /// and `term`, with the instant on the monotonic clock, when the leader's handler has run.
         folder: PathBuf,
     },
     /// To `hostile_command`: say of each of these processes what of it can be reached, a line for each.
     Spy { pids: Vec<i32> },
     /// To `hostile_command`: take all orphans of its own tree, and leave a program behind that has two dead parents.
     BeSubreaper,
+    /// To `told_command`: write a byte to standard output, and the instant at which SIGTERM arrives.
+    TellStop,
+    /// To `told_command`: be so many processes, all of which hold standard output, and write a byte to it when all live.
+    Crowd { count: usize, ignore_term: bool },
     /// To `tree_runtime`: start this command by a spawner, and wait for ever.
     Runtime {
         /// The program and its arguments.

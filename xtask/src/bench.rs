@@ -7,6 +7,8 @@ mod report;
 mod samples;
 mod suite;
 
+pub(crate) use samples::machine;
+
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 

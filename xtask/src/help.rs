@@ -22,6 +22,9 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   bench -p PACKAGE | FILTER | --no-run [ARGS]
            `cargo bench` of a package, of what the name fits, or compiled only; ARGS are
            criterion's own.
+  peers [--rounds N]
+           The hostile tree under other people's tools and under ours: what is left when the
+           runtime was killed, and how soon. Writes docs/peers.md. Takes root.
   lint     Format, clippy, documentation, and the shape of the dependency tree; warnings are errors.
   loom [FILTER]
            Every order in which threads can meet in the watcher's registry.

@@ -9,6 +9,7 @@ mod help;
 mod lint;
 mod loom;
 mod man;
+mod peers;
 mod stress;
 mod test;
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     let help = |arg: &OsString| arg == "--help" || arg == "-h";
     let outcome = match verb.to_str() {
         // The demo has a text of its own.
-        Some("asan" | "bench" | "ci" | "lint" | "loom" | "man" | "stress" | "test")
+        Some("asan" | "bench" | "ci" | "lint" | "loom" | "man" | "peers" | "stress" | "test")
             if args.first().is_some_and(help) =>
         {
             help::print();
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Some("lint") => lint::run(&args),
         Some("loom") => loom::run(&args),
         Some("man") => man::run(&args),
+        Some("peers") => peers::run(&args),
         Some("stress") => stress::run(&args),
         Some("test") => test::run(&args),
         Some("help" | "--help" | "-h") => {

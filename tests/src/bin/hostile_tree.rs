@@ -1,4 +1,4 @@
-//! A tree of seven that does not want to end: the leader traps SIGTERM, writes a file and exits with 42; a child in its
+//! A tree of seven that does not want to end: the leader traps SIGTERM, writes the instant to a file and exits with 42; a child in its
 //! group; two children in sessions of their own; a daemon made by a double fork; one that ignores SIGTERM; one in a group
 //! of its own. All but the leader wait for ever.
 
@@ -6,14 +6,16 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use workspace_tests::clock;
 use workspace_tests::orders::Order;
 
-static ASKED: AtomicBool = AtomicBool::new(false);
+/// When the handler ran; 0 until then.
+static ASKED: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn asked(_: libc::c_int) {
-    ASKED.store(true, Ordering::Release);
+    ASKED.store(clock::now(), Ordering::Release);
 }
 
 fn main() -> ExitCode {
@@ -24,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn lead(folder: &Path) -> ExitCode {
-    // SAFETY: the handler stores to an atomic, which is async-signal-safe; this process has one thread.
+    // SAFETY: the handler reads a clock and stores to an atomic, which is async-signal-safe; this process has one thread.
     unsafe {
         let handler: extern "C" fn(libc::c_int) = asked;
         libc::signal(libc::SIGTERM, handler as libc::sighandler_t);
@@ -51,11 +53,14 @@ fn lead(folder: &Path) -> ExitCode {
     let mut ready = [0; 6];
     std::io::Read::read_exact(&mut told, &mut ready).expect("all members live");
     fs::write(folder.join("ready"), "").expect("say that the tree is ready");
-    while !ASKED.load(Ordering::Acquire) {
-        // SAFETY: takes nothing. A signal between the look and the wait is missed: the wait has an end for that.
-        unsafe { libc::usleep(1000) };
-    }
-    fs::write(folder.join("term"), "").expect("say that the handler ran");
+    let asked = loop {
+        match ASKED.load(Ordering::Acquire) {
+            // SAFETY: takes nothing. A signal between the look and the wait is missed: the wait has an end for that.
+            0 => unsafe { libc::usleep(1000) },
+            asked => break asked,
+        };
+    };
+    fs::write(folder.join("term"), asked.to_string()).expect("say that the handler ran");
     ExitCode::from(42)
 }
 

@@ -77,7 +77,7 @@ impl Run {
 }
 
 /// Kernel, processor and memory, as far as /proc tells.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let field = |file: &str, name: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(name));

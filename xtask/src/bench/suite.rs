@@ -12,12 +12,13 @@ use super::samples::{self, Run};
 use super::{check, plot, report};
 use crate::{Outcome, cargo, usage};
 
-const BENCHES: [&str; 5] = [
+const BENCHES: [&str; 6] = [
     "pollhup_latency",
     "fd_clean",
     "spawn_cost",
     "exit_storm",
     "death_latency",
+    "shim_cost",
 ];
 
 /// What the command line asks for: without a flag, that all be measured, and the report.
