@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 /// How far the tree has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +49,10 @@ pub(crate) struct Ledger {
     killed: AtomicU32,
     /// The exit code of a shim that could not start COMMAND; 0: it could.
     refusal: AtomicU32,
+    /// The first step of a stop; 0 before it is known.
+    stop_signal: AtomicI32,
+    /// How long the stop may take, in nanoseconds and one; 0 before it is known.
+    grace: AtomicU64,
 }
 
 const KNOWN: u64 = 1 << 32;
@@ -117,6 +121,20 @@ impl Ledger {
         }
     }
 
+    /// How the tree is stopped. Who takes over has no watch that could tell.
+    pub(crate) fn policy(&self) -> Option<(Signal, Duration)> {
+        let signal = crate::sys::signal(self.stop_signal.load(Ordering::Acquire))?;
+        let grace = self.grace.load(Ordering::Acquire).checked_sub(1)?;
+        Some((signal, Duration::from_nanos(grace)))
+    }
+
+    pub(crate) fn set_policy(&self, signal: Signal, grace: Duration) {
+        let nanoseconds = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
+        self.stop_signal.store(signal.as_raw(), Ordering::Release);
+        self.grace
+            .store(nanoseconds.saturating_add(1), Ordering::Release);
+    }
+
     pub(crate) fn set_refusal(&self, code: u8) {
         self.refusal.store(code.into(), Ordering::Release);
     }
@@ -161,6 +179,8 @@ mod tests {
             deadline: AtomicU64::new(0),
             killed: AtomicU32::new(0),
             refusal: AtomicU32::new(0),
+            stop_signal: AtomicI32::new(0),
+            grace: AtomicU64::new(0),
         }
     }
 
@@ -172,6 +192,7 @@ mod tests {
         assert_eq!(ledger.status(), None);
         assert_eq!(ledger.deadline(), None);
         assert_eq!(ledger.refusal(), None);
+        assert_eq!(ledger.policy(), None);
     }
 
     #[test]
@@ -187,5 +208,9 @@ mod tests {
         }
         ledger.set_refusal(125);
         assert_eq!(ledger.refusal(), Some(125));
+        for grace in [Duration::ZERO, Duration::from_millis(300)] {
+            ledger.set_policy(Signal::INT, grace);
+            assert_eq!(ledger.policy(), Some((Signal::INT, grace)));
+        }
     }
 }

@@ -295,6 +295,14 @@ impl<'a> Shim<'a> {
                 "the runtime is gone already: nothing was started",
             ));
         }
+        let inherited = watch.stop_policy();
+        let stop_signal = (self.options.stop_signal)
+            .or(inherited.map(|policy| policy.stop_signal()))
+            .unwrap_or(Signal::TERM);
+        let grace = (self.options.stop_timeout)
+            .or(inherited.map(|policy| policy.grace_period()))
+            .unwrap_or(Options::STOP_TIMEOUT);
+        self.ledger.set_policy(stop_signal, grace);
         let command = held.start(self.options)?;
         self.ledger.set_phase(Phase::Running);
         let status = Status::to(self.status);
@@ -303,7 +311,6 @@ impl<'a> Shim<'a> {
             line.say(Message::Started);
         }
         let_go_of_inherited(&self.alone);
-        let inherited = watch.stop_policy();
         Ok(Keeper {
             options: self.options,
             place: Place::here(self.session),
@@ -321,12 +328,8 @@ impl<'a> Shim<'a> {
             watch,
             command: Some(command),
             stopped: false,
-            stop_signal: (self.options.stop_signal)
-                .or(inherited.map(|policy| policy.stop_signal()))
-                .unwrap_or(Signal::TERM),
-            grace: (self.options.stop_timeout)
-                .or(inherited.map(|policy| policy.grace_period()))
-                .unwrap_or(Options::STOP_TIMEOUT),
+            stop_signal,
+            grace,
         })
     }
 
@@ -340,6 +343,9 @@ impl<'a> Shim<'a> {
             (None, _) => self.ledger.command(),
         };
         let command = command.and_then(|pid| Process::open(pid).ok());
+        // Not known where INNER was killed before it would have started COMMAND.
+        let (stop_signal, grace) =
+            (self.ledger.policy()).unwrap_or((Signal::TERM, Options::STOP_TIMEOUT));
         let keeper = Keeper {
             options: self.options,
             place: Place::here(self.session),
@@ -356,8 +362,8 @@ impl<'a> Shim<'a> {
             watch: Watch::Released,
             command,
             stopped: false,
-            stop_signal: self.options.stop_signal.unwrap_or(Signal::TERM),
-            grace: self.options.stop_timeout.unwrap_or(Options::STOP_TIMEOUT),
+            stop_signal,
+            grace,
         };
         keeper.take_over();
     }
