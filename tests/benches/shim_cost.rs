@@ -35,8 +35,11 @@ mod runtime;
 #[path = "shim_cost/start.rs"]
 mod start;
 
+/// A part of the bench.
+type Part = fn(&Options) -> Vec<Samples>;
+
 /// The parts, in the order in which they run.
-const PARTS: [(&str, fn(&Options) -> Vec<Samples>); 6] = [
+const PARTS: [(&str, Part); 6] = [
     ("start", start::measure),
     ("memory", idle::memory),
     ("rest", idle::rest),

@@ -50,6 +50,12 @@ macro_rules! alone_in_pid_namespace {
     }};
 }
 
+/// Whether this process was started to run the body of a test.
+#[must_use]
+pub fn is_inside() -> bool {
+    std::env::var_os(ENV_VAR).is_some()
+}
+
 /// Where a body runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

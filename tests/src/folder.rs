@@ -48,6 +48,12 @@ impl Folder {
     }
 }
 
+/// A path as an argument.
+#[must_use]
+pub fn text(path: &Path) -> String {
+    path.to_str().expect("a plain path").to_owned()
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);

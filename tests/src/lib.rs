@@ -18,6 +18,7 @@ pub mod halt;
 mod held;
 pub mod identity_text;
 pub mod installed;
+pub mod killings;
 pub mod launch;
 pub mod memory;
 pub mod namespace;

@@ -40,6 +40,20 @@ pub enum Order {
         grace: Duration,
         release: bool,
     },
+    /// To `forker`: fork and end, for ever and deaf to SIGTERM, so that the number of the one that lives changes all the time.
+    Comet {
+        /// Gets the file `ready` when it is on its way.
+        folder: PathBuf,
+        /// It ends by itself after that.
+        lasts: Duration,
+    },
+    /// To `forker`: start so many children that sleep for ever.
+    Sleepers {
+        /// Gets the file `ready` when all live.
+        folder: PathBuf,
+        count: u32,
+        ignore_term: bool,
+    },
 }
 
 /// How a runtime is tied to what it starts.

@@ -49,8 +49,15 @@ impl Who {
 /// Handles on those of `who` who exist by now, below this runtime.
 #[must_use]
 pub fn find(runtime: i32, who: &[Who], contain: &str) -> Vec<Process> {
-    let below = |pid: Option<i32>| Some(proc_fs::children_of(pid?).first()?.pid);
-    let outer = below(Some(runtime));
+    find_below(runtime, first_child(runtime), who, contain)
+}
+
+fn first_child(pid: i32) -> Option<i32> {
+    Some(proc_fs::children_of(pid).first()?.pid)
+}
+
+fn find_below(runtime: i32, outer: Option<i32>, who: &[Who], contain: &str) -> Vec<Process> {
+    let below = |pid: Option<i32>| first_child(pid?);
     let (standby, inner) = match contain {
         "pidns" => (None, below(outer)),
         _ => (below(outer), below(below(outer))),
@@ -70,9 +77,16 @@ pub fn find(runtime: i32, who: &[Who], contain: &str) -> Vec<Process> {
 /// Prints why not, where this machine has no such containment. `shim` is the shim's executable.
 #[must_use]
 pub fn can(shim: &str, contain: &str) -> bool {
-    let plan = Command::new(shim)
-        .arg("--print-plan")
-        .arg(format!("--contain={contain}"))
+    can_through(&[], shim, contain)
+}
+
+/// The same by way of programs that execute what follows them on the command line.
+#[must_use]
+pub fn can_through(through: &[&str], shim: &str, contain: &str) -> bool {
+    let contained = format!("--contain={contain}");
+    let words = [through, &[shim, "--print-plan", &contained]].concat();
+    let plan = Command::new(words[0])
+        .args(&words[1..])
         .output()
         .expect("run the shim");
     if !plan.status.success() {
@@ -88,6 +102,7 @@ pub fn can(shim: &str, contain: &str) -> bool {
 #[derive(Debug)]
 pub struct Play {
     runtime: Guard,
+    shim: &'static str,
     contain: &'static str,
 }
 
@@ -133,17 +148,30 @@ impl Play {
         };
         let mut command = order.to(cast.runtime);
         let runtime = Guard::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
-        Play { runtime, contain }
+        Play {
+            runtime,
+            shim: cast.shim,
+            contain,
+        }
     }
 
     fn runtime(&self) -> i32 {
         i32::try_from(self.runtime.id()).expect("a pid")
     }
 
+    /// The uppermost process below the runtime that executes the shim.
+    fn outer(&self) -> Option<i32> {
+        let mut pid = first_child(self.runtime())?;
+        while command_line(pid).first().map(String::as_str) != Some(self.shim) {
+            pid = first_child(pid)?;
+        }
+        Some(pid)
+    }
+
     /// SIGKILL to all of these, who must live.
     pub fn kill(&self, who: &[Who]) {
         let found = until("all who are to be killed live", || {
-            let found = find(self.runtime(), who, self.contain);
+            let found = find_below(self.runtime(), self.outer(), who, self.contain);
             (found.len() == who.len()).then_some(found)
         });
         for process in found {
@@ -174,6 +202,18 @@ impl Play {
         all
     }
 
+    /// Those who live and have this in their command lines. A program may have made one word of all.
+    #[must_use]
+    pub fn with_argument(&self, argument: &str) -> Vec<Stat> {
+        let mut all = self.living();
+        all.retain(|stat| {
+            command_line(stat.pid)
+                .iter()
+                .any(|word| word.contains(argument))
+        });
+        all
+    }
+
     /// Waits until nobody is left.
     ///
     /// # Panics
@@ -186,14 +226,18 @@ impl Play {
                 return;
             }
             let names = || -> Vec<String> {
-                let line = |stat: &Stat| std::fs::read(format!("/proc/{}/cmdline", stat.pid));
-                let text = |line: Vec<u8>| String::from_utf8_lossy(&line).replace('\0', " ");
-                left.iter()
-                    .map(|stat| text(line(stat).unwrap_or_default()))
-                    .collect()
+                let line = |stat: &Stat| command_line(stat.pid).join(" ");
+                left.iter().map(line).collect()
             };
             assert!(std::time::Instant::now() < deadline, "left: {:?}", names());
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// The words with which a process was executed; none where it is gone.
+fn command_line(pid: i32) -> Vec<String> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&line);
+    text.split_terminator('\0').map(str::to_owned).collect()
 }

@@ -8,6 +8,8 @@ use std::process::Stdio as StdStdio;
 use std::time::Duration;
 use std::{env, fs};
 
+use pidfd_watcher::{Process, Signal};
+use rustix::process::Pid;
 use shim_spawner::{
     Contain, Level, OnExit, ShimHandler, ShimIdentity, ShimSpawner, Stage, Stdio, StopPolicy,
     Supervisor,
@@ -106,6 +108,22 @@ fn stop_signal_of_the_policy_is_what_the_tree_gets_when_its_runtime_lets_go() {
     let mut said = BufReader::new(shim.take_stdout().expect("piped")).lines();
     assert_eq!(said.next().expect("a line").expect("read"), "ready");
     drop(shim.take_keepalive().expect("attached"));
+    let exit = shim.wait().expect("wait");
+    assert_eq!(exit.status.expect("own child").code(), Some(9));
+}
+
+/// INNER alone has read the policy: whoever takes over has it from there.
+#[test]
+fn stop_signal_of_the_policy_is_what_the_tree_gets_from_who_takes_over() {
+    let mut spawner = shell("trap 'exit 9' INT; echo $PPID; while :; do sleep 0.01; done");
+    let policy = StopPolicy::new().signal(shim_spawner::Signal::INT);
+    spawner.stdout(Stdio::piped()).stop_policy(policy);
+    let mut shim = ShimHandler::new(spawner.spawn().expect("spawn"));
+    let mut said = BufReader::new(shim.take_stdout().expect("piped")).lines();
+    let inner = said.next().expect("a line").expect("read");
+    let inner = Pid::from_raw(inner.parse().expect("a pid")).expect("a pid");
+    let inner = Process::open(inner).expect("INNER lives");
+    inner.send_signal(Signal::KILL).expect("send");
     let exit = shim.wait().expect("wait");
     assert_eq!(exit.status.expect("own child").code(), Some(9));
 }

@@ -73,7 +73,7 @@ fn postgresql(contain: &'static str) {
         let case = format!("{contain} {who:?}, start {turn}");
         assert!(!(in_good_order && was_recovered(&log)), "{case}");
         cluster.has_all(&acknowledged, &case);
-        let mut client = cluster.write_rows();
+        let (mut client, _orders) = cluster.write_rows();
         until("rows are acknowledged", || {
             (cluster.acknowledged().len() >= 20).then_some(())
         });
@@ -180,18 +180,15 @@ impl Cluster {
             .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// A client that writes rows until the server is gone.
-    fn write_rows(&self) -> Guard {
-        let mut orders = Command::new("yes")
-            .arg("INSERT INTO rows DEFAULT VALUES RETURNING id;")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("run yes");
+    /// A client that writes rows until the server is gone, and the program that feeds it.
+    fn write_rows(&self) -> (Guard, Guard) {
+        let mut orders = Command::new("yes");
+        orders.arg("INSERT INTO rows DEFAULT VALUES RETURNING id;");
+        let mut orders = Guard::spawn(orders.stdout(Stdio::piped()).stderr(Stdio::null()));
         let answers = File::create(self.folder.join("acknowledged")).expect("create");
         let mut client = self.client();
         client.stdin(orders.stdout.take().expect("piped"));
-        Guard::spawn(client.stdout(answers))
+        (Guard::spawn(client.stdout(answers)), orders)
     }
 
     /// The rows that the client knows to be written.

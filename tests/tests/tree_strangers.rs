@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use pidfd_watcher::{Process, Signal};
 use rustix::process::Pid;
+use workspace_tests::play::can;
 use workspace_tests::{Guard, alone_in_pid_namespace, proc_fs, until};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
@@ -79,5 +80,34 @@ fn stranger_that_has_commands_number_outside_of_its_namespace_is_not_stopped() {
             stranger.try_wait().expect("own child").is_none(),
             "it was signalled"
         );
+    });
+}
+
+/// Both are below the same cgroup: that of this test.
+#[test]
+fn shims_of_one_number_in_two_pid_namespaces_have_a_cgroup_each() {
+    if !can(SHIM, "cgroup") {
+        return;
+    }
+    alone_in_pid_namespace!({
+        // The shell is pid 1 there, and the shim is pid 2. It ends when its standard input does.
+        let script = "\"$0\" --contain=cgroup --status-fd=1 -- cat; echo status $?";
+        let start = || {
+            let mut shim = Command::new("unshare");
+            shim.args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+                .args(["sh", "-c", script, SHIM])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            let mut shim = Guard::spawn(&mut shim);
+            let mut said = BufReader::new(shim.stdout.take().expect("piped")).lines();
+            let first = said.next().expect("a line").expect("read");
+            assert!(first.contains("started"), "{first}");
+            (shim, said)
+        };
+        for (mut shim, said) in [start(), start()] {
+            drop(shim.stdin.take());
+            let last = said.last().expect("a line").expect("read");
+            assert_eq!(last, "status 0");
+        }
     });
 }

@@ -1,5 +1,6 @@
 //! A cgroup of its own for COMMAND's tree (version 2): all members are killed at once, however fast they fork.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,6 +12,9 @@ use rustix::process::{Pid, Signal};
 
 use crate::namespace;
 use crate::sys::{self, SoleThread};
+
+/// So many members have their pidfds open at the same time.
+const OPEN_AT_ONCE: usize = 512;
 
 /// The folder of a cgroup that was made for COMMAND.
 #[derive(Clone, Debug)]
@@ -54,19 +58,24 @@ impl Cgroup {
         Ok(self.open("cgroup.procs")?.into())
     }
 
-    /// Sends a signal to every member but one. A number is opened first and read again in the list then: that it is
-    /// still there while the process lives proves that they belong together.
+    /// Sends a signal to every member but one. A number is opened first and looked for in the list then: that it is still
+    /// there while the process lives proves that they belong together. The list is read once for many of them.
     pub(crate) fn signal(&self, signal: Signal, except: Option<Pid>) -> io::Result<()> {
         for folder in self.folders() {
-            for pid in members(&folder)? {
-                let Ok(process) = Process::open(pid) else {
-                    continue;
-                };
-                let listed = members(&folder).is_ok_and(|now| now.contains(&pid));
-                let lives = matches!(process.try_wait(), Ok(None));
-                if Some(pid) != except && listed && lives {
-                    // Gone, or of another user: what is left is reported at the end.
-                    let _ = process.send_signal(signal);
+            for some in members(&folder)?.chunks(OPEN_AT_ONCE) {
+                let opened: Vec<Process> = some
+                    .iter()
+                    .filter_map(|&pid| Process::open(pid).ok())
+                    .collect();
+                let listed: HashSet<Pid> =
+                    members(&folder).unwrap_or_default().into_iter().collect();
+                for process in opened {
+                    let pid = process.pid();
+                    let lives = matches!(process.try_wait(), Ok(None));
+                    if Some(pid) != except && listed.contains(&pid) && lives {
+                        // Gone, or of another user: what is left is reported at the end.
+                        let _ = process.send_signal(signal);
+                    }
                 }
             }
         }

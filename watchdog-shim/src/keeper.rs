@@ -216,6 +216,7 @@ impl Keeper<'_> {
         if !kill.is_due() {
             return;
         }
+        let began = Instant::now();
         let found = match &self.tree {
             Tree::CommandAlone => {
                 self.signal_command(Signal::KILL);
@@ -231,7 +232,7 @@ impl Keeper<'_> {
             }
             Tree::Descendants => self.sweep(kill),
         };
-        if kill.note() >= REPORT_AFTER && !kill.reported && found > 0 {
+        if kill.note(began) >= REPORT_AFTER && !kill.reported && found > 0 {
             kill.reported = true;
             self.status.report(Event::Unkillable { count: found });
         }
@@ -424,11 +425,12 @@ impl Kill {
         self.next.map_or(Duration::ZERO, Instant::remaining)
     }
 
-    /// A sweep was done; how long ago the first was.
-    fn note(&mut self) -> Duration {
+    /// A sweep was done that began then; how long ago the first was done. The pause is as long as the sweep was, or
+    /// longer: those whom it has killed are many where it was long, and are to be reaped before the next one.
+    fn note(&mut self, sweep_began: Instant) -> Duration {
         let now = Instant::now();
         let begun = *self.begun.get_or_insert(now);
-        self.next = Some(now.after(self.pause));
+        self.next = Some(now.after(self.pause.max(now.since(sweep_began))));
         self.pause = (self.pause * 2).min(LAST_PAUSE);
         now.since(begun)
     }
