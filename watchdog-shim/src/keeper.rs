@@ -128,38 +128,35 @@ impl Keeper<'_> {
         }
     }
 
-    /// Sends `signals` to those who are asked to stop: once to each, COMMAND first.
+    /// Sends `signals` to those who are asked to stop: once to each. COMMAND comes first, before the others are looked
+    /// for: how soon it learns does not depend on how many processes there are.
     fn ask(&self, signals: &[Signal]) {
-        let ask_command = || {
-            for signal in signals {
-                self.signal_command(*signal);
-            }
-        };
         let of = match self.options.signal_to {
             SignalTo::Main => None,
+            // Looked up first: COMMAND may end at once.
             SignalTo::Group => self.command_group().map(Of::Group),
             SignalTo::All => Some(Of::All),
         };
-        match (&self.tree, of) {
-            (Tree::CommandAlone, _) | (_, None) => ask_command(),
+        if let (Tree::Namespace(inside), Some(Of::All)) = (&self.tree, of) {
             // COMMAND is one of them.
-            (Tree::Namespace(inside), Some(Of::All)) => {
-                for signal in signals {
-                    let _ = sys::signal_namespace(inside, signal.as_raw());
-                }
+            for signal in signals {
+                let _ = sys::signal_namespace(inside, signal.as_raw());
             }
+            return;
+        }
+        for signal in signals {
+            self.signal_command(*signal);
+        }
+        let command = self.command.as_ref().map(Process::pid);
+        match (&self.tree, of) {
+            (Tree::CommandAlone, _) | (_, None) => {}
             (Tree::Cgroup(cgroup), Some(Of::All)) => {
-                ask_command();
-                let command = self.command.as_ref().map(Process::pid);
                 for signal in signals {
                     let _ = cgroup.signal(*signal, command);
                 }
             }
             (_, Some(of)) => {
-                let command = self.command.as_ref().map(Process::pid);
-                if tree::signal_descendants(signals, of, command, ask_command, |_| {}).is_err() {
-                    ask_command();
-                }
+                let _ = tree::signal_descendants(signals, of, command, |_| {});
             }
         }
     }
@@ -241,15 +238,9 @@ impl Keeper<'_> {
     /// SIGKILL to all descendants; how many live.
     fn sweep(&self, kill: &mut Kill) -> u32 {
         let mut fresh = 0;
-        let swept = tree::signal_descendants(
-            &[Signal::KILL],
-            Of::All,
-            None,
-            || {},
-            |number| {
-                fresh += u32::from(kill.killed.insert(number));
-            },
-        );
+        let swept = tree::signal_descendants(&[Signal::KILL], Of::All, None, |number| {
+            fresh += u32::from(kill.killed.insert(number));
+        });
         self.ledger.add_killed(fresh);
         if fresh > 0 {
             kill.pause = FIRST_PAUSE;

@@ -1,9 +1,10 @@
 //! Everything that descends from this process, found in /proc and signalled by pidfd.
 //!
 //! A number that was read in /proc may be a stranger's by the time it is opened. So a process is signalled only once it
-//! is proven: its parent is proven (this process is, to begin with), a pidfd of it is open, and its line in /proc, read
-//! afterwards, names that parent, which is alive still. A process that is missed because it moved meanwhile is found by
-//! the next sweep: orphans of a subreaper come to it, and are its own children then.
+//! is proven: a pidfd of it is open, and its line in /proc, read afterwards, names a parent that is proven and alive.
+//! This process is proven to begin with. It is the parent of the orphans too, as it is a subreaper: a process whose
+//! parent ends during the walk is found all the same. One that is missed because it moved elsewhere is found by the
+//! next sweep.
 
 use std::collections::HashMap;
 use std::fs;
@@ -39,17 +40,15 @@ pub(crate) enum Of {
 }
 
 /// Sends `signals`, in this order, to the descendants of this process but one; each is told to `signalled` by its number.
-/// `first` runs when all are found and none was signalled.
 ///
-/// All are found before the first is signalled: one that ends at once leaves its children to another parent, and a walk
-/// that had not come to them yet would miss them.
+/// All are found before the first is signalled: a process that ends at once gives its children to the subreaper nearest
+/// to it, which may be one that is looked at already.
 ///
-/// An error where /proc cannot be read, or shows another PID namespace than this process's own. `first` did not run then.
+/// An error where /proc cannot be read, or shows another PID namespace than this process's own.
 pub(crate) fn signal_descendants(
     signals: &[Signal],
     of: Of,
     except: Option<Pid>,
-    first: impl FnOnce(),
     signalled: impl FnMut(i32),
 ) -> io::Result<Swept> {
     let root = own_number_in_proc()?;
@@ -57,16 +56,15 @@ pub(crate) fn signal_descendants(
     let mut sweep = Sweep {
         signals,
         found: Vec::new(),
-        first: Some(first),
         signalled,
         swept: Swept::default(),
     };
-    // Each with its parent, which is this process where there is none.
-    let mut left: Vec<(i32, i32, Option<Process>)> = Vec::new();
+    let mut left: Vec<(i32, Option<Parent>)> = Vec::new();
     push(&mut left, &children, root, None);
-    while let Some((number, parent_number, parent)) = left.pop() {
-        let Some((process, stat)) = prove(number, parent_number, parent.as_ref(), || sweep.send())
-        else {
+    while let Some((number, parent)) = left.pop() {
+        let Some((process, stat)) = prove(number, root, parent.as_ref(), || sweep.send()) else {
+            // It may have ended since, and its children be this process's own.
+            push(&mut left, &children, number, None);
             continue;
         };
         push(&mut left, &children, number, Some(&process));
@@ -83,21 +81,23 @@ pub(crate) fn signal_descendants(
     Ok(sweep.swept)
 }
 
+/// A proven parent, by its number in /proc.
+struct Parent {
+    number: i32,
+    process: Process,
+}
+
 /// Those who were found and not signalled yet.
-struct Sweep<'a, F, G> {
+struct Sweep<'a, G> {
     signals: &'a [Signal],
     found: Vec<(i32, Process)>,
-    first: Option<F>,
     signalled: G,
     swept: Swept,
 }
 
-impl<F: FnOnce(), G: FnMut(i32)> Sweep<'_, F, G> {
+impl<G: FnMut(i32)> Sweep<'_, G> {
     /// Signals them, and closes their pidfds.
     fn send(&mut self) {
-        if let Some(first) = self.first.take() {
-            first();
-        }
         for (number, process) in self.found.drain(..) {
             let sent = self
                 .signals
@@ -128,22 +128,28 @@ pub(crate) fn group_of(number: Pid) -> Option<i32> {
     read(number.as_raw_nonzero().get()).map(|stat| stat.group)
 }
 
+/// Adds the children that `number` had. `proven` is its process; `None` where this process alone can be their parent.
 fn push(
-    left: &mut Vec<(i32, i32, Option<Process>)>,
+    left: &mut Vec<(i32, Option<Parent>)>,
     children: &HashMap<i32, Vec<i32>>,
-    parent: i32,
-    process: Option<&Process>,
+    number: i32,
+    proven: Option<&Process>,
 ) {
-    for &child in children.get(&parent).into_iter().flatten() {
-        left.push((child, parent, process.cloned()));
+    for &child in children.get(&number).into_iter().flatten() {
+        let parent = proven.map(|process| Parent {
+            number,
+            process: process.clone(),
+        });
+        left.push((child, parent));
     }
 }
 
-/// The process, if it is a child of that parent at this moment and lives. `make_room` closes what pidfds it can.
+/// The process, if it lives and is a child of `parent` at this moment, or of this process, whose number is `root`.
+/// `make_room` closes what pidfds it can.
 fn prove(
     number: i32,
-    parent: i32,
-    process: Option<&Process>,
+    root: i32,
+    parent: Option<&Parent>,
     make_room: impl FnOnce(),
 ) -> Option<(Process, Stat)> {
     let pid = sys::pid(number)?;
@@ -159,8 +165,10 @@ fn prove(
     let lives = |process: &Process| matches!(process.try_wait(), Ok(None));
     // The order matters: both are looked at after the line was read. One that has not ended still has its number, so
     // that the line was its own, and the parent's number was the parent's.
-    let proven = stat.parent == parent && lives(&opened) && process.is_none_or(lives);
-    proven.then_some((opened, stat))
+    let is_child = lives(&opened)
+        && (stat.parent == root
+            || parent.is_some_and(|parent| stat.parent == parent.number && lives(&parent.process)));
+    is_child.then_some((opened, stat))
 }
 
 /// Every process there is, by its parent. Zombies too: a process whose first thread has ended looks like one and lives.
@@ -211,6 +219,34 @@ fn own_number_in_proc() -> io::Result<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn child_whose_parent_in_the_walk_is_no_longer_its_parent_is_proven_if_it_came_to_this_process()
+    {
+        let mut command = std::process::Command::new("cat");
+        command.stdin(std::process::Stdio::piped());
+        let mut child = command.spawn().expect("run cat");
+        let mut other = command.spawn().expect("run cat");
+        let root = own_number_in_proc().expect("/proc");
+        let numbers = [&child, &other].map(|child| i32::try_from(child.id()).expect("a pid"));
+        let parent = Parent {
+            number: numbers[1],
+            process: Process::from_child(&mut other).expect("a pidfd"),
+        };
+        let try_to = |root, parent| prove(numbers[0], root, parent, || ()).is_some();
+        let proven = [
+            try_to(root, Some(&parent)),
+            try_to(root, None),
+            try_to(numbers[1], Some(&parent)),
+            try_to(numbers[1], None),
+        ];
+        for child in [&mut child, &mut other] {
+            drop(child.stdin.take());
+            child.wait().expect("own child");
+        }
+        // The last two: with that number as its own, this process is no parent of the child.
+        assert_eq!(proven, [true, true, false, false]);
+    }
 
     #[test]
     fn line_of_a_process_with_any_name_is_read() {
