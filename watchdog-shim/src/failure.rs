@@ -29,6 +29,15 @@ impl Failure {
         Failure::refused(format!("{what}: {error}"))
     }
 
+    /// The descriptor that an option names cannot be taken.
+    pub(crate) fn descriptor(option: &str, error: &io::Error) -> Failure {
+        let way_out = match error.raw_os_error() {
+            Some(libc::EBADF) => "; whoever starts the shim has to pass that descriptor on",
+            _ => "",
+        };
+        Failure::refused(format!("{option}: {error}{way_out}"))
+    }
+
     /// COMMAND could not be executed.
     pub(crate) fn exec(program: &std::ffi::OsStr, error: &io::Error) -> Failure {
         let code = match error.raw_os_error() {

@@ -120,8 +120,23 @@ pub(crate) fn monotonic_nanoseconds() -> io::Result<u64> {
     Ok(seconds.saturating_add(now.tv_nsec.unsigned_abs().into()))
 }
 
-/// Takes a number of the command line, or of the environment, for our own.
-pub(crate) fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+/// The descriptor of a number on the command line, close-on-exec. It is a duplicate of a standard stream, which stays
+/// COMMAND's; any other one becomes our own.
+pub(crate) fn given(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+    let stream = match number {
+        0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
+        1 => rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3),
+        2 => rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3),
+        _ => {
+            let fd = own(alone, number)?;
+            rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+            return Ok(fd);
+        }
+    };
+    Ok(stream?)
+}
+
+fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD takes no argument and changes nothing; a number that is not open is only an error.
     if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
