@@ -103,10 +103,11 @@ fn runtime_that_is_gone_already_and_has_written_nothing_starts_nothing() {
 fn command_that_ends_at_the_end_of_its_input_gets_no_signal() {
     let tree = Tree::new();
     let script = format!(
-        "trap 'echo told' TERM; cat; echo end; until [ -e {}/go ]; do sleep 0.01; done; echo done; exit 7",
+        "trap 'echo told' TERM; echo ready; cat; echo end; until [ -e {}/go ]; do sleep 0.01; done; echo done; exit 7",
         tree.folder().display()
     );
     let mut server = Script::start(&["--watch=stdin", "--stop-timeout=1h"], &script);
+    assert_eq!(server.line(), "ready");
     drop(server.input.take());
     assert_eq!(server.line(), "end");
     std::fs::write(tree.folder().join("go"), "").expect("write");
@@ -117,8 +118,10 @@ fn command_that_ends_at_the_end_of_its_input_gets_no_signal() {
 
 #[test]
 fn command_that_goes_on_after_the_end_of_its_input_is_stopped_in_good_order() {
-    let script = "trap 'echo told; exit 9' TERM; cat; echo end; while :; do sleep 0.01; done";
+    let script =
+        "trap 'echo told; exit 9' TERM; echo ready; cat; echo end; while :; do sleep 0.01; done";
     let mut server = Script::start(&["--watch=stdin", "--stop-timeout=4s"], script);
+    assert_eq!(server.line(), "ready");
     let began = Instant::now();
     drop(server.input.take());
     assert_eq!(server.line(), "end");
@@ -188,8 +191,10 @@ fn standard_input_by_its_number_stays_commands_too() {
 /// Whoever takes over has no part in the pipe, and stops the tree as ever.
 #[test]
 fn tree_whose_input_has_ended_is_stopped_by_who_takes_over_from_inner() {
-    let script = "trap 'echo told; exit 9' TERM; cat; echo $PPID; while :; do sleep 0.01; done";
+    let script =
+        "trap 'echo told; exit 9' TERM; echo ready; cat; echo $PPID; while :; do sleep 0.01; done";
     let mut server = Script::start(&["--watch=stdin", "--stop-timeout=1h"], script);
+    assert_eq!(server.line(), "ready");
     drop(server.input.take());
     let inner: i32 = server.line().parse().expect("a pid");
     let inner = rustix::process::Pid::from_raw(inner).expect("a pid");
