@@ -101,19 +101,21 @@ fn runtime_that_is_gone_already_and_has_written_nothing_starts_nothing() {
 /// It takes its time after the end of its input, with half of an hour at hand.
 #[test]
 fn command_that_ends_at_the_end_of_its_input_gets_no_signal() {
-    let tree = Tree::new();
-    let script = format!(
-        "trap 'echo told' TERM; echo ready; cat; echo end; until [ -e {}/go ]; do sleep 0.01; done; echo done; exit 7",
-        tree.folder().display()
-    );
-    let mut server = Script::start(&["--watch=stdin", "--stop-timeout=1h"], &script);
-    assert_eq!(server.line(), "ready");
-    drop(server.input.take());
-    assert_eq!(server.line(), "end");
-    std::fs::write(tree.folder().join("go"), "").expect("write");
-    assert_eq!(server.line(), "done");
-    assert_eq!(server.line(), "");
-    assert_eq!(server.shim.wait_deadline().code(), Some(7));
+    for option in ["--watch=stdin", "--watch=fd:0"] {
+        let tree = Tree::new();
+        let script = format!(
+            "trap 'echo told' TERM; echo ready; cat; echo end; until [ -e {}/go ]; do sleep 0.01; done; echo done; exit 7",
+            tree.folder().display()
+        );
+        let mut server = Script::start(&[option, "--stop-timeout=1h"], &script);
+        assert_eq!(server.line(), "ready");
+        drop(server.input.take());
+        assert_eq!(server.line(), "end");
+        std::fs::write(tree.folder().join("go"), "").expect("write");
+        assert_eq!(server.line(), "done");
+        assert_eq!(server.line(), "");
+        assert_eq!(server.shim.wait_deadline().code(), Some(7));
+    }
 }
 
 #[test]

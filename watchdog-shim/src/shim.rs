@@ -73,7 +73,7 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
             "--watch=parent: the parent is gone already",
         ));
     }
-    check_the_ways_to_wait()?;
+    check_calls()?;
     let session = options.session.unwrap_or_else(default_session);
     let plan = Plan::make(&alone, options)?;
     let status = status_fd(&alone, options)?;
@@ -97,16 +97,20 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
     }
 }
 
-/// All that waits here waits by these. A filter that refuses one is told here, where nothing was started: a loop over
-/// a wait that fails burns a processor, and a keeper that takes a refusal for an end ends the tree.
-fn check_the_ways_to_wait() -> Result<(), Failure> {
+/// What everything here stands on. A filter that refuses one of these calls is told here, where nothing was started.
+///
+/// All that waits here waits by the first three: a loop over a wait that fails burns a processor, and a keeper that takes a
+/// refusal for an end ends the tree. Where nothing can be closed, no pipe and no line ever ends, and std panics when it has
+/// listed a folder.
+pub(crate) fn check_calls() -> Result<(), Failure> {
     sys::monotonic_nanoseconds().map_err(|error| Failure::io("clock_gettime(2)", &error))?;
     poll(&mut [], Some(&Timespec::default()))
         .map_err(|errno| Failure::io("poll(2)", &errno.into()))?;
     match sys::peek() {
-        Ok(_) | Err(Errno::CHILD) => Ok(()),
-        Err(errno) => Err(Failure::io("waitid(2)", &errno.into())),
+        Ok(_) | Err(Errno::CHILD) => {}
+        Err(errno) => return Err(Failure::io("waitid(2)", &errno.into())),
     }
+    sys::try_close().map_err(|error| Failure::io("close(2)", &error))
 }
 
 fn default_session() -> Session {

@@ -144,8 +144,7 @@ impl Watch {
             Watch::Input(fd) if has_ended(fd) => News::InputEnded {
                 unread: rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0),
             },
-            Watch::Other(_) | Watch::Input(_) => News::Lives,
-            Watch::Released => News::Lives,
+            Watch::Other(_) | Watch::Input(_) | Watch::Released => News::Lives,
         };
         if news != News::Lives {
             // Once is enough: a level would be found again by every wait.
