@@ -13,7 +13,9 @@ fn main() {
     let cause = error.source().map(ToString::to_string);
     eprintln!("{error}: {}", cause.unwrap_or_default());
     let name = std::env::args().next().unwrap_or_default();
-    while name == watchdog_shim::NAME {
-        std::thread::park();
+    if name == watchdog_shim::NAME {
+        loop {
+            std::thread::park();
+        }
     }
 }
