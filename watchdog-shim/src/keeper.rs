@@ -65,6 +65,9 @@ pub(crate) struct Keeper<'a> {
     pub(crate) command: Option<Process>,
     /// Whether COMMAND was stopped, and not continued since.
     pub(crate) stopped: bool,
+    /// When the standard input lost its other end, if the lifetime hangs on that. The grace has begun then. The end of file
+    /// is the first step of the stop: COMMAND has half of the grace to end by itself, and gets the stop signal after that.
+    pub(crate) input_ended: Option<Instant>,
 }
 
 impl Keeper<'_> {
@@ -113,12 +116,16 @@ impl Keeper<'_> {
             return;
         }
         let Policy { signal, grace } = self.ledger.policy();
-        self.ledger.set_deadline(Instant::now().after(grace));
+        let (deadline, left) = match self.input_ended {
+            None => (Instant::now().after(grace), grace),
+            Some(at) => (at.after(grace), at.after(grace).remaining()),
+        };
+        self.ledger.set_deadline(deadline);
         // One that is stopped takes the stop signal once it is continued.
         self.ask(&[signal, Signal::CONT]);
         // After the signals: if this process is killed before all are sent, whoever takes over sends them again.
         self.ledger.set_phase(Phase::Stopping);
-        self.status.report(Event::Stopping { cause, grace });
+        self.status.report(Event::Stopping { cause, grace: left });
     }
 
     fn signal_command(&self, signal: Signal) {
@@ -177,6 +184,11 @@ impl Keeper<'_> {
         let ended = self.ledger.status().is_some();
         if empty {
             self.ledger.set_phase(Phase::Done);
+        } else if phase == Phase::Running
+            && let Some(at) = self.stop_after_input()
+            && (ended || at.remaining().is_zero())
+        {
+            self.stop(Cause::RuntimeDied);
         } else if phase == Phase::Running && ended && self.options.on_exit == OnExit::Stop {
             // Only now: where COMMAND has left nobody behind, nobody is looked for.
             self.stop(Cause::CommandExited);
@@ -190,12 +202,20 @@ impl Keeper<'_> {
         }
     }
 
+    /// When the stop signal follows the end of standard input, if that has come.
+    fn stop_after_input(&self) -> Option<Instant> {
+        let grace = self.ledger.policy().grace;
+        self.input_ended.map(|at| at.after(grace / 2))
+    }
+
     /// Whether what is left is none of our business.
     fn is_over(&self) -> bool {
         let ended = self.ledger.status().is_some();
         match (&self.tree, self.options.on_exit) {
             (Tree::CommandAlone, _) => ended,
-            (_, OnExit::Leave) => ended && self.ledger.phase() == Phase::Running,
+            (_, OnExit::Leave) => {
+                ended && self.ledger.phase() == Phase::Running && self.input_ended.is_none()
+            }
             _ => false,
         }
     }
@@ -252,6 +272,7 @@ impl Keeper<'_> {
         match self.ledger.phase() {
             Phase::Stopping => self.ledger.deadline().map(Instant::remaining),
             Phase::Killing => Some(kill.until_next()),
+            Phase::Running => self.stop_after_input().map(Instant::remaining),
             _ => None,
         }
     }
@@ -318,6 +339,7 @@ impl Keeper<'_> {
             News::Lives => {}
             News::Died => self.stop(Cause::RuntimeDied),
             News::Dropped => self.stop(Cause::RuntimeDropped),
+            News::InputEnded { .. } => self.input_ended = Some(Instant::now()),
         }
         let gone = |process: &Process| matches!(process.try_wait(), Ok(Some(_)));
         if self.above.as_ref().is_some_and(gone) {

@@ -109,10 +109,19 @@ pub unsafe fn run_if_asked() {
 }
 
 fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result<End, Failure> {
+    sys::fill_standard_streams(&alone).map_err(|error| {
+        Failure::io(
+            "a standard stream is closed, and /dev/null cannot be put there",
+            &error,
+        )
+    })?;
     match options::parse(args)? {
         Request::Help => say(&help::text()),
         Request::Version => say(concat!("watchdog-shim ", env!("CARGO_PKG_VERSION"), "\n")),
-        Request::PrintPlan(options) => say(&format!("{}\n", Plan::explain(&alone, &options)?)),
+        Request::PrintPlan(options) => {
+            shim::check_calls()?;
+            say(&format!("{}\n", Plan::explain(&alone, &options)?))
+        }
         Request::Run(options) => shim::run(alone, &options),
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 
-use rustix::process::{WaitOptions, getegid, geteuid, waitpid};
+use rustix::process::{WaitOptions, waitpid};
 
 use crate::sys::{self, Forked, SoleThread};
 
@@ -85,7 +85,7 @@ pub(crate) fn enter(alone: &SoleThread, user: bool) -> io::Result<()> {
     if !user {
         return sys::unshare(alone, libc::CLONE_NEWPID);
     }
-    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    let (uid, gid) = sys::effective_ids()?;
     sys::unshare(alone, libc::CLONE_NEWUSER | libc::CLONE_NEWPID)?;
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;

@@ -13,7 +13,8 @@ use std::process::ExitStatus;
 
 use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, FdFlags, fcntl_setfd, retry_on_intr};
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, chdir, kill_process, set_child_subreaper,
     set_dumpable_behavior, setsid, waitid,
@@ -22,7 +23,7 @@ use rustix::process::{
 use crate::child::Image;
 use crate::failure::{Failure, REFUSED};
 use crate::keeper::{Keeper, Tree};
-use crate::ledger::{Ledger, Phase, Policy};
+use crate::ledger::{Instant, Ledger, Phase, Policy};
 use crate::line::{Heard, Line, Message};
 use crate::namespace::{self, How, Inside};
 use crate::options::{self, ExitAs, Options, Session};
@@ -72,7 +73,7 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
             "--watch=parent: the parent is gone already",
         ));
     }
-    check_the_ways_to_wait()?;
+    check_calls()?;
     let session = options.session.unwrap_or_else(default_session);
     let plan = Plan::make(&alone, options)?;
     let status = status_fd(&alone, options)?;
@@ -96,16 +97,20 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
     }
 }
 
-/// All that waits here waits by these. A filter that refuses one is told here, where nothing was started: a loop over
-/// a wait that fails burns a processor, and a keeper that takes a refusal for an end ends the tree.
-fn check_the_ways_to_wait() -> Result<(), Failure> {
+/// What everything here stands on. A filter that refuses one of these calls is told here, where nothing was started.
+///
+/// All that waits here waits by the first three: a loop over a wait that fails burns a processor, and a keeper that takes a
+/// refusal for an end ends the tree. Where nothing can be closed, no pipe and no line ever ends, and std panics when it has
+/// listed a folder.
+pub(crate) fn check_calls() -> Result<(), Failure> {
     sys::monotonic_nanoseconds().map_err(|error| Failure::io("clock_gettime(2)", &error))?;
     poll(&mut [], Some(&Timespec::default()))
         .map_err(|errno| Failure::io("poll(2)", &errno.into()))?;
     match sys::peek() {
-        Ok(_) | Err(Errno::CHILD) => Ok(()),
-        Err(errno) => Err(Failure::io("waitid(2)", &errno.into())),
+        Ok(_) | Err(Errno::CHILD) => {}
+        Err(errno) => return Err(Failure::io("waitid(2)", &errno.into())),
     }
+    sys::try_close().map_err(|error| Failure::io("close(2)", &error))
 }
 
 fn default_session() -> Session {
@@ -120,18 +125,19 @@ fn status_fd(alone: &SoleThread, options: &Options) -> Result<Option<OwnedFd>, F
     let Some(number) = options.status_fd else {
         return Ok(None);
     };
-    let failed = |error: io::Error| Failure::io(format_args!("--status-fd={number}"), &error);
-    if number <= 2 {
-        // Its owner is the standard stream: a duplicate will do, and nothing is closed behind COMMAND's back.
-        let stream = match number {
-            0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
-            1 => rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3),
-            _ => rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3),
-        };
-        return Ok(Some(stream.map_err(|error| failed(error.into()))?));
+    let name = format!("--status-fd={number}");
+    if options.watch == options::Watch::Fd(number) && number > 2 {
+        return Err(Failure::refused(format!(
+            "{name}: the lifetime hangs on the same descriptor; give the shim another one for its reports"
+        )));
     }
-    let fd = sys::own(alone, number).map_err(failed)?;
-    fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+    let fd = sys::given(alone, number).map_err(|error| Failure::descriptor(&name, &error))?;
+    let flags = fcntl_getfl(&fd).map_err(|error| Failure::io(&name, &error.into()))?;
+    if flags & OFlags::ACCMODE == OFlags::RDONLY {
+        return Err(Failure::refused(format!(
+            "{name}: not open for writing; give the shim the write end of a pipe"
+        )));
+    }
     Ok(Some(fd))
 }
 
@@ -310,11 +316,16 @@ impl<'a> Shim<'a> {
         });
         let signals = sys::signal_fd().map_err(failed)?;
         let image = Image::of(self.options, self.session, self.born, &self.containment)?;
-        if watch.look() != News::Lives {
-            return Err(Failure::refused(
-                "the runtime is gone already: nothing was started",
-            ));
-        }
+        let input_ended = match watch.look() {
+            News::Lives => None,
+            // What the runtime has written before it went is COMMAND's.
+            News::InputEnded { unread: true } => Some(Instant::now()),
+            News::Died | News::Dropped | News::InputEnded { unread: false } => {
+                return Err(Failure::refused(
+                    "the runtime is gone already: nothing was started",
+                ));
+            }
+        };
         let command = image.start(&self.alone, self.ledger, self.options)?;
         self.ledger.set_phase(Phase::Running);
         // What this process changes of itself from here on is none of COMMAND's business.
@@ -347,6 +358,7 @@ impl<'a> Shim<'a> {
             watch,
             command: Some(command),
             stopped: false,
+            input_ended,
         })
     }
 
@@ -376,6 +388,7 @@ impl<'a> Shim<'a> {
             watch: Watch::Released,
             command,
             stopped: false,
+            input_ended: None,
         };
         keeper.take_over();
     }

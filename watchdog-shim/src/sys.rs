@@ -1,10 +1,11 @@
 //! System calls that rustix does not wrap, and everything unsafe in this crate but the code of the forked COMMAND.
 
 use std::ffi::{CStr, CString, OsString, c_char, c_int};
+use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -103,6 +104,32 @@ fn positive(answer: libc::c_long) -> io::Result<Pid> {
     }
 }
 
+/// The effective user and group of this process. geteuid(2) has no way to fail, and hands out a number that is no user's
+/// where a filter refuses it.
+pub(crate) fn effective_ids() -> io::Result<(u32, u32)> {
+    let ([mut real, mut user, mut saved], [mut real_group, mut group, mut saved_group]) =
+        ([0; 3], [0; 3]);
+    // SAFETY: the six places have room for an id each.
+    let failed = unsafe {
+        libc::getresuid(&raw mut real, &raw mut user, &raw mut saved) != 0
+            || libc::getresgid(&raw mut real_group, &raw mut group, &raw mut saved_group) != 0
+    };
+    if failed {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((user, group))
+}
+
+/// Closes a descriptor of its own, and says what came of it.
+pub(crate) fn try_close() -> io::Result<()> {
+    let (read, _write) = pipe()?;
+    // SAFETY: ours alone, and given up.
+    if unsafe { libc::close(read.into_raw_fd()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// What the monotonic clock shows, in nanoseconds. rustix gives whatever was in memory where a filter refuses.
 #[allow(
     clippy::useless_conversion,
@@ -120,8 +147,42 @@ pub(crate) fn monotonic_nanoseconds() -> io::Result<u64> {
     Ok(seconds.saturating_add(now.tv_nsec.unsigned_abs().into()))
 }
 
-/// Takes a number of the command line, or of the environment, for our own.
-pub(crate) fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+/// Puts something on the numbers of those standard streams that are closed, so that no descriptor of our own lands there:
+/// it would be replaced when the streams are let go of. COMMAND does not get it.
+pub(crate) fn fill_standard_streams(_: &SoleThread) -> io::Result<()> {
+    loop {
+        // Not for writing: an error has no reader here.
+        let filler = File::open("/dev/null")?;
+        if filler.as_raw_fd() > 2 {
+            return Ok(());
+        }
+        // It stays until this process has another program, or has ended.
+        let _ = filler.into_raw_fd();
+    }
+}
+
+/// The descriptor of a number on the command line, close-on-exec. It is a duplicate of a standard stream, which stays
+/// COMMAND's; any other one becomes our own.
+pub(crate) fn given(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+    // What is close-on-exec did not come through an exec: it was closed, and is a filler.
+    // SAFETY: F_GETFD takes no argument and changes nothing.
+    if number <= 2 && unsafe { libc::fcntl(number, libc::F_GETFD) } != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    let stream = match number {
+        0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
+        1 => rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3),
+        2 => rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3),
+        _ => {
+            let fd = own(alone, number)?;
+            rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+            return Ok(fd);
+        }
+    };
+    Ok(stream?)
+}
+
+fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD takes no argument and changes nothing; a number that is not open is only an error.
     if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
