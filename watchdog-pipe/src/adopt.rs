@@ -1,5 +1,6 @@
 //! Taking on the child's end: which number, and is it truly ours.
 
+use std::env;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
@@ -77,12 +78,28 @@ impl Watchdog {
 }
 
 fn from_environment(inherited: &Inherited) -> Result<Option<Watchdog>, AdoptError> {
-    let Some(variable) = Variable::from_environment()? else {
+    let Some(variable) = read_variable()? else {
         return Ok(None);
     };
     let adopted = claim(&variable, inherited)?;
     inherited.forget(ENV_VAR);
     Ok(adopted)
+}
+
+/// `None` when the variable is not there.
+fn read_variable() -> Result<Option<Variable>, AdoptError> {
+    // Not env::var: it would hide a second one, which two layers of spawners can leave behind.
+    let mut found = env::vars_os()
+        .filter(|(name, _)| name == ENV_VAR)
+        .map(|(_, value)| value);
+    let Some(value) = found.next() else {
+        return Ok(None);
+    };
+    if found.next().is_some() {
+        return Err(AdoptError::SetTwice);
+    }
+    let parsed = value.to_str().and_then(Variable::parse);
+    parsed.map(Some).ok_or(AdoptError::Malformed { value })
 }
 
 /// `None`: the variable is not meant for this process.

@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
-use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::home::Home;
+use crate::descriptor::above_stdio;
 use crate::sentinel::Held;
+use crate::sys::ForkGeneration;
 use crate::{ChildSetup, Keepalive, StopPolicy};
 
 /// A fresh link: the [`Keepalive`] stays here, the [`ChildSetup`] says what the child gets.
@@ -80,7 +80,7 @@ impl Builder {
     /// # References
     /// [pipe(2)](https://man7.org/linux/man-pages/man2/pipe.2.html)
     pub fn channel(self) -> io::Result<(Keepalive, ChildSetup)> {
-        let home = Home::here()?;
+        let generation = ForkGeneration::current()?;
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         let (read, write) = (above_stdio(read)?, above_stdio(write)?);
         // Only the write end, and only its open file description: a child in any language may still
@@ -89,9 +89,9 @@ impl Builder {
         reserve_room_for_a_word(&read, &write)?;
         let pipe = crate::sys::inspect(crate::sys::number(&read))?;
         // Last: where descriptors run out, the pipe comes first.
-        let held = self.sentinel.then(|| Held::take(home)).flatten();
+        let held = self.sentinel.then(|| Held::take(generation)).flatten();
         let setup = ChildSetup::new(read, &pipe, held.as_ref(), self.policy);
-        Ok((Keepalive::new(write, home, held), setup))
+        Ok((Keepalive::new(write, generation, held), setup))
     }
 }
 
@@ -103,13 +103,4 @@ fn reserve_room_for_a_word(read: &OwnedFd, write: &OwnedFd) -> io::Result<()> {
     rustix::io::write(write, &byte)?;
     rustix::io::read(read, &mut byte)?;
     Ok(())
-}
-
-/// Where 0, 1 or 2 is closed, pipe2 hands out those numbers.
-pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
-    if crate::sys::number(&fd) > 2 {
-        Ok(fd)
-    } else {
-        Ok(fcntl_dupfd_cloexec(&fd, 3)?)
-    }
 }

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use crate::home::Home;
 use crate::sentinel::Held;
+use crate::sys::ForkGeneration;
 use crate::word::Word;
 use crate::{Guarantees, sys};
 
@@ -24,16 +24,16 @@ use crate::{Guarantees, sys};
 pub struct Keepalive {
     /// `None` once the write end has gone another way.
     write: Option<OwnedFd>,
-    home: Home,
+    generation: ForkGeneration,
     /// Given back last, with the write end closed.
     held: Option<Held>,
 }
 
 impl Keepalive {
-    pub(crate) fn new(write: OwnedFd, home: Home, held: Option<Held>) -> Keepalive {
+    pub(crate) fn new(write: OwnedFd, generation: ForkGeneration, held: Option<Held>) -> Keepalive {
         Keepalive {
             write: Some(write),
-            home,
+            generation,
             held,
         }
     }
@@ -42,7 +42,7 @@ impl Keepalive {
     /// [`Keepalive::from_fd`] follows the pipe alone.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
-        if self.home.is_here() {
+        if self.generation.is_current() {
             Guarantees::of(self.held.as_ref().is_some_and(Held::stands))
         } else {
             Guarantees::empty()
@@ -87,10 +87,10 @@ impl Keepalive {
                 "the descriptor is not the write end of a pipe",
             ));
         }
-        let home = Home::here()?;
+        let generation = ForkGeneration::current()?;
         fcntl_setfd(&write, FdFlags::CLOEXEC)?;
         fcntl_setfl(&write, fcntl_getfl(&write)? | OFlags::NONBLOCK)?;
-        Ok(Keepalive::new(write, home, None))
+        Ok(Keepalive::new(write, generation, None))
     }
 
     fn give_up(mut self, word: Word) -> Result<OwnedFd, ReleaseError> {
@@ -118,7 +118,7 @@ impl Keepalive {
     fn say(&self, word: Word) -> io::Result<()> {
         match &self.write {
             // Eight bytes into a pipe are written whole or not at all (PIPE_BUF).
-            Some(write) if self.home.is_here() => {
+            Some(write) if self.generation.is_current() => {
                 sys::write_without_sigpipe(write.as_fd(), word.bytes()).map(drop)
             }
             _ => Err(forked_copy()),

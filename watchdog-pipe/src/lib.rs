@@ -129,9 +129,10 @@ compile_error!("watchdog-pipe is for Linux: other kernels tell a child different
 mod adopt;
 mod cancel;
 mod channel;
+mod descriptor;
+mod enforce;
 mod error;
 mod guarantees;
-mod home;
 mod keepalive;
 mod monitor;
 mod payload;

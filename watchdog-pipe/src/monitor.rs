@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cancel::Cancel;
-use crate::home::Home;
 use crate::reserve::{Own, Reserve};
 use crate::sentinel::{Ear, Listener, Lookout};
 use crate::status::Extras;
+use crate::sys::ForkGeneration;
 use crate::thread::{Start, Thread};
 use crate::{Guarantees, StopPolicy, Verdict, Watchdog, payload, poll, stop};
 
@@ -37,7 +37,7 @@ pub struct Monitor {
     thread: Thread,
     ear: Option<Ear>,
     shared: Arc<Shared>,
-    home: Home,
+    generation: ForkGeneration,
 }
 
 /// What the handle and the threads hold.
@@ -157,7 +157,7 @@ impl Monitor {
         let reserve = watchdog.take_reserve().map_or_else(Reserve::take, Ok)?;
         let reserve = reserve.of_this_process()?;
         let extras = reserve.extras();
-        let (home, cancel, own) = reserve.divide()?;
+        let (generation, cancel, own) = reserve.divide()?;
         let (pipe, lookout) = (watchdog.pipe(), watchdog.lookout());
         let act = Some(act);
         let shared = Arc::new(Shared {
@@ -174,7 +174,7 @@ impl Monitor {
             slice: None,
             extras,
         };
-        let thread = Thread::start(start, home, move || {
+        let thread = Thread::start(start, generation, move || {
             theirs.serve();
             let listener = listener.recv();
             let over = wait(&theirs, &pipe);
@@ -199,7 +199,7 @@ impl Monitor {
             thread,
             ear,
             shared,
-            home,
+            generation,
         })
     }
 
@@ -207,7 +207,7 @@ impl Monitor {
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
         // The lock may have been held when a copy was made.
-        if self.home.is_here() && self.ear.as_ref().is_some_and(Ear::hears) {
+        if self.generation.is_current() && self.ear.as_ref().is_some_and(Ear::hears) {
             self.shared.lock().watchdog.guarantees()
         } else {
             Guarantees::of(false)
@@ -220,7 +220,7 @@ impl Monitor {
     #[allow(clippy::must_use_candidate, reason = "the verdict is a by-product")]
     pub fn cancel(self) -> Option<Verdict> {
         // The eventfd is shared with the original, and a copy has no thread to wait for.
-        if self.home.is_here() {
+        if self.generation.is_current() {
             let woken = self.shared.cancel.set();
             if self.shared.is_served_here() {
                 // It ends by itself.

@@ -10,6 +10,7 @@
 //! The list holds every word of the page from the start and is never changed. What changes is the word: one that is not
 //! the thread's is passed over. So nothing the kernel finds, whenever it looks, can be half done.
 
+mod address;
 mod adopt;
 mod held;
 mod lookout;
@@ -18,35 +19,7 @@ mod slot;
 mod sys;
 mod thread;
 
+pub(crate) use address::Address;
 pub(crate) use adopt::{Damaged, Found, adopt};
 pub(crate) use held::Held;
 pub(crate) use lookout::{Ear, Listener, Lookout};
-
-use std::fmt;
-use std::os::fd::RawFd;
-
-/// How the variable names a word: `FD:device:inode:offset:link`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
-    /// The number of the page's descriptor in the child.
-    pub(crate) fd: RawFd,
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-    /// Of the slot, in bytes.
-    pub(crate) offset: u64,
-    /// Which of the links that had the slot.
-    pub(crate) link: u32,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Address {
-            fd,
-            device,
-            inode,
-            offset,
-            link,
-        } = self;
-        write!(f, "{fd}:{device}:{inode}:{offset}:{link}")
-    }
-}

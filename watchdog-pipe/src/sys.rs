@@ -1,21 +1,24 @@
 //! System calls that rustix does not wrap, and everything unsafe in this crate.
 
 use std::io::{self, IoSlice};
-use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use rustix::process::Signal;
 
+mod fork_generation;
 mod process;
+mod published;
+mod signals;
 mod thread;
 mod time;
 
+pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use process::{OwnPid, has_default_action, is_pending, waits_for_signals};
+pub(crate) use published::Published;
+pub(crate) use signals::BlockedSignals;
 pub(crate) use thread::{RawThread, ask_for_slices, name_this_thread};
 pub(crate) use time::{now, poll, sleep};
 
@@ -96,48 +99,6 @@ pub(crate) fn inspect(number: RawFd) -> io::Result<Inspected> {
     })
 }
 
-/// The page of this process that reads as zero in a process made by fork.
-///
-/// No lock guards its making: a fork in the middle of that would leave the copy with a lock that nobody
-/// ever opens.
-///
-/// # References
-/// [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html), `MADV_WIPEONFORK` (Linux 4.14)
-pub(crate) fn page_wiped_on_fork() -> io::Result<&'static AtomicU64> {
-    static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-    let mut page = PAGE.load(Ordering::Acquire);
-    if page.is_null() {
-        let fresh = map_wiped_on_fork()?;
-        page = match PAGE.compare_exchange(page, fresh, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => fresh,
-            Err(first) => {
-                // SAFETY: another thread was first: nobody has seen this mapping, all of it ours.
-                let _ = unsafe { munmap(fresh.cast(), GENERATION) };
-                first
-            }
-        };
-    }
-    // SAFETY: PAGE holds a page of `map_wiped_on_fork`, which is large and aligned enough, for which
-    // zero is a valid value, and which is never unmapped once it is there.
-    Ok(unsafe { &*page })
-}
-
-/// What is mapped, in bytes. The kernel rounds it up to its page, here as in every call that names the mapping.
-const GENERATION: usize = size_of::<AtomicU64>();
-
-fn map_wiped_on_fork() -> io::Result<*mut AtomicU64> {
-    let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new private mapping at an address of the kernel's choice touches no memory of ours.
-    let page = unsafe { mmap_anonymous(ptr::null_mut(), GENERATION, access, MapFlags::PRIVATE) }?;
-    // SAFETY: the range is the mapping just made; the advice changes only what a fork copies of it.
-    if let Err(error) = unsafe { madvise(page, GENERATION, Advice::LinuxWipeOnFork) } {
-        // SAFETY: the range is our mapping and no reference into it was given out.
-        let _ = unsafe { munmap(page, GENERATION) };
-        return Err(error.into());
-    }
-    Ok(page.cast())
-}
-
 /// The size of a page in bytes. Not rustix's: that one panics before Linux 6.4 when no descriptor is free, or when the
 /// process has dropped privileges, since it has to open /proc/self/auxv there.
 pub(crate) fn page_size() -> io::Result<usize> {
@@ -175,48 +136,6 @@ pub(crate) fn signal_from_raw(number: i32) -> Option<Signal> {
     })
 }
 
-/// All signals blocked in this thread until the value is dropped.
-#[derive(Debug)]
-pub(crate) struct BlockedSignals {
-    before: libc::sigset_t,
-    /// A mask belongs to one thread, and so does what restores it.
-    not_send: PhantomData<*const ()>,
-}
-
-impl BlockedSignals {
-    pub(crate) fn all() -> io::Result<BlockedSignals> {
-        let mut all = MaybeUninit::uninit();
-        // SAFETY: sigfillset initialises the set, and cannot fail for a valid pointer.
-        let all = unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            all.assume_init()
-        };
-        BlockedSignals::block(&all)
-    }
-
-    fn block(set: &libc::sigset_t) -> io::Result<BlockedSignals> {
-        let mut before = MaybeUninit::uninit();
-        // SAFETY: both sets are valid for the call, which fills `before` when it answers 0.
-        match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set, before.as_mut_ptr()) } {
-            0 => Ok(BlockedSignals {
-                // SAFETY: see above, it answered 0.
-                before: unsafe { before.assume_init() },
-                not_send: PhantomData,
-            }),
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
-    }
-}
-
-impl Drop for BlockedSignals {
-    fn drop(&mut self) {
-        // SAFETY: `before` is the mask that pthread_sigmask gave for this very thread.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
-        };
-    }
-}
-
 /// A write that answers `EPIPE` where the reader is gone, and raises no SIGPIPE.
 ///
 /// # References
@@ -249,7 +168,7 @@ fn write_with_sigpipe_blocked(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<us
         libc::sigaddset(sigpipe.as_mut_ptr(), libc::SIGPIPE);
         sigpipe.assume_init()
     };
-    let _blocked = BlockedSignals::block(&sigpipe)?;
+    let _blocked = BlockedSignals::all()?;
     let pending_before = is_pending(libc::SIGPIPE);
     let written = rustix::io::write(fd, bytes);
     if written == Err(Errno::PIPE) && !pending_before {

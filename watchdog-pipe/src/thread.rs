@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use rustix::thread::futex::{self, Flags, Timespec};
 
-use crate::home::Home;
 use crate::status::Extras;
-use crate::sys::{self, BlockedSignals, RawThread};
+use crate::sys::{self, BlockedSignals, ForkGeneration, RawThread};
 
 /// How a thread starts.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +26,7 @@ pub(crate) struct Start {
 pub(crate) struct Thread {
     /// `None`: it has ended already, or the value is on its way out.
     raw: Option<RawThread>,
-    home: Home,
+    generation: ForkGeneration,
 }
 
 impl Thread {
@@ -38,7 +37,7 @@ impl Thread {
     /// filter kills on its way is an error.
     pub(crate) fn start(
         start: Start,
-        home: Home,
+        generation: ForkGeneration,
         main: impl FnOnce() + Send + 'static,
     ) -> io::Result<Thread> {
         let started = Arc::new(AtomicU32::new(0));
@@ -61,12 +60,12 @@ impl Thread {
         )?;
         drop(blocked);
         let raw = wait_for_start(raw, &started)?;
-        Ok(Thread { raw, home })
+        Ok(Thread { raw, generation })
     }
 
     /// Waits for the end. Not in a copy made by fork, which has no such thread.
     pub(crate) fn join(mut self) {
-        if self.home.is_here()
+        if self.generation.is_current()
             && let Some(raw) = self.raw.take()
         {
             raw.join();
@@ -76,7 +75,7 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        if self.home.is_here()
+        if self.generation.is_current()
             && let Some(raw) = self.raw.take()
         {
             raw.detach();

@@ -6,11 +6,11 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Address;
+use super::address::Address;
 use super::slot::Slot;
-use super::sys::{Current, SLOTS};
+use super::sys::SLOTS;
 use super::thread::Sentinel;
-use crate::home::Home;
+use crate::sys::{ForkGeneration, Published};
 
 /// While there are fresh ones, so many slots lie idle before one is used again: its last child has had time to look away.
 const IDLE: usize = 64;
@@ -18,7 +18,7 @@ const IDLE: usize = 64;
 /// The sentinels of this process, and not of one that it was forked from.
 #[derive(Debug)]
 struct Sentinels {
-    home: Home,
+    generation: ForkGeneration,
     state: Mutex<State>,
 }
 
@@ -36,15 +36,19 @@ struct State {
 
 impl Sentinels {
     /// Asked before the lock is taken: a copy made by fork has nobody who would ever open it.
-    fn of(home: Home) -> &'static Sentinels {
-        static CURRENT: Current<Sentinels> = Current::new();
-        CURRENT.get_or_make(
-            |sentinels| sentinels.home.is(home),
-            || Sentinels {
-                home,
-                state: Mutex::default(),
-            },
-        )
+    fn of(generation: ForkGeneration) -> &'static Sentinels {
+        static LATEST: Published<Sentinels> = Published::empty();
+        match LATEST.latest() {
+            Some(sentinels) if sentinels.generation.number == generation.number => sentinels,
+            // None yet, or those of the process that this one was forked from.
+            other => LATEST.replace(
+                other,
+                Sentinels {
+                    generation,
+                    state: Mutex::default(),
+                },
+            ),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -126,8 +130,8 @@ impl fmt::Debug for Held {
 
 impl Held {
     /// `None` where the pipe must do alone.
-    pub(crate) fn take(home: Home) -> Option<Held> {
-        let sentinels = Sentinels::of(home);
+    pub(crate) fn take(generation: ForkGeneration) -> Option<Held> {
+        let sentinels = Sentinels::of(generation);
         let mut state = sentinels.lock();
         let (sentinel, index) = state.slot(sentinels)?;
         let slot = &sentinel.words[index];
@@ -147,7 +151,7 @@ impl Held {
 
     fn slot(&self) -> Option<&'static Slot> {
         // In a copy made by fork the words are not even mapped.
-        (self.sentinels.home.is_here()).then(|| &self.sentinel.words[self.index])
+        (self.sentinels.generation.is_current()).then(|| &self.sentinel.words[self.index])
     }
 
     /// From here on the child is told by the pipe alone.

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags, Timespec};
 
 use super::slot::Says;
-use super::sys::Mapped;
-use crate::home::Home;
+use super::sys::MappedSlot;
 use crate::status::Extras;
+use crate::sys::ForkGeneration;
 use crate::thread::{Start, Thread};
 
 /// The shortest that the kernel gives, and shorter than the sentinel's: the dying thread that wakes this one on its own
@@ -21,12 +21,12 @@ const SLICE: Duration = Duration::from_micros(100);
 /// What this process was given of its parent's sentinel.
 #[derive(Debug)]
 pub(crate) struct Lookout {
-    word: Mapped,
+    word: MappedSlot,
     link: u32,
 }
 
 impl Lookout {
-    pub(super) fn new(word: Mapped, link: u32) -> Lookout {
+    pub(super) fn new(word: MappedSlot, link: u32) -> Lookout {
         Lookout { word, link }
     }
 
@@ -68,7 +68,7 @@ pub(crate) struct Listener {
     ear: Ear,
     /// `None` only while it goes.
     thread: Option<Thread>,
-    home: Home,
+    generation: ForkGeneration,
 }
 
 /// Whether a listener listens.
@@ -169,11 +169,11 @@ impl Listener {
             extras,
         };
         // A copy made by fork may listen as well: the mapping came along.
-        let home = Home::here()?;
+        let generation = ForkGeneration::current()?;
         let state = AtomicU32::new(LISTENS);
         let ear = Ear(Arc::new(Shared { lookout, state }));
         let theirs = Arc::clone(&ear.0);
-        let thread = Thread::start(start, home, move || {
+        let thread = Thread::start(start, generation, move || {
             let died = theirs.lookout.wait(&theirs.state);
             if !died {
                 theirs.is_deaf();
@@ -184,7 +184,11 @@ impl Listener {
             }
         })?;
         let thread = Some(thread);
-        Ok(Listener { ear, thread, home })
+        Ok(Listener {
+            ear,
+            thread,
+            generation,
+        })
     }
 
     pub(crate) fn ear(&self) -> Ear {
@@ -196,7 +200,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take()
-            && self.home.is_here()
+            && self.generation.is_current()
             && self.ear.0.stop()
         {
             thread.join();

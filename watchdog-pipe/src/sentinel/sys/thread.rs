@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rustix::thread::futex::{self, Flags, Timespec};
 
-use super::{RobustList, ask_for_slices};
-use crate::sys::{BlockedSignals, RawThread};
+use super::robust_list::RobustList;
+use crate::sys::{BlockedSignals, RawThread, ask_for_slices};
 
 /// The kernel keeps 15 bytes of it.
 const NAME: &CStr = c"watchdog-sentinel";
