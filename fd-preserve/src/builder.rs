@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
-use crate::child::{self, ChildFds, Hook, Target};
+use crate::applied::Applied;
+use crate::child::{self, ChildFds, PlanClosure, Target};
+use crate::error_page::ErrorPage;
+use crate::other_fds::OtherFds;
 use crate::registry::Registry;
-use crate::report::{Applied, Report};
 use crate::{Error, FdPlan, Origin, Step};
 
 /// Which descriptors a child gets, and on which numbers.
@@ -45,19 +47,6 @@ pub struct PreserveFds {
     entries: Vec<(Arc<OwnedFd>, RawFd)>,
     targets: BTreeSet<RawFd>,
     others: OtherFds,
-}
-
-/// What happens at the exec to descriptors from 3 up that no plan names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OtherFds {
-    /// All of them are closed, whether or not whoever opened them asked for that. They are marked in
-    /// the child, never closed before the exec: a closed error socket would make a failed exec look
-    /// like a success.
-    #[default]
-    CloseOnExec,
-    /// Each one follows its own `FD_CLOEXEC`, as without this crate.
-    Inherit,
 }
 
 /// How a spawner learns that the exec of its child failed.
@@ -209,14 +198,14 @@ impl PreserveFds {
     pub fn apply(self, command: &mut Command) -> Result<Applied, Error> {
         let mark = Registry::current()?.mark(command)?;
         let fds = self.prepare(ErrorChannel::Socket)?;
-        let report = Arc::new(Report::new()?);
-        let hook = Hook {
+        let errors = Arc::new(ErrorPage::new()?);
+        let closure = PlanClosure {
             fds,
-            report: Arc::clone(&report),
+            errors: Arc::clone(&errors),
             mark,
         };
-        child::attach(command, hook);
-        Ok(Applied::new(report))
+        closure.attach(command);
+        Ok(Applied::new(errors))
     }
 
     /// The parent's half for a spawner with a child routine of its own: validates, duplicates sources

@@ -75,22 +75,26 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("fd-preserve supports Linux only: it relies on close_range(2) and /proc/self/fd");
 
+mod applied;
 mod builder;
 #[allow(unsafe_code)]
 mod child;
 mod command;
 mod error;
+mod error_page;
+mod inherit;
 mod numbers;
+mod other_fds;
 mod plan;
 mod registry;
-mod report;
 #[allow(unsafe_code)]
 mod sys;
 
-pub use builder::{ErrorChannel, OtherFds, PreserveFds};
+pub use applied::Applied;
+pub use builder::{ErrorChannel, PreserveFds};
 pub use child::ChildFds;
 pub use command::{CommandFdExt, FdMapping};
-pub use error::{ChildFdsError, Error, InheritError};
+pub use error::{ChildFdsError, Error};
+pub use inherit::{InheritError, inherited_fd};
+pub use other_fds::OtherFds;
 pub use plan::{FdPlan, Origin, Step};
-pub use report::Applied;
-pub use sys::inherited_fd;

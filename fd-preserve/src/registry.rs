@@ -4,18 +4,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::Command;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
 use crate::numbers::Numbers;
-use crate::sys::{self, Page, Published};
+use crate::sys::{self, ForkGeneration, Published};
 
 /// One a process. A forked copy of this process gets its own: the lock may have been taken by a thread
 /// that does not exist in the copy.
 pub(crate) struct Registry {
-    /// Its first word is 1 in the process that made it and 0 in a forked copy.
-    origin: Page,
+    generation: ForkGeneration,
     state: Mutex<State>,
 }
 
@@ -38,12 +36,10 @@ static REGISTRY: Published<Registry> = Published::empty();
 impl Registry {
     /// The registry of this process.
     pub(crate) fn current() -> Result<&'static Registry, Error> {
-        loop {
-            let latest = REGISTRY.latest();
-            match latest {
-                Some(registry) if !registry.is_forked_copy() => return Ok(registry),
-                _ => REGISTRY.supersede(latest, Registry::new()?),
-            }
+        match REGISTRY.latest() {
+            Some(registry) if !registry.is_forked_copy() => Ok(registry),
+            // None yet, or that of the process that this one was forked from.
+            other => Ok(REGISTRY.replace(other, Registry::new()?)),
         }
     }
 
@@ -91,17 +87,18 @@ impl Registry {
     }
 
     fn new() -> Result<Registry, Error> {
-        let origin = Page::wiped_on_fork().map_err(|source| Error::WipedPage { source })?;
-        origin.words()[0].store(1, Ordering::Relaxed);
+        let generation = ForkGeneration::current().map_err(|errno| Error::WipedPage {
+            source: errno.into(),
+        })?;
         Ok(Registry {
-            origin,
+            generation,
             state: Mutex::default(),
         })
     }
 
     /// Asked before the lock is taken, and between fork and exec: one atomic load.
     fn is_forked_copy(&self) -> bool {
-        self.origin.words()[0].load(Ordering::Relaxed) == 0
+        !self.generation.is_current()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
