@@ -5,8 +5,8 @@ use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::home::Home;
 use crate::registry::{Callback, Caller, Unrun};
+use crate::sys::ForkGeneration;
 use crate::{Exit, Pid, child};
 
 /// A callback, or the drop of what it had captured, has panicked. The panic went no further.
@@ -29,17 +29,17 @@ impl fmt::Display for CallbackPanic<'_> {
     }
 }
 
-pub(crate) type Hook = Box<dyn Fn(&CallbackPanic<'_>) + Send + Sync>;
+pub(crate) type PanicHook = Box<dyn Fn(&CallbackPanic<'_>) + Send + Sync>;
 
 /// Who is told of a panic, and where callbacks may run.
 pub(crate) struct Containment {
-    hook: Option<Hook>,
-    home: Home,
+    hook: Option<PanicHook>,
+    generation: ForkGeneration,
 }
 
 impl Containment {
-    pub(crate) fn new(hook: Option<Hook>, home: Home) -> Containment {
-        Containment { hook, home }
+    pub(crate) fn new(hook: Option<PanicHook>, generation: ForkGeneration) -> Containment {
+        Containment { hook, generation }
     }
 
     fn contain(&self, pid: Pid, foreign: impl FnOnce()) {
@@ -99,7 +99,7 @@ impl Caller for Containment {
     }
 
     fn is_copy(&self) -> bool {
-        !self.home.is_here()
+        !self.generation.is_current()
     }
 }
 

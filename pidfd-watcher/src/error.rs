@@ -2,9 +2,7 @@ use std::{error, fmt, io};
 
 use rustix::io::Errno;
 
-use crate::Process;
-
-/// Why a call on a [`Process`] or a [`Watcher`](crate::Watcher) failed.
+/// Why a call on a [`Process`](crate::Process) or a [`Watcher`](crate::Watcher) failed.
 /// [`source`](error::Error::source) is the kernel's own error, where there is one.
 ///
 /// # Which error is which
@@ -39,7 +37,7 @@ pub enum Error {
     /// (`ESRCH`, `EREMOTE`; of `pidfd_open` also `EINVAL` and `ENOENT`).
     NotFound(io::Error),
     /// The process is not this process's to wait for: not its child, or reaped already (`ECHILD`;
-    /// of [`Process::from_child`] also `ESRCH`).
+    /// of [`Process::from_child`](crate::Process::from_child) also `ESRCH`).
     NotChild(io::Error),
     /// There is nothing to reap yet: the process lives, or it is dead and a tracer holds it
     /// (`EAGAIN`).
@@ -210,39 +208,5 @@ impl From<Error> for io::Error {
             | Error::Io(cause) => cause,
             Error::ShutDown | Error::ForkedCopy => io::Error::other(error),
         }
-    }
-}
-
-/// [`Process::reap`] or [`Watcher::watch_and_reap`](crate::Watcher::watch_and_reap) failed; the handle comes back with the reason, so that no zombie is lost.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ReapError {
-    /// The handle that was to be reaped, as good as before.
-    pub process: Process,
-    /// What went wrong.
-    pub error: Error,
-}
-
-impl fmt::Display for ReapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "reap process {}: {}", self.process.pid(), self.error)
-    }
-}
-
-impl error::Error for ReapError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl From<ReapError> for Error {
-    fn from(failed: ReapError) -> Error {
-        failed.error
-    }
-}
-
-impl From<ReapError> for io::Error {
-    fn from(failed: ReapError) -> io::Error {
-        failed.error.into()
     }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::home::Home;
+use crate::sys::ForkGeneration;
 use crate::{Error, Exit, Process, WatchHandle, Watcher};
 
 /// Resolves to the [`Exit`] of a process; made by [`Watcher::exited`] and [`Process::exited`].
@@ -26,7 +26,7 @@ enum Kind {
     Watched {
         handle: WatchHandle,
         cell: Arc<Cell>,
-        home: Home,
+        generation: ForkGeneration,
     },
     Failed(Error),
 }
@@ -86,12 +86,21 @@ impl ExitFuture {
         let registered = watcher.watch(process, move |exit| teller.0.settle(State::Exited(exit)));
         ExitFuture(match registered {
             Ok(handle) => Kind::Watched {
-                home: handle.home(),
+                generation: handle.generation(),
                 handle,
                 cell,
             },
             Err(error) => Kind::Failed(error),
         })
+    }
+}
+
+impl Watcher {
+    /// The exit of a process as a future, for any executor. It is watched from this call on, polled or not.
+    ///
+    /// An error to watch is the future's output.
+    pub fn exited(&self, process: &Process) -> ExitFuture {
+        ExitFuture::new(self, process)
     }
 }
 
@@ -111,14 +120,16 @@ impl Future for ExitFuture {
     type Output = Result<Exit, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (cell, home) = match &self.0 {
+        let (cell, generation) = match &self.0 {
             Kind::Failed(error) => return Poll::Ready(Err(error.again())),
-            Kind::Watched { cell, home, .. } => (cell, home),
+            Kind::Watched {
+                cell, generation, ..
+            } => (cell, generation),
         };
         // Cloned before the lock is taken, and the old one dropped after: both are somebody else's code.
         let fresh = context.waker().clone();
         // Asked after that, since such code may fork: nobody opens the lock in the copy.
-        if !home.is_here() {
+        if !generation.is_current() {
             return Poll::Ready(Err(Error::ForkedCopy));
         }
         let mut state = cell.lock();
@@ -135,11 +146,16 @@ impl Future for ExitFuture {
 
 impl Drop for ExitFuture {
     fn drop(&mut self) {
-        let Kind::Watched { handle, cell, home } = &self.0 else {
+        let Kind::Watched {
+            handle,
+            cell,
+            generation,
+        } = &self.0
+        else {
             return;
         };
         // In a copy made by fork the cell's lock may be one that nobody opens.
-        if !home.is_here() {
+        if !generation.is_current() {
             return;
         }
         // Before the callback goes, which says to whoever still waits that no exit will come.
@@ -162,10 +178,13 @@ mod tests {
         let watcher = Watcher::new().expect("watcher");
         let process = Process::open(rustix::process::getpid()).expect("own process");
         let mut future = watcher.exited(&process);
-        let Kind::Watched { cell, home, .. } = &mut future.0 else {
+        let Kind::Watched {
+            cell, generation, ..
+        } = &mut future.0
+        else {
             panic!("watched");
         };
-        *home = home.elsewhere();
+        generation.number += 1 << 40;
         let cell = Arc::clone(cell);
         let locked = cell.lock();
         let (say, said) = channel();

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::Cancelled;
-use crate::home::Home;
 use crate::registry::Token;
 use crate::shared::Shared;
+use crate::sys::ForkGeneration;
 use crate::waiting;
 
 /// One callback that waits for one process. Dropping the handle leaves the callback on.
@@ -40,18 +40,18 @@ impl WatchHandle {
         self.take_back(false)
     }
 
-    pub(crate) fn home(&self) -> Home {
-        self.shared.home
+    pub(crate) fn generation(&self) -> ForkGeneration {
+        self.shared.generation
     }
 
     fn take_back(&self, may_wait: bool) -> Cancelled {
         let Shared {
-            home,
+            generation,
             registry,
             poller,
             containment,
         } = &*self.shared;
-        if !home.is_here() {
+        if !generation.is_current() {
             return Cancelled::Prevented;
         }
         // Gone with the thread: then nothing waits any more, and there is nothing to tell the kernel.

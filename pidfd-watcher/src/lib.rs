@@ -77,21 +77,23 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("pidfd-watcher is for Linux: no other system has pidfds");
 
+mod cached_status;
 #[allow(unsafe_code)]
 mod child;
 mod contain;
 mod error;
 mod exit;
+mod fork;
 mod future;
 mod handle;
-mod home;
 mod identify;
 mod kernel;
-mod known;
 mod poll;
 mod poller;
 mod proc_fs;
+mod proc_stat;
 mod process;
+mod reap;
 mod registry;
 mod shared;
 mod shutdown;
@@ -104,11 +106,13 @@ mod waiting;
 mod watcher;
 
 pub use contain::CallbackPanic;
-pub use error::{Error, ReapError};
+pub use error::Error;
 pub use exit::Exit;
 pub use future::ExitFuture;
 pub use handle::WatchHandle;
+pub use proc_stat::proc_stat_field;
 pub use process::Process;
+pub use reap::ReapError;
 pub use registry::Cancelled;
 pub use rustix::process::{Pid, Signal};
 pub use shutdown::ShutdownError;

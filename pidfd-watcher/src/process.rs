@@ -1,4 +1,5 @@
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
@@ -8,11 +9,11 @@ use std::time::Duration;
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::known::Known;
+use crate::cached_status::CachedStatus;
 use crate::poll::{self, Until};
 use crate::registry::Subject;
 use crate::turn::Turn;
-use crate::{Error, Exit, ReapError, identify, status};
+use crate::{Error, Exit, identify, proc_stat, status};
 
 /// A handle on one process, which stays that process's own when its number goes to another.
 ///
@@ -59,7 +60,7 @@ struct Inner {
     pidfd: OwnedFd,
     pid: Pid,
     /// What has been learned of the status: it is for all clones, and outlives the zombie.
-    known: Known,
+    status: CachedStatus,
     turn: Turn,
 }
 
@@ -110,7 +111,7 @@ impl Process {
     }
 
     /// Whether it is a child of this process that was not reaped yet: else `NotChild`.
-    fn check_is_ours(&self) -> Result<(), Error> {
+    pub(crate) fn check_is_ours(&self) -> Result<(), Error> {
         status::is_ours(self.as_fd()).map_err(Error::of_wait)
     }
 
@@ -132,12 +133,32 @@ impl Process {
         Ok(Process::new(pidfd, pid))
     }
 
+    /// Takes the two numbers that `clone` with `CLONE_PIDFD` gave its caller, with no system call and
+    /// no way to fail: a child that has exited, or that the kernel has reaped by itself already, is
+    /// as good.
+    ///
+    /// Linux 5.2; [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html).
+    ///
+    /// # Safety
+    ///
+    /// Both must come from one call of `clone` or `clone3` of this process; `pidfd` may be a
+    /// duplicate. Whoever reads [`pid`](Process::pid) takes it for the number of the process behind
+    /// `pidfd`.
+    #[must_use]
+    #[allow(
+        unsafe_code,
+        reason = "the two numbers are one process's by the promise of its caller"
+    )]
+    pub unsafe fn from_clone(pidfd: OwnedFd, pid: Pid) -> Process {
+        Process::new(pidfd, pid)
+    }
+
     #[inline]
     pub(crate) fn new(pidfd: OwnedFd, pid: Pid) -> Process {
         Process(Arc::new(Inner {
             pidfd,
             pid,
-            known: Known::default(),
+            status: CachedStatus::default(),
             turn: Turn::new(),
         }))
     }
@@ -165,6 +186,26 @@ impl Process {
     /// - [`Io`](Error::Io): it lives in a PID namespace that is not below ours (`EINVAL`).
     pub fn send_signal(&self, signal: Signal) -> Result<(), Error> {
         pidfd_send_signal(self, signal).map_err(Error::of_signal)
+    }
+
+    /// The line of [`/proc/PID/stat`][stat] of this process and no other: it is read between two looks
+    /// that show the process unreaped. [`proc_stat_field`](crate::proc_stat_field) takes it apart.
+    ///
+    /// It needs no permission to trace or to signal the process. Any PID namespace will do, as long
+    /// as `/proc` shows the process. A process that gave up privileges since its exec may not read
+    /// its own `/proc/self/fdinfo` on some kernels (Linux 5.10); there `/proc` has to show this
+    /// process's own PID namespace.
+    ///
+    /// # Errors
+    ///
+    /// - `ESRCH`: the process was reaped, before this call or during it.
+    /// - [`NotFound`](io::ErrorKind::NotFound), [`PermissionDenied`](io::ErrorKind::PermissionDenied):
+    ///   `/proc` is missing, or hides the process (`hidepid`).
+    /// - `EMFILE`, `ENFILE`: no descriptor is left to read `/proc` with.
+    ///
+    /// [stat]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    pub fn proc_stat(&self) -> io::Result<Vec<u8>> {
+        proc_stat::read(self.as_fd(), self.pid())
     }
 
     /// How the process ended, or `None` while it lives. Never blocks, never reaps.
@@ -207,71 +248,16 @@ impl Process {
         Ok(self.has_exited(until)?.then(|| self.exit()))
     }
 
-    fn has_exited(&self, until: Until) -> Result<bool, Error> {
+    pub(crate) fn has_exited(&self, until: Until) -> Result<bool, Error> {
         poll::exited(self.as_fd(), until).map_err(Error::of_call)
     }
 
-    /// Reaps a child of this process that has exited: its number becomes free. Never blocks;
-    /// [`wait`](Process::wait) first.
-    ///
-    /// Clones of the handle live on and keep the status. Reaping a child twice, through clones or
-    /// after its [`Child`] was waited for, gives that status again, as long as this handle or a
-    /// clone has learned it before the child was reaped. Clones that reap at the same time, a
-    /// [`watch_and_reap`](crate::Watcher::watch_and_reap) among them, all get it.
-    ///
-    /// A ptrace stop is never collected. Of a process that this one traces and that is another's child, `waitid` gives
-    /// the status, ends the tracing and leaves the zombie to its parent.
-    ///
-    /// # Errors
-    ///
-    /// All give the handle back.
-    /// - [`NotReady`](Error::NotReady): it lives, or it is dead and traced: the tracer comes first.
-    /// - [`NotChild`](Error::NotChild): it is not ours to reap (`ECHILD`).
-    pub fn reap(self) -> Result<Exit, ReapError> {
-        match self.reap_child() {
-            Ok(status) => Ok(Exit {
-                pid: self.pid(),
-                status: Some(status),
-            }),
-            Err(error) => Err(ReapError {
-                process: self,
-                error,
-            }),
-        }
-    }
-
-    fn reap_child(&self) -> Result<ExitStatus, Error> {
-        // Nothing is collected from a process that lives: it could only be a ptrace stop. Nor is its status
-        // asked for, which would be that of a first thread that ended before the others.
-        if !self.has_exited(Until::Now)? {
-            match self.check_is_ours() {
-                Ok(()) => return Err(not_ready()),
-                // It has ended since, and a clone of ours, a watcher or its `Child` has reaped it.
-                Err(Error::NotChild(_)) if self.has_exited(Until::Now)? => {}
-                Err(error) => return Err(error),
-            }
-        }
-        // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
-        self.learn();
-        match self.collect() {
-            Ok(Some(raw)) => Ok(ExitStatus::from_raw(raw)),
-            Ok(None) => Err(not_ready()),
-            // Reaped by a clone of ours, a watcher or its `Child`, perhaps since we looked. A handle that was copied by
-            // fork does not pass for that.
-            Err(Errno::CHILD) => match self.learn() {
-                Some(status) if status.ours => Ok(ExitStatus::from_raw(status.raw)),
-                _ => Err(Error::of_wait(Errno::CHILD)),
-            },
-            Err(errno) => Err(Error::of_wait(errno)),
-        }
-    }
-
     /// Reaps, and notes the status before any clone can see that the child is gone.
-    fn collect(&self) -> Result<Option<i32>, Errno> {
+    pub(crate) fn collect(&self) -> Result<Option<i32>, Errno> {
         let _turn = self.0.turn.take();
         let raw = status::reap(self.as_fd())?;
         if let Some(raw) = raw {
-            self.0.known.set(status::Status { raw, ours: true });
+            self.0.status.set(status::Status { raw, ours: true });
         }
         Ok(raw)
     }
@@ -288,25 +274,20 @@ impl Process {
     /// A watcher is to reap it: whoever is told by the kernel that it is gone knows then that it was ours.
     pub(crate) fn take_charge(&self) -> Result<(), Error> {
         self.check_is_ours()?;
-        self.0.known.set_ours();
+        self.0.status.set_ours();
         Ok(())
     }
 
     /// What is known of the status, asking the kernel only while it is not. The process has exited.
-    fn learn(&self) -> Option<status::Status> {
-        self.0.known.get().or_else(|| {
+    pub(crate) fn learn(&self) -> Option<status::Status> {
+        self.0.status.get().or_else(|| {
             if let Some(found) = status::find(self.as_fd()) {
-                self.0.known.set(found);
+                self.0.status.set(found);
             }
             // Perhaps not what was found: another clone, which looked while it was a zombie, knows better.
-            self.0.known.get()
+            self.0.status.get()
         })
     }
-}
-
-/// No call gives that number: waitid(2) with `WNOHANG` says "nothing yet" by a success.
-fn not_ready() -> Error {
-    Error::NotReady(Errno::AGAIN.into())
 }
 
 /// How a watcher sees a process.

@@ -1,48 +1,27 @@
 //! Who waits for whom, and what cancelling must wait for. No system call in it and no thread of its own: the kernel
 //! is behind two traits, so that loom can try every order of events.
 
+mod cancelled;
 #[cfg(all(test, loom))]
 mod loom;
 mod numbers;
 mod slots;
+mod subject;
 mod sync;
 mod table;
 
-use std::os::fd::RawFd;
 use std::sync::PoisonError;
 
 use rustix::io::Errno;
 
 use crate::registry::sync::{Condvar, Mutex, MutexGuard};
 use crate::registry::table::{Arm, Found, Step, Table};
-use crate::{Error, Exit, Pid};
+use crate::{Error, Exit};
 
+pub use crate::registry::cancelled::Cancelled;
 pub(crate) use crate::registry::slots::Token;
+pub(crate) use crate::registry::subject::Subject;
 pub(crate) use crate::registry::table::{Callback, Close, Unrun};
-
-/// What became of a callback that was cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use]
-pub enum Cancelled {
-    /// It has not run and never will; what it captured is dropped.
-    Prevented,
-    /// It has run to its end, and what it captured is dropped.
-    AlreadyRan,
-    /// It is in progress: running, or being dropped unrun because the watcher is shut down. Only a thread that must not
-    /// wait is told so: a dispatch thread, and the one that drops or shuts down the watcher.
-    Running,
-}
-
-/// A process, as far as the registry is concerned.
-pub(crate) trait Subject: Clone {
-    /// A number that no other subject has as long as a clone of this one is held.
-    fn number(&self) -> RawFd;
-    fn pid(&self) -> Pid;
-    /// How it ended; asked once it has.
-    fn exit(&self) -> Exit;
-    /// Reaps it. `false`: it cannot be reaped yet, and an event will come when it can.
-    fn reap(&self) -> bool;
-}
 
 /// Where events come from.
 pub(crate) trait Events<P> {

@@ -54,7 +54,7 @@ impl Watcher {
             unreaped: Vec::new(),
             error,
         };
-        if !shared.home.is_here() {
+        if !shared.generation.is_current() {
             return Err(refused(Error::ForkedCopy));
         }
         if waiting::never_waits() {
@@ -68,7 +68,7 @@ impl Watcher {
             .unwrap_or_else(PoisonError::into_inner);
         let woken = shared.close(Close::AndEnd);
         // What was dropped may have forked.
-        if !shared.home.is_here() {
+        if !shared.generation.is_current() {
             return Err(refused(Error::ForkedCopy));
         }
         // A thread that sleeps on would be waited for without end.

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
-use crate::{kernel, proc_fs, sys};
+use crate::{kernel, proc_stat, sys};
 
 /// A wait status, encoded as `wait(2)` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) fn find(pidfd: BorrowedFd<'_>) -> Option<Status> {
     // ECHILD: not our child, or reaped. None: our child, and a tracer still holds it. Neither says
     // anything about the status, and nor does an error.
     let raw = reaped(pidfd)
-        .or_else(|| proc_fs::zombie_status(pidfd).and_then(kernel::certain))
+        .or_else(|| proc_stat::zombie_status(pidfd).and_then(kernel::certain))
         // A zombie at the first look may have been reaped before the second.
         .or_else(|| reaped(pidfd))?;
     Some(Status { raw, ours: false })

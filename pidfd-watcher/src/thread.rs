@@ -12,7 +12,7 @@ use crate::contain::discard;
 use crate::poller::Poller;
 use crate::registry::{Caller, Close};
 use crate::shared::Shared;
-use crate::sys::{self, SignalsBlocked};
+use crate::sys::{self, BlockedSignals};
 use crate::{Error, child, poll, waiting};
 
 /// The dispatch thread, as its creator knows it.
@@ -31,7 +31,7 @@ impl Dispatcher {
         let tid = Arc::new(AtomicI32::new(0));
         let tell = Arc::clone(&tid);
         // The thread inherits the mask: no handler of the program ever runs on it.
-        let _blocked = SignalsBlocked::here().map_err(Error::of_call)?;
+        let _blocked = BlockedSignals::all().map_err(Error::of_call)?;
         std::thread::Builder::new()
             .name("pidfd-watcher".into())
             .spawn(move || {

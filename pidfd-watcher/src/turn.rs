@@ -6,19 +6,19 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::home::Home;
+use crate::sys::ForkGeneration;
 
 #[derive(Debug)]
 pub(crate) struct Turn {
     lock: Mutex<()>,
-    home: Option<Home>,
+    generation: Option<ForkGeneration>,
 }
 
 impl Turn {
     pub(crate) fn new() -> Turn {
         Turn {
             lock: Mutex::new(()),
-            home: Home::here().ok(),
+            generation: ForkGeneration::current().ok(),
         }
     }
 
@@ -27,7 +27,7 @@ impl Turn {
     /// `None` in a copy made by fork, which has no child to reap here, and in which a lock that was held at the fork
     /// stays held for ever. `None` too where the kernel gives no page that tells copies apart.
     pub(crate) fn take(&self) -> Option<MutexGuard<'_, ()>> {
-        let here = self.home.is_some_and(Home::is_here);
+        let here = self.generation.is_some_and(ForkGeneration::is_current);
         here.then(|| self.lock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -42,10 +42,10 @@ mod tests {
         let taken = turn.take();
         assert!(taken.is_some());
         std::mem::forget(taken);
-        let copy = Turn {
-            home: turn.home.map(Home::elsewhere),
-            ..turn
-        };
+        let mut copy = turn;
+        if let Some(generation) = &mut copy.generation {
+            generation.number += 1 << 40;
+        }
         assert!(copy.take().is_none());
     }
 }

@@ -3,14 +3,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::contain::{CallbackPanic, Containment, Hook};
-use crate::home::Home;
+use crate::contain::{CallbackPanic, Containment, PanicHook};
 use crate::poller::Poller;
 use crate::registry::{Callback, Close, Registry};
 use crate::shared::Shared;
-use crate::sys::Published;
+use crate::sys::{ForkGeneration, Published};
 use crate::thread::Dispatcher;
-use crate::{Error, Exit, ExitFuture, Process, ReapError, WatchHandle};
+use crate::{Error, Exit, Process, ReapError, WatchHandle};
 
 /// Tells when processes exit, and how: one thread and one epoll instance, for any number of them.
 ///
@@ -43,10 +42,10 @@ use crate::{Error, Exit, ExitFuture, Process, ReapError, WatchHandle};
 /// [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html),
 /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
 #[derive(Clone)]
-pub struct Watcher(pub(crate) Arc<Last>);
+pub struct Watcher(pub(crate) Arc<WatcherInner>);
 
 /// What all clones share; dropped with the last one.
-pub(crate) struct Last {
+pub(crate) struct WatcherInner {
     pub(crate) shared: Arc<Shared>,
     /// `None` once it was joined. Locked while somebody joins, for others to wait too.
     pub(crate) dispatcher: Mutex<Option<Dispatcher>>,
@@ -55,7 +54,7 @@ pub(crate) struct Last {
 /// Options of a [`Watcher`].
 #[derive(Default)]
 pub struct Builder {
-    on_panic: Option<Hook>,
+    on_panic: Option<PanicHook>,
 }
 
 impl Builder {
@@ -85,15 +84,15 @@ impl Builder {
     /// - [`Io`](Error::Io): `ENOMEM`.
     pub fn build(self) -> Result<Watcher, Error> {
         let poller = Arc::new(Poller::new().map_err(Error::of_watch)?);
-        let home = Home::here().map_err(Error::of_call)?;
+        let generation = ForkGeneration::current().map_err(Error::of_call)?;
         let shared = Arc::new(Shared {
-            home,
+            generation,
             registry: Registry::new(),
             poller: Arc::downgrade(&poller),
-            containment: Containment::new(self.on_panic, home),
+            containment: Containment::new(self.on_panic, generation),
         });
         let dispatcher = Dispatcher::start(Arc::clone(&shared), poller)?;
-        Ok(Watcher(Arc::new(Last {
+        Ok(Watcher(Arc::new(WatcherInner {
             shared,
             dispatcher: Mutex::new(Some(dispatcher)),
         })))
@@ -132,12 +131,11 @@ impl Watcher {
     ///
     /// As [`Builder::build`]; the next call tries again.
     pub fn global() -> Result<&'static Watcher, Error> {
-        static GLOBAL: Published<Watcher> = Published::new();
-        let standing = GLOBAL.get();
-        match standing {
+        static GLOBAL: Published<Watcher> = Published::empty();
+        match GLOBAL.latest() {
             Some(watcher) if watcher.is_usable() => Ok(watcher),
             // None yet, one that was shut down, or that of the process this one was forked from.
-            _ => Ok(GLOBAL.replace(standing, Watcher::new()?).0),
+            other => Ok(GLOBAL.replace(other, Watcher::new()?)),
         }
     }
 
@@ -158,13 +156,6 @@ impl Watcher {
         callback: impl FnOnce(Exit) + Send + 'static,
     ) -> Result<WatchHandle, Error> {
         self.register(process, Box::new(callback), false)
-    }
-
-    /// The exit of a process as a future, for any executor. It is watched from this call on, polled or not.
-    ///
-    /// An error to watch is the future's output.
-    pub fn exited(&self, process: &Process) -> ExitFuture {
-        ExitFuture::new(self, process)
     }
 
     /// Takes charge of a child: when it has exited it is reaped, and then `callback` called.
@@ -206,7 +197,7 @@ impl Watcher {
         reaps: bool,
     ) -> Result<WatchHandle, Error> {
         let shared = &self.0.shared;
-        if !shared.home.is_here() {
+        if !shared.generation.is_current() {
             return Err(Error::ForkedCopy);
         }
         // Gone with the thread.
@@ -220,23 +211,23 @@ impl Watcher {
         Ok(WatchHandle::new(Arc::clone(shared), watch))
     }
 
-    /// The home is asked first: in a copy made by fork nobody may open the registry's lock.
+    /// The generation is asked first: in a copy made by fork nobody may open the registry's lock.
     fn is_usable(&self) -> bool {
         let shared = &self.0.shared;
-        shared.home.is_here() && !shared.registry.is_closed()
+        shared.generation.is_current() && !shared.registry.is_closed()
     }
 }
 
-impl Drop for Last {
+impl Drop for WatcherInner {
     fn drop(&mut self) {
         // A copy has neither a right to the parent's epoll instance nor a lock that is sure to open.
-        if self.shared.home.is_here() {
+        if self.shared.generation.is_current() {
             // A thread that cannot be woken sleeps on, and nobody is here to be told.
             let _ = self.shared.close(Close::AndReap);
         }
         // Asked again, since what was dropped may have forked. The thread is none of a copy's: to detach it there could hit
         // another one, to which the C library has given its stack.
-        if !self.shared.home.is_here() {
+        if !self.shared.generation.is_current() {
             let dispatcher = self.dispatcher.get_mut();
             std::mem::forget(dispatcher.unwrap_or_else(PoisonError::into_inner).take());
         }

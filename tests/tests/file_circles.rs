@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// The crates that are looked at.
-const CRATES: [&str; 2] = ["watchdog-pipe", "fd-preserve"];
+const CRATES: [&str; 3] = ["watchdog-pipe", "fd-preserve", "pidfd-watcher"];
 
 /// A module by its path: `["sentinel", "slot"]`. The root has no name.
 type Module = Vec<String>;

@@ -49,7 +49,7 @@ impl ForkGeneration {
 
     /// Whether the caller runs in that process, and not in a copy. One load: it may be asked
     /// between fork and exec.
-    pub(crate) fn is_current(&self) -> bool {
+    pub(crate) fn is_current(self) -> bool {
         self.page.load(Ordering::Relaxed) == self.number
     }
 }

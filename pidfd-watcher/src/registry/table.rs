@@ -3,9 +3,10 @@
 //! An *entry* is a process that is watched, a *watch* is somebody who waits for it. The watches that wait hang in
 //! their entry's list in the order in which they came. One that runs, or is being dropped, is in no list.
 
+use crate::registry::cancelled::Cancelled;
 use crate::registry::numbers::Numbers;
 use crate::registry::slots::{Slots, Token};
-use crate::registry::{Cancelled, Subject};
+use crate::registry::subject::Subject;
 use crate::{Exit, Pid};
 
 /// What somebody who waits wants to be done.

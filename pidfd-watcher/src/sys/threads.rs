@@ -2,6 +2,8 @@
 
 use rustix::io::Errno;
 
+use super::errno::errno;
+
 /// The kernel's number of the calling thread. A filter may refuse even this call.
 /// [gettid(2)](https://man7.org/linux/man-pages/man2/gettid.2.html)
 pub(crate) fn gettid() -> Result<i32, Errno> {
@@ -19,7 +21,7 @@ pub(crate) fn thread_exists(tid: i32) -> Result<bool, Errno> {
     // SAFETY: asks only, since signal 0 is none; both numbers are above zero and the first is our own.
     match unsafe { libc::syscall(libc::SYS_tgkill, own, tid, no_signal) } {
         0 => Ok(true),
-        _ => match super::errno() {
+        _ => match errno() {
             Errno::SRCH => Ok(false),
             errno => Err(errno),
         },
@@ -30,7 +32,7 @@ pub(crate) fn thread_exists(tid: i32) -> Result<bool, Errno> {
 fn number(answer: libc::c_long) -> Result<i32, Errno> {
     match i32::try_from(answer) {
         Ok(number) if number > 0 => Ok(number),
-        Ok(-1) => Err(super::errno()),
+        Ok(-1) => Err(errno()),
         _ => Err(Errno::INVAL),
     }
 }
