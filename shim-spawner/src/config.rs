@@ -127,9 +127,41 @@ impl From<ConfigError> for io::Error {
     }
 }
 
+/// The configuration that the spawner passed by [`ShimSpawner::config`](crate::ShimSpawner::config).
+/// `Ok(None)`: it passed none to this process, which may have inherited the variable.
+///
+/// Reads it once: the descriptor is closed and the variable is taken out of the environment, so that nothing that
+/// this process starts mistakes it for its own. A second call gives `Ok(None)`.
+///
+/// # Errors
+/// A [`ConfigError`]: the variable is damaged, or what it names is not what the spawner has sealed. Nothing was
+/// closed or changed then, but in [`ConfigError::Io`].
+///
+/// # Safety
+/// - Takes ownership of the descriptor number in the variable. Sound if nothing else in this process owns
+///   that number: call it early in `main`, before any other inherited descriptor is adopted. That the number
+///   is the very memory file the variable was written for is checked.
+/// - No other thread uses the environment meanwhile, other than by the functions of [`std::env`](mod@std::env).
+///
+/// # References
+/// [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)
+#[allow(unsafe_code, reason = "it owns a number by the promise of its caller")]
+pub unsafe fn shim_config() -> Result<Option<Vec<u8>>, ConfigError> {
+    let own = |number| {
+        // SAFETY: `from_environment` calls this for a number that it found open as the memory file which the variable
+        // names; that no one else owns it is our caller's promise.
+        unsafe { sys::own(number) }
+    };
+    let forget = |name| {
+        // SAFETY: nobody reads the environment behind the back of `std::env`, by our caller's promise.
+        unsafe { sys::remove_variable(name) }
+    };
+    from_environment(own, forget)
+}
+
 /// Reads what the environment names. `own` makes an owner of a number that passed every check, and `forget` takes the
 /// variable out of the environment: what this process starts inherits neither.
-pub(crate) fn from_environment(
+fn from_environment(
     own: impl FnOnce(RawFd) -> OwnedFd,
     forget: impl FnOnce(&'static str),
 ) -> Result<Option<Vec<u8>>, ConfigError> {

@@ -1,8 +1,7 @@
 //! How the child is created, and how it is known that it became the program.
 
-mod born;
 mod fork;
-mod memory;
+mod outcome;
 #[allow(unsafe_code)]
 mod sys;
 mod vfork;
@@ -37,7 +36,7 @@ pub enum Engine {
 
 /// Starts the child and comes back once it is the program, or is no more.
 pub(crate) fn start(engine: Engine, routine: &Routine) -> Result<Process, SpawnError> {
-    if engine == Engine::Fork || routine.has_hooks() {
+    if engine == Engine::Fork || routine.has_closures() {
         fork::start(routine)
     } else {
         vfork::start(routine)

@@ -15,7 +15,7 @@ pub enum Stage {
     /// Creating the process: `EAGAIN`, `ENOMEM`; `EMFILE`, `ENFILE` without a number for its handle; `EPERM`,
     /// `ENOSYS` where a seccomp filter refuses every way, or with [`Engine::Fork`](crate::Engine::Fork) `set_robust_list`
     /// or `gettid`, without which the kernel cannot tell of the exec.
-    Fork = 0,
+    Create = 0,
     /// What the caller asked for makes no sense: a NUL byte, a group and a session both.
     Arguments,
     /// The lifetime link: `EMFILE`, `ENFILE`.
@@ -62,7 +62,7 @@ pub enum Stage {
 impl Stage {
     /// Every stage, in the order of their codes.
     const ALL: [Stage; Stage::Supervisor as usize + 1] = [
-        Stage::Fork,
+        Stage::Create,
         Stage::Arguments,
         Stage::Watchdog,
         Stage::Config,
@@ -80,17 +80,17 @@ impl Stage {
         Stage::Supervisor,
     ];
 
-    /// The stage that was stored as a number; [`Stage::Fork`] for a number that is none's.
+    /// The stage that was stored as a number; [`Stage::Create`] for a number that is none's.
     pub(crate) fn from_code(code: u32) -> Stage {
         let stage = usize::try_from(code)
             .ok()
             .and_then(|code| Stage::ALL.get(code));
-        stage.copied().unwrap_or(Stage::Fork)
+        stage.copied().unwrap_or(Stage::Create)
     }
 
     fn text(self) -> &'static str {
         match self {
-            Stage::Fork => "creating the process",
+            Stage::Create => "creating the process",
             Stage::Arguments => "checking the arguments",
             Stage::Watchdog => "making the watchdog's pipe",
             Stage::Config => "making the configuration's memory file",
@@ -275,6 +275,6 @@ mod tests {
             assert_eq!(stage as u32, code);
             assert_eq!(Stage::from_code(code), stage);
         }
-        assert_eq!(Stage::from_code(u32::MAX), Stage::Fork);
+        assert_eq!(Stage::from_code(u32::MAX), Stage::Create);
     }
 }

@@ -67,7 +67,6 @@ mod handler;
 mod identity;
 mod image;
 mod internal_fds;
-mod proc_fs;
 mod reaper;
 mod report;
 mod shim;
@@ -80,7 +79,7 @@ mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
 
-pub use config::{CONFIG_MAX, ConfigError};
+pub use config::{CONFIG_MAX, ConfigError, shim_config};
 pub use engine::Engine;
 pub use error::{SpawnError, Stage};
 pub use handler::{ShimHandler, StopError};
@@ -92,5 +91,4 @@ pub use shim::{ShimChild, SpawnedShim};
 pub use spawner::ShimSpawner;
 pub use stdio::Stdio;
 pub use supervisor::{Contain, Level, OnExit, SignalTo, Supervisor};
-pub use sys::shim_config;
 pub use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};

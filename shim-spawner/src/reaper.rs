@@ -8,7 +8,7 @@ use pidfd_watcher::{Error, Process, Watcher};
 use rustix::io::retry_on_intr;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::sys::SignalsBlocked;
+use crate::sys::BlockedSignals;
 
 /// Those for which there was neither a watcher nor a thread to be had: each drop tries again.
 static LEFT: Mutex<Vec<Process>> = Mutex::new(Vec::new());
@@ -40,7 +40,7 @@ fn is_taken_care_of(process: &Process) -> bool {
 
 fn wait_in_a_thread(process: Process) -> bool {
     // The thread inherits the mask: no handler of the program ever runs on it.
-    let Ok(_blocked) = SignalsBlocked::here() else {
+    let Ok(_blocked) = BlockedSignals::all() else {
         return false;
     };
     thread::Builder::new()

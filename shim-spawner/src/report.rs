@@ -26,7 +26,7 @@ impl Report {
         self.stage.store(stage as u32, Ordering::Release);
     }
 
-    /// Where the child was last. [`Stage::Fork`] if it never ran.
+    /// Where the child was last. [`Stage::Create`] if it never ran.
     pub(crate) fn stage(&self) -> Stage {
         Stage::from_code(self.stage.load(Ordering::Acquire))
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use rustix::io::fcntl_dupfd_cloexec;
 use watchdog_pipe::StopPolicy;
 
-use crate::child::Hook;
+use crate::child::PreExecClosure;
 use crate::environment::EnvChange;
 use crate::internal_fds::LOWEST;
 use crate::stdio::Stdio;
@@ -42,7 +43,7 @@ pub struct ShimSpawner {
     pub(crate) engine: Engine,
     pub(crate) fds: Vec<(Arc<OwnedFd>, RawFd)>,
     pub(crate) internal_fds_from: Option<RawFd>,
-    pub(crate) hooks: Vec<Arc<Hook>>,
+    pub(crate) closures: Vec<Arc<PreExecClosure>>,
 }
 
 impl ShimSpawner {
@@ -66,7 +67,7 @@ impl ShimSpawner {
             engine: Engine::default(),
             fds: Vec::new(),
             internal_fds_from: None,
-            hooks: Vec::new(),
+            closures: Vec::new(),
         }
     }
 
@@ -296,6 +297,25 @@ impl ShimSpawner {
     /// [detached](ShimSpawner::detached) shim, which nobody stops.
     pub fn supervised(&mut self, supervisor: Supervisor) -> &mut ShimSpawner {
         self.supervisor = Some(supervisor);
+        self
+    }
+
+    /// Runs a closure in the child, after session and directory are set and before the descriptors are
+    /// put on their numbers. Closures run in the order in which they were added. They need a copy of this
+    /// process's memory: the engine is [`Engine::Fork`] then.
+    ///
+    /// # Safety
+    /// The closure runs between fork and exec: it may only do what is async-signal-safe. A panic in it
+    /// ends the child, and is an error of [`Stage::PreExec`].
+    ///
+    /// # References
+    /// [signal-safety(7)](https://man7.org/linux/man-pages/man7/signal-safety.7.html)
+    #[allow(unsafe_code, reason = "its caller answers for what the closure does")]
+    pub unsafe fn pre_exec(
+        &mut self,
+        closure: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+    ) -> &mut ShimSpawner {
+        self.closures.push(Arc::new(PreExecClosure::new(closure)));
         self
     }
 

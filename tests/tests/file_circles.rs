@@ -10,7 +10,12 @@ use std::fs;
 use std::path::Path;
 
 /// The crates that are looked at.
-const CRATES: [&str; 3] = ["watchdog-pipe", "fd-preserve", "pidfd-watcher"];
+const CRATES: [&str; 4] = [
+    "watchdog-pipe",
+    "fd-preserve",
+    "pidfd-watcher",
+    "shim-spawner",
+];
 
 /// A module by its path: `["sentinel", "slot"]`. The root has no name.
 type Module = Vec<String>;

@@ -7,26 +7,25 @@
 
 use std::time::Duration;
 
-use pidfd_watcher::Process;
+use pidfd_watcher::{Process, proc_stat_field};
 
-use super::born;
-use super::memory::SharedPage;
-use super::sys::{self, SignalsBlocked};
+use super::outcome;
+use super::sys::{self, RawBlockedSignals, SharedPage};
 use crate::child::Routine;
 use crate::sys::nap;
-use crate::{SpawnError, Stage, proc_fs};
+use crate::{SpawnError, Stage};
 
 pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
     let page = SharedPage::map().map_err(|error| SpawnError::io(Stage::Report, error))?;
     let pid = {
-        let blocked = SignalsBlocked::all().map_err(|e| SpawnError::io(Stage::Fork, e))?;
-        sys::fork(routine, &page, &blocked).map_err(|e| SpawnError::io(Stage::Fork, e))?
+        let blocked = RawBlockedSignals::all().map_err(|e| SpawnError::io(Stage::Create, e))?;
+        sys::fork(routine, &page, &blocked).map_err(|e| SpawnError::io(Stage::Create, e))?
     };
     // The number is the child's own: it waits for us before it does anything that could end it.
     let process = sys::open(pid)?;
     page.hold();
     page.wait_for_exec_or_death(&process);
-    born::settle(process, page.report(), executed)
+    outcome::settle(process, page.report(), executed)
 }
 
 /// Whether the child became the program, asked when the kernel has let go of the word.
@@ -54,5 +53,5 @@ const PF_FORKNOEXEC: u64 = 0x40;
 
 /// Field 9 of its line in /proc.
 fn flags(process: &Process) -> Option<u64> {
-    proc_fs::field(&proc_fs::stat_line(process).ok()?, 9)
+    proc_stat_field(&process.proc_stat().ok()?, 9)?.parse().ok()
 }

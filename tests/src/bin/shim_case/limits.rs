@@ -86,7 +86,7 @@ fn descriptors() {
         // The handle comes last. A clone that has no number for it is a clone that failed.
         let handle = match rung() {
             Rung::Fork => Stage::Pidfd,
-            _ => Stage::Fork,
+            _ => Stage::Create,
         };
         for stage in [
             Stage::Watchdog,
@@ -125,7 +125,7 @@ fn processes() {
     }
     let old = soft_limit(libc::RLIMIT_NPROC, 1);
     let error = fails("no process left", &mut full("/bin/true"));
-    assert_eq!(error.stage(), Stage::Fork, "{error}");
+    assert_eq!(error.stage(), Stage::Create, "{error}");
     assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error}");
     soft_limit(libc::RLIMIT_NPROC, old);
     let shim = full("/bin/true").spawn().expect("as before");

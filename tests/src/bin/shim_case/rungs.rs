@@ -95,7 +95,7 @@ fn all_refused() {
         Fork::run(|| {
             seccomp::refuse(&[(libc::SYS_clone3, errno), (libc::SYS_clone, errno)]);
             let error = fails("all refused", &mut full("/bin/true"));
-            assert_eq!(error.stage(), Stage::Fork, "{error}");
+            assert_eq!(error.stage(), Stage::Create, "{error}");
             assert_eq!(error.raw_os_error(), Some(errno), "{error}");
         })
         .succeeds();

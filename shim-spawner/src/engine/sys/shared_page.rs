@@ -1,6 +1,5 @@
-//! Mappings, and the robust futex in one of them.
+//! The page that a forked child shares with its parent, and the robust futex in it.
 
-use std::cell::Cell;
 use std::ffi::{c_long, c_void};
 use std::io;
 use std::mem::offset_of;
@@ -10,86 +9,21 @@ use std::time::Duration;
 
 use pidfd_watcher::Process;
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rustix::thread::futex::{self, Timespec};
 
-use super::super::born;
+use crate::engine::outcome;
 use crate::report::Report;
 use crate::sys::{last_errno, nap};
 
-/// A stack for a child that shares this process's memory, with a guard below it.
-///
-/// Each thread keeps its own from one spawn to the next: no lock, and no page fault once it was used. The
-/// mapping is private, so that a forked copy of this process has its own.
-#[derive(Debug)]
-pub(in super::super) struct Stack(NonNull<c_void>);
-
-/// A whole number of pages on every architecture, and larger than any frame of the routine's.
-const GUARD: usize = 64 * 1024;
-
-thread_local! {
-    static KEPT: Cell<Option<Stack>> = const { Cell::new(None) };
-}
-
-impl Stack {
-    /// In bytes, the guard not counted. The routine needs about a tenth of it in a debug build; the rest is
-    /// never touched.
-    pub(in super::super) const SIZE: usize = 64 * 1024;
-
-    /// This thread's stack. `ENOMEM` where there is no room.
-    pub(in super::super) fn kept() -> io::Result<Stack> {
-        match KEPT.try_with(Cell::take) {
-            Ok(Some(stack)) => Ok(stack),
-            _ => Stack::map(),
-        }
-    }
-
-    /// Keeps it for the next spawn of this thread.
-    pub(in super::super) fn keep(self) {
-        // Unmapped where the thread is on its way out.
-        let _ = KEPT.try_with(|kept| kept.set(Some(self)));
-    }
-
-    fn map() -> io::Result<Stack> {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let base = unsafe { mmap_anonymous(ptr::null_mut(), GUARD + Stack::SIZE, access, flags) }?;
-        let stack = NonNull::new(base)
-            .map(Stack)
-            .ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: the lower end of the mapping just made, which nothing refers to.
-        unsafe { mprotect(base, GUARD, MprotectFlags::empty()) }?;
-        Ok(stack)
-    }
-
-    /// The end at which it begins to be used, aligned to a page.
-    pub(in super::super) fn top(&self) -> *mut c_void {
-        self.bottom().wrapping_byte_add(Stack::SIZE)
-    }
-
-    /// The other end, just above the guard.
-    pub(in super::super) fn bottom(&self) -> *mut c_void {
-        self.0.as_ptr().wrapping_byte_add(GUARD)
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, whole. A child that runs on it suspends the thread that owns
-        // `self`, so none does.
-        let _ = unsafe { munmap(self.0.as_ptr(), GUARD + Stack::SIZE) };
-    }
-}
-
 /// A page that this process and a child with a copy of its memory both see.
 #[derive(Debug)]
-pub(in super::super) struct SharedPage(NonNull<Shared>);
+pub(in crate::engine) struct SharedPage(NonNull<PageContent>);
 
 /// All zeros to begin with, which is a value of each field.
 #[derive(Debug)]
 #[repr(C)]
-struct Shared {
+struct PageContent {
     report: Report,
     /// 0 until the child owns it; then its thread id, until the kernel marks it `FUTEX_OWNER_DIED`.
     word: AtomicU32,
@@ -123,29 +57,29 @@ const _: () = {
 
 impl SharedPage {
     /// `ENOMEM` where there is no room.
-    pub(in super::super) fn map() -> io::Result<SharedPage> {
+    pub(in crate::engine) fn map() -> io::Result<SharedPage> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        let size = size_of::<Shared>();
+        let size = size_of::<PageContent>();
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
         let page = unsafe { mmap_anonymous(ptr::null_mut(), size, access, MapFlags::SHARED) }?;
         let page = NonNull::new(page.cast())
             .map(SharedPage)
             .ok_or(io::ErrorKind::OutOfMemory)?;
-        let shared = page.shared();
-        let (head, node) = (&raw const shared.head, &raw const shared.node);
-        let list = &shared.head.list.next;
+        let content = page.content();
+        let (head, node) = (&raw const content.head, &raw const content.node);
+        let list = &content.head.list.next;
         list.store(node.cast_mut().cast(), Ordering::Relaxed);
-        shared
+        content
             .node
             .next
             .store(head.cast_mut().cast(), Ordering::Relaxed);
-        let offset = offset_of!(Shared, word).wrapping_sub(offset_of!(Shared, node));
-        shared.head.futex_offset.store(offset, Ordering::Relaxed);
+        let offset = offset_of!(PageContent, word).wrapping_sub(offset_of!(PageContent, node));
+        content.head.futex_offset.store(offset, Ordering::Relaxed);
         Ok(page)
     }
 
-    pub(in super::super) fn report(&self) -> &Report {
-        &self.shared().report
+    pub(in crate::engine) fn report(&self) -> &Report {
+        &self.content().report
     }
 
     /// Runs in a forked child, first thing: the kernel tells the parent by the word when this child executes
@@ -154,9 +88,9 @@ impl SharedPage {
     /// The list comes first: a child that is killed in between leaves 0, of which the parent expects nothing.
     ///
     /// An error leaves 0 too. The kernel would not tell the parent then, so that the child must not go on.
-    pub(in super::super) fn own(&self) -> Result<(), Errno> {
-        let shared = self.shared();
-        let head = &raw const shared.head;
+    pub(in crate::engine) fn own(&self) -> Result<(), Errno> {
+        let content = self.content();
+        let head = &raw const content.head;
         // SAFETY: the list is in the page, which stays mapped until the exec or the death, when it is read.
         // It takes the place of the C library's own, which is for mutexes shared with other processes.
         if unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) } != 0 {
@@ -169,15 +103,15 @@ impl SharedPage {
             return Err(last_errno());
         };
         // Nobody is woken for that: who waits for another value is woken by the mark too.
-        shared
+        content
             .word
             .store(thread | libc::FUTEX_WAITERS, Ordering::Release);
         Ok(())
     }
 
     /// The parent has a handle on the child: it may go on, and end.
-    pub(in super::super) fn hold(&self) {
-        let held = &self.shared().held;
+    pub(in crate::engine) fn hold(&self) {
+        let held = &self.content().held;
         held.store(1, Ordering::Release);
         let _ = futex::wake(held, futex::Flags::empty(), 1);
     }
@@ -185,12 +119,12 @@ impl SharedPage {
     /// Runs in a forked child: waits for [`hold`](SharedPage::hold), since with SIGCHLD ignored a child that
     /// ends before is gone with its number. No longer than a second: a parent that died or is stopped meanwhile
     /// is no reason not to go on.
-    pub(in super::super) fn await_hold(&self) {
+    pub(in crate::engine) fn await_hold(&self) {
         const SLICE: Timespec = Timespec {
             tv_sec: 0,
             tv_nsec: 10_000_000,
         };
-        let held = &self.shared().held;
+        let held = &self.content().held;
         for _ in 0..100 {
             if held.load(Ordering::Acquire) != 0 {
                 return;
@@ -201,7 +135,7 @@ impl SharedPage {
     }
 
     /// Waits until a forked child has executed a program or died.
-    pub(in super::super) fn wait_for_exec_or_death(&self, child: &Process) {
+    pub(in crate::engine) fn wait_for_exec_or_death(&self, child: &Process) {
         /// How often to look whether a child died before it owned the word. It owns it at once, unless
         /// something kills it then.
         const LOOK: Timespec = Timespec {
@@ -210,7 +144,7 @@ impl SharedPage {
         };
         /// Between two looks where a filter refuses to wait.
         const REFUSED: Duration = Duration::from_millis(1);
-        let word = &self.shared().word;
+        let word = &self.content().word;
         loop {
             let now = word.load(Ordering::Acquire);
             if now & libc::FUTEX_OWNER_DIED != 0 {
@@ -224,13 +158,13 @@ impl SharedPage {
                 Err(_) => nap(REFUSED),
             }
             let unowned = now == 0 && word.load(Ordering::Acquire) == 0;
-            if unowned && born::has_ended(child) {
+            if unowned && outcome::has_ended(child) {
                 return;
             }
         }
     }
 
-    fn shared(&self) -> &Shared {
+    fn content(&self) -> &PageContent {
         // SAFETY: mapped as long as `self`, page-aligned and large enough, zeroed to begin with, and
         // written through atomics alone, by the kernel and the child too.
         unsafe { self.0.as_ref() }
@@ -240,6 +174,6 @@ impl SharedPage {
 impl Drop for SharedPage {
     fn drop(&mut self) {
         // SAFETY: the range is our own mapping, and `&mut self` says that no reference into it is left.
-        let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<Shared>()) };
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<PageContent>()) };
     }
 }
