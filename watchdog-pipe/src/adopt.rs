@@ -114,16 +114,16 @@ fn claim(variable: &Variable, inherited: &Inherited) -> Result<Option<Watchdog>,
         return Ok(None);
     }
     check(fd, &inspected)?;
-    let (page, lookout) = match &variable.sentinel {
+    let (page, observer) = match &variable.sentinel {
         None => (None, None),
         Some(address) => match sentinel::adopt(address, inherited) {
             Ok(Found::Nothing) => (None, None),
-            Ok(Found::Page(lookout)) => (Some(address.fd), lookout),
+            Ok(Found::Page(observer)) => (Some(address.fd), observer),
             Err(Damaged) => return Err(AdoptError::DamagedPage { fd: address.fd }),
         },
     };
     let readiness = Readiness::new()?;
-    let watchdog = Watchdog::new(inherited.own(fd), readiness, lookout, variable.policy);
+    let watchdog = Watchdog::new(inherited.own(fd), readiness, observer, variable.policy);
     let watchdog = watchdog.map_err(|(pipe, error)| {
         // Not claimed, so not ours to close.
         let _ = pipe.into_raw_fd();

@@ -7,7 +7,7 @@ use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::descriptor::above_stdio;
-use crate::sentinel::Held;
+use crate::sentinel::SlotLease;
 use crate::sys::ForkGeneration;
 use crate::{ChildSetup, Keepalive, StopPolicy};
 
@@ -89,9 +89,9 @@ impl Builder {
         reserve_room_for_a_word(&read, &write)?;
         let pipe = crate::sys::inspect(crate::sys::number(&read))?;
         // Last: where descriptors run out, the pipe comes first.
-        let held = self.sentinel.then(|| Held::take(generation)).flatten();
-        let setup = ChildSetup::new(read, &pipe, held.as_ref(), self.policy);
-        Ok((Keepalive::new(write, generation, held), setup))
+        let lease = self.sentinel.then(|| SlotLease::take(generation)).flatten();
+        let setup = ChildSetup::new(read, &pipe, lease.as_ref(), self.policy);
+        Ok((Keepalive::new(write, generation, lease), setup))
     }
 }
 

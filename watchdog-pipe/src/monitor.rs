@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use crate::cancel::Cancel;
 use crate::reserve::{Own, Reserve};
-use crate::sentinel::{Ear, Listener, Lookout};
+use crate::sentinel::{Listener, ListenerStatus, SlotObserver};
 use crate::status::Extras;
 use crate::sys::ForkGeneration;
 use crate::thread::{Start, Thread};
 use crate::{Guarantees, StopPolicy, Verdict, Watchdog, payload, poll, stop};
 
 /// What is done with a verdict.
-type Act = Box<dyn FnOnce(Verdict, &Shared) + Send>;
+type Act = Box<dyn FnOnce(Verdict, &Protection) + Send>;
 
 /// Stack of a thread that runs a callback of the caller's: as std gives.
 const CALLBACK_STACK: usize = 2 * 1024 * 1024;
@@ -35,13 +35,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Monitor {
     thread: Thread,
-    ear: Option<Ear>,
-    shared: Arc<Shared>,
+    listener: Option<ListenerStatus>,
+    shared: Arc<Protection>,
     generation: ForkGeneration,
 }
 
 /// What the handle and the threads hold.
-struct Shared {
+struct Protection {
     cancel: Cancel,
     own: Own,
     /// The verdict as [`encode`] puts it; 0 before there is one.
@@ -65,19 +65,19 @@ enum Looked {
 
 thread_local! {
     /// The protection that this thread belongs to.
-    static SERVES: Cell<*const Shared> = const { Cell::new(ptr::null()) };
+    static SERVES: Cell<*const Protection> = const { Cell::new(ptr::null()) };
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = decode(self.verdict.load(Ordering::Acquire));
-        f.debug_struct("Shared")
+        f.debug_struct("Protection")
             .field("verdict", &verdict)
             .finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl Protection {
     fn lock(&self) -> MutexGuard<'_, Watch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,9 +158,9 @@ impl Monitor {
         let reserve = reserve.of_this_process()?;
         let extras = reserve.extras();
         let (generation, cancel, own) = reserve.divide()?;
-        let (pipe, lookout) = (watchdog.pipe(), watchdog.lookout());
+        let (pipe, observer) = (watchdog.pipe(), watchdog.observer());
         let act = Some(act);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Protection {
             cancel,
             own,
             verdict: AtomicU8::new(0),
@@ -190,14 +190,14 @@ impl Monitor {
             drop(listener);
             theirs.disarm();
         })?;
-        let listen = |lookout| listen(&shared, lookout, stack, extras).ok();
-        let listener = lookout.and_then(listen);
-        let ear = listener.as_ref().map(Listener::ear);
+        let listen = |observer| listen(&shared, observer, stack, extras).ok();
+        let listener = observer.and_then(listen);
+        let status = listener.as_ref().map(Listener::status);
         // It waits for that: there is no error.
         let _ = hand.send(listener);
         Ok(Monitor {
             thread,
-            ear,
+            listener: status,
             shared,
             generation,
         })
@@ -207,7 +207,12 @@ impl Monitor {
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
         // The lock may have been held when a copy was made.
-        if self.generation.is_current() && self.ear.as_ref().is_some_and(Ear::hears) {
+        if self.generation.is_current()
+            && self
+                .listener
+                .as_ref()
+                .is_some_and(ListenerStatus::is_listening)
+        {
             self.shared.lock().watchdog.guarantees()
         } else {
             Guarantees::of(false)
@@ -237,13 +242,13 @@ impl Monitor {
 
 /// The thread that sleeps on the sentinel's word.
 fn listen(
-    shared: &Arc<Shared>,
-    lookout: Arc<Lookout>,
+    shared: &Arc<Protection>,
+    observer: Arc<SlotObserver>,
     stack: usize,
     extras: Extras,
 ) -> io::Result<Listener> {
     let theirs = Arc::clone(shared);
-    Listener::start(lookout, stack, extras, move || {
+    Listener::start(observer, stack, extras, move || {
         theirs.serve();
         // An error is the pipe's, and the other thread's to deal with. If that one acts, it is not to be cancelled.
         if let Ok(Looked::HasActed) = theirs.look() {
@@ -256,7 +261,7 @@ fn listen(
 }
 
 /// Waits for the pipe, until there is a verdict or the protection is over.
-fn wait(shared: &Shared, pipe: &OwnedFd) -> io::Result<Looked> {
+fn wait(shared: &Protection, pipe: &OwnedFd) -> io::Result<Looked> {
     let mut by_the_clock = false;
     loop {
         if shared.cancel.is_set() {

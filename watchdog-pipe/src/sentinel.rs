@@ -12,14 +12,16 @@
 
 mod address;
 mod adopt;
-mod held;
-mod lookout;
+mod listener;
+mod observer;
 mod slot;
+mod slot_lease;
 #[allow(unsafe_code)]
 mod sys;
 mod thread;
 
 pub(crate) use address::Address;
 pub(crate) use adopt::{Damaged, Found, adopt};
-pub(crate) use held::Held;
-pub(crate) use lookout::{Ear, Listener, Lookout};
+pub(crate) use listener::{Listener, ListenerStatus};
+pub(crate) use observer::SlotObserver;
+pub(crate) use slot_lease::SlotLease;

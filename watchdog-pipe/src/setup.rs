@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use crate::StopPolicy;
-use crate::sentinel::Held;
+use crate::sentinel::SlotLease;
 use crate::sys::Inspected;
 use crate::variable::{ENV_VAR, Variable};
 
@@ -29,19 +29,19 @@ impl ChildSetup {
     pub(crate) fn new(
         read: OwnedFd,
         pipe: &Inspected,
-        held: Option<&Held>,
+        lease: Option<&SlotLease>,
         policy: Option<StopPolicy>,
     ) -> ChildSetup {
         let variable = Variable {
             pipe_fd: PIPE_FD,
             device: pipe.device,
             inode: pipe.inode,
-            sentinel: held.map(|held| held.address(PAGE_FD)),
+            sentinel: lease.map(|lease| lease.address(PAGE_FD)),
             policy,
         };
         ChildSetup {
             read: Arc::new(read),
-            page: held.map(Held::page),
+            page: lease.map(SlotLease::page),
             variable,
         }
     }

@@ -10,7 +10,7 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use crate::readiness::Readiness;
 use crate::reserve::Reserve;
-use crate::sentinel::{Listener, Lookout};
+use crate::sentinel::{Listener, SlotObserver};
 use crate::sys::ForkGeneration;
 use crate::word::Scanner;
 use crate::{Guarantees, StopPolicy, Verdict, poll};
@@ -28,8 +28,8 @@ pub struct Watchdog {
     scanner: Scanner,
     verdict: Option<Verdict>,
     /// The parent's sentinel, where it has one.
-    lookout: Option<Arc<Lookout>>,
-    /// Makes the descriptor readable when the sentinel speaks; from the first time that somebody has to wait.
+    observer: Option<Arc<SlotObserver>>,
+    /// Makes the descriptor readable when the sentinel died; from the first time that somebody has to wait.
     /// `None` in it: there is no room for the thread, and the pipe does alone.
     listener: OnceLock<Option<Listener>>,
     /// Until a [`Monitor`](crate::Monitor) takes it. `None` also where the kernel refused the page that [`ForkGeneration`] needs.
@@ -41,7 +41,7 @@ impl Watchdog {
     pub(crate) fn new(
         pipe: OwnedFd,
         readiness: Readiness,
-        lookout: Option<Lookout>,
+        observer: Option<SlotObserver>,
         policy: Option<StopPolicy>,
     ) -> Result<Watchdog, (OwnedFd, io::Error)> {
         // Without a page of its own a process can wait all the same, and is told when it wants to be protected.
@@ -56,7 +56,7 @@ impl Watchdog {
                 policy,
                 scanner: Scanner::default(),
                 verdict: None,
-                lookout: lookout.map(Arc::new),
+                observer: observer.map(Arc::new),
                 listener: OnceLock::new(),
                 reserve,
             }),
@@ -73,15 +73,15 @@ impl Watchdog {
     /// What this process is promised of its parent.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
-        let hears = |listener: &Option<Listener>| {
+        let listens = |listener: &Option<Listener>| {
             listener
                 .as_ref()
-                .map(Listener::ear)
-                .is_some_and(|ear| ear.hears())
+                .map(Listener::status)
+                .is_some_and(|status| status.is_listening())
         };
-        let hears = self.listener.get().is_none_or(hears);
-        let speaks = |lookout: &Arc<Lookout>| lookout.speaks();
-        Guarantees::of(hears && self.lookout.as_ref().is_some_and(speaks))
+        let listens = self.listener.get().is_none_or(listens);
+        let attached = |observer: &Arc<SlotObserver>| observer.is_attached();
+        Guarantees::of(listens && self.observer.as_ref().is_some_and(attached))
     }
 
     /// Waits for the verdict. The first wait that has to sleep starts a thread, where the parent has a sentinel: it
@@ -140,15 +140,15 @@ impl Watchdog {
     }
 
     fn listen(&self) {
-        let Some(lookout) = &self.lookout else {
+        let Some(observer) = &self.observer else {
             return;
         };
         self.listener.get_or_init(|| {
             let extras = self.reserve.as_ref().map(Reserve::extras);
             let readiness = Arc::clone(&self.readiness);
             let latch = move || readiness.latch();
-            let lookout = Arc::clone(lookout);
-            Listener::start(lookout, Listener::STACK, extras.unwrap_or_default(), latch).ok()
+            let observer = Arc::clone(observer);
+            Listener::start(observer, Listener::STACK, extras.unwrap_or_default(), latch).ok()
         });
     }
 
@@ -161,9 +161,9 @@ impl Watchdog {
     }
 
     /// For somebody who listens in his own way.
-    pub(crate) fn lookout(&mut self) -> Option<Arc<Lookout>> {
+    pub(crate) fn observer(&mut self) -> Option<Arc<SlotObserver>> {
         self.listener = OnceLock::new();
-        self.lookout.clone()
+        self.observer.clone()
     }
 
     /// The word of the sentinel and the pipe, and which of them counts.
@@ -173,9 +173,9 @@ impl Watchdog {
     #[inline]
     fn look(&mut self) -> io::Result<()> {
         let died = self
-            .lookout
+            .observer
             .as_ref()
-            .is_some_and(|lookout| lookout.parent_died());
+            .is_some_and(|observer| observer.parent_died());
         let read = self.read_pipe();
         if died && self.verdict.is_none() {
             self.settle(Verdict::ParentExited);

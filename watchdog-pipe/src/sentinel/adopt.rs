@@ -3,7 +3,7 @@
 use rustix::fs::{fcntl_get_seals, fstat};
 
 use super::address::Address;
-use super::lookout::Lookout;
+use super::observer::SlotObserver;
 use super::slot::Slot;
 use super::sys::{MappedSlot, SEALS};
 use crate::sys::{ForkGeneration, Inherited, inspect};
@@ -18,7 +18,7 @@ pub(crate) enum Found {
     /// Nothing, or something that is none of our business: whoever spawned this child passed the pipe on alone.
     Nothing,
     /// The page. `None`: this kernel does not let us use it, or the word has nothing to say any more.
-    Page(Option<Lookout>),
+    Page(Option<SlotObserver>),
 }
 
 /// Looks at the number and maps the word; claims, closes and changes nothing.
@@ -42,6 +42,6 @@ pub(crate) fn adopt(address: &Address, inherited: &Inherited) -> Result<Found, D
     })?;
     // A listener must know whether it is in a copy made by fork.
     let word = word.filter(|_| ForkGeneration::current().is_ok());
-    let lookout = word.map(|word| Lookout::new(word, address.link));
-    Ok(Found::Page(lookout.filter(Lookout::speaks)))
+    let observer = word.map(|word| SlotObserver::new(word, address.link));
+    Ok(Found::Page(observer.filter(SlotObserver::is_attached)))
 }

@@ -21,23 +21,26 @@ pub(crate) struct Slot {
     link: AtomicU32,
 }
 
-/// What a slot says to the child of a link.
+/// What a slot tells the child of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Says {
+pub(crate) enum SlotState {
     /// The sentinel lives; the word, to wait on.
-    Lives(u32),
-    /// The sentinel died while it held the word for this very link.
-    Died,
-    /// Nothing, and never again: the link has ended, moved on, or was another's.
-    Nothing,
+    Owned(u32),
+    /// The sentinel died while it owned the word for this very link.
+    OwnerDied,
+    /// The slot says nothing, and never will again: the link has ended, moved on, or was another's.
+    Detached,
 }
 
 impl Slot {
     /// Parent: the next link takes the slot; its number.
     pub(crate) fn take(&self, thread: u32) -> u32 {
         let link = self.link.load(Ordering::Relaxed).wrapping_add(1);
-        // First the number, then the word: whoever sees a word that this link has set finds no older number.
         self.link.store(link, Ordering::Relaxed);
+        // Release: the store of the number happens before this one. It pairs with the Acquire in
+        // `state`: a child that loads this word loads this number too, or a later one. Without the
+        // pair, the child of the link before could see the word of this link beside its own number,
+        // and take the life and the death of the owner for its own link's.
         self.word.store(held_by(thread), Ordering::Release);
         link
     }
@@ -58,18 +61,20 @@ impl Slot {
             .compare_exchange(nobody, held, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Child: what the slot says of its link.
-    pub(crate) fn says(&self, link: u32) -> Says {
-        // In this order: see `take`. The kernel's own change keeps what the store before it published.
+    /// Child: what the slot tells of its link.
+    pub(crate) fn state(&self, link: u32) -> SlotState {
+        // Acquire, for the Release in `take`: the number is loaded after the word. The kernel marks
+        // the word by an atomic exchange, which continues the release sequence of the store before
+        // it: a child that loads the mark loads the number of the link that was marked, as well.
         let word = self.word.load(Ordering::Acquire);
         if self.link.load(Ordering::Relaxed) != link {
-            Says::Nothing
+            SlotState::Detached
         } else if word & libc::FUTEX_OWNER_DIED != 0 {
-            Says::Died
+            SlotState::OwnerDied
         } else if word & OWNER != 0 {
-            Says::Lives(word)
+            SlotState::Owned(word)
         } else {
-            Says::Nothing
+            SlotState::Detached
         }
     }
 
@@ -120,15 +125,15 @@ mod tests {
     fn a_death_is_told_to_the_link_that_has_the_slot_alone() {
         let slot = fresh();
         let first = slot.take(7);
-        assert_eq!(slot.says(first), Says::Lives(7 | libc::FUTEX_WAITERS));
+        assert_eq!(slot.state(first), SlotState::Owned(7 | libc::FUTEX_WAITERS));
         slot.let_go(7);
-        assert_eq!(slot.says(first), Says::Nothing);
+        assert_eq!(slot.state(first), SlotState::Detached);
         let second = slot.take(7);
-        assert_eq!(slot.says(first), Says::Nothing);
+        assert_eq!(slot.state(first), SlotState::Detached);
         died(&slot);
         assert_eq!(
-            (slot.says(first), slot.says(second)),
-            (Says::Nothing, Says::Died)
+            (slot.state(first), slot.state(second)),
+            (SlotState::Detached, SlotState::OwnerDied)
         );
     }
 
@@ -138,12 +143,12 @@ mod tests {
         let link = slot.take(7);
         slot.let_go(7);
         died(&slot);
-        assert_eq!(slot.says(link), Says::Nothing);
+        assert_eq!(slot.state(link), SlotState::Detached);
         slot.hold_again(7);
-        assert_eq!(slot.says(link), Says::Lives(7 | libc::FUTEX_WAITERS));
+        assert_eq!(slot.state(link), SlotState::Owned(7 | libc::FUTEX_WAITERS));
         died(&slot);
         slot.let_go(7);
         slot.hold_again(7);
-        assert_eq!(slot.says(link), Says::Died);
+        assert_eq!(slot.state(link), SlotState::OwnerDied);
     }
 }

@@ -7,13 +7,13 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use shim_spawner::{Stage, Stdio};
+use workspace_tests::clone_method::CloneMethod;
 use workspace_tests::halt::Halt;
 use workspace_tests::reaped;
-use workspace_tests::rung::Rung;
 use workspace_tests::scenario::Scenario;
 use workspace_tests::{fd_table, proc_fs, seccomp};
 
-use super::snapshot::{Snapshot, fails, full, own_pid, rung, spawner_of};
+use super::snapshot::{Snapshot, fails, full, method, own_pid, spawner_of};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("limit_descriptors", descriptors),
@@ -84,8 +84,8 @@ fn descriptors() {
         }
         assert_eq!(Snapshot::take(), before, "left behind after success");
         // The handle comes last. A clone that has no number for it is a clone that failed.
-        let handle = match rung() {
-            Rung::Fork => Stage::Pidfd,
+        let handle = match method() {
+            CloneMethod::Fork => Stage::Pidfd,
             _ => Stage::Create,
         };
         for stage in [
@@ -162,6 +162,6 @@ fn handle_that_cannot_be_moved() {
         });
         let executed = executed.join().expect("the thread that counts");
         // After a fork the child waits to be held before it goes on.
-        assert_eq!(executed, usize::from(rung() != Rung::Fork));
+        assert_eq!(executed, usize::from(method() != CloneMethod::Fork));
     });
 }

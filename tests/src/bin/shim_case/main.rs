@@ -4,13 +4,13 @@
 
 use std::process::ExitCode;
 
-use workspace_tests::rung::Rung;
+use workspace_tests::clone_method::CloneMethod;
 
 mod child;
 mod errors;
 mod limits;
+mod methods;
 mod roles;
-mod rungs;
 mod search;
 mod signals;
 mod snapshot;
@@ -21,13 +21,13 @@ fn main() -> ExitCode {
     if name.starts_with("as_") {
         return workspace_tests::scenario::run(roles::ROLES);
     }
-    let rung = std::env::args().nth(2).unwrap_or_default();
-    snapshot::force(Rung::named(&rung));
+    let method = std::env::args().nth(2).unwrap_or_default();
+    snapshot::force(CloneMethod::named(&method));
     let scenarios: Vec<_> = [
         errors::SCENARIOS,
         limits::SCENARIOS,
         child::SCENARIOS,
-        rungs::SCENARIOS,
+        methods::SCENARIOS,
         search::SCENARIOS,
         signals::SCENARIOS,
         stop::SCENARIOS,

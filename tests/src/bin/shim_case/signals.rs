@@ -18,9 +18,9 @@ use super::child::ends_well;
 use super::snapshot::{full, own_pid, pid_of_the_kernel, spawner_of};
 
 pub const SCENARIOS: &[Scenario] = &[
-    ("rung_storm", storm),
-    ("rung_signals_that_are_ignored", ignored_before_the_exec),
-    ("rung_signals_that_end", ends_before_the_exec),
+    ("method_storm", storm),
+    ("method_signals_that_are_ignored", ignored_before_the_exec),
+    ("method_signals_that_end", ends_before_the_exec),
 ];
 
 /// How often a handler ran. A child sees the same page, whether it shares the memory or has a copy.

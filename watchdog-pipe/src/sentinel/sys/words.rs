@@ -48,7 +48,7 @@ impl Words {
         let words = self.0.start.cast();
         std::mem::forget(self.0);
         // SAFETY: large and aligned enough, zero is a valid slot, and never unmapped. In a copy made by fork, where it
-        // is not mapped, nobody follows the reference: `Held` asks first.
+        // is not mapped, nobody follows the reference: `SlotLease` asks first.
         unsafe { words.as_ref() }
     }
 

@@ -1,4 +1,4 @@
-//! The child's side: one word, and a thread that sleeps on it.
+//! A thread that sleeps on the word of the parent's sentinel.
 
 use std::io;
 use std::sync::Arc;
@@ -8,8 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags, Timespec};
 
-use super::slot::Says;
-use super::sys::MappedSlot;
+use super::observer::SlotObserver;
 use crate::status::Extras;
 use crate::sys::ForkGeneration;
 use crate::thread::{Start, Thread};
@@ -18,54 +17,10 @@ use crate::thread::{Start, Thread};
 /// CPU gives way at once, and takes the memory down afterwards.
 const SLICE: Duration = Duration::from_micros(100);
 
-/// What this process was given of its parent's sentinel.
-#[derive(Debug)]
-pub(crate) struct Lookout {
-    word: MappedSlot,
-    link: u32,
-}
-
-impl Lookout {
-    pub(super) fn new(word: MappedSlot, link: u32) -> Lookout {
-        Lookout { word, link }
-    }
-
-    /// Whether the parent died while it held the word.
-    pub(crate) fn parent_died(&self) -> bool {
-        self.word.says(self.link) == Says::Died
-    }
-
-    /// Whether it can still say anything.
-    pub(crate) fn speaks(&self) -> bool {
-        self.word.says(self.link) != Says::Nothing
-    }
-
-    /// Sleeps until the parent has died; `false` when the word has nothing more to say, the kernel lets nobody sleep on
-    /// it, or the state is another.
-    fn wait(&self, state: &AtomicU32) -> bool {
-        while state.load(Ordering::Acquire) == LISTENS {
-            match self.word.says(self.link) {
-                Says::Lives(word) => {
-                    if self.word.sleep(word).is_err() {
-                        return false;
-                    }
-                }
-                said => {
-                    // The kernel wakes one sleeper of a word. Others may be there: a copy of this process made by fork;
-                    // and if the word is another link's by now, that link's child.
-                    self.word.wake();
-                    return said == Says::Died;
-                }
-            }
-        }
-        false
-    }
-}
-
 /// A thread that sleeps on the word, for as long as the value lives.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    ear: Ear,
+    status: ListenerStatus,
     /// `None` only while it goes.
     thread: Option<Thread>,
     generation: ForkGeneration,
@@ -73,11 +28,11 @@ pub(crate) struct Listener {
 
 /// Whether a listener listens.
 #[derive(Clone, Debug)]
-pub(crate) struct Ear(Arc<Shared>);
+pub(crate) struct ListenerStatus(Arc<ListenerState>);
 
 #[derive(Debug)]
-struct Shared {
-    lookout: Arc<Lookout>,
+struct ListenerState {
+    observer: Arc<SlotObserver>,
     /// A futex, and no lock: of what lies between the parent's death and the act, every page of memory counts that was
     /// not touched for long.
     state: AtomicU32,
@@ -90,25 +45,25 @@ const STOP: u32 = 1;
 /// It does nothing any more that needs the word.
 const LEFT: u32 = 2;
 /// The word says nothing any more, and the thread waits until it is to leave.
-const DEAF: u32 = 3;
+const DONE: u32 = 3;
 
-impl Ear {
+impl ListenerStatus {
     /// Whether the parent's death is heard here, or was.
-    pub(crate) fn hears(&self) -> bool {
-        self.0.state.load(Ordering::Acquire) == LISTENS || self.0.lookout.parent_died()
+    pub(crate) fn is_listening(&self) -> bool {
+        self.0.state.load(Ordering::Acquire) == LISTENS || self.0.observer.parent_died()
     }
 }
 
-impl Shared {
+impl ListenerState {
     /// Sleeps until it is to leave. A filter need not allow a thread to end as long as the protection lasts.
-    fn is_deaf(&self) {
-        let (listens, deaf) = (Ordering::AcqRel, Ordering::Acquire);
+    fn wait_to_leave(&self) {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let mut state = self
             .state
-            .compare_exchange(LISTENS, DEAF, listens, deaf)
-            .map_or_else(|state| state, |_| DEAF);
-        while state == DEAF {
-            match futex::wait(&self.state, Flags::PRIVATE, DEAF, None) {
+            .compare_exchange(LISTENS, DONE, success, failure)
+            .map_or_else(|state| state, |_| DONE);
+        while state == DONE {
+            match futex::wait(&self.state, Flags::PRIVATE, DONE, None) {
                 Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => return,
             }
@@ -125,7 +80,7 @@ impl Shared {
     /// Returns when the thread has left; `false` where the kernel lets nobody wake it, or wait for it. It leaves when the
     /// word changes, then, and does nothing more.
     fn stop(&self) -> bool {
-        for now in [LISTENS, DEAF] {
+        for now in [LISTENS, DONE] {
             let _ = self
                 .state
                 .compare_exchange(now, STOP, Ordering::AcqRel, Ordering::Acquire);
@@ -134,7 +89,7 @@ impl Shared {
         loop {
             // Whoever has looked at the state and does not sleep yet misses it, and the word is not ours to change: once
             // more then.
-            self.lookout.word.wake();
+            self.observer.wake();
             let again = Timespec {
                 tv_sec: 0,
                 tv_nsec: 1_000_000,
@@ -157,7 +112,7 @@ impl Listener {
 
     /// `then` runs when the parent died, and only then. Every signal is blocked in it.
     pub(crate) fn start(
-        lookout: Arc<Lookout>,
+        observer: Arc<SlotObserver>,
         stack: usize,
         extras: Extras,
         then: impl FnOnce() + Send + 'static,
@@ -171,12 +126,14 @@ impl Listener {
         // A copy made by fork may listen as well: the mapping came along.
         let generation = ForkGeneration::current()?;
         let state = AtomicU32::new(LISTENS);
-        let ear = Ear(Arc::new(Shared { lookout, state }));
-        let theirs = Arc::clone(&ear.0);
+        let status = ListenerStatus(Arc::new(ListenerState { observer, state }));
+        let theirs = Arc::clone(&status.0);
         let thread = Thread::start(start, generation, move || {
-            let died = theirs.lookout.wait(&theirs.state);
+            let died = theirs
+                .observer
+                .wait(|| theirs.state.load(Ordering::Acquire) == LISTENS);
             if !died {
-                theirs.is_deaf();
+                theirs.wait_to_leave();
             }
             theirs.leave();
             if died {
@@ -185,14 +142,14 @@ impl Listener {
         })?;
         let thread = Some(thread);
         Ok(Listener {
-            ear,
+            status,
             thread,
             generation,
         })
     }
 
-    pub(crate) fn ear(&self) -> Ear {
-        self.ear.clone()
+    pub(crate) fn status(&self) -> ListenerStatus {
+        self.status.clone()
     }
 }
 
@@ -201,7 +158,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take()
             && self.generation.is_current()
-            && self.ear.0.stop()
+            && self.status.0.stop()
         {
             thread.join();
         }

@@ -111,7 +111,7 @@ fn may_pass(error: &io::Error) -> bool {
 }
 
 /// A word, held for one link until the value goes.
-pub(crate) struct Held {
+pub(crate) struct SlotLease {
     sentinels: &'static Sentinels,
     sentinel: &'static Sentinel,
     index: usize,
@@ -119,18 +119,18 @@ pub(crate) struct Held {
 }
 
 /// Not the sentinel, which has thousands of words.
-impl fmt::Debug for Held {
+impl fmt::Debug for SlotLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
+        f.debug_struct("SlotLease")
             .field("index", &self.index)
             .field("link", &self.link)
             .finish_non_exhaustive()
     }
 }
 
-impl Held {
+impl SlotLease {
     /// `None` where the pipe must do alone.
-    pub(crate) fn take(generation: ForkGeneration) -> Option<Held> {
+    pub(crate) fn take(generation: ForkGeneration) -> Option<SlotLease> {
         let sentinels = Sentinels::of(generation);
         let mut state = sentinels.lock();
         let (sentinel, index) = state.slot(sentinels)?;
@@ -141,7 +141,7 @@ impl Held {
             // A child of an earlier link that still sleeps here would be woken in place of this link's.
             slot.wake();
         }
-        Some(Held {
+        Some(SlotLease {
             sentinels,
             sentinel,
             index,
@@ -161,7 +161,7 @@ impl Held {
         }
     }
 
-    /// Undoes [`Held::let_go`].
+    /// Undoes [`SlotLease::let_go`].
     pub(crate) fn hold_again(&self) {
         let Some(slot) = self.slot() else {
             return;
@@ -195,7 +195,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for SlotLease {
     fn drop(&mut self) {
         if let Some(slot) = self.slot() {
             slot.let_go(self.sentinel.thread);
