@@ -1,4 +1,5 @@
-//! What became of a plan that was applied to a `Command`, which itself carries no more than an errno.
+//! What became of a plan that was applied to a `Command`, which itself carries no more than an
+//! errno.
 
 use std::io;
 use std::sync::Arc;
@@ -19,12 +20,12 @@ impl Applied {
         Applied { errors }
     }
 
-    /// What `spawn_error`, an error of `Command::spawn`, means, if it comes from the plan; `None` if it
-    /// comes from anything else, as a missing program does. The report is taken: asking again about
-    /// the same failure gives `None`.
+    /// What `spawn_error`, an error of `Command::spawn`, means, if it comes from the plan; `None`
+    /// if it comes from anything else, as a missing program does. The report is taken: asking again
+    /// about the same failure gives `None`.
     ///
-    /// After a [`ChildFdsError::TargetCollision`] the number has been reserved as well as it can be, so
-    /// spawning the same `Command` again is worthwhile.
+    /// After a [`ChildFdsError::TargetCollision`] the number has been reserved as well as it can
+    /// be, so spawning the same `Command` again is worthwhile.
     ///
     /// ```no_run
     /// # use std::{fs::File, process::Command};

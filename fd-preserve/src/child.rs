@@ -1,9 +1,9 @@
 //! What runs between fork and exec.
 //!
-//! Another thread of the parent may have held any lock at the fork, and another spawner may share the
-//! parent's memory with the child (`CLONE_VM`): so nothing here allocates, locks, panics, or writes to
-//! memory that the parent reads, `errno` and the caller's own error record excepted. System calls are
-//! made by number, since the C library's functions may be cancellation points.
+//! Another thread of the parent may have held any lock at the fork, and another spawner may share
+//! the parent's memory with the child (`CLONE_VM`): so nothing here allocates, locks, panics, or
+//! writes to memory that the parent reads, `errno` and the caller's own error record excepted.
+//! System calls are made by number, since the C library's functions may be cancellation points.
 
 mod calls;
 mod closure;

@@ -6,8 +6,8 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use crate::sys;
 
-/// Claims a descriptor that this process inherited on a known number, and makes it close-on-exec, so
-/// that it goes no further.
+/// Claims a descriptor that this process inherited on a known number, and makes it close-on-exec,
+/// so that it goes no further.
 ///
 /// # Errors
 ///
@@ -20,12 +20,12 @@ use crate::sys;
 ///
 /// # Safety
 ///
-/// Nothing else in this process may own `fd`, now or later: the returned [`OwnedFd`] closes it. This
-/// holds when `fd` is a number that the parent was told to give, when it is claimed once, and when it
-/// is claimed before anything could be opened: first thing in `main`, before threads start. If the
-/// parent did not give it, any descriptor that this process opened itself may lie there, and an open
-/// number does not prove that it is the right one; pass the number in the environment, and check the
-/// type of what you get.
+/// Nothing else in this process may own `fd`, now or later: the returned [`OwnedFd`] closes it.
+/// This holds when `fd` is a number that the parent was told to give, when it is claimed once, and
+/// when it is claimed before anything could be opened: first thing in `main`, before threads start.
+/// If the parent did not give it, any descriptor that this process opened itself may lie there, and
+/// an open number does not prove that it is the right one; pass the number in the environment, and
+/// check the type of what you get.
 ///
 /// # Examples
 ///
@@ -97,7 +97,8 @@ impl std::error::Error for InheritError {
     }
 }
 
-/// Of the kind of its source: `InvalidInput`, `NotFound`, or the errno's. The whole error is inside.
+/// Of the kind of its source: `InvalidInput`, `NotFound`, or the errno's. The whole error is
+/// inside.
 impl From<InheritError> for io::Error {
     fn from(error: InheritError) -> io::Error {
         let kind = match &error {

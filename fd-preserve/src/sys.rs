@@ -18,8 +18,8 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
-/// Sleeps for a millisecond. Not by `thread::sleep`, which panics where a filter refuses the system call; then
-/// another thread gets the processor, no more.
+/// Sleeps for a millisecond. Not by `thread::sleep`, which panics where a filter refuses the system
+/// call; then another thread gets the processor, no more.
 pub(crate) fn pause() {
     let millisecond = libc::timespec {
         tv_sec: 0,

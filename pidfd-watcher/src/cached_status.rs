@@ -12,8 +12,8 @@ use crate::sys::ForkGeneration;
 /// A status that is set once, and read by all clones of a handle. One word and no lock: a lock held
 /// by another thread at a fork would stay locked in the child for ever.
 ///
-/// The low half is the status. Above it, [`KNOWN`], and the stamp of the process whose child it was: in a copy made by
-/// fork it is nobody's. No stamp: a stranger's status.
+/// The low half is the status. Above it, [`KNOWN`], and the stamp of the process whose child it
+/// was: in a copy made by fork it is nobody's. No stamp: a stranger's status.
 #[derive(Debug, Default)]
 pub(crate) struct CachedStatus(AtomicU64);
 
@@ -41,8 +41,8 @@ impl CachedStatus {
         } else {
             0
         };
-        // The first answer stays. Both at once: a clone that saw the status without the stamp would take the child for a
-        // stranger's, and answer so to who reaps after another clone.
+        // The first answer stays. Both at once: a clone that saw the status without the stamp would
+        // take the child for a stranger's, and answer so to who reaps after another clone.
         let _ = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
@@ -51,9 +51,10 @@ impl CachedStatus {
             });
     }
 
-    /// It is a child of this process, however it may end. Never taken back: of two clones that ask at once one may
-    /// come after the reaping, and learn the status as a stranger would. No other stamp can stand there: a process has
-    /// one parent that can wait for it, and its copies are none.
+    /// It is a child of this process, however it may end. Never taken back: of two clones that ask
+    /// at once one may come after the reaping, and learn the status as a stranger would. No other
+    /// stamp can stand there: a process has one parent that can wait for it, and its copies are
+    /// none.
     pub(crate) fn set_ours(&self) {
         self.0.fetch_or(stamp_of_here() << STAMP, Ordering::Relaxed);
     }

@@ -29,8 +29,8 @@ pub(crate) unsafe fn fork(gate: Gate, child: impl FnOnce() -> i32) -> Result<(Pi
         }
         end_copy();
     }
-    // -1 must not come near Pid::from_raw, which takes it for a number in a release build and panics
-    // in others.
+    // -1 must not come near Pid::from_raw, which takes it for a number in a release build and
+    // panics in others.
     let pid = Some(forked).filter(|&pid| pid > 0).and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Error::of_clone(sys::errno()))?;
     Ok((pid, gate))
@@ -38,7 +38,8 @@ pub(crate) unsafe fn fork(gate: Gate, child: impl FnOnce() -> i32) -> Result<(Pi
 
 /// In the forked child: runs the caller's closure and ends.
 fn run(child: impl FnOnce() -> i32) -> ! {
-    // To unwind further would run the destructors of the caller's copy: its temporary files are the parent's.
+    // To unwind further would run the destructors of the caller's copy: its temporary files are the
+    // parent's.
     let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or_else(|payload| {
         // Not dropped, since it may panic again; its memory goes with the process.
         std::mem::forget(payload);
@@ -48,10 +49,11 @@ fn run(child: impl FnOnce() -> i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Ends a copy of this process, made by fork, that has nothing to do. Its exit code is 0, as that of a process
-/// whose last thread has ended.
+/// Ends a copy of this process, made by fork, that has nothing to do. Its exit code is 0, as that
+/// of a process whose last thread has ended.
 ///
-/// Runs no exit handler and no destructor: the buffers and temporary files that they would care for are the parent's.
+/// Runs no exit handler and no destructor: the buffers and temporary files that they would care for
+/// are the parent's.
 pub(crate) fn end_copy() -> ! {
     // SAFETY: ends the process; no handler or destructor runs that belongs to the parent.
     unsafe { libc::_exit(0) }

@@ -62,8 +62,8 @@ impl Containment {
     }
 }
 
-/// Drops what a panic has carried. A payload may panic in its own drop, with a payload that does so too: after a few
-/// of those the last one is leaked.
+/// Drops what a panic has carried. A payload may panic in its own drop, with a payload that does so
+/// too: after a few of those the last one is leaked.
 pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
     for _ in 0..8 {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -79,7 +79,8 @@ fn text(payload: &(dyn Any + Send)) -> Option<&str> {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// Not `eprintln`, which panics where standard error takes nothing more: a full disk, a reader that is gone.
+/// Not `eprintln`, which panics where standard error takes nothing more: a full disk, a reader that
+/// is gone.
 fn print(report: &CallbackPanic<'_>) {
     let _ = writeln!(std::io::stderr(), "pidfd-watcher: {report}");
 }
@@ -87,8 +88,8 @@ fn print(report: &CallbackPanic<'_>) {
 impl Caller for Containment {
     fn call(&self, callback: Callback, exit: Exit) {
         self.contain(exit.pid, || callback(exit));
-        // The callback has forked, and its copy has returned: it must not go on as the dispatch thread of the parent,
-        // whose epoll instance it shares.
+        // The callback has forked, and its copy has returned: it must not go on as the dispatch
+        // thread of the parent, whose epoll instance it shares.
         if self.is_copy() {
             child::end_copy();
         }

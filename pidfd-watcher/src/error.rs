@@ -28,8 +28,8 @@ use rustix::io::Errno;
 /// | each | `ENOSYS` | [`Unsupported`](Error::Unsupported) | an older kernel, or a seccomp filter |
 /// | each | any other | [`Io`](Error::Io) | `ENOMEM`, `ENODEV`, `EBADF`, ... |
 ///
-/// [`NotReady`](Error::NotReady) and [`NotPidfd`](Error::NotPidfd) are no answers of the kernel: they carry `EAGAIN`
-/// and `EBADF` for those who look at the number. `EINTR` never comes out.
+/// [`NotReady`](Error::NotReady) and [`NotPidfd`](Error::NotPidfd) are no answers of the kernel:
+/// they carry `EAGAIN` and `EBADF` for those who look at the number. `EINTR` never comes out.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -47,7 +47,8 @@ pub enum Error {
     /// No descriptor is left to this process (`EMFILE`) or to the system (`ENFILE`).
     TooManyOpenFiles(io::Error),
     /// No process or thread is left to the user, the control group or the system (`EAGAIN`): see
-    /// `RLIMIT_NPROC` and `pids.max`. The C library also says so when it has no memory for a thread's stack.
+    /// `RLIMIT_NPROC` and `pids.max`. The C library also says so when it has no memory for a
+    /// thread's stack.
     TooManyProcesses(io::Error),
     /// The user has no epoll watch left (`ENOSPC`): see `fs.epoll.max_user_watches` in
     /// [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html).

@@ -10,8 +10,8 @@ use crate::{Error, Exit, Process, WatchHandle, Watcher};
 
 /// Resolves to the [`Exit`] of a process; made by [`Watcher::exited`] and [`Process::exited`].
 ///
-/// Needs no executor in particular: it is woken from the watcher's thread. Polled again once it is ready, it gives the
-/// same answer again. Dropping it takes it out of the watcher, and never waits.
+/// Needs no executor in particular: it is woken from the watcher's thread. Polled again once it is
+/// ready, it gives the same answer again. Dropping it takes it out of the watcher, and never waits.
 ///
 /// # Errors
 ///
@@ -55,7 +55,8 @@ impl Cell {
         }
     }
 
-    /// The answer, unless there is one already. Wakes without the lock, since a waker may poll at once.
+    /// The answer, unless there is one already. Wakes without the lock, since a waker may poll at
+    /// once.
     fn settle(&self, answer: State) {
         let mut state = self.lock();
         let State::Waiting(waker) = &mut *state else {
@@ -96,7 +97,8 @@ impl ExitFuture {
 }
 
 impl Watcher {
-    /// The exit of a process as a future, for any executor. It is watched from this call on, polled or not.
+    /// The exit of a process as a future, for any executor. It is watched from this call on, polled
+    /// or not.
     ///
     /// An error to watch is the future's output.
     pub fn exited(&self, process: &Process) -> ExitFuture {
@@ -126,7 +128,8 @@ impl Future for ExitFuture {
                 cell, generation, ..
             } => (cell, generation),
         };
-        // Cloned before the lock is taken, and the old one dropped after: both are somebody else's code.
+        // Cloned before the lock is taken, and the old one dropped after: both are somebody else's
+        // code.
         let fresh = context.waker().clone();
         // Asked after that, since such code may fork: nobody opens the lock in the copy.
         if !generation.is_current() {

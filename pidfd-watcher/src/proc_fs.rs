@@ -1,8 +1,8 @@
 //! What `/proc` says about the process behind a pidfd.
 //!
 //! `/proc` may be missing, hide other people's processes (`hidepid`), or show another PID namespace
-//! than ours. The number in a pidfd's fdinfo is that of the namespace this `/proc` shows, so it names
-//! the right folder there whatever our own namespace calls the process.
+//! than ours. The number in a pidfd's fdinfo is that of the namespace this `/proc` shows, so it
+//! names the right folder there whatever our own namespace calls the process.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -43,8 +43,8 @@ pub(crate) fn fd_pid(pidfd: BorrowedFd<'_>) -> io::Result<FdPid> {
     }
 }
 
-/// Whether `/proc` shows our own PID namespace, so that its numbers are ours. No, where our own number
-/// is not to be had.
+/// Whether `/proc` shows our own PID namespace, so that its numbers are ours. No, where our own
+/// number is not to be had.
 pub(crate) fn shows_our_pid_namespace() -> bool {
     let shown = fs::read_link("/proc/self").ok();
     let ours = sys::own_pid().map(|pid| pid.to_string());

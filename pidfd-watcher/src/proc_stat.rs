@@ -10,9 +10,9 @@ use rustix::process::Pid;
 use crate::proc_fs::{self, FdPid};
 use crate::sys;
 
-/// One field of a line of `/proc/PID/stat`, from the third on: 3 is the state, 22 the start time. See
-/// [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html). `None`: the line
-/// has no such field.
+/// One field of a line of `/proc/PID/stat`, from the third on: 3 is the state, 22 the start time.
+/// See [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html). `None`: the
+/// line has no such field.
 ///
 /// The line comes from [`Process::proc_stat`](crate::Process::proc_stat), or from a process that
 /// reads its own.
@@ -45,16 +45,17 @@ pub(crate) fn read(pidfd: BorrowedFd<'_>, pid: Pid) -> io::Result<Vec<u8>> {
     while_unreaped(number, |number| fs::read(format!("/proc/{number}/stat")))?
 }
 
-/// The wait status of a zombie that is not ours to wait for; `None` when it is not known for certain.
+/// The wait status of a zombie that is not ours to wait for; `None` when it is not known for
+/// certain.
 ///
 /// Call it only once the pidfd is readable: before that, the status of a leading thread that ended
 /// early could be taken for that of the process.
 pub(crate) fn zombie_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     let look = |number| {
         let status = exit_code(&fs::read(format!("/proc/{number}/stat")).ok()?)?;
-        // Without permission to trace the process, field 52 reads 0, and so does an exit with 0. Who
-        // owns the process does not settle it (a process that changed its ids reads 0 for its own
-        // owner); this link asks the kernel for the very same permission
+        // Without permission to trace the process, field 52 reads 0, and so does an exit with 0.
+        // Who owns the process does not settle it (a process that changed its ids reads 0 for its
+        // own owner); this link asks the kernel for the very same permission
         // (PTRACE_MODE_READ_FSCREDS).
         if status == 0 && fs::read_link(format!("/proc/{number}/ns/pid")).is_err() {
             return None;
@@ -64,8 +65,8 @@ pub(crate) fn zombie_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     while_unreaped(|| number(pidfd), look).ok()?
 }
 
-/// Looks at the folder of a process in `/proc`, by its number there. `ESRCH`: it was reaped meanwhile,
-/// so that the folder may be gone, or a stranger's.
+/// Looks at the folder of a process in `/proc`, by its number there. `ESRCH`: it was reaped
+/// meanwhile, so that the folder may be gone, or a stranger's.
 fn while_unreaped<T>(
     number: impl Fn() -> io::Result<i32>,
     look: impl FnOnce(i32) -> T,
@@ -80,8 +81,8 @@ fn while_unreaped<T>(
     }
 }
 
-/// The number of the process in the PID namespace that this `/proc` shows, whatever ours is; `ESRCH`
-/// once it was reaped.
+/// The number of the process in the PID namespace that this `/proc` shows, whatever ours is;
+/// `ESRCH` once it was reaped.
 fn number(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
     match proc_fs::fd_pid(pidfd)? {
         FdPid::Held(number) => Ok(number),

@@ -18,8 +18,8 @@ use crate::{Error, Exit, identify, proc_stat, status};
 /// A handle on one process, which stays that process's own when its number goes to another.
 ///
 /// It owns a [pidfd](https://man7.org/linux/man-pages/man2/pidfd_open.2.html). A clone shares the
-/// descriptor and costs none. Dropping the last clone closes it, and does nothing to the process: it
-/// is neither killed nor reaped.
+/// descriptor and costs none. Dropping the last clone closes it, and does nothing to the process:
+/// it is neither killed nor reaped.
 ///
 /// # When a process has exited
 ///
@@ -34,17 +34,18 @@ use crate::{Error, Exit, identify, proc_stat, status};
 /// 1. what an earlier call on this handle or a clone of it has learned;
 /// 2. [`waitid`](https://man7.org/linux/man-pages/man2/waitid.2.html), for a child of this process;
 ///    it stays reapable;
-/// 3. since Linux 6.15 the pidfd itself (`PIDFD_GET_INFO`), for any process of this PID namespace or
-///    one below it, once it was reaped by whomever;
+/// 3. since Linux 6.15 the pidfd itself (`PIDFD_GET_INFO`), for any process of this PID namespace
+///    or one below it, once it was reaped by whomever;
 /// 4. [`/proc/PID/stat`](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html), for a zombie
 ///    that is not ours to wait for, with the permission to trace it.
 ///
-/// Before Linux 5.17, 2 and 4 show how the first thread ended, which may have been before the others, and with another
-/// code. They are believed there only where that makes no difference: about a process that a signal has ended, other
-/// than the signals that dump core (about those only where there was a dump). All other statuses come from
-/// the reaping, by [`reap`](Process::reap) or [`watch_and_reap`](crate::Watcher::watch_and_reap); until then they are
-/// `None`. The kernel's release (`uname`) tells which it is; a kernel that was mended by its distributor alone, and
-/// one whose release is hidden, count as older.
+/// Before Linux 5.17, 2 and 4 show how the first thread ended, which may have been before the
+/// others, and with another code. They are believed there only where that makes no difference:
+/// about a process that a signal has ended, other than the signals that dump core (about those only
+/// where there was a dump). All other statuses come from the reaping, by [`reap`](Process::reap) or
+/// [`watch_and_reap`](crate::Watcher::watch_and_reap); until then they are `None`. The kernel's
+/// release (`uname`) tells which it is; a kernel that was mended by its distributor alone, and one
+/// whose release is hidden, count as older.
 ///
 /// With `SIGCHLD` ignored, or `SA_NOCLDWAIT`, the kernel reaps children by itself: their status is
 /// known since Linux 6.15, and usually `None` before.
@@ -75,11 +76,12 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// - [`NotFound`](Error::NotFound): no process has that number (`ESRCH`; `EINVAL` or `ENOENT` when
-    ///   it is that of a thread, or of a process being reaped).
+    /// - [`NotFound`](Error::NotFound): no process has that number (`ESRCH`; `EINVAL` or `ENOENT`
+    ///   when it is that of a thread, or of a process being reaped).
     /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`, `ENFILE`).
-    /// - [`Unsupported`](Error::Unsupported) (`ENOSYS`), [`PermissionDenied`](Error::PermissionDenied)
-    ///   (`EPERM`): an older kernel, or a seccomp filter.
+    /// - [`Unsupported`](Error::Unsupported) (`ENOSYS`),
+    ///   [`PermissionDenied`](Error::PermissionDenied) (`EPERM`): an older kernel, or a seccomp
+    ///   filter.
     /// - [`Io`](Error::Io): `ENOMEM`, `ENODEV`.
     // Inlined: see `Watcher::register`.
     #[inline]
@@ -124,8 +126,8 @@ impl Process {
     ///
     /// - [`NotPidfd`](Error::NotPidfd): it is some other descriptor, or a pidfd of a single thread
     ///   (`PIDFD_THREAD`).
-    /// - [`NotFound`](Error::NotFound): the process was reaped, or lives outside this PID namespace (`ESRCH`; since
-    ///   Linux 6.18 also `EREMOTE`).
+    /// - [`NotFound`](Error::NotFound): the process was reaped, or lives outside this PID namespace
+    ///   (`ESRCH`; since Linux 6.18 also `EREMOTE`).
     /// - [`Unsupported`](Error::Unsupported): before 6.13, without a `/proc` of this PID namespace.
     pub fn from_pidfd(pidfd: OwnedFd) -> Result<Process, Error> {
         let pid = identify::pid_of(pidfd.as_fd())?;
@@ -133,9 +135,9 @@ impl Process {
         Ok(Process::new(pidfd, pid))
     }
 
-    /// Takes the two numbers that `clone` with `CLONE_PIDFD` gave its caller, with no system call and
-    /// no way to fail: a child that has exited, or that the kernel has reaped by itself already, is
-    /// as good.
+    /// Takes the two numbers that `clone` with `CLONE_PIDFD` gave its caller, with no system call
+    /// and no way to fail: a child that has exited, or that the kernel has reaped by itself
+    /// already, is as good.
     ///
     /// Linux 5.2; [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html).
     ///
@@ -188,8 +190,9 @@ impl Process {
         pidfd_send_signal(self, signal).map_err(Error::of_signal)
     }
 
-    /// The line of [`/proc/PID/stat`][stat] of this process and no other: it is read between two looks
-    /// that show the process unreaped. [`proc_stat_field`](crate::proc_stat_field) takes it apart.
+    /// The line of [`/proc/PID/stat`][stat] of this process and no other: it is read between two
+    /// looks that show the process unreaped. [`proc_stat_field`](crate::proc_stat_field) takes it
+    /// apart.
     ///
     /// It needs no permission to trace or to signal the process. Any PID namespace will do, as long
     /// as `/proc` shows the process. A process that gave up privileges since its exec may not read
@@ -199,8 +202,9 @@ impl Process {
     /// # Errors
     ///
     /// - `ESRCH`: the process was reaped, before this call or during it.
-    /// - [`NotFound`](io::ErrorKind::NotFound), [`PermissionDenied`](io::ErrorKind::PermissionDenied):
-    ///   `/proc` is missing, or hides the process (`hidepid`).
+    /// - [`NotFound`](io::ErrorKind::NotFound),
+    ///   [`PermissionDenied`](io::ErrorKind::PermissionDenied): `/proc` is missing, or hides the
+    ///   process (`hidepid`).
     /// - `EMFILE`, `ENFILE`: no descriptor is left to read `/proc` with.
     ///
     /// [stat]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
@@ -213,7 +217,8 @@ impl Process {
     /// # Errors
     ///
     /// - [`Io`](Error::Io) when the kernel cannot poll the descriptor (`ENOMEM`, `EBADF`).
-    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a seccomp filter.
+    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a
+    ///   seccomp filter.
     pub fn try_wait(&self) -> Result<Option<Exit>, Error> {
         self.wait_until(Until::Now)
     }
@@ -271,7 +276,8 @@ impl Process {
         }
     }
 
-    /// A watcher is to reap it: whoever is told by the kernel that it is gone knows then that it was ours.
+    /// A watcher is to reap it: whoever is told by the kernel that it is gone knows then that it
+    /// was ours.
     pub(crate) fn take_charge(&self) -> Result<(), Error> {
         self.check_is_ours()?;
         self.0.status.set_ours();
@@ -284,7 +290,8 @@ impl Process {
             if let Some(found) = status::find(self.as_fd()) {
                 self.0.status.set(found);
             }
-            // Perhaps not what was found: another clone, which looked while it was a zombie, knows better.
+            // Perhaps not what was found: another clone, which looked while it was a zombie, knows
+            // better.
             self.0.status.get()
         })
     }

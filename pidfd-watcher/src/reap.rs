@@ -14,12 +14,12 @@ impl Process {
     /// [`wait`](Process::wait) first.
     ///
     /// Clones of the handle live on and keep the status. Reaping a child twice, through clones or
-    /// after its [`Child`](std::process::Child) was waited for, gives that status again, as long as this handle or a
-    /// clone has learned it before the child was reaped. Clones that reap at the same time, a
-    /// [`watch_and_reap`](crate::Watcher::watch_and_reap) among them, all get it.
+    /// after its [`Child`](std::process::Child) was waited for, gives that status again, as long as
+    /// this handle or a clone has learned it before the child was reaped. Clones that reap at the
+    /// same time, a [`watch_and_reap`](crate::Watcher::watch_and_reap) among them, all get it.
     ///
-    /// A ptrace stop is never collected. Of a process that this one traces and that is another's child, `waitid` gives
-    /// the status, ends the tracing and leaves the zombie to its parent.
+    /// A ptrace stop is never collected. Of a process that this one traces and that is another's
+    /// child, `waitid` gives the status, ends the tracing and leaves the zombie to its parent.
     ///
     /// # Errors
     ///
@@ -40,8 +40,8 @@ impl Process {
     }
 
     fn reap_child(&self) -> Result<ExitStatus, Error> {
-        // Nothing is collected from a process that lives: it could only be a ptrace stop. Nor is its status
-        // asked for, which would be that of a first thread that ended before the others.
+        // Nothing is collected from a process that lives: it could only be a ptrace stop. Nor is
+        // its status asked for, which would be that of a first thread that ended before the others.
         if !self.has_exited(Until::Now)? {
             match self.check_is_ours() {
                 Ok(()) => return Err(not_ready()),
@@ -55,8 +55,8 @@ impl Process {
         match self.collect() {
             Ok(Some(raw)) => Ok(ExitStatus::from_raw(raw)),
             Ok(None) => Err(not_ready()),
-            // Reaped by a clone of ours, a watcher or its `Child`, perhaps since we looked. A handle that was copied by
-            // fork does not pass for that.
+            // Reaped by a clone of ours, a watcher or its `Child`, perhaps since we looked. A
+            // handle that was copied by fork does not pass for that.
             Err(Errno::CHILD) => match self.learn() {
                 Some(status) if status.ours => Ok(ExitStatus::from_raw(status.raw)),
                 _ => Err(Error::of_wait(Errno::CHILD)),
@@ -71,8 +71,8 @@ fn not_ready() -> Error {
     Error::NotReady(Errno::AGAIN.into())
 }
 
-/// [`Process::reap`] or [`Watcher::watch_and_reap`](crate::Watcher::watch_and_reap) failed. The handle
-/// comes back with the reason, so that no zombie is lost.
+/// [`Process::reap`] or [`Watcher::watch_and_reap`](crate::Watcher::watch_and_reap) failed. The
+/// handle comes back with the reason, so that no zombie is lost.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReapError {

@@ -1,5 +1,5 @@
-//! Who waits for whom, and what cancelling must wait for. No system call in it and no thread of its own: the kernel
-//! is behind two traits, so that loom can try every order of events.
+//! Who waits for whom, and what cancelling must wait for. No system call in it and no thread of its
+//! own: the kernel is behind two traits, so that loom can try every order of events.
 
 mod cancelled;
 #[cfg(all(test, loom))]
@@ -25,7 +25,8 @@ pub(crate) use crate::registry::table::{Callback, Close, Unrun};
 
 /// Where events come from.
 pub(crate) trait Events<P> {
-    /// From now on: one event now if the process has exited, and one whenever there is news of its end.
+    /// From now on: one event now if the process has exited, and one whenever there is news of its
+    /// end.
     fn add(&self, subject: &P, entry: Token) -> Result<(), Errno>;
     /// One event again, now, if the process has exited.
     fn again(&self, subject: &P, entry: Token) -> Result<(), Errno>;
@@ -38,8 +39,8 @@ pub(crate) trait Caller {
     /// Does not return in a copy of this process that the callback has made by fork.
     fn call(&self, callback: Callback, exit: Exit);
     fn drop_unrun(&self, unrun: Unrun);
-    /// Whether the caller runs in a copy of the registry's process. A fork may have been made by what was dropped; in the
-    /// copy nobody opens a lock that another thread held.
+    /// Whether the caller runs in a copy of the registry's process. A fork may have been made by
+    /// what was dropped; in the copy nobody opens a lock that another thread held.
     fn is_copy(&self) -> bool;
 }
 
@@ -58,7 +59,8 @@ impl<P: Subject> Registry<P> {
         }
     }
 
-    /// Nothing panics under the lock, and if it did, the table is whole between any two statements that matter.
+    /// Nothing panics under the lock, and if it did, the table is whole between any two statements
+    /// that matter.
     fn table(&self) -> MutexGuard<'_, Table<P>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,8 +78,8 @@ impl<P: Subject> Registry<P> {
     /// Adds a callback; one that `reaps` wants the process reaped first, and is called even after
     /// [`close`](Self::close).
     ///
-    /// The kernel is told under the lock: between "nobody waits for this process any more" and "no events" nobody
-    /// else may come to wait for it.
+    /// The kernel is told under the lock: between "nobody waits for this process any more" and "no
+    /// events" nobody else may come to wait for it.
     #[allow(clippy::inline_always, reason = "see `Watcher::register`")]
     #[inline(always)]
     pub(crate) fn watch(
@@ -112,8 +114,8 @@ impl<P: Subject> Registry<P> {
         Err(Error::of_watch(errno))
     }
 
-    /// Dispatch thread: there is news of an entry's end. Reaps where that was wished, then calls everybody who
-    /// waits, without the lock.
+    /// Dispatch thread: there is news of an entry's end. Reaps where that was wished, then calls
+    /// everybody who waits, without the lock.
     pub(crate) fn dispatch(&self, entry: Token, events: &impl Events<P>, caller: &impl Caller) {
         let Some(subject) = self.table().begin(entry) else {
             // Cancelled after the kernel had reported it.
@@ -151,8 +153,8 @@ impl<P: Subject> Registry<P> {
         step
     }
 
-    /// Takes a callback back. Off the dispatch threads (`may_wait`) it waits for one in progress, so that it is over
-    /// when this returns.
+    /// Takes a callback back. Off the dispatch threads (`may_wait`) it waits for one in progress,
+    /// so that it is over when this returns.
     pub(crate) fn cancel(
         &self,
         watch: Token,
@@ -211,7 +213,8 @@ impl<P: Subject> Registry<P> {
         self.settle(&table);
     }
 
-    /// After [`Close::AndEnd`], when the dispatch thread has ended: the subjects that it was to reap and has not.
+    /// After [`Close::AndEnd`], when the dispatch thread has ended: the subjects that it was to
+    /// reap and has not.
     pub(crate) fn take_unreaped(&self) -> Vec<P> {
         self.table().take_unreaped()
     }

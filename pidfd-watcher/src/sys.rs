@@ -1,4 +1,5 @@
-//! System calls that rustix does not wrap, and everything unsafe outside the child's half of a fork.
+//! System calls that rustix does not wrap, and everything unsafe outside the child's half of a
+//! fork.
 
 mod errno;
 mod fork_generation;
@@ -20,8 +21,8 @@ pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;
 pub(crate) use threads::{gettid, thread_exists};
 
-/// `struct pidfd_info` as Linux 6.13 had it (`PIDFD_INFO_SIZE_VER0`). Its size is part of the ioctl's
-/// number, and a newer kernel copies no more than the size that was asked for.
+/// `struct pidfd_info` as Linux 6.13 had it (`PIDFD_INFO_SIZE_VER0`). Its size is part of the
+/// ioctl's number, and a newer kernel copies no more than the size that was asked for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PidfdInfo {
@@ -93,7 +94,8 @@ pub(crate) fn monotonic() -> Result<Duration, Errno> {
     Ok(Duration::new(seconds, nanoseconds))
 }
 
-/// The kernel's release: "6.1.0-18-amd64". `None` when a filter refuses: rustix would give whatever was in memory.
+/// The kernel's release: "6.1.0-18-amd64". `None` when a filter refuses: rustix would give whatever
+/// was in memory.
 pub(crate) fn release() -> Option<Vec<u8>> {
     let mut name = MaybeUninit::<libc::utsname>::zeroed();
     // SAFETY: there is room for what is written.

@@ -19,11 +19,13 @@ use crate::{Error, child, poll, waiting};
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
     thread: JoinHandle<()>,
-    /// The kernel's number of the thread, or the negated errno where the kernel does not tell it. Zero until it runs.
+    /// The kernel's number of the thread, or the negated errno where the kernel does not tell it.
+    /// Zero until it runs.
     tid: Arc<AtomicI32>,
 }
 
-/// How long the kernel may take for a thread that has run to its end. A tracer can hold it for ever.
+/// How long the kernel may take for a thread that has run to its end. A tracer can hold it for
+/// ever.
 const LAST_BREATH: Duration = Duration::from_secs(5);
 
 impl Dispatcher {
@@ -48,8 +50,9 @@ impl Dispatcher {
 
     /// Waits until the thread has ended, and until the kernel counts it no more.
     ///
-    /// The first is not the second: `pthread_join` returns when the thread gives its memory back, and it leaves the
-    /// process a little later. `unshare(CLONE_NEWUSER)` would still fail in between.
+    /// The first is not the second: `pthread_join` returns when the thread gives its memory back,
+    /// and it leaves the process a little later. `unshare(CLONE_NEWUSER)` would still fail in
+    /// between.
     ///
     /// `ETIMEDOUT`: a tracer holds the thread.
     pub(crate) fn join(self) -> Result<(), Errno> {
@@ -76,8 +79,8 @@ fn run(shared: &Shared, poller: &Poller) {
     let mut events = Vec::new();
     while !shared.registry.is_finished() {
         let Ok(entries) = poller.wait(&mut events) else {
-            // Waiting was tried when the watcher was made. If it is refused now, nobody will ever be told:
-            // say so to those who wait.
+            // Waiting was tried when the watcher was made. If it is refused now, nobody will ever
+            // be told: say so to those who wait.
             let containment = &shared.containment;
             shared
                 .registry

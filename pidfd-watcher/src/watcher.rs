@@ -13,29 +13,31 @@ use crate::{Error, Exit, Process, ReapError, WatchHandle};
 
 /// Tells when processes exit, and how: one thread and one epoll instance, for any number of them.
 ///
-/// A clone is another name for the same watcher. It holds two descriptors, and opens none for a watch. At rest its
-/// thread sleeps without limit.
+/// A clone is another name for the same watcher. It holds two descriptors, and opens none for a
+/// watch. At rest its thread sleeps without limit.
 ///
 /// # Callbacks
 ///
-/// They run on the watcher's thread, one after the other, with all signals blocked and without any lock: every call of
-/// this crate is allowed in one, cancelling itself and dropping the last watcher included. One that takes long keeps
-/// the others waiting: hand the work on. A panic in one ends there; see [`Builder::on_panic`].
+/// They run on the watcher's thread, one after the other, with all signals blocked and without any
+/// lock: every call of this crate is allowed in one, cancelling itself and dropping the last
+/// watcher included. One that takes long keeps the others waiting: hand the work on. A panic in one
+/// ends there; see [`Builder::on_panic`].
 ///
 /// # The last watcher
 ///
-/// Dropping it never waits. What was to be [reaped](Watcher::watch_and_reap) still is, and its callback called; the
-/// thread stays until that is done. All other callbacks are dropped unrun before the drop returns, but for one that
-/// runs at that moment; futures resolve to [`Error::ShutDown`]. [`shutdown`](Watcher::shutdown) also waits for the
-/// thread to end.
+/// Dropping it never waits. What was to be [reaped](Watcher::watch_and_reap) still is, and its
+/// callback called; the thread stays until that is done. All other callbacks are dropped unrun
+/// before the drop returns, but for one that runs at that moment; futures resolve to
+/// [`Error::ShutDown`]. [`shutdown`](Watcher::shutdown) also waits for the thread to end.
 ///
 /// # Forks
 ///
 /// A copy of a watcher in a forked child has no thread. It does nothing to the parent's, and says
 /// [`Error::ForkedCopy`]; [`global`](Watcher::global) makes a new one there.
 ///
-/// A callback may fork. Its copy should end by `_exit` or execute a program. If the callback returns in the copy, the
-/// copy ends there, by `_exit` with exit code 0: it has no other thread, and nothing to tell.
+/// A callback may fork. Its copy should end by `_exit` or execute a program. If the callback
+/// returns in the copy, the copy ends there, by `_exit` with exit code 0: it has no other thread,
+/// and nothing to tell.
 ///
 /// # References
 ///
@@ -64,8 +66,9 @@ impl Builder {
         Builder::default()
     }
 
-    /// Who is told when a callback panics, or what it captured does so when it is dropped. By default a line goes to
-    /// standard error. The program's own panic hook has been called before, as for any panic.
+    /// Who is told when a callback panics, or what it captured does so when it is dropped. By
+    /// default a line goes to standard error. The program's own panic hook has been called before,
+    /// as for any panic.
     #[must_use]
     pub fn on_panic(self, hook: impl Fn(&CallbackPanic<'_>) + Send + Sync + 'static) -> Builder {
         Builder {
@@ -79,7 +82,8 @@ impl Builder {
     ///
     /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`, `ENFILE`).
     /// - [`WatchLimit`](Error::WatchLimit) (`ENOSPC`).
-    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a seccomp filter.
+    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a
+    ///   seccomp filter.
     /// - [`TooManyProcesses`](Error::TooManyProcesses) (`EAGAIN`): no thread is to be had.
     /// - [`Io`](Error::Io): `ENOMEM`.
     pub fn build(self) -> Result<Watcher, Error> {
@@ -124,8 +128,8 @@ impl Watcher {
         Builder::new().build()
     }
 
-    /// The watcher that all of this process shares, started at the first call. It is never dropped. When it was
-    /// [shut down](Watcher::shutdown), the next call starts another one.
+    /// The watcher that all of this process shares, started at the first call. It is never dropped.
+    /// When it was [shut down](Watcher::shutdown), the next call starts another one.
     ///
     /// # Errors
     ///
@@ -139,8 +143,9 @@ impl Watcher {
         }
     }
 
-    /// Calls `callback` once, on the watcher's thread, when the process has exited; at once when it has already.
-    /// Reaps nothing. Any number of callbacks may wait for one process; they are called in the order in which they came.
+    /// Calls `callback` once, on the watcher's thread, when the process has exited; at once when it
+    /// has already. Reaps nothing. Any number of callbacks may wait for one process; they are
+    /// called in the order in which they came.
     ///
     /// The watcher holds a clone of `process` until then.
     ///
@@ -160,12 +165,12 @@ impl Watcher {
 
     /// Takes charge of a child: when it has exited it is reaped, and then `callback` called.
     ///
-    /// The reaping does not depend on the handle nor on the watcher: neither a cancel nor the drop of the last watcher
-    /// prevents it. While a tracer keeps the dead child from being reaped, the callback is called all the same, and
-    /// the reaping follows when the tracer lets go.
+    /// The reaping does not depend on the handle nor on the watcher: neither a cancel nor the drop
+    /// of the last watcher prevents it. While a tracer keeps the dead child from being reaped, the
+    /// callback is called all the same, and the reaping follows when the tracer lets go.
     ///
-    /// Whoever else waits for this child (std's [`Child::wait`](std::process::Child::wait), another clone's
-    /// [`reap`](Process::reap)) competes for it.
+    /// Whoever else waits for this child (std's [`Child::wait`](std::process::Child::wait), another
+    /// clone's [`reap`](Process::reap)) competes for it.
     ///
     /// # Errors
     ///
@@ -183,8 +188,9 @@ impl Watcher {
         watched.map_err(|error| ReapError { process, error })
     }
 
-    // Inlined down to the system call: on CPUs that mend their return stack by software (AMD's SRSO) the first return
-    // after a system call costs 0.3 us, half of what the kernel takes for the call.
+    // Inlined down to the system call: on CPUs that mend their return stack by software (AMD's
+    // SRSO) the first return after a system call costs 0.3 us, half of what the kernel takes for
+    // the call.
     #[allow(
         clippy::inline_always,
         reason = "a hint is not followed where there are several callers"
@@ -220,13 +226,14 @@ impl Watcher {
 
 impl Drop for WatcherInner {
     fn drop(&mut self) {
-        // A copy has neither a right to the parent's epoll instance nor a lock that is sure to open.
+        // A copy has neither a right to the parent's epoll instance nor a lock that is sure to
+        // open.
         if self.shared.generation.is_current() {
             // A thread that cannot be woken sleeps on, and nobody is here to be told.
             let _ = self.shared.close(Close::AndReap);
         }
-        // Asked again, since what was dropped may have forked. The thread is none of a copy's: to detach it there could hit
-        // another one, to which the C library has given its stack.
+        // Asked again, since what was dropped may have forked. The thread is none of a copy's: to
+        // detach it there could hit another one, to which the C library has given its stack.
         if !self.shared.generation.is_current() {
             let dispatcher = self.dispatcher.get_mut();
             std::mem::forget(dispatcher.unwrap_or_else(PoisonError::into_inner).take());

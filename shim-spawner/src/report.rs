@@ -1,7 +1,7 @@
 //! How far the child came: a few words that parent and child both see.
 //!
-//! Not a descriptor, which a mapping of the caller's could hit, and not the error number alone, which does
-//! not tell a missing directory from a missing program.
+//! Not a descriptor, which a mapping of the caller's could hit, and not the error number alone,
+//! which does not tell a missing directory from a missing program.
 
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};

@@ -1,4 +1,5 @@
-//! One spawn: everything that can fail is made before the child exists, and all of it is undone on error.
+//! One spawn: everything that can fail is made before the child exists, and all of it is undone on
+//! error.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
@@ -77,8 +78,8 @@ impl ShimSpawner {
     /// Starts the shim. Comes back once it runs the program.
     ///
     /// # Errors
-    /// A [`SpawnError`] that names the stage, the error number and the number or path. Nothing is left
-    /// behind then: a child that existed was killed and reaped.
+    /// A [`SpawnError`] that names the stage, the error number and the number or path. Nothing is
+    /// left behind then: a child that existed was killed and reaped.
     ///
     /// # References
     /// [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html),
@@ -173,7 +174,8 @@ impl ShimSpawner {
         self.identity_file.as_ref().map(prepare).transpose()
     }
 
-    /// How the child itself is stopped. A supervisor stops the tree by the policy that it inherits, and is waited for.
+    /// How the child itself is stopped. A supervisor stops the tree by the policy that it inherits,
+    /// and is waited for.
     fn policy_of_child(&self) -> StopPolicy {
         match &self.supervisor {
             Some(_) => StopPolicy::new().grace(self.policy.grace_period().saturating_add(SWEEP)),
@@ -244,7 +246,8 @@ impl ShimSpawner {
         }
         let status = status_pipe.map(|status_pipe| put(Arc::clone(&status_pipe.write)));
         let status = status.transpose()?;
-        // The engine has a page to report by, and no descriptor that a number of the plan could hit.
+        // The engine has a page to report by, and no descriptor that a number of the plan could
+        // hit.
         let fds = plan.prepare(ErrorChannel::None).map_err(SpawnError::fds)?;
         Ok((fds, variables, status))
     }

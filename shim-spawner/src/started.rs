@@ -39,7 +39,8 @@ impl StatusPipe {
         Ok(StatusPipe { read, write })
     }
 
-    /// Waits until COMMAND was executed. The caller has let go of every other share in the write end.
+    /// Waits until COMMAND was executed. The caller has let go of every other share in the write
+    /// end.
     ///
     /// After an error, the supervisor was reaped.
     pub(crate) fn wait(self, supervisor: Process, time: Duration) -> Result<Process, SpawnError> {

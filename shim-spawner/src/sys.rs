@@ -18,7 +18,8 @@ pub(crate) use time::nap;
 
 /// Device and inode of a number that we do not own. `EBADF` when it is not open.
 pub(crate) fn inspect(number: RawFd) -> io::Result<(u64, u64)> {
-    // The 64-bit structure on every architecture: fstat has half an inode's number on some, and fails for larger ones.
+    // The 64-bit structure on every architecture: fstat has half an inode's number on some, and
+    // fails for larger ones.
     let mut stat = MaybeUninit::<libc::stat64>::uninit();
     // SAFETY: `stat` has room for what fstat64 writes; a number that is not open is only an error.
     if unsafe { libc::fstat64(number, stat.as_mut_ptr()) } != 0 {

@@ -1,4 +1,5 @@
-//! The ways in which shim-spawner can create a child, each forced by a real seccomp filter that refuses all others.
+//! The ways in which shim-spawner can create a child, each forced by a real seccomp filter that
+//! refuses all others.
 
 use std::collections::BTreeMap;
 
@@ -46,8 +47,8 @@ impl CloneMethod {
         }
     }
 
-    /// From now on this process and its children can suspend themselves for a child in this way only. Threads
-    /// and fork are left alone: neither has `CLONE_VFORK`.
+    /// From now on this process and its children can suspend themselves for a child in this way
+    /// only. Threads and fork are left alone: neither has `CLONE_VFORK`.
     pub fn force(self) {
         let vfork = libc::CLONE_VFORK;
         let vm = libc::CLONE_VM;
@@ -96,9 +97,21 @@ pub fn passes(program: &str, scenario: &str, method: &str) {
 macro_rules! by_every_method {
     ($($test:ident: $scenario:literal,)*) => {
         #[cfg(target_arch = "x86_64")]
-        mod clone3 { $( #[test] fn $test() { workspace_tests::clone_method::passes(super::CASE, $scenario, "clone3"); } )* }
-        mod clone { $( #[test] fn $test() { workspace_tests::clone_method::passes(super::CASE, $scenario, "clone"); } )* }
-        mod copy { $( #[test] fn $test() { workspace_tests::clone_method::passes(super::CASE, $scenario, "copy"); } )* }
-        mod fork { $( #[test] fn $test() { workspace_tests::clone_method::passes(super::CASE, $scenario, "fork"); } )* }
+        mod clone3 {
+            use workspace_tests::clone_method::passes;
+            $( #[test] fn $test() { passes(super::CASE, $scenario, "clone3"); } )*
+        }
+        mod clone {
+            use workspace_tests::clone_method::passes;
+            $( #[test] fn $test() { passes(super::CASE, $scenario, "clone"); } )*
+        }
+        mod copy {
+            use workspace_tests::clone_method::passes;
+            $( #[test] fn $test() { passes(super::CASE, $scenario, "copy"); } )*
+        }
+        mod fork {
+            use workspace_tests::clone_method::passes;
+            $( #[test] fn $test() { passes(super::CASE, $scenario, "fork"); } )*
+        }
     };
 }

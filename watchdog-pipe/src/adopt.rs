@@ -20,32 +20,34 @@ static CLAIMED: AtomicBool = AtomicBool::new(false);
 impl Watchdog {
     /// Adopts the pipe that the environment names. `Ok(None)`: this process is not supervised.
     ///
-    /// Call it first in `main`. A parent that died before the call is still seen (a hang-up is a level,
-    /// not an edge); what costs is the time in which nobody looks.
+    /// Call it first in `main`. A parent that died before the call is still seen (a hang-up is a
+    /// level, not an edge); what costs is the time in which nobody looks.
     ///
-    /// The pipe is claimed once in a process and becomes close-on-exec, so that no program which this one
-    /// starts can hold or claim it. The sentinel's page, where there is one, is mapped and its descriptor closed.
+    /// The pipe is claimed once in a process and becomes close-on-exec, so that no program which
+    /// this one starts can hold or claim it. The sentinel's page, where there is one, is mapped and
+    /// its descriptor closed.
     ///
-    /// The variable is taken out of the environment: it is meant for this process, and not for the programs that this one
-    /// starts. A variable that came down from an ancestor that did not take it out is not meant for this process: its
-    /// number is not open here, or is open as another file. It is taken out as well, and the answer is `Ok(None)`.
+    /// The variable is taken out of the environment: it is meant for this process, and not for the
+    /// programs that this one starts. A variable that came down from an ancestor that did not take
+    /// it out is not meant for this process: its number is not open here, or is open as another
+    /// file. It is taken out as well, and the answer is `Ok(None)`.
     ///
-    /// The pipe's open file description becomes `O_NONBLOCK`. Whoever else holds the read end shares that flag: a shell
-    /// between the spawner and this process, say. A wait here could otherwise block for ever when somebody else has read
-    /// what it was woken for.
+    /// The pipe's open file description becomes `O_NONBLOCK`. Whoever else holds the read end
+    /// shares that flag: a shell between the spawner and this process, say. A wait here could
+    /// otherwise block for ever when somebody else has read what it was woken for.
     ///
     /// # Errors
-    /// A typed [`AdoptError`] that names the number. Nothing was claimed, closed or changed then, the variable is still in
-    /// the environment, and a later call may try again.
+    /// A typed [`AdoptError`] that names the number. Nothing was claimed, closed or changed then,
+    /// the variable is still in the environment, and a later call may try again.
     ///
     /// # Safety
-    /// Takes ownership of the descriptor numbers in the variable. Sound if nothing else in this process
-    /// owns those numbers: true as long as the caller has adopted no inherited descriptor before, which is
-    /// why it belongs first in `main`. That a number is the very pipe, or page, the variable was written for
-    /// is checked; any other is left alone.
+    /// Takes ownership of the descriptor numbers in the variable. Sound if nothing else in this
+    /// process owns those numbers: true as long as the caller has adopted no inherited descriptor
+    /// before, which is why it belongs first in `main`. That a number is the very pipe, or page,
+    /// the variable was written for is checked; any other is left alone.
     ///
-    /// It changes the environment, as [`std::env::remove_var`] does: no other thread may read or write the environment
-    /// meanwhile, other than by the functions of [`std::env`](mod@std::env).
+    /// It changes the environment, as [`std::env::remove_var`] does: no other thread may read or
+    /// write the environment meanwhile, other than by the functions of [`std::env`](mod@std::env).
     ///
     /// # References
     /// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
@@ -64,8 +66,8 @@ impl Watchdog {
         adopted
     }
 
-    /// Adopts a read end that came by a protocol of the caller's own. Sets close-on-exec, and `O_NONBLOCK` on the open
-    /// file description, which whoever else holds the read end shares.
+    /// Adopts a read end that came by a protocol of the caller's own. Sets close-on-exec, and
+    /// `O_NONBLOCK` on the open file description, which whoever else holds the read end shares.
     ///
     /// # Errors
     /// [`AdoptError::NotAPipe`], [`AdoptError::WrongEnd`], [`AdoptError::HoldsWriter`] and
@@ -159,7 +161,8 @@ fn own_writer(pipe: &Inspected) -> Option<RawFd> {
     find_open(writes).unwrap_or_else(|_| (0..highest_number()).find(writes))
 }
 
-/// Looks for an open number in /proc. Not by `std::fs::read_dir`, which panics where a filter refuses close(2).
+/// Looks for an open number in /proc. Not by `std::fs::read_dir`, which panics where a filter
+/// refuses close(2).
 fn find_open(wanted: impl Fn(&RawFd) -> bool) -> io::Result<Option<RawFd>> {
     let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open("/proc/self/fd", how, Mode::empty())?;

@@ -52,11 +52,12 @@ impl Cancel {
         Ok(())
     }
 
-    /// Sleeps for `length`, and never less unless it is cancelled, which is the answer. An error, at once, where the kernel
-    /// lets nobody sleep.
+    /// Sleeps for `length`, and never less unless it is cancelled, which is the answer. An error,
+    /// at once, where the kernel lets nobody sleep.
     ///
-    /// It needs no descriptor, which somebody else in the process may have closed. Where futex(2) is refused, it sleeps by
-    /// `clock_nanosleep`; where the clock cannot be read, each interruption begins the present piece anew.
+    /// It needs no descriptor, which somebody else in the process may have closed. Where futex(2)
+    /// is refused, it sleeps by `clock_nanosleep`; where the clock cannot be read, each
+    /// interruption begins the present piece anew.
     pub(crate) fn sleeps(&self, length: Duration) -> io::Result<bool> {
         let end = sys::now().ok().and_then(|now| now.checked_add(length));
         let (mut left, mut blind) = (length, false);

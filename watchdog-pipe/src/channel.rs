@@ -54,24 +54,27 @@ impl Builder {
         }
     }
 
-    /// Whether the link has a sentinel, which tells the child of this process's death before the kernel takes down its
-    /// memory, and whoever else holds the write end. On unless said otherwise.
+    /// Whether the link has a sentinel, which tells the child of this process's death before the
+    /// kernel takes down its memory, and whoever else holds the write end. On unless said
+    /// otherwise.
     ///
-    /// The first link that wants one starts it: a parked thread ("watchdog-sentinel"), with one descriptor for its page
-    /// (one more of both for each 2,000 links that exist at once). They stay for the life of the process. Say `false` for
-    /// a process that must stay single-threaded: the kernel refuses it `setns` and `unshare` of a user namespace
-    /// otherwise; or one whose `main` ends by `pthread_exit`: it would live on with its sentinel.
+    /// The first link that wants one starts it: a parked thread ("watchdog-sentinel"), with one
+    /// descriptor for its page (one more of both for each 2,000 links that exist at once). They
+    /// stay for the life of the process. Say `false` for a process that must stay single-threaded:
+    /// the kernel refuses it `setns` and `unshare` of a user namespace otherwise; or one whose
+    /// `main` ends by `pthread_exit`: it would live on with its sentinel.
     ///
-    /// Where the kernel (before Linux 5.1) or a filter refuses what it needs, or a limit leaves no room for it, the pipe
-    /// does alone; [`Keepalive::guarantees`] says so. A filter that is installed later may refuse every way in which the
-    /// thread could sleep. The sentinel ends then, without telling the children of a death, and leaves the pipe.
+    /// Where the kernel (before Linux 5.1) or a filter refuses what it needs, or a limit leaves no
+    /// room for it, the pipe does alone; [`Keepalive::guarantees`] says so. A filter that is
+    /// installed later may refuse every way in which the thread could sleep. The sentinel ends
+    /// then, without telling the children of a death, and leaves the pipe.
     #[must_use]
     pub const fn sentinel(self, sentinel: bool) -> Builder {
         Builder { sentinel, ..self }
     }
 
-    /// Makes the link. Both ends are close-on-exec and lie at 3 or above: no child that is started in
-    /// between can inherit one, and none can be taken for a standard stream.
+    /// Makes the link. Both ends are close-on-exec and lie at 3 or above: no child that is started
+    /// in between can inherit one, and none can be taken for a standard stream.
     ///
     /// # Errors
     /// `EMFILE` or `ENFILE` without a free descriptor; `ENOMEM`; `EINVAL` where the kernel has no
@@ -96,8 +99,8 @@ impl Builder {
 }
 
 /// A pipe gets its first page when it is first written to, and keeps the page once it is emptied
-/// (`anon_pipe_put_page` in fs/pipe.c). Had now, it makes the word at the end cheaper, and no lack of memory can
-/// keep that word from being said.
+/// (`anon_pipe_put_page` in fs/pipe.c). Had now, it makes the word at the end cheaper, and no lack
+/// of memory can keep that word from being said.
 fn reserve_room_for_a_word(read: &OwnedFd, write: &OwnedFd) -> io::Result<()> {
     let mut byte = [0];
     rustix::io::write(write, &byte)?;

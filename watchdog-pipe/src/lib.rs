@@ -13,7 +13,8 @@
 //! use watchdog_pipe::{StopPolicy, Verdict, Watchdog};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // The child: first thing in main, and no error in a program that nobody supervises, whoever started it.
+//! // The child: first thing in main, and no error in a program that nobody supervises, whoever
+//! // started it.
 //! // SAFETY: no inherited descriptor was adopted before, and no other thread runs.
 //! if let Some(watchdog) = unsafe { Watchdog::from_env() }? {
 //!     let _monitor = watchdog.enforce_inherited()?;
@@ -22,8 +23,8 @@
 //!     }
 //! }
 //!
-//! // The parent. The read end alone travels, as standard input, which needs no other crate: the child follows the
-//! // pipe. With all of `fds()` passed on, it hears the sentinel too.
+//! // The parent. The read end alone travels, as standard input, which needs no other crate: the
+//! // child follows the pipe. With all of `fds()` passed on, it hears the sentinel too.
 //! let (keepalive, mut setup) =
 //!     watchdog_pipe::Builder::new().stop_policy(StopPolicy::new()).channel()?;
 //! setup.renumber(0);

@@ -30,8 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A running protection. Dropping it leaves the protection on. A copy made by fork is inert.
 ///
-/// One thread waits for the pipe and, where the parent has a sentinel, another sleeps on its word. Whichever learns first
-/// acts, with no other thread to be woken in between.
+/// One thread waits for the pipe and, where the parent has a sentinel, another sleeps on its word.
+/// Whichever learns first acts, with no other thread to be woken in between.
 #[derive(Debug)]
 pub struct Monitor {
     thread: Thread,
@@ -82,8 +82,8 @@ impl Protection {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks, and acts if nobody has yet. Inlined, with what it calls: one function has fewer pages that can be cold
-    /// when the parent dies.
+    /// Looks, and acts if nobody has yet. Inlined, with what it calls: one function has fewer pages
+    /// that can be cold when the parent dies.
     #[inline]
     fn look(&self) -> io::Result<Looked> {
         let mut watch = self.lock();
@@ -103,7 +103,8 @@ impl Protection {
         stop::this_process(&self.own, policy, &self.cancel);
     }
 
-    /// Nobody acts any more who has not begun to. What the callback has captured may panic when it is dropped.
+    /// Nobody acts any more who has not begun to. What the callback has captured may panic when it
+    /// is dropped.
     fn disarm(&self) {
         let unused = self.lock().act.take();
         if let Err(panicked) = catch_unwind(AssertUnwindSafe(|| drop(unused))) {
@@ -147,7 +148,8 @@ impl Monitor {
         Monitor::start(watchdog, policy, CALLBACK_STACK, act)
     }
 
-    /// The pipe's thread comes first: where there is room for one alone, it is the one that matters.
+    /// The pipe's thread comes first: where there is room for one alone, it is the one that
+    /// matters.
     fn start(
         mut watchdog: Watchdog,
         policy: StopPolicy,
@@ -219,9 +221,10 @@ impl Monitor {
         }
     }
 
-    /// Ends the protection, the grace period of a stop that has begun included, and waits for its threads
-    /// to end; inside the callback of [`Watchdog::on_verdict`] it does not wait. The verdict, if one came
-    /// before. In a copy made by fork it ends nothing: the protection is the original's.
+    /// Ends the protection, the grace period of a stop that has begun included, and waits for its
+    /// threads to end; inside the callback of [`Watchdog::on_verdict`] it does not wait. The
+    /// verdict, if one came before. In a copy made by fork it ends nothing: the protection is the
+    /// original's.
     #[allow(clippy::must_use_candidate, reason = "the verdict is a by-product")]
     pub fn cancel(self) -> Option<Verdict> {
         // The eventfd is shared with the original, and a copy has no thread to wait for.
@@ -250,7 +253,8 @@ fn listen(
     let theirs = Arc::clone(shared);
     Listener::start(observer, stack, extras, move || {
         theirs.serve();
-        // An error is the pipe's, and the other thread's to deal with. If that one acts, it is not to be cancelled.
+        // An error is the pipe's, and the other thread's to deal with. If that one acts, it is not
+        // to be cancelled.
         if let Ok(Looked::HasActed) = theirs.look() {
             let _ = theirs.cancel.set();
         } else {
@@ -277,7 +281,8 @@ fn wait(shared: &Protection, pipe: &OwnedFd) -> io::Result<Looked> {
             if error.raw_os_error() == Some(libc::EBADF) {
                 return Err(error);
             }
-            // A filter, or RLIMIT_NOFILE below two. It is not asked again: what failed once fails for ever.
+            // A filter, or RLIMIT_NOFILE below two. It is not asked again: what failed once fails
+            // for ever.
             by_the_clock = true;
         }
     }

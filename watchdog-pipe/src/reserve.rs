@@ -1,5 +1,5 @@
-//! What a protection needs of the kernel, taken at adoption: a program may install a seccomp filter before it starts its
-//! watchdog, and what that filter allows cannot be asked.
+//! What a protection needs of the kernel, taken at adoption: a program may install a seccomp filter
+//! before it starts its watchdog, and what that filter allows cannot be asked.
 
 use std::fmt;
 use std::io;

@@ -22,20 +22,22 @@ pub(crate) use signals::BlockedSignals;
 pub(crate) use thread::{RawThread, ask_for_slices, name_this_thread};
 pub(crate) use time::{now, poll, sleep};
 
-/// The promise of who calls [`Watchdog::from_env`](crate::Watchdog::from_env), for what rests on it.
+/// The promise of who calls [`Watchdog::from_env`](crate::Watchdog::from_env), for what rests on
+/// it.
 #[derive(Debug)]
 pub(crate) struct Inherited(());
 
 #[allow(clippy::unused_self, reason = "the value stands for the promise")]
 impl Inherited {
     /// # Safety
-    /// Nothing in this process owns the descriptor numbers that the variable names, and no other thread uses the
-    /// environment other than by the functions of [`std::env`](mod@std::env).
+    /// Nothing in this process owns the descriptor numbers that the variable names, and no other
+    /// thread uses the environment other than by the functions of [`std::env`](mod@std::env).
     pub(crate) unsafe fn promised() -> Inherited {
         Inherited(())
     }
 
-    /// The owner of a number that was found open as the pipe or the page which the variable names. Once for each number.
+    /// The owner of a number that was found open as the pipe or the page which the variable names.
+    /// Once for each number.
     pub(crate) fn own(&self, number: RawFd) -> OwnedFd {
         // SAFETY: open, and nobody else's, by the promise.
         unsafe { OwnedFd::from_raw_fd(number) }
@@ -50,7 +52,8 @@ impl Inherited {
     /// Takes a variable out of the environment.
     ///
     /// # References
-    /// [unsetenv(3)](https://man7.org/linux/man-pages/man3/unsetenv.3.html): it fails for a name that is none
+    /// [unsetenv(3)](https://man7.org/linux/man-pages/man3/unsetenv.3.html): it fails for a name
+    /// that is none
     pub(crate) fn forget(&self, name: &'static str) {
         // SAFETY: nobody reads the environment behind the back of `std::env`, by the promise.
         unsafe { std::env::remove_var(name) };
@@ -99,18 +102,20 @@ pub(crate) fn inspect(number: RawFd) -> io::Result<Inspected> {
     })
 }
 
-/// The size of a page in bytes. Not rustix's: that one panics before Linux 6.4 when no descriptor is free, or when the
-/// process has dropped privileges, since it has to open /proc/self/auxv there.
+/// The size of a page in bytes. Not rustix's: that one panics before Linux 6.4 when no descriptor
+/// is free, or when the process has dropped privileges, since it has to open /proc/self/auxv there.
 pub(crate) fn page_size() -> io::Result<usize> {
-    // SAFETY: sysconf(3) has no memory effect. The C library knows this number since the program started.
+    // SAFETY: sysconf(3) has no memory effect. The C library knows this number since the program
+    // started.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let size = usize::try_from(size).ok();
     let size = size.filter(|size| size.is_power_of_two());
     size.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// The first number that no descriptor of this process can have from now on; `None` if it cannot be had, or is larger than
-/// any number. Not by rustix, which makes up an answer where a filter refuses one.
+/// The first number that no descriptor of this process can have from now on; `None` if it cannot be
+/// had, or is larger than any number. Not by rustix, which makes up an answer where a filter
+/// refuses one.
 pub(crate) fn descriptor_limit() -> Option<RawFd> {
     let mut limit = MaybeUninit::<libc::rlimit>::uninit();
     // SAFETY: `limit` has room for the answer, and is read if the call has filled it alone.
@@ -123,8 +128,8 @@ pub(crate) fn descriptor_limit() -> Option<RawFd> {
     RawFd::try_from(limit.rlim_cur).ok()
 }
 
-/// A signal from the number in the environment; `None` for what is no signal, and for the numbers that
-/// the C library keeps to itself.
+/// A signal from the number in the environment; `None` for what is no signal, and for the numbers
+/// that the C library keeps to itself.
 pub(crate) fn signal_from_raw(number: i32) -> Option<Signal> {
     Signal::from_named_raw(number).or_else(|| {
         (libc::SIGRTMIN()..=libc::SIGRTMAX())
@@ -154,9 +159,10 @@ pub(crate) fn write_without_sigpipe(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Res
     }
 }
 
-/// The kernel sends SIGPIPE to the writing thread alone. Blocked, it stays pending there, and is taken
-/// back before the mask is restored. One that was pending before is not ours and is left; if that one waits for
-/// the whole process, two do now, which a program that counts signals could tell.
+/// The kernel sends SIGPIPE to the writing thread alone. Blocked, it stays pending there, and is
+/// taken back before the mask is restored. One that was pending before is not ours and is left; if
+/// that one waits for the whole process, two do now, which a program that counts signals could
+/// tell.
 ///
 /// # References
 /// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html)

@@ -30,11 +30,12 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    /// Every signal is blocked in it, by who creates it: at no instant can it run a handler of the program's. (But the two
-    /// that the C library keeps for itself, to tell every thread of a setuid(2), for one. Only its own handlers run on those.)
+    /// Every signal is blocked in it, by who creates it: at no instant can it run a handler of the
+    /// program's. (But the two that the C library keeps for itself, to tell every thread of a
+    /// setuid(2), for one. Only its own handlers run on those.)
     ///
-    /// Returns when the thread has started. What a filter must allow for that may be refused from then on. One that a
-    /// filter kills on its way is an error.
+    /// Returns when the thread has started. What a filter must allow for that may be refused from
+    /// then on. One that a filter kills on its way is an error.
     pub(crate) fn start(
         start: Start,
         generation: ForkGeneration,

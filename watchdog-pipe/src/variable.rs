@@ -1,10 +1,11 @@
 //! The environment variable by which the child finds its descriptors.
 //!
-//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,stop=15:5000`: the number of the read end, the pipe's
-//! device and inode; where the sentinel's word is (number of the page, its device and inode, the offset of the slot in
-//! bytes, the number of the link that has it) when there is one; and the stop policy (signal number and grace in
-//! milliseconds) when one was set. A key that a version does not know is skipped: a newer parent may say more, and the
-//! pipe alone stays a valid link.
+//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,stop=15:5000`: the number of the read
+//! end, the pipe's device and inode; where the sentinel's word is (number of the page, its device
+//! and inode, the offset of the slot in bytes, the number of the link that has it) when there is
+//! one; and the stop policy (signal number and grace in milliseconds) when one was set. A key that
+//! a version does not know is skipped: a newer parent may say more, and the pipe alone stays a
+//! valid link.
 
 use std::fmt;
 use std::os::fd::RawFd;

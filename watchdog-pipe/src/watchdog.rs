@@ -17,9 +17,10 @@ use crate::{Guarantees, StopPolicy, Verdict, poll};
 
 /// Learns what became of the parent.
 ///
-/// Either wait for the [`Verdict`] yourself ([`wait`](Watchdog::wait), [`try_wait`](Watchdog::try_wait),
-/// or [`AsFd`] in an event loop), or let a thread act on it ([`enforce`](Watchdog::enforce),
-/// [`enforce_inherited`](Watchdog::enforce_inherited), [`on_verdict`](Watchdog::on_verdict)).
+/// Either wait for the [`Verdict`] yourself ([`wait`](Watchdog::wait),
+/// [`try_wait`](Watchdog::try_wait), or [`AsFd`] in an event loop), or let a thread act on it
+/// ([`enforce`](Watchdog::enforce), [`enforce_inherited`](Watchdog::enforce_inherited),
+/// [`on_verdict`](Watchdog::on_verdict)).
 #[derive(Debug)]
 pub struct Watchdog {
     pipe: Arc<OwnedFd>,
@@ -29,10 +30,11 @@ pub struct Watchdog {
     verdict: Option<Verdict>,
     /// The parent's sentinel, where it has one.
     observer: Option<Arc<SlotObserver>>,
-    /// Makes the descriptor readable when the sentinel died; from the first time that somebody has to wait.
-    /// `None` in it: there is no room for the thread, and the pipe does alone.
+    /// Makes the descriptor readable when the sentinel died; from the first time that somebody has
+    /// to wait. `None` in it: there is no room for the thread, and the pipe does alone.
     listener: OnceLock<Option<Listener>>,
-    /// Until a [`Monitor`](crate::Monitor) takes it. `None` also where the kernel refused the page that [`ForkGeneration`] needs.
+    /// Until a [`Monitor`](crate::Monitor) takes it. `None` also where the kernel refused the page
+    /// that [`ForkGeneration`] needs.
     reserve: Option<Reserve>,
 }
 
@@ -44,7 +46,8 @@ impl Watchdog {
         observer: Option<SlotObserver>,
         policy: Option<StopPolicy>,
     ) -> Result<Watchdog, (OwnedFd, io::Error)> {
-        // Without a page of its own a process can wait all the same, and is told when it wants to be protected.
+        // Without a page of its own a process can wait all the same, and is told when it wants to
+        // be protected.
         let reserve = match ForkGeneration::current() {
             Ok(_) => Reserve::take().map(Some),
             Err(_) => Ok(None),
@@ -84,13 +87,15 @@ impl Watchdog {
         Guarantees::of(listens && self.observer.as_ref().is_some_and(attached))
     }
 
-    /// Waits for the verdict. The first wait that has to sleep starts a thread, where the parent has a sentinel: it
-    /// sleeps on the sentinel's word, blocks every signal, and ends with the watchdog.
+    /// Waits for the verdict. The first wait that has to sleep starts a thread, where the parent
+    /// has a sentinel: it sleeps on the sentinel's word, blocks every signal, and ends with the
+    /// watchdog.
     ///
     /// # Errors
     /// `ENOMEM` and `EINVAL` (`RLIMIT_NOFILE` below two) from
-    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), `EBADF` when somebody closed the descriptor behind
-    /// our back, and whatever a seccomp filter answers. An interruption by a signal is not an error.
+    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), `EBADF` when somebody closed
+    /// the descriptor behind our back, and whatever a seccomp filter answers. An interruption by a
+    /// signal is not an error.
     pub fn wait(&mut self) -> io::Result<Verdict> {
         loop {
             if let Some(verdict) = self.wait_until(None)? {
@@ -107,8 +112,8 @@ impl Watchdog {
         self.wait_until(poll::deadline_in(timeout)?)
     }
 
-    /// The verdict, if there is one. `None`: the parent lives, or something was on the pipe that is no
-    /// verdict.
+    /// The verdict, if there is one. `None`: the parent lives, or something was on the pipe that is
+    /// no verdict.
     ///
     /// # Errors
     /// As [`Watchdog::wait`].
@@ -168,8 +173,9 @@ impl Watchdog {
 
     /// The word of the sentinel and the pipe, and which of them counts.
     ///
-    /// What the parent has said on the pipe before it died counts more than its death. So the sentinel's word is
-    /// looked at first: if that one is a death, all that the parent ever said can be read by now.
+    /// What the parent has said on the pipe before it died counts more than its death. So the
+    /// sentinel's word is looked at first: if that one is a death, all that the parent ever said
+    /// can be read by now.
     #[inline]
     fn look(&mut self) -> io::Result<()> {
         let died = self
@@ -186,9 +192,10 @@ impl Watchdog {
     /// Reads until there is a verdict or nothing more to read.
     ///
     /// The verdict is always read, never taken from POLLHUP: the kernel looks at the pipe's buffer
-    /// before it looks at the number of writers, so that a word and a close in between give a POLLHUP
-    /// without the POLLIN of the word (`pipe_poll` in fs/pipe.c). End of file is what is sure: the
-    /// buffer is empty and nobody can write. Stray data, POLLERR and POLLNVAL are not end of file.
+    /// before it looks at the number of writers, so that a word and a close in between give a
+    /// POLLHUP without the POLLIN of the word (`pipe_poll` in fs/pipe.c). End of file is what is
+    /// sure: the buffer is empty and nobody can write. Stray data, POLLERR and POLLNVAL are not end
+    /// of file.
     #[inline]
     fn read_pipe(&mut self) -> io::Result<()> {
         // Small enough to be cleared without a call into the C library.
@@ -222,9 +229,9 @@ fn prepare(pipe: &OwnedFd, readiness: &Readiness) -> io::Result<()> {
     Ok(fcntl_setfd(pipe, FdFlags::CLOEXEC)?)
 }
 
-/// Becomes readable (`POLLIN`) with the verdict and stays so: register it in any event loop, and call
-/// [`Watchdog::try_wait`] when it is. It may be readable without a verdict, when something was on the pipe
-/// that is none; `try_wait` clears that. Starts the thread of [`Watchdog::wait`].
+/// Becomes readable (`POLLIN`) with the verdict and stays so: register it in any event loop, and
+/// call [`Watchdog::try_wait`] when it is. It may be readable without a verdict, when something was
+/// on the pipe that is none; `try_wait` clears that. Starts the thread of [`Watchdog::wait`].
 impl AsFd for Watchdog {
     fn as_fd(&self) -> BorrowedFd<'_> {
         if self.verdict.is_none() {

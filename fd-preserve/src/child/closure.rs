@@ -21,10 +21,10 @@ pub(crate) struct PlanClosure {
 impl PlanClosure {
     /// Lets `command` run it in the child, after its own steps and after earlier closures.
     pub(crate) fn attach(self, command: &mut Command) {
-        // SAFETY: the closure makes async-signal-safe system calls, and loads and stores of atomics; it neither
-        // allocates nor locks nor panics. `Command` runs it in a forked child, or by `CommandExt::exec` in the
-        // process itself, which are the two that `run` asks for. It is one method call, so that it captures
-        // all of it.
+        // SAFETY: the closure makes async-signal-safe system calls, and loads and stores of
+        // atomics; it neither allocates nor locks nor panics. `Command` runs it in a forked child,
+        // or by `CommandExt::exec` in the process itself, which are the two that `run` asks for. It
+        // is one method call, so that it captures all of it.
         unsafe {
             command.pre_exec(move || self.run());
         }
@@ -32,8 +32,9 @@ impl PlanClosure {
 
     /// Runs in the child: installs the plan and reports what went wrong.
     ///
-    /// `CommandExt::exec` runs it in the process that made the plan. There it changes nothing: if the exec
-    /// failed, that process would go on with descriptors that are not what their owners hold them for.
+    /// `CommandExt::exec` runs it in the process that made the plan. There it changes nothing: if
+    /// the exec failed, that process would go on with descriptors that are not what their owners
+    /// hold them for.
     ///
     /// # Safety
     ///

@@ -7,11 +7,12 @@ use crate::ChildFdsError;
 use crate::other_fds::OtherFds;
 use crate::registry::Reservation;
 
-/// The child's half of a plan: the descriptors that it should have, ready to be put on their numbers.
+/// The child's half of a plan: the descriptors that it should have, ready to be put on their
+/// numbers.
 ///
 /// Made by [`PreserveFds::prepare`](crate::PreserveFds::prepare), for spawners that have a child
-/// routine of their own; [`PreserveFds::apply`](crate::PreserveFds::apply) does both for a `Command`.
-/// It owns the sources: they stay open in the parent until it is dropped.
+/// routine of their own; [`PreserveFds::apply`](crate::PreserveFds::apply) does both for a
+/// `Command`. It owns the sources: they stay open in the parent until it is dropped.
 #[derive(Debug)]
 pub struct ChildFds {
     pub(crate) others: OtherFds,
@@ -27,16 +28,16 @@ pub struct ChildFds {
 impl ChildFds {
     /// Runs in the child between fork and exec: puts every descriptor on its number.
     ///
-    /// In this order: everything from 3 up is marked close-on-exec (unless
-    /// [`OtherFds::Inherit`]); the targets are checked for the spawner's own error socket; the sources
-    /// are duplicated onto their numbers, or `FD_CLOEXEC` is cleared where they have them already. It
-    /// may be called again, in the same process too: the result is the same.
+    /// In this order: everything from 3 up is marked close-on-exec (unless [`OtherFds::Inherit`]);
+    /// the targets are checked for the spawner's own error socket; the sources are duplicated onto
+    /// their numbers, or `FD_CLOEXEC` is cleared where they have them already. It may be called
+    /// again, in the same process too: the result is the same.
     ///
     /// Async-signal-safe: does not allocate, lock or panic, and changes no memory but `errno`.
     ///
-    /// Everything is marked by one call of `close_range(2)` (Linux 5.11). Where that is refused, with
-    /// whatever errno, every entry of `/proc/self/fd` is; without /proc, every number that the process's
-    /// table of descriptors has room for, if that is no more than 65,536.
+    /// Everything is marked by one call of `close_range(2)` (Linux 5.11). Where that is refused,
+    /// with whatever errno, every entry of `/proc/self/fd` is; without /proc, every number that the
+    /// process's table of descriptors has room for, if that is no more than 65,536.
     ///
     /// # Errors
     ///
@@ -50,10 +51,10 @@ impl ChildFds {
     ///
     /// # Safety
     ///
-    /// Numbers are replaced without regard to who owns them, so the descriptor table must be one that
-    /// nobody else relies on: that of a child made by fork or by clone without `CLONE_FILES`, before its exec, or
-    /// that of a process that is about to exec. In the child of a clone with `CLONE_VM`, the parent must
-    /// be suspended (`CLONE_VFORK`), because `errno` is shared.
+    /// Numbers are replaced without regard to who owns them, so the descriptor table must be one
+    /// that nobody else relies on: that of a child made by fork or by clone without `CLONE_FILES`,
+    /// before its exec, or that of a process that is about to exec. In the child of a clone with
+    /// `CLONE_VM`, the parent must be suspended (`CLONE_VFORK`), because `errno` is shared.
     ///
     /// # References
     ///

@@ -12,12 +12,14 @@ pub(crate) struct Target {
     number: RawFd,
     /// The source; never a target itself. `None` if the descriptor keeps its number.
     from: Option<RawFd>,
-    /// The socket that lay on the number when the plan was made: the caller's own, not the spawner's.
+    /// The socket that lay on the number when the plan was made: the caller's own, not the
+    /// spawner's.
     known: Socket,
 }
 
 impl Target {
-    /// Runs in the parent, once the number is reserved. What lies there matters to a `guarded` child alone.
+    /// Runs in the parent, once the number is reserved. What lies there matters to a `guarded`
+    /// child alone.
     pub(crate) fn new(number: RawFd, from: Option<RawFd>, guarded: bool) -> Target {
         Target {
             number,

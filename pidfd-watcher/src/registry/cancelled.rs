@@ -8,7 +8,8 @@ pub enum Cancelled {
     Prevented,
     /// It has run to its end, and what it captured is dropped.
     AlreadyRan,
-    /// It is in progress: running, or being dropped unrun because the watcher is shut down. Only a thread that must not
-    /// wait is told so: a dispatch thread, and the one that drops or shuts down the watcher.
+    /// It is in progress: running, or being dropped unrun because the watcher is shut down. Only a
+    /// thread that must not wait is told so: a dispatch thread, and the one that drops or shuts
+    /// down the watcher.
     Running,
 }

@@ -14,8 +14,8 @@ pub(super) fn raw(errno: rustix::io::Errno) -> Errno {
 /// Runs in the child: what a system call returned, or its errno.
 pub(super) fn check(returned: c_long) -> Result<c_long, Errno> {
     if returned == -1 {
-        // SAFETY: the C library gives the address of this thread's errno, always valid. In a child that
-        // shares memory it is that of the parent's suspended thread.
+        // SAFETY: the C library gives the address of this thread's errno, always valid. In a child
+        // that shares memory it is that of the parent's suspended thread.
         Err(Errno(unsafe { *libc::__errno_location() }))
     } else {
         Ok(returned)

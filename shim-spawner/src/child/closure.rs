@@ -11,8 +11,8 @@ type Closure = Box<dyn FnMut() -> io::Result<()> + Send + Sync>;
 /// A closure of the caller's, to be run in the child.
 pub(crate) struct PreExecClosure(UnsafeCell<Closure>);
 
-// SAFETY: the closure is reached only by `PreExecClosure::run`, in a forked child, which has one thread and memory
-// of its own; the parent's copy is never called.
+// SAFETY: the closure is reached only by `PreExecClosure::run`, in a forked child, which has one
+// thread and memory of its own; the parent's copy is never called.
 unsafe impl Sync for PreExecClosure {}
 
 impl PreExecClosure {
@@ -22,7 +22,8 @@ impl PreExecClosure {
         PreExecClosure(UnsafeCell::new(Box::new(closure)))
     }
 
-    /// Between fork and exec: runs the caller's closure. A panic in it ends the child, in the stage it is in.
+    /// Between fork and exec: runs the caller's closure. A panic in it ends the child, in the stage
+    /// it is in.
     ///
     /// # Safety
     /// In a child made by fork, before its exec.

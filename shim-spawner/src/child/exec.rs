@@ -3,11 +3,11 @@
 use super::calls::{Errno, check};
 use crate::image::Image;
 
-/// Runs in the child: looks for the program as execvp(3) does, with everything prepared. Comes back with
-/// the reason why there is none.
+/// Runs in the child: looks for the program as execvp(3) does, with everything prepared. Comes back
+/// with the reason why there is none.
 ///
-/// Unlike execvp(3) it asks no shell to run a file without a header that the kernel knows: `ENOEXEC` may
-/// as well be a damaged program, or one for another machine.
+/// Unlike execvp(3) it asks no shell to run a file without a header that the kernel knows:
+/// `ENOEXEC` may as well be a damaged program, or one for another machine.
 pub(super) fn exec(image: &Image) -> Errno {
     let mut reason = Errno(libc::ENOENT);
     let mut denied = false;
@@ -16,7 +16,8 @@ pub(super) fn exec(image: &Image) -> Errno {
         // as long as `image`, which outlives the child's use of this memory.
         reason = unsafe { execve(candidate, image.argv(), image.environment()) };
         match reason {
-            // There may be another one, which may be executed; if there is none, this is the reason.
+            // There may be another one, which may be executed; if there is none, this is the
+            // reason.
             Errno(libc::EACCES) => denied = true,
             Errno(libc::ENOENT | libc::ESTALE | libc::ENOTDIR | libc::ENODEV | libc::ETIMEDOUT) => {
             }

@@ -35,12 +35,13 @@ impl Routine {
         !self.closures.is_empty()
     }
 
-    /// Runs in the child, from its first instruction on: becomes the program, or says in `report` why not
-    /// and ends. Every step is announced before it is taken.
+    /// Runs in the child, from its first instruction on: becomes the program, or says in `report`
+    /// why not and ends. Every step is announced before it is taken.
     ///
     /// # Safety
-    /// In a child that was just created, with all signals blocked and a descriptor table of its own. Where
-    /// it shares the parent's memory, there are no closures, and the calling thread of the parent is suspended.
+    /// In a child that was just created, with all signals blocked and a descriptor table of its
+    /// own. Where it shares the parent's memory, there are no closures, and the calling thread of
+    /// the parent is suspended.
     pub(crate) unsafe fn run(&self, report: &Report, handlers: Handlers) -> ! {
         // SAFETY: the caller's promise.
         let Err(Errno(errno)) = unsafe { self.attempt(report, handlers) };
@@ -55,7 +56,8 @@ impl Routine {
         reset_handlers(handlers)?;
         self.belonging.take()?;
         if let Some(record) = &self.record {
-            // With the credentials and the descriptors that the parent had when it opened the folder.
+            // With the credentials and the descriptors that the parent had when it opened the
+            // folder.
             report.enter(Stage::Identity);
             let identity = record.identify().map_err(raw)?;
             report.enter(Stage::IdentityFile);

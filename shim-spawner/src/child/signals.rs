@@ -33,8 +33,9 @@ const MIPS: bool = cfg!(any(
     target_arch = "mips64r6"
 ));
 
-/// Runs in the child: default actions, ignored signals excepted, which stay so; but SIGPIPE, which Rust
-/// programs ignore, is not. The C library's two signals included, which its own functions do not show.
+/// Runs in the child: default actions, ignored signals excepted, which stay so; but SIGPIPE, which
+/// Rust programs ignore, is not. The C library's two signals included, which its own functions do
+/// not show.
 pub(super) fn reset_handlers(handlers: Handlers) -> Result<(), Errno> {
     if handlers == Handlers::Inherited {
         for signal in 1..=SIGSET_BYTES * 8 {
@@ -57,7 +58,8 @@ fn default_action(signal: usize) -> Result<(), Errno> {
     check(unsafe { sigaction(signal, action.as_ptr(), ptr::null_mut()) }).map(drop)
 }
 
-/// Runs in the child: `rt_sigaction(2)`. With a signal table of its own, no other process is changed.
+/// Runs in the child: `rt_sigaction(2)`. With a signal table of its own, no other process is
+/// changed.
 ///
 /// # Safety
 /// Null pointers, or room for an [`Action`].

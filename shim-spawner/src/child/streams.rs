@@ -5,9 +5,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::calls::{Errno, check};
 
-/// Runs in the child: puts `stream` on `number`. Without one, the child has what stands there in this process,
-/// close-on-exec or not: node marks its own streams. Where nothing does it has /dev/null, since a program whose
-/// first open file becomes its standard error writes its messages into it.
+/// Runs in the child: puts `stream` on `number`. Without one, the child has what stands there in
+/// this process, close-on-exec or not: node marks its own streams. Where nothing does it has
+/// /dev/null, since a program whose first open file becomes its standard error writes its messages
+/// into it.
 pub(super) fn put_stream(stream: Option<&OwnedFd>, number: c_int) -> Result<(), Errno> {
     if let Some(stream) = stream {
         // The two differ: a stream lies above 2.
@@ -17,7 +18,8 @@ pub(super) fn put_stream(stream: Option<&OwnedFd>, number: c_int) -> Result<(), 
     match check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) }) {
         Ok(0) => return Ok(()),
         Ok(_) => {
-            // SAFETY: takes no pointer; FD_CLOEXEC is the only flag there is, and the table is the child's own.
+            // SAFETY: takes no pointer; FD_CLOEXEC is the only flag there is, and the table is the
+            // child's own.
             let cleared = unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_SETFD, 0) };
             return check(cleared).map(drop);
         }

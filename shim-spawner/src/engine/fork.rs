@@ -1,9 +1,10 @@
 //! The C library's fork: for closures of the caller's, which may rely on its handlers.
 //!
-//! fork leaves the parent running, so it must be told when the child has become the program or died. No
-//! descriptor tells it, which a mapping, or a closure that closes everything, could hit: the child owns a word
-//! of a shared page as a robust futex, and the kernel marks and wakes such a word at an exec and at a death,
-//! however it comes (`futex_exec_release` and `futex_exit_release` in kernel/futex/core.c).
+//! fork leaves the parent running, so it must be told when the child has become the program or
+//! died. No descriptor tells it, which a mapping, or a closure that closes everything, could hit:
+//! the child owns a word of a shared page as a robust futex, and the kernel marks and wakes such a
+//! word at an exec and at a death, however it comes (`futex_exec_release` and `futex_exit_release`
+//! in kernel/futex/core.c).
 
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
 
 /// Whether the child became the program, asked when the kernel has let go of the word.
 ///
-/// At an exec that comes before `PF_FORKNOEXEC` is cleared, at a death after `PF_EXITING` is set. Without
-/// /proc, a death here is one of the program.
+/// At an exec that comes before `PF_FORKNOEXEC` is cleared, at a death after `PF_EXITING` is set.
+/// Without /proc, a death here is one of the program.
 fn executed(process: &Process) -> bool {
     loop {
         match flags(process) {
@@ -39,8 +40,8 @@ fn executed(process: &Process) -> bool {
                 if flags & PF_EXITING != 0 {
                     return false;
                 }
-                // In the middle of its exec, for microseconds more. Asleep and not merely yielding: a child
-                // that shares this CPU would run for the rest of its slice.
+                // In the middle of its exec, for microseconds more. Asleep and not merely yielding:
+                // a child that shares this CPU would run for the rest of its slice.
                 nap(Duration::from_micros(1));
             }
             _ => return true,

@@ -43,11 +43,12 @@ struct Entry<'a> {
     handlers: Handlers,
 }
 
-/// Where the child begins. It has the calling thread's registers but for the stack, and its thread-local
-/// storage: that thread is suspended until this one has executed the program or ended.
+/// Where the child begins. It has the calling thread's registers but for the stack, and its
+/// thread-local storage: that thread is suspended until this one has executed the program or ended.
 extern "C" fn child_main(entry: *mut c_void) -> c_int {
-    // SAFETY: `clone` passes its own `Entry`, which lives in a frame of the suspended thread (or in a copy of
-    // it); all signals are blocked, the descriptor table is a copy, and there are no closures.
+    // SAFETY: `clone` passes its own `Entry`, which lives in a frame of the suspended thread (or in
+    // a copy of it); all signals are blocked, the descriptor table is a copy, and there are no
+    // closures.
     unsafe {
         let entry = &*entry.cast::<Entry<'_>>();
         entry.routine.run(entry.report, entry.handlers)
@@ -90,8 +91,8 @@ pub(super) fn clone(
     Ok(Created { pidfd, pid })
 }
 
-/// A child that was just created, and that nobody but us reaps. It may run the program by now: whatever comes after is
-/// about this child, and no reason to create another one.
+/// A child that was just created, and that nobody but us reaps. It may run the program by now:
+/// whatever comes after is about this child, and no reason to create another one.
 pub(super) struct Created {
     /// `None`: by something that calls itself Linux and does not know `CLONE_PIDFD`.
     pidfd: Option<OwnedFd>,
@@ -106,7 +107,8 @@ impl Created {
             moved.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::MFILE))
         };
         match self.pidfd.ok_or(Errno::NOSYS).and_then(above_stdio) {
-            // SAFETY: both are of the child that was just created and not reaped since; the pidfd or its duplicate.
+            // SAFETY: both are of the child that was just created and not reaped since; the pidfd
+            // or its duplicate.
             Ok(pidfd) => Ok(unsafe { Process::from_clone(pidfd, self.pid) }),
             Err(errno) => Err(give_up(self.pid, errno)),
         }
@@ -126,9 +128,10 @@ fn clone2(
     pidfd: &mut c_int,
 ) -> Result<c_int, Errno> {
     let none = ptr::null_mut::<c_void>();
-    // SAFETY: `child_main` runs on a stack that nobody else uses, and never returns. CLONE_VFORK suspends this
-    // thread until the child is done with `entry` and the stack. No CLONE_FILES and no CLONE_SIGHAND: the
-    // child's descriptors and handlers are its own. The kernel writes one int to `pidfd`.
+    // SAFETY: `child_main` runs on a stack that nobody else uses, and never returns. CLONE_VFORK
+    // suspends this thread until the child is done with `entry` and the stack. No CLONE_FILES and
+    // no CLONE_SIGHAND: the child's descriptors and handlers are its own. The kernel writes one int
+    // to `pidfd`.
     let pid = unsafe {
         libc::clone(
             child_main,
@@ -149,8 +152,8 @@ pub(super) fn fork(
     page: &SharedPage,
     _blocked: &RawBlockedSignals,
 ) -> Result<Pid, Errno> {
-    // SAFETY: the child goes by way of `run` to its exec or its end, and by what is allowed there: the C
-    // library has made its own state whole in it.
+    // SAFETY: the child goes by way of `run` to its exec or its end, and by what is allowed there:
+    // the C library has made its own state whole in it.
     match unsafe { libc::fork() } {
         -1 => Err(last_errno()),
         0 => {
@@ -166,12 +169,14 @@ pub(super) fn fork(
     }
 }
 
-/// The number of a new process, which is signalled if the process cannot be held: 0 and less would reach others.
+/// The number of a new process, which is signalled if the process cannot be held: 0 and less would
+/// reach others.
 fn positive(pid: c_int) -> Result<Pid, Errno> {
     Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Errno::NOSYS)
 }
 
-/// A handle on a child that [`fork`] has just made; nobody but us reaps it. It is ended where there can be none.
+/// A handle on a child that [`fork`] has just made; nobody but us reaps it. It is ended where there
+/// can be none.
 pub(super) fn open(pid: Pid) -> Result<Process, SpawnError> {
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => Created {

@@ -1,16 +1,17 @@
-//! The child runs in our memory and the calling thread waits: three ways to ask the kernel for that.
+//! The child runs in our memory and the calling thread waits: three ways to ask the kernel for
+//! that.
 //!
 //! # How a child that was killed before its exec is told from the program
 //!
-//! The caller of a `CLONE_VFORK` goes on at the exec and at the death alike. So the child is created with 0
-//! in place of SIGCHLD as the signal of its end, and execve sets SIGCHLD (`de_thread` in fs/exec.c: "we have
-//! changed execution domain"), always before it lets the caller go on (`exec_mmap`, later in the same
-//! function). waitid(2) sees a child with another signal than SIGCHLD only when `__WALL` or `__WCLONE` asks
-//! for it: `ECHILD` to the plain question is a child that never became the program. One system call, exact
-//! for the living and the dead, and no /proc.
+//! The caller of a `CLONE_VFORK` goes on at the exec and at the death alike. So the child is
+//! created with 0 in place of SIGCHLD as the signal of its end, and execve sets SIGCHLD
+//! (`de_thread` in fs/exec.c: "we have changed execution domain"), always before it lets the caller
+//! go on (`exec_mmap`, later in the same function). waitid(2) sees a child with another signal than
+//! SIGCHLD only when `__WALL` or `__WCLONE` asks for it: `ECHILD` to the plain question is a child
+//! that never became the program. One system call, exact for the living and the dead, and no /proc.
 //!
-//! It also follows that a failed spawn raises no SIGCHLD, and that no `waitpid(-1)` elsewhere in the process
-//! takes the child away before it is the program.
+//! It also follows that a failed spawn raises no SIGCHLD, and that no `waitpid(-1)` elsewhere in
+//! the process takes the child away before it is the program.
 
 use pidfd_watcher::Process;
 use rustix::io::Errno;
@@ -22,8 +23,8 @@ use crate::child::Routine;
 use crate::report::Report;
 use crate::{SpawnError, Stage};
 
-/// The best first. Only x86-64 has the assembly that clone3 needs: it returns twice on different stacks,
-/// which the C library offers for clone alone.
+/// The best first. Only x86-64 has the assembly that clone3 needs: it returns twice on different
+/// stacks, which the C library offers for clone alone.
 const METHODS: [CloneMethod; 3] = [CloneMethod::Clone3, CloneMethod::Clone, CloneMethod::Copy];
 
 pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
@@ -82,7 +83,7 @@ fn executed(process: &Process) -> bool {
     if outcome::wait(process, look) != Err(Errno::CHILD) {
         return true;
     }
-    // Either it never did, and stays until it is reaped; or it did, and is gone: SIGCHLD is ignored here, or
-    // somebody waits for any child.
+    // Either it never did, and stays until it is reaped; or it did, and is gone: SIGCHLD is ignored
+    // here, or somebody waits for any child.
     outcome::wait(process, ANY_CHILD | WaitIdOptions::NOWAIT) == Err(Errno::CHILD)
 }

@@ -15,9 +15,11 @@ pub(crate) struct Damaged;
 /// What was found on the number that the variable names.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Nothing, or something that is none of our business: whoever spawned this child passed the pipe on alone.
+    /// Nothing, or something that is none of our business: whoever spawned this child passed the
+    /// pipe on alone.
     Nothing,
-    /// The page. `None`: this kernel does not let us use it, or the word has nothing to say any more.
+    /// The page. `None`: this kernel does not let us use it, or the word has nothing to say any
+    /// more.
     Page(Option<SlotObserver>),
 }
 

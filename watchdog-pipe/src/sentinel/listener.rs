@@ -13,8 +13,8 @@ use crate::status::Extras;
 use crate::sys::ForkGeneration;
 use crate::thread::{Start, Thread};
 
-/// The shortest that the kernel gives, and shorter than the sentinel's: the dying thread that wakes this one on its own
-/// CPU gives way at once, and takes the memory down afterwards.
+/// The shortest that the kernel gives, and shorter than the sentinel's: the dying thread that wakes
+/// this one on its own CPU gives way at once, and takes the memory down afterwards.
 const SLICE: Duration = Duration::from_micros(100);
 
 /// A thread that sleeps on the word, for as long as the value lives.
@@ -33,8 +33,8 @@ pub(crate) struct ListenerStatus(Arc<ListenerState>);
 #[derive(Debug)]
 struct ListenerState {
     observer: Arc<SlotObserver>,
-    /// A futex, and no lock: of what lies between the parent's death and the act, every page of memory counts that was
-    /// not touched for long.
+    /// A futex, and no lock: of what lies between the parent's death and the act, every page of
+    /// memory counts that was not touched for long.
     state: AtomicU32,
 }
 
@@ -55,7 +55,8 @@ impl ListenerStatus {
 }
 
 impl ListenerState {
-    /// Sleeps until it is to leave. A filter need not allow a thread to end as long as the protection lasts.
+    /// Sleeps until it is to leave. A filter need not allow a thread to end as long as the
+    /// protection lasts.
     fn wait_to_leave(&self) {
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let mut state = self
@@ -77,8 +78,8 @@ impl ListenerState {
         }
     }
 
-    /// Returns when the thread has left; `false` where the kernel lets nobody wake it, or wait for it. It leaves when the
-    /// word changes, then, and does nothing more.
+    /// Returns when the thread has left; `false` where the kernel lets nobody wake it, or wait for
+    /// it. It leaves when the word changes, then, and does nothing more.
     fn stop(&self) -> bool {
         for now in [LISTENS, DONE] {
             let _ = self
@@ -87,8 +88,8 @@ impl ListenerState {
         }
         let _ = futex::wake(&self.state, Flags::PRIVATE, 1);
         loop {
-            // Whoever has looked at the state and does not sleep yet misses it, and the word is not ours to change: once
-            // more then.
+            // Whoever has looked at the state and does not sleep yet misses it, and the word is not
+            // ours to change: once more then.
             self.observer.wake();
             let again = Timespec {
                 tv_sec: 0,
@@ -96,7 +97,8 @@ impl ListenerState {
             };
             match futex::wait(&self.state, Flags::PRIVATE, STOP, Some(&again)) {
                 Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
-                // Asked at least once: the C library's wait for the thread ends the process where this fails.
+                // Asked at least once: the C library's wait for the thread ends the process where
+                // this fails.
                 Err(_) => return false,
             }
             if self.state.load(Ordering::Acquire) == LEFT {

@@ -36,8 +36,9 @@ impl SlotObserver {
                     }
                 }
                 said => {
-                    // The kernel wakes one sleeper of a word. Others may be there: a copy of this process made by fork;
-                    // and if the word is another link's by now, that link's child.
+                    // The kernel wakes one sleeper of a word. Others may be there: a copy of this
+                    // process made by fork; and if the word is another link's by now, that link's
+                    // child.
                     self.slot.wake();
                     return said == SlotState::OwnerDied;
                 }

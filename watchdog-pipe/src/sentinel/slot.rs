@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags};
 
-/// The thread that owns the word, in the numbers of its own PID namespace (include/uapi/linux/futex.h).
+/// The thread that owns the word, in the numbers of its own PID namespace
+/// (include/uapi/linux/futex.h).
 const OWNER: u32 = libc::FUTEX_TID_MASK;
 
-/// A robust-futex word and the number of the link that it stands for. The kernel steps from word to word by the
-/// distance of the list's nodes, so that a slot is as large as a node.
+/// A robust-futex word and the number of the link that it stands for. The kernel steps from word to
+/// word by the distance of the list's nodes, so that a slot is as large as a node.
 #[derive(Debug)]
 #[repr(C, align(8))]
 pub(crate) struct Slot {
-    /// 0: nobody's, and the pipe alone counts. The sentinel's thread id and `FUTEX_WAITERS`: it lives.
-    /// `FUTEX_OWNER_DIED`: set by the kernel, which wakes one waiter then.
+    /// 0: nobody's, and the pipe alone counts. The sentinel's thread id and `FUTEX_WAITERS`: it
+    /// lives. `FUTEX_OWNER_DIED`: set by the kernel, which wakes one waiter then.
     word: AtomicU32,
     /// Which of the links that had this slot, one after the other, has it now.
     link: AtomicU32,
@@ -45,7 +46,8 @@ impl Slot {
         link
     }
 
-    /// Parent: out of the sentinel's reach. Where the kernel was faster, this process is dying, and it stays told.
+    /// Parent: out of the sentinel's reach. Where the kernel was faster, this process is dying, and
+    /// it stays told.
     pub(crate) fn let_go(&self, thread: u32) {
         let (held, nobody) = (held_by(thread), 0);
         let _ = self
@@ -81,8 +83,8 @@ impl Slot {
     /// Child: sleeps until the word is no longer what it was, or for no reason.
     ///
     /// # References
-    /// [futex(2)](https://man7.org/linux/man-pages/man2/futex.2.html): shared between processes, and a mapping
-    /// that cannot be written to is enough for `FUTEX_WAIT`.
+    /// [futex(2)](https://man7.org/linux/man-pages/man2/futex.2.html): shared between processes,
+    /// and a mapping that cannot be written to is enough for `FUTEX_WAIT`.
     pub(crate) fn sleep(&self, word: u32) -> io::Result<()> {
         match futex::wait(&self.word, Flags::empty(), word, None) {
             Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
@@ -90,8 +92,8 @@ impl Slot {
         }
     }
 
-    /// Wakes whoever sleeps on the word: the kernel wakes one alone, which may be somebody that has no link any
-    /// more.
+    /// Wakes whoever sleeps on the word: the kernel wakes one alone, which may be somebody that has
+    /// no link any more.
     pub(crate) fn wake(&self) {
         let _ = futex::wake(&self.word, Flags::empty(), i32::MAX.unsigned_abs());
     }

@@ -12,7 +12,8 @@ use super::sys::SLOTS;
 use super::thread::Sentinel;
 use crate::sys::{ForkGeneration, Published};
 
-/// While there are fresh ones, so many slots lie idle before one is used again: its last child has had time to look away.
+/// While there are fresh ones, so many slots lie idle before one is used again: its last child has
+/// had time to look away.
 const IDLE: usize = 64;
 
 /// The sentinels of this process, and not of one that it was forked from.
@@ -56,11 +57,11 @@ impl Sentinels {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread that can sleep in no way any more ends here, before the process does: its links have the pipe alone from
-    /// now on, and so has every later one.
+    /// A thread that can sleep in no way any more ends here, before the process does: its links
+    /// have the pipe alone from now on, and so has every later one.
     fn over(&'static self, thread: u32) {
-        // A word is given to the thread under this lock alone. Where a filter refuses futex(2), it is a lock that spins, for
-        // as long as a link takes to be made.
+        // A word is given to the thread under this lock alone. Where a filter refuses futex(2), it
+        // is a lock that spins, for as long as a link takes to be made.
         let mut state = self.lock();
         state.refused = true;
         state.used = SLOTS;
@@ -138,7 +139,8 @@ impl SlotLease {
         let link = slot.take(sentinel.thread);
         drop(state);
         if link > 1 {
-            // A child of an earlier link that still sleeps here would be woken in place of this link's.
+            // A child of an earlier link that still sleeps here would be woken in place of this
+            // link's.
             slot.wake();
         }
         Some(SlotLease {

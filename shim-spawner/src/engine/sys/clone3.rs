@@ -33,8 +33,9 @@ const _: () = {
     assert!(offset_of!(CloneArgs, stack_size) == 48);
 };
 
-/// Creates a child that shares this process's memory, and begins on `stack` with `main(entry)`. Comes
-/// back when the child executed a program or ended. Where there is no assembly for it: `ENOSYS`.
+/// Creates a child that shares this process's memory, and begins on `stack` with `main(entry)`.
+/// Comes back when the child executed a program or ended. Where there is no assembly for it:
+/// `ENOSYS`.
 ///
 /// # Safety
 /// `main` may be given `entry` in such a child, and never returns. Nobody else uses the stack.
@@ -56,12 +57,12 @@ pub(super) unsafe fn clone3(
         ..CloneArgs::default()
     };
     let result: i64;
-    // SAFETY: the kernel reads `args` and writes one int to `pidfd`. In the parent this is a system call like
-    // any other: rax, rcx and r11 change, and memory, which the child writes before the call returns. The
-    // child has the same registers and the stack of `args`, whose top is aligned to 16; it never leaves the
-    // call to `main`, so it touches no frame of this thread but through `entry`. CLONE_VFORK
-    // suspends this thread until then. The red zone below this thread's stack pointer is not written:
-    // the parent's half of the assembly pushes nothing.
+    // SAFETY: the kernel reads `args` and writes one int to `pidfd`. In the parent this is a system
+    // call like any other: rax, rcx and r11 change, and memory, which the child writes before the
+    // call returns. The child has the same registers and the stack of `args`, whose top is aligned
+    // to 16; it never leaves the call to `main`, so it touches no frame of this thread but through
+    // `entry`. CLONE_VFORK suspends this thread until then. The red zone below this thread's stack
+    // pointer is not written: the parent's half of the assembly pushes nothing.
     unsafe {
         std::arch::asm!(
             "syscall",

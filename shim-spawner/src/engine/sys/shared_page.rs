@@ -33,7 +33,8 @@ struct PageContent {
     node: Node,
 }
 
-/// `struct robust_list`, include/uapi/linux/futex.h: the list is a circle from the head and back to it.
+/// `struct robust_list`, include/uapi/linux/futex.h: the list is a circle from the head and back to
+/// it.
 #[derive(Debug)]
 #[repr(C)]
 struct Node {
@@ -82,17 +83,20 @@ impl SharedPage {
         &self.content().report
     }
 
-    /// Runs in a forked child, first thing: the kernel tells the parent by the word when this child executes
-    /// a program or dies.
+    /// Runs in a forked child, first thing: the kernel tells the parent by the word when this child
+    /// executes a program or dies.
     ///
-    /// The list comes first: a child that is killed in between leaves 0, of which the parent expects nothing.
+    /// The list comes first: a child that is killed in between leaves 0, of which the parent
+    /// expects nothing.
     ///
-    /// An error leaves 0 too. The kernel would not tell the parent then, so that the child must not go on.
+    /// An error leaves 0 too. The kernel would not tell the parent then, so that the child must not
+    /// go on.
     pub(in crate::engine) fn own(&self) -> Result<(), Errno> {
         let content = self.content();
         let head = &raw const content.head;
-        // SAFETY: the list is in the page, which stays mapped until the exec or the death, when it is read.
-        // It takes the place of the C library's own, which is for mutexes shared with other processes.
+        // SAFETY: the list is in the page, which stays mapped until the exec or the death, when it
+        // is read. It takes the place of the C library's own, which is for mutexes shared with
+        // other processes.
         if unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) } != 0 {
             return Err(last_errno());
         }
@@ -116,9 +120,9 @@ impl SharedPage {
         let _ = futex::wake(held, futex::Flags::empty(), 1);
     }
 
-    /// Runs in a forked child: waits for [`hold`](SharedPage::hold), since with SIGCHLD ignored a child that
-    /// ends before is gone with its number. No longer than a second: a parent that died or is stopped meanwhile
-    /// is no reason not to go on.
+    /// Runs in a forked child: waits for [`hold`](SharedPage::hold), since with SIGCHLD ignored a
+    /// child that ends before is gone with its number. No longer than a second: a parent that died
+    /// or is stopped meanwhile is no reason not to go on.
     pub(in crate::engine) fn await_hold(&self) {
         const SLICE: Timespec = Timespec {
             tv_sec: 0,
@@ -129,15 +133,16 @@ impl SharedPage {
             if held.load(Ordering::Acquire) != 0 {
                 return;
             }
-            // Errors are the value having changed, the time, and a filter, with which this ends at once.
+            // Errors are the value having changed, the time, and a filter, with which this ends at
+            // once.
             let _ = futex::wait(held, futex::Flags::empty(), 0, Some(&SLICE));
         }
     }
 
     /// Waits until a forked child has executed a program or died.
     pub(in crate::engine) fn wait_for_exec_or_death(&self, child: &Process) {
-        /// How often to look whether a child died before it owned the word. It owns it at once, unless
-        /// something kills it then.
+        /// How often to look whether a child died before it owned the word. It owns it at once,
+        /// unless something kills it then.
         const LOOK: Timespec = Timespec {
             tv_sec: 0,
             tv_nsec: 10_000_000,
@@ -165,15 +170,16 @@ impl SharedPage {
     }
 
     fn content(&self) -> &PageContent {
-        // SAFETY: mapped as long as `self`, page-aligned and large enough, zeroed to begin with, and
-        // written through atomics alone, by the kernel and the child too.
+        // SAFETY: mapped as long as `self`, page-aligned and large enough, zeroed to begin with,
+        // and written through atomics alone, by the kernel and the child too.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl Drop for SharedPage {
     fn drop(&mut self) {
-        // SAFETY: the range is our own mapping, and `&mut self` says that no reference into it is left.
+        // SAFETY: the range is our own mapping, and `&mut self` says that no reference into it is
+        // left.
         let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<PageContent>()) };
     }
 }

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use crate::child::{SIGSET_BYTES, SignalSet};
 use crate::sys::last_errno;
 
-/// Every signal blocked in the calling thread, those that the C library keeps for itself included, until
-/// it is dropped.
+/// Every signal blocked in the calling thread, those that the C library keeps for itself included,
+/// until it is dropped.
 pub(in crate::engine) struct RawBlockedSignals {
     before: SignalSet,
     /// The mask is this thread's.
@@ -36,8 +36,8 @@ impl Drop for RawBlockedSignals {
     }
 }
 
-/// `rt_sigprocmask(2)` itself: the C library's function leaves its own two signals open, and a handler of
-/// theirs would run in the child with the parent's memory.
+/// `rt_sigprocmask(2)` itself: the C library's function leaves its own two signals open, and a
+/// handler of theirs would run in the child with the parent's memory.
 fn set_mask(new: &SignalSet, old: Option<&mut SignalSet>) -> Result<(), Errno> {
     let old = old.map_or(ptr::null_mut(), ptr::from_mut);
     // SAFETY: the kernel reads and writes SIGSET_BYTES, which a `SignalSet` is not smaller than.

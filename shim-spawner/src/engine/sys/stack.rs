@@ -9,8 +9,8 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, m
 
 /// A stack for a child that shares this process's memory, with a guard below it.
 ///
-/// Each thread keeps its own from one spawn to the next: no lock, and no page fault once it was used. The
-/// mapping is private, so that a forked copy of this process has its own.
+/// Each thread keeps its own from one spawn to the next: no lock, and no page fault once it was
+/// used. The mapping is private, so that a forked copy of this process has its own.
 #[derive(Debug)]
 pub(in crate::engine) struct Stack(NonNull<c_void>);
 
@@ -22,8 +22,8 @@ thread_local! {
 }
 
 impl Stack {
-    /// In bytes, the guard not counted. The routine needs about a tenth of it in a debug build; the rest is
-    /// never touched.
+    /// In bytes, the guard not counted. The routine needs about a tenth of it in a debug build; the
+    /// rest is never touched.
     pub(in crate::engine) const SIZE: usize = 64 * 1024;
 
     /// This thread's stack. `ENOMEM` where there is no room.
@@ -66,8 +66,8 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, whole. A child that runs on it suspends the thread that owns
-        // `self`, so none does.
+        // SAFETY: the mapping made in `map`, whole. A child that runs on it suspends the thread
+        // that owns `self`, so none does.
         let _ = unsafe { munmap(self.0.as_ptr(), GUARD + Stack::SIZE) };
     }
 }

@@ -103,7 +103,8 @@ fn descriptors() {
     }
 }
 
-/// `EAGAIN`: a user who may have no more processes. Root may have any number, so this is another one.
+/// `EAGAIN`: a user who may have no more processes. Root may have any number, so this is another
+/// one.
 fn processes() {
     const NOBODY: libc::uid_t = 54_321;
     // SAFETY: none of these has a memory effect; the fixture has one thread. A process that has
@@ -133,8 +134,8 @@ fn processes() {
     assert!(exit.status.expect("own child").success(), "{exit:?}");
 }
 
-/// The handle comes to lie on 0, which is closed, and a filter keeps it from being moved: the child, which runs by then, is
-/// ended, and no other one is made in its place.
+/// The handle comes to lie on 0, which is closed, and a filter keeps it from being moved: the
+/// child, which runs by then, is ended, and no other one is made in its place.
 fn handle_that_cannot_be_moved() {
     seccomp::refuse_fcntl(libc::F_DUPFD_CLOEXEC, libc::EPERM);
     thread::scope(|scope| {

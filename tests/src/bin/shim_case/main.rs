@@ -1,6 +1,7 @@
 //! Cases of shim-spawner that count descriptors or children, or change the process they run in.
 //!
-//! The first argument is the scenario, the second the way in which children are created. Scenarios whose names begin with `as_` are played by the children of the others.
+//! The first argument is the scenario, the second the way in which children are created. Scenarios
+//! whose names begin with `as_` are played by the children of the others.
 
 use std::process::ExitCode;
 

@@ -231,8 +231,8 @@ fn own_descriptors() {
     ends_well(&shim);
 }
 
-/// SIGCHLD is ignored: a child that became the program is no failure however soon it is gone, and one that
-/// did not is.
+/// SIGCHLD is ignored: a child that became the program is no failure however soon it is gone, and
+/// one that did not is.
 fn reaped_by_the_kernel() {
     // SAFETY: no handler.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
@@ -254,7 +254,8 @@ fn reaped_by_the_kernel() {
 /// The only process that may allocate; 0: any.
 static ALLOCATES: AtomicI32 = AtomicI32::new(0);
 
-/// The allocator of this fixture: armed, it ends a child that allocates, whoever's memory it runs in.
+/// The allocator of this fixture: armed, it ends a child that allocates, whoever's memory it runs
+/// in.
 struct Trap;
 
 fn check() {

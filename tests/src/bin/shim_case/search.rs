@@ -1,5 +1,5 @@
-//! How the program is found: as std's `Command` finds it, which is how execvp(3) does, but for the shell that
-//! execvp(3) asks to run a file without a header.
+//! How the program is found: as std's `Command` finds it, which is how execvp(3) does, but for the
+//! shell that execvp(3) asks to run a file without a header.
 
 use std::ffi::OsStr;
 use std::fs;

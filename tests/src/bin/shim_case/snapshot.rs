@@ -47,8 +47,8 @@ pub fn pid_of_the_kernel() -> i32 {
 
 impl Snapshot {
     pub fn take() -> Snapshot {
-        // The first link leaves a descriptor and a thread for the life of its process: the sentinel's. What a spawn
-        // leaves behind is counted with those.
+        // The first link leaves a descriptor and a thread for the life of its process: the
+        // sentinel's. What a spawn leaves behind is counted with those.
         drop(watchdog_pipe::channel());
         let children = proc_fs::children_of(own_pid());
         Snapshot {

@@ -31,8 +31,9 @@ impl Deref for MappedSlot {
     type Target = Slot;
 
     fn deref(&self) -> &Slot {
-        // SAFETY: within the mapping, which lives as long as the value and is never cut short; aligned, since the caller
-        // of `of` has looked; made of atomics, which this side only ever loads.
+        // SAFETY: within the mapping, which lives as long as the value and is never cut short;
+        // aligned, since the caller of `of` has looked; made of atomics, which this side only ever
+        // loads.
         unsafe { self.page.start.byte_add(self.within).cast().as_ref() }
     }
 }

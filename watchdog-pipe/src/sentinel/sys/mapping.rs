@@ -49,7 +49,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: our mapping. References into it borrow the value, or came with its being forgotten.
+        // SAFETY: our mapping. References into it borrow the value, or came with its being
+        // forgotten.
         let _ = unsafe { munmap(self.start.as_ptr(), self.length) };
     }
 }

@@ -24,7 +24,8 @@ struct Head {
     pending: *const Node,
 }
 
-/// The head lies beside the first nodes: a page less that has to be looked at for the links that come first.
+/// The head lies beside the first nodes: a page less that has to be looked at for the links that
+/// come first.
 #[repr(C)]
 struct List {
     head: Head,
@@ -34,8 +35,8 @@ struct List {
 static_assertions::assert_eq_size!(Node, Slot);
 static_assertions::assert_eq_align!(Node, Slot);
 
-/// The list of all words of a page. It is complete before the kernel is told of it and cannot be written to from then
-/// on: no instant exists in which it could be found torn.
+/// The list of all words of a page. It is complete before the kernel is told of it and cannot be
+/// written to from then on: no instant exists in which it could be found torn.
 #[derive(Debug)]
 pub(in crate::sentinel) struct RobustList(Mapping);
 
@@ -69,8 +70,9 @@ impl RobustList {
         Ok(RobustList(mapping))
     }
 
-    /// Puts the death of this thread in charge of the words, which must then stay mapped, and so must the list. The C library's own list of
-    /// the thread goes: it is for robust mutexes that the thread locks, and it must lock none.
+    /// Puts the death of this thread in charge of the words, which must then stay mapped, and so
+    /// must the list. The C library's own list of the thread goes: it is for robust mutexes that
+    /// the thread locks, and it must lock none.
     ///
     /// # References
     /// [set_robust_list(2)](https://man7.org/linux/man-pages/man2/set_robust_list.2.html)
@@ -78,7 +80,8 @@ impl RobustList {
         let list: *const List = self.0.start.as_ptr().cast();
         // SAFETY: the address alone is taken.
         let head = unsafe { &raw const (*list).head };
-        // SAFETY: the list is complete, and the kernel only reads it. `start_thread` leaks it on success.
+        // SAFETY: the list is complete, and the kernel only reads it. `start_thread` leaks it on
+        // success.
         match unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),

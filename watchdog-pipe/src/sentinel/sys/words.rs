@@ -14,7 +14,8 @@ use crate::sentinel::slot::Slot;
 /// `ROBUST_LIST_LIMIT` of include/linux/futex.h: the kernel walks no further.
 pub(in crate::sentinel) const SLOTS: usize = 2048;
 
-/// Without these a child could write to the words, or cut the file and with it kill whoever reads them.
+/// Without these a child could write to the words, or cut the file and with it kill whoever reads
+/// them.
 pub(in crate::sentinel) const SEALS: SealFlags = SealFlags::FUTURE_WRITE
     .union(SealFlags::SHRINK)
     .union(SealFlags::GROW)
@@ -29,8 +30,9 @@ impl Words {
     ///
     /// # References
     /// [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html),
-    /// [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html): `F_SEAL_FUTURE_WRITE` (Linux 5.1) refuses
-    /// write(2) and every later mapping that could write, and leaves the one made before.
+    /// [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html): `F_SEAL_FUTURE_WRITE` (Linux
+    /// 5.1) refuses write(2) and every later mapping that could write, and leaves the one made
+    /// before.
     pub(in crate::sentinel) fn new() -> io::Result<(OwnedFd, Words)> {
         let length = size_of::<[Slot; SLOTS]>();
         let memfd = memfd()?;
@@ -47,8 +49,9 @@ impl Words {
     pub(in crate::sentinel) fn leak(self) -> &'static [Slot; SLOTS] {
         let words = self.0.start.cast();
         std::mem::forget(self.0);
-        // SAFETY: large and aligned enough, zero is a valid slot, and never unmapped. In a copy made by fork, where it
-        // is not mapped, nobody follows the reference: `SlotLease` asks first.
+        // SAFETY: large and aligned enough, zero is a valid slot, and never unmapped. In a copy
+        // made by fork, where it is not mapped, nobody follows the reference: `SlotLease` asks
+        // first.
         unsafe { words.as_ref() }
     }
 
