@@ -31,7 +31,9 @@ impl ErrorPage {
         let found = (1..)
             .zip(ChildFdsError::ALL)
             .find(|(_, kind)| kind(fd, errno) == error);
-        // Last, so that who sees a code sees its numbers.
+        // Release, for the Acquire in `take`: the stores of both numbers happen before this one, so
+        // that the parent reads them with the code. Without that, it could read the numbers of an
+        // earlier child.
         code.store(found.map_or(NOTHING, |(code, _)| code), Ordering::Release);
     }
 

@@ -94,6 +94,8 @@ impl Protection {
             return Ok(Looked::OthersAct);
         };
         drop(watch);
+        // Release, for the Acquire in `cancel`, which may look while the act goes on: reading the
+        // pipe, and whatever else led to the verdict, happens before the verdict is seen.
         self.verdict.store(encode(verdict), Ordering::Release);
         act(verdict, self);
         Ok(Looked::HasActed)

@@ -16,6 +16,7 @@ mod address;
 mod adopt;
 mod listener;
 mod observer;
+mod sentinels;
 mod slot;
 mod slot_lease;
 #[allow(unsafe_code)]

@@ -50,6 +50,8 @@ impl Gate {
 
     /// In the parent: lets the child run. A gate that is dropped instead tells it to end.
     pub(crate) fn open(self) {
+        // Relaxed: the mutex orders it. This store happens before the unlock in the drop of `self`,
+        // and the child loads it after it has locked.
         self.memory().opened.store(true, Ordering::Relaxed);
     }
 

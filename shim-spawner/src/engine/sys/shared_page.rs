@@ -68,6 +68,7 @@ impl SharedPage {
             .ok_or(io::ErrorKind::OutOfMemory)?;
         let content = page.content();
         let (head, node) = (&raw const content.head, &raw const content.node);
+        // Relaxed: the child, which alone uses the list, comes to be by a fork after these stores.
         let list = &content.head.list.next;
         list.store(node.cast_mut().cast(), Ordering::Relaxed);
         content
@@ -106,7 +107,9 @@ impl SharedPage {
         let Ok(thread @ 1..=libc::FUTEX_TID_MASK) = u32::try_from(thread) else {
             return Err(last_errno());
         };
-        // Nobody is woken for that: who waits for another value is woken by the mark too.
+        // Release, for the Acquire in `wait_for_exec_or_death`: the registration of the list happens
+        // before the parent sees the word owned, and sleeps without a limit. Nobody is woken for
+        // that: who waits for another value is woken by the mark too.
         content
             .word
             .store(thread | libc::FUTEX_WAITERS, Ordering::Release);
@@ -116,6 +119,8 @@ impl SharedPage {
     /// The parent has a handle on the child: it may go on, and end.
     pub(in crate::engine) fn hold(&self) {
         let held = &self.content().held;
+        // Release, for the Acquire in `await_hold`: opening the handle happens before the child goes
+        // on. Without that, the child could be gone before the handle is open.
         held.store(1, Ordering::Release);
         let _ = futex::wake(held, futex::Flags::empty(), 1);
     }
