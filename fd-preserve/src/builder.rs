@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
-use crate::child::{self, ChildFds, Hook, Target};
+use crate::applied::Applied;
+use crate::child::{self, ChildFds, PlanClosure, Target};
+use crate::error_page::ErrorPage;
+use crate::other_fds::OtherFds;
 use crate::registry::Registry;
-use crate::report::{Applied, Report};
 use crate::{Error, FdPlan, Origin, Step};
 
 /// Which descriptors a child gets, and on which numbers.
@@ -17,12 +19,12 @@ use crate::{Error, FdPlan, Origin, Step};
 /// Besides what is named here the child gets its standard streams, as `Command` sets them up, and
 /// nothing else: see [`other_fds`](Self::other_fds).
 ///
-/// A source given by value (`preserve_fd`, `map_fd`, `next_fd`) is owned from then on and stays open
-/// until the `Command` goes, so that it can be spawned again; it is closed if the call fails. A
-/// borrowed source (the `_borrowed_` methods) is duplicated at once, close-on-exec, since a `Command`
-/// has no lifetime to hold it: the original's flags never change, and it can be closed (but see
-/// [`preserve_borrowed_fd`](Self::preserve_borrowed_fd)). A shared source
-/// (the `_shared_` methods) is neither taken away nor duplicated.
+/// A source given by value (`preserve_fd`, `map_fd`, `next_fd`) is owned from then on and stays
+/// open until the `Command` goes, so that it can be spawned again; it is closed if the call fails.
+/// A borrowed source (the `_borrowed_` methods) is duplicated at once, close-on-exec, since a
+/// `Command` has no lifetime to hold it: the original's flags never change, and it can be closed
+/// (but see [`preserve_borrowed_fd`](Self::preserve_borrowed_fd)). A shared source (the `_shared_`
+/// methods) is neither taken away nor duplicated.
 ///
 /// Numbers 0, 1 and 2 may be targets; they win over `Command`'s own `stdin`, `stdout` and `stderr`.
 ///
@@ -47,25 +49,13 @@ pub struct PreserveFds {
     others: OtherFds,
 }
 
-/// What happens at the exec to descriptors from 3 up that no plan names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OtherFds {
-    /// All of them are closed, whether or not whoever opened them asked for that. They are marked in
-    /// the child, never closed before the exec: a closed error socket would make a failed exec look
-    /// like a success.
-    #[default]
-    CloseOnExec,
-    /// Each one follows its own `FD_CLOEXEC`, as without this crate.
-    Inherit,
-}
-
 /// How a spawner learns that the exec of its child failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorChannel {
     /// Over a close-on-exec Unix socket of type `SOCK_SEQPACKET` on any number, as
-    /// `std::process::Command`. Targets are reserved in the parent, and checked for it in the child.
+    /// `std::process::Command`. Targets are reserved in the parent, and checked for it in the
+    /// child.
     Socket,
     /// Not over a descriptor: nothing is reserved, held or checked.
     None,
@@ -91,14 +81,15 @@ impl PreserveFds {
 
     /// Gives a duplicate of `fd` on the number that `fd` has here.
     ///
-    /// That number stays `fd`'s, and is not reserved: if `fd` is closed before the spawn, the number can go to
-    /// `Command`'s error socket, and the spawn fails with
-    /// [`TargetCollision`](crate::ChildFdsError::TargetCollision). Keep `fd` open, or give it by value.
+    /// That number stays `fd`'s, and is not reserved: if `fd` is closed before the spawn, the
+    /// number can go to `Command`'s error socket, and the spawn fails with
+    /// [`TargetCollision`](crate::ChildFdsError::TargetCollision). Keep `fd` open, or give it by
+    /// value.
     ///
     /// # Errors
     ///
-    /// [`Error::DuplicateTarget`]; [`Error::TooManyOpenFiles`] (`EMFILE`) or [`Error::Duplicate`] (any
-    /// other errno) if it cannot be duplicated.
+    /// [`Error::DuplicateTarget`]; [`Error::TooManyOpenFiles`] (`EMFILE`) or [`Error::Duplicate`]
+    /// (any other errno) if it cannot be duplicated.
     pub fn preserve_borrowed_fd(&mut self, fd: impl AsFd) -> Result<&mut Self, Error> {
         let fd = fd.as_fd();
         self.map_borrowed_fd(fd, fd.as_raw_fd())
@@ -114,8 +105,9 @@ impl PreserveFds {
         self.map_shared_fd(Arc::new(fd.into()), child_fd)
     }
 
-    /// Gives `fd`, which others hold too, on the number `child_fd`. The plan has a share in it for as long as it needs
-    /// it, and makes no system call for that: for a descriptor that many plans give.
+    /// Gives `fd`, which others hold too, on the number `child_fd`. The plan has a share in it for
+    /// as long as it needs it, and makes no system call for that: for a descriptor that many plans
+    /// give.
     ///
     /// # Errors
     ///
@@ -127,21 +119,22 @@ impl PreserveFds {
         Ok(self)
     }
 
-    /// Gives a duplicate of `fd` on the number `child_fd`. The same `fd` may be given on any count of
-    /// numbers.
+    /// Gives a duplicate of `fd` on the number `child_fd`. The same `fd` may be given on any count
+    /// of numbers.
     ///
     /// # Errors
     ///
-    /// As [`map_fd`](Self::map_fd), and [`Error::TooManyOpenFiles`] (`EMFILE`) or [`Error::Duplicate`]
-    /// (any other errno) if it cannot be duplicated.
+    /// As [`map_fd`](Self::map_fd), and [`Error::TooManyOpenFiles`] (`EMFILE`) or
+    /// [`Error::Duplicate`] (any other errno) if it cannot be duplicated.
     pub fn map_borrowed_fd(&mut self, fd: impl AsFd, child_fd: RawFd) -> Result<&mut Self, Error> {
         self.check(child_fd)?;
         let fd = duplicate(fd, FIRST)?;
         self.map_fd(fd, child_fd)
     }
 
-    /// Gives `fd` on the lowest number from 3 up that this plan does not give yet, and returns it. Fixed
-    /// numbers are best named first: a later [`map_fd`](Self::map_fd) to the same number is refused.
+    /// Gives `fd` on the lowest number from 3 up that this plan does not give yet, and returns it.
+    /// Fixed numbers are best named first: a later [`map_fd`](Self::map_fd) to the same number is
+    /// refused.
     ///
     /// # Errors
     ///
@@ -150,7 +143,8 @@ impl PreserveFds {
         self.next_shared_fd(Arc::new(fd.into()))
     }
 
-    /// As [`next_fd`](Self::next_fd), for `fd`, which others hold too: see [`map_shared_fd`](Self::map_shared_fd).
+    /// As [`next_fd`](Self::next_fd), for `fd`, which others hold too: see
+    /// [`map_shared_fd`](Self::map_shared_fd).
     ///
     /// # Errors
     ///
@@ -165,8 +159,8 @@ impl PreserveFds {
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyOpenFiles`] (`EMFILE`) or [`Error::Duplicate`] (any other errno) if it cannot be
-    /// duplicated.
+    /// [`Error::TooManyOpenFiles`] (`EMFILE`) or [`Error::Duplicate`] (any other errno) if it
+    /// cannot be duplicated.
     pub fn next_borrowed_fd(&mut self, fd: impl AsFd) -> Result<RawFd, Error> {
         let target = self.next_target();
         self.map_borrowed_fd(fd, target)?;
@@ -182,24 +176,25 @@ impl PreserveFds {
     /// Sets up `command` to give exactly these descriptors to every child that it spawns.
     ///
     /// The plan runs after `Command`'s own steps (standard streams, ids, working directory, process
-    /// group) and in its turn among `pre_exec` closures. A closure added later sees the final numbers.
+    /// group) and in its turn among `pre_exec` closures. A closure added later sees the final
+    /// numbers.
     ///
     /// Until `command` is dropped, the sources stay open, and every target that is free in this
     /// process stays occupied in it by a placeholder, as do 0, 1 and 2 by `/dev/null` if they are
     /// closed. The returned [`Applied`] explains an error of `spawn`; it may be ignored.
     ///
     /// `CommandExt::exec`, which runs the program in place of this process, is refused
-    /// ([`ChildFdsError::NotForked`](crate::ChildFdsError::NotForked)): an exec that failed would leave this
-    /// process with other files on its numbers. A process that is to end if its exec fails installs the
-    /// plan itself, by [`prepare`](Self::prepare) and [`ChildFds::install`].
+    /// ([`ChildFdsError::NotForked`](crate::ChildFdsError::NotForked)): an exec that failed would
+    /// leave this process with other files on its numbers. A process that is to end if its exec
+    /// fails installs the plan itself, by [`prepare`](Self::prepare) and [`ChildFds::install`].
     ///
     /// # Errors
     ///
     /// [`Error::AlreadyApplied`] for a second plan on one `command` (found after one second),
     /// [`Error::TargetAboveLimit`], [`Error::StdioClosed`], [`Error::TooManyOpenFiles`] (`EMFILE`,
-    /// `ENFILE`), [`Error::Duplicate`] (any other errno of fcntl(2)), [`Error::SharedPage`] (`ENOMEM`) and
-    /// [`Error::WipedPage`] (`ENOMEM`, or what a seccomp filter answers to madvise(2)). `command` is
-    /// unchanged then.
+    /// `ENFILE`), [`Error::Duplicate`] (any other errno of fcntl(2)), [`Error::SharedPage`]
+    /// (`ENOMEM`) and [`Error::WipedPage`] (`ENOMEM`, or what a seccomp filter answers to
+    /// madvise(2)). `command` is unchanged then.
     ///
     /// Errors of the child come out of `spawn`: see [`ChildFdsError`](crate::ChildFdsError).
     ///
@@ -209,19 +204,19 @@ impl PreserveFds {
     pub fn apply(self, command: &mut Command) -> Result<Applied, Error> {
         let mark = Registry::current()?.mark(command)?;
         let fds = self.prepare(ErrorChannel::Socket)?;
-        let report = Arc::new(Report::new()?);
-        let hook = Hook {
+        let errors = Arc::new(ErrorPage::new()?);
+        let closure = PlanClosure {
             fds,
-            report: Arc::clone(&report),
+            errors: Arc::clone(&errors),
             mark,
         };
-        child::attach(command, hook);
-        Ok(Applied::new(report))
+        closure.attach(command);
+        Ok(Applied::new(errors))
     }
 
-    /// The parent's half for a spawner with a child routine of its own: validates, duplicates sources
-    /// that lie on other sources' numbers, and reserves what `channel` needs. The child then calls
-    /// [`ChildFds::install`].
+    /// The parent's half for a spawner with a child routine of its own: validates, duplicates
+    /// sources that lie on other sources' numbers, and reserves what `channel` needs. The child
+    /// then calls [`ChildFds::install`].
     ///
     /// # Errors
     ///
@@ -272,8 +267,9 @@ impl PreserveFds {
         })
     }
 
-    /// Replaces each source on 0, 1 or 2 by a duplicate above, and gives the originals: a spawner puts
-    /// the child's standard streams there before the plan runs, and the source would be one of those.
+    /// Replaces each source on 0, 1 or 2 by a duplicate above, and gives the originals: a spawner
+    /// puts the child's standard streams there before the plan runs, and the source would be one of
+    /// those.
     fn lift(&mut self) -> Result<Vec<Arc<OwnedFd>>, Error> {
         let on_standard = self
             .entries
@@ -330,7 +326,8 @@ const FIRST: RawFd = 3;
 fn duplicate(fd: impl AsFd, min: RawFd) -> Result<OwnedFd, Error> {
     let fd = fd.as_fd();
     fcntl_dupfd_cloexec(fd, min).map_err(|errno| {
-        // With `min` at the soft limit the kernel finds fault with `min`; what is missing is a number below the limit.
+        // With `min` at the soft limit the kernel finds fault with `min`; what is missing is a
+        // number below the limit.
         let errno = if errno == Errno::INVAL {
             Errno::MFILE
         } else {
@@ -340,8 +337,8 @@ fn duplicate(fd: impl AsFd, min: RawFd) -> Result<OwnedFd, Error> {
     })
 }
 
-/// dup3(2) to a number at the soft limit or above is EBADF. A number that is kept needs no dup3. Where the
-/// limit cannot be read the child will tell.
+/// dup3(2) to a number at the soft limit or above is EBADF. A number that is kept needs no dup3.
+/// Where the limit cannot be read the child will tell.
 fn check_limit(plan: &FdPlan) -> Result<(), Error> {
     let limit = child::limits().map_or(u64::MAX, |limits| limits.rlim_cur);
     let above = |&target: &RawFd| u64::try_from(target).is_ok_and(|number| number >= limit);
@@ -355,8 +352,8 @@ fn check_limit(plan: &FdPlan) -> Result<(), Error> {
     }
 }
 
-/// The numbers on which the spawner's error socket and pipes must not land: the targets, but for those
-/// that a source of the plan occupies anyway, and the standard streams.
+/// The numbers on which the spawner's error socket and pipes must not land: the targets, but for
+/// those that a source of the plan occupies anyway, and the standard streams.
 fn wanted(plan: &FdPlan) -> Vec<RawFd> {
     let above_stdio = plan
         .targets()

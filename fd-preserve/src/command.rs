@@ -28,8 +28,9 @@ impl FdMapping {
 
 /// Gives the children of a command descriptors, in one call.
 ///
-/// Each method makes a whole [`PreserveFds`], and a command takes one: call one of the methods, once.
-/// Everything else from 3 up is closed at the exec ([`OtherFds::CloseOnExec`](crate::OtherFds)).
+/// Each method makes a whole [`PreserveFds`], and a command takes one: call one of the methods,
+/// once. Everything else from 3 up is closed at the exec
+/// ([`OtherFds::CloseOnExec`](crate::OtherFds)).
 ///
 /// ```
 /// use std::fs::File;

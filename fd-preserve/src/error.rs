@@ -21,7 +21,8 @@ pub enum Error {
         /// The number that was asked for.
         target: RawFd,
     },
-    /// A source is negative, so it is no descriptor. Only a bare [`FdPlan`](crate::FdPlan) can say so.
+    /// A source is negative, so it is no descriptor. Only a bare [`FdPlan`](crate::FdPlan) can say
+    /// so.
     NegativeSource {
         /// The number that was given.
         source: RawFd,
@@ -63,8 +64,8 @@ pub enum Error {
         /// The errno.
         source: io::Error,
     },
-    /// The page by which a forked child is told from its parent could not be mapped (`ENOMEM`), or a seccomp
-    /// filter refuses madvise(2) with `MADV_WIPEONFORK`.
+    /// The page by which a forked child is told from its parent could not be mapped (`ENOMEM`), or
+    /// a seccomp filter refuses madvise(2) with `MADV_WIPEONFORK`.
     WipedPage {
         /// The errno.
         source: io::Error,
@@ -127,7 +128,8 @@ impl std::error::Error for Error {
     }
 }
 
-/// Of the kind of its source, or `InvalidInput` where the plan itself is at fault. The whole error is inside.
+/// Of the kind of its source, or `InvalidInput` where the plan itself is at fault. The whole error
+/// is inside.
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
@@ -149,12 +151,13 @@ impl From<Error> for io::Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChildFdsError {
-    /// Neither `close_range` nor `/proc/self/fd` can be used, and a loop cannot prove that it saw every open
-    /// descriptor: one of them is above 65,536 or so, or a seccomp filter refuses pselect6(2), which tells.
-    /// Seen as `EOPNOTSUPP`.
+    /// Neither `close_range` nor `/proc/self/fd` can be used, and a loop cannot prove that it saw
+    /// every open descriptor: one of them is above 65,536 or so, or a seccomp filter refuses
+    /// pselect6(2), which tells. Seen as `EOPNOTSUPP`.
     NoCloseMethod,
-    /// `CommandExt::exec` was called in the process that made the plan. Nothing was changed. To exec in
-    /// place, call [`ChildFds::install`](crate::ChildFds::install) first. Seen as `EOPNOTSUPP`.
+    /// `CommandExt::exec` was called in the process that made the plan. Nothing was changed. To
+    /// exec in place, call [`ChildFds::install`](crate::ChildFds::install) first. Seen as
+    /// `EOPNOTSUPP`.
     NotForked,
     /// The socket over which `Command` learns of a failed exec lies on this target; nothing was
     /// overwritten. It can only happen when a number was in use in the parent while the plan was
@@ -170,7 +173,8 @@ pub enum ChildFdsError {
         /// `EBADF` when the limit was lowered after the plan was applied, or the source was closed.
         errno: i32,
     },
-    /// `FD_CLOEXEC` of a descriptor that keeps its number could not be cleared. Seen as its own errno.
+    /// `FD_CLOEXEC` of a descriptor that keeps its number could not be cleared. Seen as its own
+    /// errno.
     Keep {
         /// The number, in parent and child.
         fd: RawFd,
@@ -180,8 +184,8 @@ pub enum ChildFdsError {
 }
 
 impl ChildFdsError {
-    /// One of each kind, for a number and an errno. The place in the list is the kind's code in the page by
-    /// which a child reports.
+    /// One of each kind, for a number and an errno. The place in the list is the kind's code in the
+    /// page by which a child reports.
     pub(crate) const ALL: [fn(RawFd, i32) -> ChildFdsError; 5] = [
         |_, _| ChildFdsError::NoCloseMethod,
         |_, _| ChildFdsError::NotForked,
@@ -248,61 +252,5 @@ impl std::error::Error for ChildFdsError {}
 impl From<ChildFdsError> for io::Error {
     fn from(error: ChildFdsError) -> io::Error {
         io::Error::new(io::Error::from_raw_os_error(error.errno()).kind(), error)
-    }
-}
-
-/// Why a number could not be claimed by [`inherited_fd`](crate::inherited_fd).
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum InheritError {
-    /// The number is negative.
-    Negative {
-        /// The number that was asked for.
-        fd: RawFd,
-    },
-    /// Nothing is open on that number (`EBADF`).
-    NotOpen {
-        /// The number that was asked for.
-        fd: RawFd,
-    },
-    /// The descriptor is open, but could not be made close-on-exec.
-    Io {
-        /// The number that was asked for.
-        fd: RawFd,
-        /// The errno, as from a seccomp filter.
-        source: io::Error,
-    },
-}
-
-impl fmt::Display for InheritError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            InheritError::Negative { fd } => write!(f, "descriptor {fd} is negative"),
-            InheritError::NotOpen { fd } => write!(f, "descriptor {fd} is not open"),
-            InheritError::Io { fd, .. } => {
-                write!(f, "cannot make inherited descriptor {fd} close-on-exec")
-            }
-        }
-    }
-}
-
-impl std::error::Error for InheritError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            InheritError::Io { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
-
-/// Of the kind of its source: `InvalidInput`, `NotFound`, or the errno's. The whole error is inside.
-impl From<InheritError> for io::Error {
-    fn from(error: InheritError) -> io::Error {
-        let kind = match &error {
-            InheritError::Negative { .. } => io::ErrorKind::InvalidInput,
-            InheritError::NotOpen { .. } => io::ErrorKind::NotFound,
-            InheritError::Io { source, .. } => source.kind(),
-        };
-        io::Error::new(kind, error)
     }
 }

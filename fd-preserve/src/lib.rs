@@ -1,5 +1,5 @@
-//! The child process gets exactly the file descriptors it should have, on the numbers it expects, and
-//! no others.
+//! The child process gets exactly the file descriptors it should have, on the numbers it expects,
+//! and no others.
 //!
 //! ```
 //! use std::io::{self, Read};
@@ -26,8 +26,8 @@
 //!
 //! - [`PreserveFds`] describes what a child gets ([`preserve_fd`](PreserveFds::preserve_fd),
 //!   [`map_fd`](PreserveFds::map_fd), [`next_fd`](PreserveFds::next_fd)), and
-//!   [`apply`](PreserveFds::apply) sets up a [`std::process::Command`]. The [`Applied`] that it returns
-//!   tells why a child could not be given its descriptors.
+//!   [`apply`](PreserveFds::apply) sets up a [`std::process::Command`]. The [`Applied`] that it
+//!   returns tells why a child could not be given its descriptors.
 //! - [`CommandFdExt`] does the same in one call on the command.
 //! - [`inherited_fd`] claims a descriptor on the other side.
 //! - [`FdPlan`] is the pure part: which steps make a table out of (source, number) pairs.
@@ -41,56 +41,64 @@
 //! - A failed exec is reported as such. The error socket of `Command` is neither closed nor
 //!   overwritten: targets are reserved in the parent, and checked again in the child.
 //! - The parent's descriptors, and their flags, are the same before and after a spawn.
-//! - Between fork and exec nothing allocates, locks or panics. The plan can run any number of times.
+//! - Between fork and exec nothing allocates, locks or panics. The plan can run any number of
+//!   times.
 //! - What can be refused is refused before the fork, by an [`Error`] that names the number.
 //!
 //! # Not promised
 //!
-//! - 0, 1 and 2 are `Command`'s business, unless they are targets: they are never marked close-on-exec, and
-//!   an inherited one arrives even if this process has marked it. A standard descriptor that is closed
-//!   *after* the plan was applied leaves its number to whatever comes next, `Command`'s pipes included.
+//! - 0, 1 and 2 are `Command`'s business, unless they are targets: they are never marked
+//!   close-on-exec, and an inherited one arrives even if this process has marked it. A standard
+//!   descriptor that is closed *after* the plan was applied leaves its number to whatever comes
+//!   next, `Command`'s pipes included.
 //! - `CommandExt::exec`, in place of this process, is refused:
 //!   [`ChildFdsError::NotForked`].
 //! - Signal mask, environment and ids are the spawner's. `Command` sets SIGPIPE to its default and
 //!   leaves the mask as it is.
 //! - A closure given to `pre_exec` after the plan can open whatever it likes.
-//! - A plan is such a closure itself. With one, `Command` forks, and calls execvp(3). The GNU C library's
-//!   execvp has `/bin/sh` run a file that the kernel does not know how to execute (`ENOEXEC`), a damaged
-//!   program too; without a closure, `Command` reports that error.
-//! - A socket of type `SOCK_SEQPACKET` that another thread has on a target at the wrong moment looks like
-//!   the error socket: the spawn fails with [`ChildFdsError::TargetCollision`], and can be repeated.
+//! - A plan is such a closure itself. With one, `Command` forks, and calls execvp(3). The GNU C
+//!   library's execvp has `/bin/sh` run a file that the kernel does not know how to execute
+//!   (`ENOEXEC`), a damaged program too; without a closure, `Command` reports that error.
+//! - A socket of type `SOCK_SEQPACKET` that another thread has on a target at the wrong moment
+//!   looks like the error socket: the spawn fails with [`ChildFdsError::TargetCollision`], and can
+//!   be repeated.
 //!
 //! # Kernels
 //!
-//! Linux 5.4 and later. `close_range(2)` with `CLOSE_RANGE_CLOEXEC` is Linux 5.11; where it is missing, or
-//! a seccomp filter refuses it, `/proc/self/fd` is read. Without /proc, select(2) tells how large the child's
-//! table of descriptors is, whatever the limits say now, and every number in it is marked: up to 65,536 of
-//! them. Beyond that the spawn fails with [`ChildFdsError::NoCloseMethod`].
+//! Linux 5.4 and later. `close_range(2)` with `CLOSE_RANGE_CLOEXEC` is Linux 5.11; where it is
+//! missing, or a seccomp filter refuses it, `/proc/self/fd` is read. Without /proc, select(2) tells
+//! how large the child's table of descriptors is, whatever the limits say now, and every number in
+//! it is marked: up to 65,536 of them. Beyond that the spawn fails with
+//! [`ChildFdsError::NoCloseMethod`].
 //!
 //! # Features
 //!
-//! - `tokio`: [`CommandFdExt`] for `tokio::process::Command`. [`PreserveFds::apply`] needs no feature: give it
-//!   `command.as_std_mut()`.
+//! - `tokio`: [`CommandFdExt`] for `tokio::process::Command`. [`PreserveFds::apply`] needs no
+//!   feature: give it `command.as_std_mut()`.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("fd-preserve supports Linux only: it relies on close_range(2) and /proc/self/fd");
 
+mod applied;
 mod builder;
 #[allow(unsafe_code)]
 mod child;
 mod command;
 mod error;
+mod error_page;
+mod inherit;
 mod numbers;
+mod other_fds;
 mod plan;
 mod registry;
-mod report;
 #[allow(unsafe_code)]
 mod sys;
 
-pub use builder::{ErrorChannel, OtherFds, PreserveFds};
+pub use applied::Applied;
+pub use builder::{ErrorChannel, PreserveFds};
 pub use child::ChildFds;
 pub use command::{CommandFdExt, FdMapping};
-pub use error::{ChildFdsError, Error, InheritError};
+pub use error::{ChildFdsError, Error};
+pub use inherit::{InheritError, inherited_fd};
+pub use other_fds::OtherFds;
 pub use plan::{FdPlan, Origin, Step};
-pub use report::Applied;
-pub use sys::inherited_fd;

@@ -1,9 +1,9 @@
 //! Numbers that are kept occupied in this process while a `Command` wants them in its child.
 //!
-//! `Command` learns of a failed exec over a socket which takes the lowest free numbers. If that is a
-//! number on which the child wants something, one of the two is lost. So each wanted number is
-//! occupied beforehand, by `F_DUPFD_CLOEXEC`, which never replaces what another thread has open. Two
-//! commands may want the same number, hence the count.
+//! `Command` learns of a failed exec over a socket which takes the lowest free numbers. If that is
+//! a number on which the child wants something, one of the two is lost. So each wanted number is
+//! occupied beforehand, by `F_DUPFD_CLOEXEC`, which never replaces what another thread has open.
+//! Two commands may want the same number, hence the count.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -46,9 +46,9 @@ impl Numbers {
         Ok(())
     }
 
-    /// Takes back one `want` of each of `numbers`. Of `sources`, what nobody else holds and lies on a
-    /// number that another command still wants becomes the placeholder there; the rest is given back,
-    /// for the caller to close without the lock, since close(2) of some files takes its time.
+    /// Takes back one `want` of each of `numbers`. Of `sources`, what nobody else holds and lies on
+    /// a number that another command still wants becomes the placeholder there; the rest is given
+    /// back, for the caller to close without the lock, since close(2) of some files takes its time.
     #[must_use]
     pub(crate) fn unwant(&mut self, numbers: &[RawFd], sources: Vec<Arc<OwnedFd>>) -> Vec<OwnedFd> {
         for number in numbers {
@@ -132,8 +132,8 @@ impl Numbers {
         Ok(self.spare.insert(spare))
     }
 
-    /// Gives `fd` back; but if another command wants its number, replaces it there by a placeholder,
-    /// in one step, so that nobody else can get the number in between.
+    /// Gives `fd` back; but if another command wants its number, replaces it there by a
+    /// placeholder, in one step, so that nobody else can get the number in between.
     fn inherit(&mut self, mut fd: OwnedFd) -> Option<OwnedFd> {
         let number = fd.as_raw_fd();
         let unheld = self

@@ -75,8 +75,8 @@ pub enum Origin {
 }
 
 impl FdPlan {
-    /// Resolves `(source, number in the child)` pairs, given in any order. A source may have several
-    /// numbers, and may lie on a number that is another's.
+    /// Resolves `(source, number in the child)` pairs, given in any order. A source may have
+    /// several numbers, and may lie on a number that is another's.
     ///
     /// # Errors
     ///

@@ -4,18 +4,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::Command;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
 use crate::numbers::Numbers;
-use crate::sys::{self, Page, Published};
+use crate::sys::{self, ForkGeneration, Published};
 
-/// One a process. A forked copy of this process gets its own: the lock may have been taken by a thread
-/// that does not exist in the copy.
+/// One a process. A forked copy of this process gets its own: the lock may have been taken by a
+/// thread that does not exist in the copy.
 pub(crate) struct Registry {
-    /// Its first word is 1 in the process that made it and 0 in a forked copy.
-    origin: Page,
+    generation: ForkGeneration,
     state: Mutex<State>,
 }
 
@@ -38,12 +36,10 @@ static REGISTRY: Published<Registry> = Published::empty();
 impl Registry {
     /// The registry of this process.
     pub(crate) fn current() -> Result<&'static Registry, Error> {
-        loop {
-            let latest = REGISTRY.latest();
-            match latest {
-                Some(registry) if !registry.is_forked_copy() => return Ok(registry),
-                _ => REGISTRY.supersede(latest, Registry::new()?),
-            }
+        match REGISTRY.latest() {
+            Some(registry) if !registry.is_forked_copy() => Ok(registry),
+            // None yet, or that of the process that this one was forked from.
+            other => Ok(REGISTRY.replace(other, Registry::new()?)),
         }
     }
 
@@ -75,9 +71,9 @@ impl Registry {
                 identity: None,
             });
         };
-        // A command that another thread is dropping frees its name before it drops its closures, and
-        // with them the mark: for that instant a new command can have the same identity. So a mark
-        // that is in the way is given time to go.
+        // A command that another thread is dropping frees its name before it drops its closures,
+        // and with them the mark: for that instant a new command can have the same identity. So a
+        // mark that is in the way is given time to go.
         for _ in 0..PATIENCE_MS {
             if self.state().planned.insert(identity) {
                 return Ok(Mark {
@@ -91,17 +87,18 @@ impl Registry {
     }
 
     fn new() -> Result<Registry, Error> {
-        let origin = Page::wiped_on_fork().map_err(|source| Error::WipedPage { source })?;
-        origin.words()[0].store(1, Ordering::Relaxed);
+        let generation = ForkGeneration::current().map_err(|errno| Error::WipedPage {
+            source: errno.into(),
+        })?;
         Ok(Registry {
-            origin,
+            generation,
             state: Mutex::default(),
         })
     }
 
     /// Asked before the lock is taken, and between fork and exec: one atomic load.
     fn is_forked_copy(&self) -> bool {
-        self.origin.words()[0].load(Ordering::Relaxed) == 0
+        !self.generation.is_current()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,12 +107,14 @@ impl Registry {
     }
 }
 
-/// How long a mark that is in the way may take to go, in milliseconds at least. On a loaded machine a thread may
-/// wait for a processor for more than 100; a second plan, which pays this, is a mistake in the program.
+/// How long a mark that is in the way may take to go, in milliseconds at least. On a loaded machine
+/// a thread may wait for a processor for more than 100; a second plan, which pays this, is a
+/// mistake in the program.
 const PATIENCE_MS: u32 = 1_000;
 
 /// A number that is the same for a command wherever it is moved, and differs between commands that
-/// exist at the same time: the address of its program name, which `Command` owns and never replaces.
+/// exist at the same time: the address of its program name, which `Command` owns and never
+/// replaces.
 ///
 /// `None` if the name is stored inside the command itself (as no version of std does): that address
 /// would change with a move.
@@ -160,8 +159,8 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// Whether this is a forked copy of the process in which the plan was applied. Between fork and exec:
-    /// one atomic load.
+    /// Whether this is a forked copy of the process in which the plan was applied. Between fork and
+    /// exec: one atomic load.
     pub(crate) fn is_forked_copy(&self) -> bool {
         self.registry.is_forked_copy()
     }

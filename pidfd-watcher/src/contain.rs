@@ -5,8 +5,8 @@ use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::home::Home;
 use crate::registry::{Callback, Caller, Unrun};
+use crate::sys::ForkGeneration;
 use crate::{Exit, Pid, child};
 
 /// A callback, or the drop of what it had captured, has panicked. The panic went no further.
@@ -29,17 +29,17 @@ impl fmt::Display for CallbackPanic<'_> {
     }
 }
 
-pub(crate) type Hook = Box<dyn Fn(&CallbackPanic<'_>) + Send + Sync>;
+pub(crate) type PanicHook = Box<dyn Fn(&CallbackPanic<'_>) + Send + Sync>;
 
 /// Who is told of a panic, and where callbacks may run.
 pub(crate) struct Containment {
-    hook: Option<Hook>,
-    home: Home,
+    hook: Option<PanicHook>,
+    generation: ForkGeneration,
 }
 
 impl Containment {
-    pub(crate) fn new(hook: Option<Hook>, home: Home) -> Containment {
-        Containment { hook, home }
+    pub(crate) fn new(hook: Option<PanicHook>, generation: ForkGeneration) -> Containment {
+        Containment { hook, generation }
     }
 
     fn contain(&self, pid: Pid, foreign: impl FnOnce()) {
@@ -62,8 +62,8 @@ impl Containment {
     }
 }
 
-/// Drops what a panic has carried. A payload may panic in its own drop, with a payload that does so too: after a few
-/// of those the last one is leaked.
+/// Drops what a panic has carried. A payload may panic in its own drop, with a payload that does so
+/// too: after a few of those the last one is leaked.
 pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
     for _ in 0..8 {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -79,7 +79,8 @@ fn text(payload: &(dyn Any + Send)) -> Option<&str> {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// Not `eprintln`, which panics where standard error takes nothing more: a full disk, a reader that is gone.
+/// Not `eprintln`, which panics where standard error takes nothing more: a full disk, a reader that
+/// is gone.
 fn print(report: &CallbackPanic<'_>) {
     let _ = writeln!(std::io::stderr(), "pidfd-watcher: {report}");
 }
@@ -87,8 +88,8 @@ fn print(report: &CallbackPanic<'_>) {
 impl Caller for Containment {
     fn call(&self, callback: Callback, exit: Exit) {
         self.contain(exit.pid, || callback(exit));
-        // The callback has forked, and its copy has returned: it must not go on as the dispatch thread of the parent,
-        // whose epoll instance it shares.
+        // The callback has forked, and its copy has returned: it must not go on as the dispatch
+        // thread of the parent, whose epoll instance it shares.
         if self.is_copy() {
             child::end_copy();
         }
@@ -99,7 +100,7 @@ impl Caller for Containment {
     }
 
     fn is_copy(&self) -> bool {
-        !self.home.is_here()
+        !self.generation.is_current()
     }
 }
 

@@ -2,9 +2,7 @@ use std::{error, fmt, io};
 
 use rustix::io::Errno;
 
-use crate::Process;
-
-/// Why a call on a [`Process`] or a [`Watcher`](crate::Watcher) failed.
+/// Why a call on a [`Process`](crate::Process) or a [`Watcher`](crate::Watcher) failed.
 /// [`source`](error::Error::source) is the kernel's own error, where there is one.
 ///
 /// # Which error is which
@@ -30,8 +28,8 @@ use crate::Process;
 /// | each | `ENOSYS` | [`Unsupported`](Error::Unsupported) | an older kernel, or a seccomp filter |
 /// | each | any other | [`Io`](Error::Io) | `ENOMEM`, `ENODEV`, `EBADF`, ... |
 ///
-/// [`NotReady`](Error::NotReady) and [`NotPidfd`](Error::NotPidfd) are no answers of the kernel: they carry `EAGAIN`
-/// and `EBADF` for those who look at the number. `EINTR` never comes out.
+/// [`NotReady`](Error::NotReady) and [`NotPidfd`](Error::NotPidfd) are no answers of the kernel:
+/// they carry `EAGAIN` and `EBADF` for those who look at the number. `EINTR` never comes out.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -39,7 +37,7 @@ pub enum Error {
     /// (`ESRCH`, `EREMOTE`; of `pidfd_open` also `EINVAL` and `ENOENT`).
     NotFound(io::Error),
     /// The process is not this process's to wait for: not its child, or reaped already (`ECHILD`;
-    /// of [`Process::from_child`] also `ESRCH`).
+    /// of [`Process::from_child`](crate::Process::from_child) also `ESRCH`).
     NotChild(io::Error),
     /// There is nothing to reap yet: the process lives, or it is dead and a tracer holds it
     /// (`EAGAIN`).
@@ -49,7 +47,8 @@ pub enum Error {
     /// No descriptor is left to this process (`EMFILE`) or to the system (`ENFILE`).
     TooManyOpenFiles(io::Error),
     /// No process or thread is left to the user, the control group or the system (`EAGAIN`): see
-    /// `RLIMIT_NPROC` and `pids.max`. The C library also says so when it has no memory for a thread's stack.
+    /// `RLIMIT_NPROC` and `pids.max`. The C library also says so when it has no memory for a
+    /// thread's stack.
     TooManyProcesses(io::Error),
     /// The user has no epoll watch left (`ENOSPC`): see `fs.epoll.max_user_watches` in
     /// [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html).
@@ -210,39 +209,5 @@ impl From<Error> for io::Error {
             | Error::Io(cause) => cause,
             Error::ShutDown | Error::ForkedCopy => io::Error::other(error),
         }
-    }
-}
-
-/// [`Process::reap`] or [`Watcher::watch_and_reap`](crate::Watcher::watch_and_reap) failed; the handle comes back with the reason, so that no zombie is lost.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ReapError {
-    /// The handle that was to be reaped, as good as before.
-    pub process: Process,
-    /// What went wrong.
-    pub error: Error,
-}
-
-impl fmt::Display for ReapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "reap process {}: {}", self.process.pid(), self.error)
-    }
-}
-
-impl error::Error for ReapError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl From<ReapError> for Error {
-    fn from(failed: ReapError) -> Error {
-        failed.error
-    }
-}
-
-impl From<ReapError> for io::Error {
-    fn from(failed: ReapError) -> io::Error {
-        failed.error.into()
     }
 }

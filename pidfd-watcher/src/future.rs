@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::home::Home;
+use crate::sys::ForkGeneration;
 use crate::{Error, Exit, Process, WatchHandle, Watcher};
 
 /// Resolves to the [`Exit`] of a process; made by [`Watcher::exited`] and [`Process::exited`].
 ///
-/// Needs no executor in particular: it is woken from the watcher's thread. Polled again once it is ready, it gives the
-/// same answer again. Dropping it takes it out of the watcher, and never waits.
+/// Needs no executor in particular: it is woken from the watcher's thread. Polled again once it is
+/// ready, it gives the same answer again. Dropping it takes it out of the watcher, and never waits.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ enum Kind {
     Watched {
         handle: WatchHandle,
         cell: Arc<Cell>,
-        home: Home,
+        generation: ForkGeneration,
     },
     Failed(Error),
 }
@@ -55,7 +55,8 @@ impl Cell {
         }
     }
 
-    /// The answer, unless there is one already. Wakes without the lock, since a waker may poll at once.
+    /// The answer, unless there is one already. Wakes without the lock, since a waker may poll at
+    /// once.
     fn settle(&self, answer: State) {
         let mut state = self.lock();
         let State::Waiting(waker) = &mut *state else {
@@ -86,12 +87,22 @@ impl ExitFuture {
         let registered = watcher.watch(process, move |exit| teller.0.settle(State::Exited(exit)));
         ExitFuture(match registered {
             Ok(handle) => Kind::Watched {
-                home: handle.home(),
+                generation: handle.generation(),
                 handle,
                 cell,
             },
             Err(error) => Kind::Failed(error),
         })
+    }
+}
+
+impl Watcher {
+    /// The exit of a process as a future, for any executor. It is watched from this call on, polled
+    /// or not.
+    ///
+    /// An error to watch is the future's output.
+    pub fn exited(&self, process: &Process) -> ExitFuture {
+        ExitFuture::new(self, process)
     }
 }
 
@@ -111,14 +122,17 @@ impl Future for ExitFuture {
     type Output = Result<Exit, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (cell, home) = match &self.0 {
+        let (cell, generation) = match &self.0 {
             Kind::Failed(error) => return Poll::Ready(Err(error.again())),
-            Kind::Watched { cell, home, .. } => (cell, home),
+            Kind::Watched {
+                cell, generation, ..
+            } => (cell, generation),
         };
-        // Cloned before the lock is taken, and the old one dropped after: both are somebody else's code.
+        // Cloned before the lock is taken, and the old one dropped after: both are somebody else's
+        // code.
         let fresh = context.waker().clone();
         // Asked after that, since such code may fork: nobody opens the lock in the copy.
-        if !home.is_here() {
+        if !generation.is_current() {
             return Poll::Ready(Err(Error::ForkedCopy));
         }
         let mut state = cell.lock();
@@ -135,11 +149,16 @@ impl Future for ExitFuture {
 
 impl Drop for ExitFuture {
     fn drop(&mut self) {
-        let Kind::Watched { handle, cell, home } = &self.0 else {
+        let Kind::Watched {
+            handle,
+            cell,
+            generation,
+        } = &self.0
+        else {
             return;
         };
         // In a copy made by fork the cell's lock may be one that nobody opens.
-        if !home.is_here() {
+        if !generation.is_current() {
             return;
         }
         // Before the callback goes, which says to whoever still waits that no exit will come.
@@ -162,10 +181,13 @@ mod tests {
         let watcher = Watcher::new().expect("watcher");
         let process = Process::open(rustix::process::getpid()).expect("own process");
         let mut future = watcher.exited(&process);
-        let Kind::Watched { cell, home, .. } = &mut future.0 else {
+        let Kind::Watched {
+            cell, generation, ..
+        } = &mut future.0
+        else {
             panic!("watched");
         };
-        *home = home.elsewhere();
+        generation.number += 1 << 40;
         let cell = Arc::clone(cell);
         let locked = cell.lock();
         let (say, said) = channel();

@@ -17,10 +17,10 @@ const PIDFD_THREAD: OFlags = OFlags::EXCL;
 
 /// The pid, in our PID namespace, of the process that `fd` is a handle on.
 pub(crate) fn pid_of(fd: BorrowedFd<'_>) -> Result<Pid, Error> {
-    let by_proc = proc_fs::fd_pid(fd);
+    let by_proc = proc_fs::fd_pid(fd).ok();
     let on_pidfs = fstatfs(fd).is_ok_and(|fs| fs.f_type == PIDFS_MAGIC);
     if by_proc.is_none() && !on_pidfs {
-        return Err(if proc_fs::counts_as_we_do() {
+        return Err(if proc_fs::shows_our_pid_namespace() {
             Error::NotPidfd(Errno::BADF.into())
         } else {
             // An older pidfd is told from other anonymous files by its fdinfo alone.
@@ -43,7 +43,7 @@ pub(crate) fn pid_of(fd: BorrowedFd<'_>) -> Result<Pid, Error> {
         Err(errno @ (Errno::SRCH | Errno::REMOTE)) => Err(Error::NotFound(errno.into())),
         // Before Linux 6.13, or refused by a filter.
         Err(errno) => match by_proc {
-            Some(FdPid::Held(pid)) if proc_fs::counts_as_we_do() => to_pid(pid),
+            Some(FdPid::Held(pid)) if proc_fs::shows_our_pid_namespace() => to_pid(pid),
             Some(FdPid::Reaped | FdPid::Outside) => Err(Error::NotFound(Errno::SRCH.into())),
             Some(FdPid::Held(_)) | None => Err(Error::Unsupported(errno.into())),
         },

@@ -1,9 +1,9 @@
 //! What the kernel's version alone tells.
 //!
-//! Before Linux 5.17 every look at a zombie that leaves it one shows how its first thread ended, and not how the
-//! process did: waitid(2) with `WNOWAIT` (mended by commit 907c311f37ba) and field 52 of /proc/PID/stat (mended by
-//! 2d18f7f45620). The two differ when the first thread ended before the others. Only reaping gives the status of
-//! the process there.
+//! Before Linux 5.17 every look at a zombie that leaves it one shows how its first thread ended,
+//! and not how the process did: waitid(2) with `WNOWAIT` (mended by commit 907c311f37ba) and field
+//! 52 of /proc/PID/stat (mended by 2d18f7f45620). The two differ when the first thread ended before
+//! the others. Only reaping gives the status of the process there.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -22,7 +22,8 @@ fn shows_the_process() -> bool {
     // Relaxed: every thread that asks gets the same answer.
     let mut shown = SHOWN.load(Ordering::Relaxed);
     if shown == UNKNOWN {
-        // A release that cannot be read, or is made to look old (personality(2), UNAME26), counts as an old one.
+        // A release that cannot be read, or is made to look old (personality(2), UNAME26), counts
+        // as an old one.
         let mended = sys::release().is_some_and(|release| version(&release) >= Some((5, 17)));
         shown = if mended { PROCESS } else { FIRST_THREAD };
         SHOWN.store(shown, Ordering::Relaxed);
@@ -38,9 +39,9 @@ fn version(release: &[u8]) -> Option<(u32, u32)> {
 
 /// Whether a thread ends like this only together with its process.
 ///
-/// A signal ends all threads, and each of them ends with its number. What a thread that calls `exit` gives is its
-/// own. So is `SIGSYS` from a filter that ends a thread, and whether there was a core dump, of which the
-/// other threads do not know. The signals that stop are no end.
+/// A signal ends all threads, and each of them ends with its number. What a thread that calls
+/// `exit` gives is its own. So is `SIGSYS` from a filter that ends a thread, and whether there was
+/// a core dump, of which the other threads do not know. The signals that stop are no end.
 fn is_of_every_thread(shown: i32) -> bool {
     const DUMPED: i32 = 0x80;
     let own = [

@@ -1,4 +1,5 @@
-//! Being told when any process exits, and how; and a handle on a process that the reuse of its number cannot fool.
+//! Being told when any process exits, and how; and a handle on a process that the reuse of its
+//! number cannot fool.
 //!
 //! ```
 //! use std::process::Command;
@@ -30,31 +31,36 @@
 //! # The tour
 //!
 //! - [`Process`]: one pidfd, shared by its clones. Signal it, wait for it, reap it.
-//! - [`Watcher`]: callbacks ([`watch`](Watcher::watch)), futures for any executor ([`exited`](Watcher::exited)), and
-//!   taking charge of a child ([`watch_and_reap`](Watcher::watch_and_reap)). [`shutdown`](Watcher::shutdown) ends its
-//!   thread for certain.
+//! - [`Watcher`]: callbacks ([`watch`](Watcher::watch)), futures for any executor
+//!   ([`exited`](Watcher::exited)), and taking charge of a child
+//!   ([`watch_and_reap`](Watcher::watch_and_reap)). [`shutdown`](Watcher::shutdown) ends its thread
+//!   for certain.
 //! - [`WatchHandle::cancel`]: when it returns, the callback has run or never will.
 //! - [`Exit`]: who ended, and how, where that can be known.
 //!
 //! # Guarantees
 //!
-//! - **Never a stranger.** Signals and waits go by pidfd, callbacks by tokens that are never used twice. When the
-//!   process is gone they say so, whoever has its number now.
+//! - **Never a stranger.** Signals and waits go by pidfd, callbacks by tokens that are never used
+//!   twice. When the process is gone they say so, whoever has its number now.
 //! - **Told once.** Every callback runs exactly once, or is dropped unrun and that was said: by
-//!   [`cancel`](WatchHandle::cancel), by [`shutdown`](Watcher::shutdown), or by dropping the last [`Watcher`].
+//!   [`cancel`](WatchHandle::cancel), by [`shutdown`](Watcher::shutdown), or by dropping the last
+//!   [`Watcher`].
 //! - **No invented status.** [`Exit::status`] is what the kernel said, or `None`. A child reaped by
-//!   someone else (`ECHILD`) is not "exit 0". See [where the status comes from](Process#where-the-status-comes-from).
+//!   someone else (`ECHILD`) is not "exit 0". See [where the status comes
+//!   from](Process#where-the-status-comes-from).
 //! - **Nothing is reaped unless asked.** Waiting and watching leave the zombie to its owner.
 //! - **Children and others.** Waiting and watching work for any process that can be opened.
-//! - **No lock during a callback**, so that every call of the crate is allowed in one; a panic in it ends there.
-//! - **No spin, no signal handler.** A watcher at rest is never woken. The zombie that a debugger holds costs
-//!   nothing, and is told at once.
-//! - **No panic** on anything that the kernel answers: every failure is an [`Error`] with the errno.
+//! - **No lock during a callback**, so that every call of the crate is allowed in one; a panic in
+//!   it ends there.
+//! - **No spin, no signal handler.** A watcher at rest is never woken. The zombie that a debugger
+//!   holds costs nothing, and is told at once.
+//! - **No panic** on anything that the kernel answers: every failure is an [`Error`] with the
+//!   errno.
 //!
 //! # What it does not
 //!
-//! It does not start programs, it does not kill on drop, and it knows one process, not the tree below it.
-//! Opening by number ([`Process::open`]) is as good as the number.
+//! It does not start programs, it does not kill on drop, and it knows one process, not the tree
+//! below it. Opening by number ([`Process::open`]) is as good as the number.
 //!
 //! # Kernels
 //!
@@ -65,8 +71,9 @@
 //! | 6.13 | [`Process::from_pidfd`] works without `/proc` |
 //! | 6.15 | the status of processes that somebody else reaped |
 //!
-//! What a newer kernel has is found out by asking it, and not by its version. The one exception is 5.17, as no call
-//! tells whether a look at a zombie shows [the status of the process](Process#where-the-status-comes-from).
+//! What a newer kernel has is found out by asking it, and not by its version. The one exception is
+//! 5.17, as no call tells whether a look at a zombie shows [the status of the
+//! process](Process#where-the-status-comes-from).
 //!
 //! # Features
 //!
@@ -77,21 +84,23 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("pidfd-watcher is for Linux: no other system has pidfds");
 
+mod cached_status;
 #[allow(unsafe_code)]
 mod child;
 mod contain;
 mod error;
 mod exit;
+mod fork;
 mod future;
 mod handle;
-mod home;
 mod identify;
 mod kernel;
-mod known;
 mod poll;
 mod poller;
 mod proc_fs;
+mod proc_stat;
 mod process;
+mod reap;
 mod registry;
 mod shared;
 mod shutdown;
@@ -104,11 +113,13 @@ mod waiting;
 mod watcher;
 
 pub use contain::CallbackPanic;
-pub use error::{Error, ReapError};
+pub use error::Error;
 pub use exit::Exit;
 pub use future::ExitFuture;
 pub use handle::WatchHandle;
+pub use proc_stat::proc_stat_field;
 pub use process::Process;
+pub use reap::ReapError;
 pub use registry::Cancelled;
 pub use rustix::process::{Pid, Signal};
 pub use shutdown::ShutdownError;

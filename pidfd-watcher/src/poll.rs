@@ -59,7 +59,8 @@ pub(crate) fn exited(pidfd: BorrowedFd<'_>, until: Until) -> Result<bool, Errno>
     }
 }
 
-/// Sleeps, by the call that the rest of the crate waits by. std's sleep panics where a filter refuses it.
+/// Sleeps, by the call that the rest of the crate waits by. std's sleep panics where a filter
+/// refuses it.
 pub(crate) fn pause(length: Duration) -> Result<(), Errno> {
     match poll(&mut [], Timespec::try_from(length).ok().as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),

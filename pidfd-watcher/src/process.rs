@@ -1,4 +1,5 @@
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
@@ -8,17 +9,17 @@ use std::time::Duration;
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::known::Known;
+use crate::cached_status::CachedStatus;
 use crate::poll::{self, Until};
 use crate::registry::Subject;
 use crate::turn::Turn;
-use crate::{Error, Exit, ReapError, identify, status};
+use crate::{Error, Exit, identify, proc_stat, status};
 
 /// A handle on one process, which stays that process's own when its number goes to another.
 ///
 /// It owns a [pidfd](https://man7.org/linux/man-pages/man2/pidfd_open.2.html). A clone shares the
-/// descriptor and costs none. Dropping the last clone closes it, and does nothing to the process: it
-/// is neither killed nor reaped.
+/// descriptor and costs none. Dropping the last clone closes it, and does nothing to the process:
+/// it is neither killed nor reaped.
 ///
 /// # When a process has exited
 ///
@@ -33,17 +34,18 @@ use crate::{Error, Exit, ReapError, identify, status};
 /// 1. what an earlier call on this handle or a clone of it has learned;
 /// 2. [`waitid`](https://man7.org/linux/man-pages/man2/waitid.2.html), for a child of this process;
 ///    it stays reapable;
-/// 3. since Linux 6.15 the pidfd itself (`PIDFD_GET_INFO`), for any process of this PID namespace or
-///    one below it, once it was reaped by whomever;
+/// 3. since Linux 6.15 the pidfd itself (`PIDFD_GET_INFO`), for any process of this PID namespace
+///    or one below it, once it was reaped by whomever;
 /// 4. [`/proc/PID/stat`](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html), for a zombie
 ///    that is not ours to wait for, with the permission to trace it.
 ///
-/// Before Linux 5.17, 2 and 4 show how the first thread ended, which may have been before the others, and with another
-/// code. They are believed there only where that makes no difference: about a process that a signal has ended, other
-/// than the signals that dump core (about those only where there was a dump). All other statuses come from
-/// the reaping, by [`reap`](Process::reap) or [`watch_and_reap`](crate::Watcher::watch_and_reap); until then they are
-/// `None`. The kernel's release (`uname`) tells which it is; a kernel that was mended by its distributor alone, and
-/// one whose release is hidden, count as older.
+/// Before Linux 5.17, 2 and 4 show how the first thread ended, which may have been before the
+/// others, and with another code. They are believed there only where that makes no difference:
+/// about a process that a signal has ended, other than the signals that dump core (about those only
+/// where there was a dump). All other statuses come from the reaping, by [`reap`](Process::reap) or
+/// [`watch_and_reap`](crate::Watcher::watch_and_reap); until then they are `None`. The kernel's
+/// release (`uname`) tells which it is; a kernel that was mended by its distributor alone, and one
+/// whose release is hidden, count as older.
 ///
 /// With `SIGCHLD` ignored, or `SA_NOCLDWAIT`, the kernel reaps children by itself: their status is
 /// known since Linux 6.15, and usually `None` before.
@@ -59,7 +61,7 @@ struct Inner {
     pidfd: OwnedFd,
     pid: Pid,
     /// What has been learned of the status: it is for all clones, and outlives the zombie.
-    known: Known,
+    status: CachedStatus,
     turn: Turn,
 }
 
@@ -74,11 +76,12 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// - [`NotFound`](Error::NotFound): no process has that number (`ESRCH`; `EINVAL` or `ENOENT` when
-    ///   it is that of a thread, or of a process being reaped).
+    /// - [`NotFound`](Error::NotFound): no process has that number (`ESRCH`; `EINVAL` or `ENOENT`
+    ///   when it is that of a thread, or of a process being reaped).
     /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`, `ENFILE`).
-    /// - [`Unsupported`](Error::Unsupported) (`ENOSYS`), [`PermissionDenied`](Error::PermissionDenied)
-    ///   (`EPERM`): an older kernel, or a seccomp filter.
+    /// - [`Unsupported`](Error::Unsupported) (`ENOSYS`),
+    ///   [`PermissionDenied`](Error::PermissionDenied) (`EPERM`): an older kernel, or a seccomp
+    ///   filter.
     /// - [`Io`](Error::Io): `ENOMEM`, `ENODEV`.
     // Inlined: see `Watcher::register`.
     #[inline]
@@ -110,7 +113,7 @@ impl Process {
     }
 
     /// Whether it is a child of this process that was not reaped yet: else `NotChild`.
-    fn check_is_ours(&self) -> Result<(), Error> {
+    pub(crate) fn check_is_ours(&self) -> Result<(), Error> {
         status::is_ours(self.as_fd()).map_err(Error::of_wait)
     }
 
@@ -123,8 +126,8 @@ impl Process {
     ///
     /// - [`NotPidfd`](Error::NotPidfd): it is some other descriptor, or a pidfd of a single thread
     ///   (`PIDFD_THREAD`).
-    /// - [`NotFound`](Error::NotFound): the process was reaped, or lives outside this PID namespace (`ESRCH`; since
-    ///   Linux 6.18 also `EREMOTE`).
+    /// - [`NotFound`](Error::NotFound): the process was reaped, or lives outside this PID namespace
+    ///   (`ESRCH`; since Linux 6.18 also `EREMOTE`).
     /// - [`Unsupported`](Error::Unsupported): before 6.13, without a `/proc` of this PID namespace.
     pub fn from_pidfd(pidfd: OwnedFd) -> Result<Process, Error> {
         let pid = identify::pid_of(pidfd.as_fd())?;
@@ -132,12 +135,32 @@ impl Process {
         Ok(Process::new(pidfd, pid))
     }
 
+    /// Takes the two numbers that `clone` with `CLONE_PIDFD` gave its caller, with no system call
+    /// and no way to fail: a child that has exited, or that the kernel has reaped by itself
+    /// already, is as good.
+    ///
+    /// Linux 5.2; [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html).
+    ///
+    /// # Safety
+    ///
+    /// Both must come from one call of `clone` or `clone3` of this process; `pidfd` may be a
+    /// duplicate. Whoever reads [`pid`](Process::pid) takes it for the number of the process behind
+    /// `pidfd`.
+    #[must_use]
+    #[allow(
+        unsafe_code,
+        reason = "the two numbers are one process's by the promise of its caller"
+    )]
+    pub unsafe fn from_clone(pidfd: OwnedFd, pid: Pid) -> Process {
+        Process::new(pidfd, pid)
+    }
+
     #[inline]
     pub(crate) fn new(pidfd: OwnedFd, pid: Pid) -> Process {
         Process(Arc::new(Inner {
             pidfd,
             pid,
-            known: Known::default(),
+            status: CachedStatus::default(),
             turn: Turn::new(),
         }))
     }
@@ -167,12 +190,35 @@ impl Process {
         pidfd_send_signal(self, signal).map_err(Error::of_signal)
     }
 
+    /// The line of [`/proc/PID/stat`][stat] of this process and no other: it is read between two
+    /// looks that show the process unreaped. [`proc_stat_field`](crate::proc_stat_field) takes it
+    /// apart.
+    ///
+    /// It needs no permission to trace or to signal the process. Any PID namespace will do, as long
+    /// as `/proc` shows the process. A process that gave up privileges since its exec may not read
+    /// its own `/proc/self/fdinfo` on some kernels (Linux 5.10); there `/proc` has to show this
+    /// process's own PID namespace.
+    ///
+    /// # Errors
+    ///
+    /// - `ESRCH`: the process was reaped, before this call or during it.
+    /// - [`NotFound`](io::ErrorKind::NotFound),
+    ///   [`PermissionDenied`](io::ErrorKind::PermissionDenied): `/proc` is missing, or hides the
+    ///   process (`hidepid`).
+    /// - `EMFILE`, `ENFILE`: no descriptor is left to read `/proc` with.
+    ///
+    /// [stat]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    pub fn proc_stat(&self) -> io::Result<Vec<u8>> {
+        proc_stat::read(self.as_fd(), self.pid())
+    }
+
     /// How the process ended, or `None` while it lives. Never blocks, never reaps.
     ///
     /// # Errors
     ///
     /// - [`Io`](Error::Io) when the kernel cannot poll the descriptor (`ENOMEM`, `EBADF`).
-    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a seccomp filter.
+    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a
+    ///   seccomp filter.
     pub fn try_wait(&self) -> Result<Option<Exit>, Error> {
         self.wait_until(Until::Now)
     }
@@ -207,71 +253,16 @@ impl Process {
         Ok(self.has_exited(until)?.then(|| self.exit()))
     }
 
-    fn has_exited(&self, until: Until) -> Result<bool, Error> {
+    pub(crate) fn has_exited(&self, until: Until) -> Result<bool, Error> {
         poll::exited(self.as_fd(), until).map_err(Error::of_call)
     }
 
-    /// Reaps a child of this process that has exited: its number becomes free. Never blocks;
-    /// [`wait`](Process::wait) first.
-    ///
-    /// Clones of the handle live on and keep the status. Reaping a child twice, through clones or
-    /// after its [`Child`] was waited for, gives that status again, as long as this handle or a
-    /// clone has learned it before the child was reaped. Clones that reap at the same time, a
-    /// [`watch_and_reap`](crate::Watcher::watch_and_reap) among them, all get it.
-    ///
-    /// A ptrace stop is never collected. Of a process that this one traces and that is another's child, `waitid` gives
-    /// the status, ends the tracing and leaves the zombie to its parent.
-    ///
-    /// # Errors
-    ///
-    /// All give the handle back.
-    /// - [`NotReady`](Error::NotReady): it lives, or it is dead and traced: the tracer comes first.
-    /// - [`NotChild`](Error::NotChild): it is not ours to reap (`ECHILD`).
-    pub fn reap(self) -> Result<Exit, ReapError> {
-        match self.reap_child() {
-            Ok(status) => Ok(Exit {
-                pid: self.pid(),
-                status: Some(status),
-            }),
-            Err(error) => Err(ReapError {
-                process: self,
-                error,
-            }),
-        }
-    }
-
-    fn reap_child(&self) -> Result<ExitStatus, Error> {
-        // Nothing is collected from a process that lives: it could only be a ptrace stop. Nor is its status
-        // asked for, which would be that of a first thread that ended before the others.
-        if !self.has_exited(Until::Now)? {
-            match self.check_is_ours() {
-                Ok(()) => return Err(not_ready()),
-                // It has ended since, and a clone of ours, a watcher or its `Child` has reaped it.
-                Err(Error::NotChild(_)) if self.has_exited(Until::Now)? => {}
-                Err(error) => return Err(error),
-            }
-        }
-        // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
-        self.learn();
-        match self.collect() {
-            Ok(Some(raw)) => Ok(ExitStatus::from_raw(raw)),
-            Ok(None) => Err(not_ready()),
-            // Reaped by a clone of ours, a watcher or its `Child`, perhaps since we looked. A handle that was copied by
-            // fork does not pass for that.
-            Err(Errno::CHILD) => match self.learn() {
-                Some(status) if status.ours => Ok(ExitStatus::from_raw(status.raw)),
-                _ => Err(Error::of_wait(Errno::CHILD)),
-            },
-            Err(errno) => Err(Error::of_wait(errno)),
-        }
-    }
-
     /// Reaps, and notes the status before any clone can see that the child is gone.
-    fn collect(&self) -> Result<Option<i32>, Errno> {
+    pub(crate) fn collect(&self) -> Result<Option<i32>, Errno> {
         let _turn = self.0.turn.take();
         let raw = status::reap(self.as_fd())?;
         if let Some(raw) = raw {
-            self.0.known.set(status::Status { raw, ours: true });
+            self.0.status.set(status::Status { raw, ours: true });
         }
         Ok(raw)
     }
@@ -285,28 +276,25 @@ impl Process {
         }
     }
 
-    /// A watcher is to reap it: whoever is told by the kernel that it is gone knows then that it was ours.
+    /// A watcher is to reap it: whoever is told by the kernel that it is gone knows then that it
+    /// was ours.
     pub(crate) fn take_charge(&self) -> Result<(), Error> {
         self.check_is_ours()?;
-        self.0.known.set_ours();
+        self.0.status.set_ours();
         Ok(())
     }
 
     /// What is known of the status, asking the kernel only while it is not. The process has exited.
-    fn learn(&self) -> Option<status::Status> {
-        self.0.known.get().or_else(|| {
+    pub(crate) fn learn(&self) -> Option<status::Status> {
+        self.0.status.get().or_else(|| {
             if let Some(found) = status::find(self.as_fd()) {
-                self.0.known.set(found);
+                self.0.status.set(found);
             }
-            // Perhaps not what was found: another clone, which looked while it was a zombie, knows better.
-            self.0.known.get()
+            // Perhaps not what was found: another clone, which looked while it was a zombie, knows
+            // better.
+            self.0.status.get()
         })
     }
-}
-
-/// No call gives that number: waitid(2) with `WNOHANG` says "nothing yet" by a success.
-fn not_ready() -> Error {
-    Error::NotReady(Errno::AGAIN.into())
 }
 
 /// How a watcher sees a process.

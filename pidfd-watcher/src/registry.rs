@@ -1,52 +1,32 @@
-//! Who waits for whom, and what cancelling must wait for. No system call in it and no thread of its own: the kernel
-//! is behind two traits, so that loom can try every order of events.
+//! Who waits for whom, and what cancelling must wait for. No system call in it and no thread of its
+//! own: the kernel is behind two traits, so that loom can try every order of events.
 
+mod cancelled;
 #[cfg(all(test, loom))]
 mod loom;
 mod numbers;
 mod slots;
+mod subject;
 mod sync;
 mod table;
 
-use std::os::fd::RawFd;
 use std::sync::PoisonError;
 
 use rustix::io::Errno;
 
 use crate::registry::sync::{Condvar, Mutex, MutexGuard};
 use crate::registry::table::{Arm, Found, Step, Table};
-use crate::{Error, Exit, Pid};
+use crate::{Error, Exit};
 
+pub use crate::registry::cancelled::Cancelled;
 pub(crate) use crate::registry::slots::Token;
+pub(crate) use crate::registry::subject::Subject;
 pub(crate) use crate::registry::table::{Callback, Close, Unrun};
-
-/// What became of a callback that was cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use]
-pub enum Cancelled {
-    /// It has not run and never will; what it captured is dropped.
-    Prevented,
-    /// It has run to its end, and what it captured is dropped.
-    AlreadyRan,
-    /// It is in progress: running, or being dropped unrun because the watcher is shut down. Only a thread that must not
-    /// wait is told so: a dispatch thread, and the one that drops or shuts down the watcher.
-    Running,
-}
-
-/// A process, as far as the registry is concerned.
-pub(crate) trait Subject: Clone {
-    /// A number that no other subject has as long as a clone of this one is held.
-    fn number(&self) -> RawFd;
-    fn pid(&self) -> Pid;
-    /// How it ended; asked once it has.
-    fn exit(&self) -> Exit;
-    /// Reaps it. `false`: it cannot be reaped yet, and an event will come when it can.
-    fn reap(&self) -> bool;
-}
 
 /// Where events come from.
 pub(crate) trait Events<P> {
-    /// From now on: one event now if the process has exited, and one whenever there is news of its end.
+    /// From now on: one event now if the process has exited, and one whenever there is news of its
+    /// end.
     fn add(&self, subject: &P, entry: Token) -> Result<(), Errno>;
     /// One event again, now, if the process has exited.
     fn again(&self, subject: &P, entry: Token) -> Result<(), Errno>;
@@ -59,8 +39,8 @@ pub(crate) trait Caller {
     /// Does not return in a copy of this process that the callback has made by fork.
     fn call(&self, callback: Callback, exit: Exit);
     fn drop_unrun(&self, unrun: Unrun);
-    /// Whether the caller runs in a copy of the registry's process. A fork may have been made by what was dropped; in the
-    /// copy nobody opens a lock that another thread held.
+    /// Whether the caller runs in a copy of the registry's process. A fork may have been made by
+    /// what was dropped; in the copy nobody opens a lock that another thread held.
     fn is_copy(&self) -> bool;
 }
 
@@ -79,7 +59,8 @@ impl<P: Subject> Registry<P> {
         }
     }
 
-    /// Nothing panics under the lock, and if it did, the table is whole between any two statements that matter.
+    /// Nothing panics under the lock, and if it did, the table is whole between any two statements
+    /// that matter.
     fn table(&self) -> MutexGuard<'_, Table<P>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,8 +78,8 @@ impl<P: Subject> Registry<P> {
     /// Adds a callback; one that `reaps` wants the process reaped first, and is called even after
     /// [`close`](Self::close).
     ///
-    /// The kernel is told under the lock: between "nobody waits for this process any more" and "no events" nobody
-    /// else may come to wait for it.
+    /// The kernel is told under the lock: between "nobody waits for this process any more" and "no
+    /// events" nobody else may come to wait for it.
     #[allow(clippy::inline_always, reason = "see `Watcher::register`")]
     #[inline(always)]
     pub(crate) fn watch(
@@ -133,8 +114,8 @@ impl<P: Subject> Registry<P> {
         Err(Error::of_watch(errno))
     }
 
-    /// Dispatch thread: there is news of an entry's end. Reaps where that was wished, then calls everybody who
-    /// waits, without the lock.
+    /// Dispatch thread: there is news of an entry's end. Reaps where that was wished, then calls
+    /// everybody who waits, without the lock.
     pub(crate) fn dispatch(&self, entry: Token, events: &impl Events<P>, caller: &impl Caller) {
         let Some(subject) = self.table().begin(entry) else {
             // Cancelled after the kernel had reported it.
@@ -172,8 +153,8 @@ impl<P: Subject> Registry<P> {
         step
     }
 
-    /// Takes a callback back. Off the dispatch threads (`may_wait`) it waits for one in progress, so that it is over
-    /// when this returns.
+    /// Takes a callback back. Off the dispatch threads (`may_wait`) it waits for one in progress,
+    /// so that it is over when this returns.
     pub(crate) fn cancel(
         &self,
         watch: Token,
@@ -232,7 +213,8 @@ impl<P: Subject> Registry<P> {
         self.settle(&table);
     }
 
-    /// After [`Close::AndEnd`], when the dispatch thread has ended: the subjects that it was to reap and has not.
+    /// After [`Close::AndEnd`], when the dispatch thread has ended: the subjects that it was to
+    /// reap and has not.
     pub(crate) fn take_unreaped(&self) -> Vec<P> {
         self.table().take_unreaped()
     }

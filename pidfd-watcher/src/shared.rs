@@ -5,16 +5,16 @@ use std::sync::Weak;
 use rustix::io::Errno;
 
 use crate::contain::Containment;
-use crate::home::Home;
 use crate::poller::Poller;
 use crate::registry::{Close, Registry};
+use crate::sys::ForkGeneration;
 use crate::{Process, waiting};
 
 /// The descriptors are not part of it. They are the thread's own and close with its end:
 /// a watcher or a handle that is kept does not keep them open.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) home: Home,
+    pub(crate) generation: ForkGeneration,
     pub(crate) registry: Registry<Process>,
     pub(crate) poller: Weak<Poller>,
     pub(crate) containment: Containment,
@@ -33,7 +33,7 @@ impl Shared {
         });
         match poller {
             // What was dropped may have forked: a copy wakes nobody.
-            Some(poller) if self.home.is_here() => poller.wake(),
+            Some(poller) if self.generation.is_current() => poller.wake(),
             _ => Ok(()),
         }
     }

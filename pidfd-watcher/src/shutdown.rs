@@ -22,26 +22,33 @@ pub struct ShutdownError {
 impl Watcher {
     /// Ends the watcher, whoever else has a clone of it, and waits until its thread is gone.
     ///
-    /// When this returns, the thread has left the process and its two descriptors are closed. So `unshare` of a user
-    /// namespace, which fails in a process of several threads, works in one that has no others.
+    /// When this returns, the thread has left the process and its two descriptors are closed. So
+    /// `unshare` of a user namespace, which fails in a process of several threads, works in one
+    /// that has no others.
     ///
-    /// - **Callbacks** that wait are dropped unrun. One that runs at this moment is waited for: do not hold what it needs.
-    /// - **Futures** resolve to [`Error::ShutDown`], and so do all further calls of the other clones.
-    /// - **Children to be [reaped](Watcher::watch_and_reap)** that have exited are reaped. Those that live are given back,
-    ///   since shutting down does not wait for them. Their callbacks are dropped too.
+    /// - **Callbacks** that wait are dropped unrun. One that runs at this moment is waited for: do
+    ///   not hold what it needs.
+    /// - **Futures** resolve to [`Error::ShutDown`], and so do all further calls of the other
+    ///   clones.
+    /// - **Children to be [reaped](Watcher::watch_and_reap)** that have exited are reaped. Those
+    ///   that live are given back, since shutting down does not wait for them. Their callbacks are
+    ///   dropped too.
     /// - **Another shutdown** at the same time waits as well, and gives nothing back.
     ///
-    /// Shutting down a clone of the [global](Watcher::global) watcher takes it from every part of the program.
+    /// Shutting down a clone of the [global](Watcher::global) watcher takes it from every part of
+    /// the program.
     ///
     /// # Errors
     ///
-    /// - [`Io`](Error::Io): `EDEADLK`, when called in a callback of any watcher, or by what a watcher drops. The thread
-    ///   cannot wait for itself. Nothing is done but dropping this clone.
+    /// - [`Io`](Error::Io): `EDEADLK`, when called in a callback of any watcher, or by what a
+    ///   watcher drops. The thread cannot wait for itself. Nothing is done but dropping this clone.
     /// - [`ForkedCopy`](Error::ForkedCopy): nothing is done.
-    /// - [`Io`](Error::Io): `ETIMEDOUT`, when a tracer still holds the thread 5 seconds after its end.
-    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a filter refuses `getpid`,
-    ///   `gettid`, `tgkill`, `clock_gettime` or `ppoll`, so that it cannot be known whether the thread is gone; or it
-    ///   refuses `write`, so that the thread cannot be woken, and stays.
+    /// - [`Io`](Error::Io): `ETIMEDOUT`, when a tracer still holds the thread 5 seconds after its
+    ///   end.
+    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a
+    ///   filter refuses `getpid`, `gettid`, `tgkill`, `clock_gettime` or `ppoll`, so that it cannot
+    ///   be known whether the thread is gone; or it refuses `write`, so that the thread cannot be
+    ///   woken, and stays.
     ///
     /// After the last two the watcher accepts no calls all the same, and all callbacks are dropped.
     ///
@@ -54,7 +61,7 @@ impl Watcher {
             unreaped: Vec::new(),
             error,
         };
-        if !shared.home.is_here() {
+        if !shared.generation.is_current() {
             return Err(refused(Error::ForkedCopy));
         }
         if waiting::never_waits() {
@@ -68,7 +75,7 @@ impl Watcher {
             .unwrap_or_else(PoisonError::into_inner);
         let woken = shared.close(Close::AndEnd);
         // What was dropped may have forked.
-        if !shared.home.is_here() {
+        if !shared.generation.is_current() {
             return Err(refused(Error::ForkedCopy));
         }
         // A thread that sleeps on would be waited for without end.

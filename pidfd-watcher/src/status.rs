@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
-use crate::{kernel, proc_fs, sys};
+use crate::{kernel, proc_stat, sys};
 
 /// A wait status, encoded as `wait(2)` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) fn find(pidfd: BorrowedFd<'_>) -> Option<Status> {
     // ECHILD: not our child, or reaped. None: our child, and a tracer still holds it. Neither says
     // anything about the status, and nor does an error.
     let raw = reaped(pidfd)
-        .or_else(|| proc_fs::zombie_status(pidfd).and_then(kernel::certain))
+        .or_else(|| proc_stat::zombie_status(pidfd).and_then(kernel::certain))
         // A zombie at the first look may have been reaped before the second.
         .or_else(|| reaped(pidfd))?;
     Some(Status { raw, ours: false })
@@ -32,14 +32,15 @@ pub(crate) fn find(pidfd: BorrowedFd<'_>) -> Option<Status> {
 
 /// Reaps a child of ours that has exited. `None`: a tracer still holds it.
 ///
-/// Call it only once the pidfd is readable. waitid(2) reports the ptrace stops of a process that this
-/// one traces whether they were asked for or not, and a stop that was reported is not reported again:
-/// a debugger would wait for it for ever. A process that has exited stops no more.
+/// Call it only once the pidfd is readable. waitid(2) reports the ptrace stops of a process that
+/// this one traces whether they were asked for or not, and a stop that was reported is not reported
+/// again: a debugger would wait for it for ever. A process that has exited stops no more.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
     collect(pidfd, WaitIdOptions::empty())
 }
 
-/// Whether the process is a child of ours that was not reaped yet. It takes nothing away, alive or dead.
+/// Whether the process is a child of ours that was not reaped yet. It takes nothing away, alive or
+/// dead.
 pub(crate) fn is_ours(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     collect(pidfd, WaitIdOptions::NOWAIT).map(drop)
 }
@@ -48,12 +49,14 @@ fn collect(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<i32>,
     // __WALL: a child made by clone with another exit signal than SIGCHLD is a child as well.
     let all = WaitIdOptions::from_bits_retain(libc::__WALL.cast_unsigned());
     let options = options | all | WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    // WNOHANG rules out the EAGAIN that a pidfd with PIDFD_NONBLOCK has for "not yet": pidfd_open(2).
+    // WNOHANG rules out the EAGAIN that a pidfd with PIDFD_NONBLOCK has for "not yet":
+    // pidfd_open(2).
     let status = retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options))?;
     Ok(status.as_ref().and_then(encode))
 }
 
-/// From waitid's two numbers to wait's one: wait(2), WIFEXITED and its kin. `None`: a stop, and no end.
+/// From waitid's two numbers to wait's one: wait(2), WIFEXITED and its kin. `None`: a stop, and no
+/// end.
 fn encode(status: &WaitIdStatus) -> Option<i32> {
     const CORE_DUMPED: i32 = 0x80;
     if let Some(code) = status.exit_status() {

@@ -1,42 +1,28 @@
-//! System calls that rustix does not wrap, and everything unsafe outside the child's half of a fork.
+//! System calls that rustix does not wrap, and everything unsafe outside the child's half of a
+//! fork.
 
+mod errno;
+mod fork_generation;
+mod published;
 mod signals;
 mod threads;
 
 use std::mem::{MaybeUninit, offset_of, size_of};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
-use rustix::process::Pid;
 
-use crate::Process;
-
-pub(crate) use signals::SignalsBlocked;
+pub(crate) use errno::errno;
+pub(crate) use fork_generation::ForkGeneration;
+pub(crate) use published::Published;
+pub(crate) use signals::BlockedSignals;
 pub(crate) use threads::{gettid, thread_exists};
 
-impl Process {
-    /// Takes the two numbers that `clone` with `CLONE_PIDFD` gave its caller, with no system call and no
-    /// way to fail: a child that has exited, or that the kernel has reaped by itself already, is as good.
-    ///
-    /// Linux 5.2; [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html).
-    ///
-    /// # Safety
-    ///
-    /// Both must come from one call of `clone` or `clone3` of this process; `pidfd` may be a duplicate. Whoever
-    /// reads [`pid`](Process::pid) takes it for the number of the process behind `pidfd`.
-    #[must_use]
-    pub unsafe fn from_clone(pidfd: OwnedFd, pid: Pid) -> Process {
-        Process::new(pidfd, pid)
-    }
-}
-
-/// `struct pidfd_info` as Linux 6.13 had it (`PIDFD_INFO_SIZE_VER0`). Its size is part of the ioctl's
-/// number, and a newer kernel copies no more than the size that was asked for.
+/// `struct pidfd_info` as Linux 6.13 had it (`PIDFD_INFO_SIZE_VER0`). Its size is part of the
+/// ioctl's number, and a newer kernel copies no more than the size that was asked for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PidfdInfo {
@@ -87,11 +73,6 @@ pub(crate) fn info(pidfd: BorrowedFd<'_>, mask: u64) -> Result<PidfdInfo, Errno>
     Ok(info)
 }
 
-/// The error of the C library's call that has just failed in this thread.
-pub(crate) fn errno() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
-}
-
 /// Our own number. `None` when a filter refuses: rustix takes the error for a number.
 pub(crate) fn own_pid() -> Option<i32> {
     // SAFETY: no argument and no effect.
@@ -113,7 +94,8 @@ pub(crate) fn monotonic() -> Result<Duration, Errno> {
     Ok(Duration::new(seconds, nanoseconds))
 }
 
-/// The kernel's release: "6.1.0-18-amd64". `None` when a filter refuses: rustix would give whatever was in memory.
+/// The kernel's release: "6.1.0-18-amd64". `None` when a filter refuses: rustix would give whatever
+/// was in memory.
 pub(crate) fn release() -> Option<Vec<u8>> {
     let mut name = MaybeUninit::<libc::utsname>::zeroed();
     // SAFETY: there is room for what is written.
@@ -127,83 +109,17 @@ pub(crate) fn release() -> Option<Vec<u8>> {
     Some(release.map(|&byte| byte.to_ne_bytes()[0]).collect())
 }
 
-/// A page that reads as zero in every process forked from this one.
-///
-/// Made without a lock: a fork in between would leave the copy a lock that nobody opens.
-/// [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html), `MADV_WIPEONFORK`: Linux 4.14.
-pub(crate) fn page_wiped_on_fork() -> Result<&'static AtomicU64, Errno> {
-    static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-    let standing = PAGE.load(Ordering::Acquire);
-    let page = if standing.is_null() {
-        let length = page_size()?;
-        let fresh = map_wiped_on_fork(length)?;
-        match PAGE.compare_exchange(standing, fresh, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => fresh,
-            Err(first) => {
-                // SAFETY: another thread was first, so nobody has seen this mapping.
-                let _ = unsafe { munmap(fresh.cast(), length) };
-                first
-            }
-        }
-    } else {
-        standing
-    };
-    // SAFETY: what PAGE holds is a mapping of `map_wiped_on_fork`: aligned, large enough, of zeros,
-    // which are an AtomicU64, and never unmapped once it stands there.
-    Ok(unsafe { &*page })
-}
-
-/// Not rustix's, which panics where neither prctl(2) with `PR_GET_AUXV` (Linux 6.4) nor /proc tells it: without a
-/// free descriptor, for one.
-fn page_size() -> Result<usize, Errno> {
-    // SAFETY: a plain number; the C library answers from what the kernel gave it at the start.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    let size = usize::try_from(size).ok().filter(|&size| size > 0);
-    size.ok_or(Errno::INVAL)
-}
-
-fn map_wiped_on_fork(length: usize) -> Result<*mut AtomicU64, Errno> {
-    let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new private mapping, where the kernel likes, overlaps nothing.
-    let page = unsafe { mmap_anonymous(ptr::null_mut(), length, access, MapFlags::PRIVATE)? };
-    // SAFETY: the range is the mapping just made, which nothing refers to yet.
-    if let Err(errno) = unsafe { madvise(page, length, Advice::LinuxWipeOnFork) } {
-        // SAFETY: as above.
-        let _ = unsafe { munmap(page, length) };
-        return Err(errno);
-    }
-    Ok(page.cast())
-}
-
-/// A place for one value of a process's own, made at most once by each process. It is never dropped: a
-/// copy made by fork may be left with a reference to what its parent made.
-pub(crate) struct Published<T>(AtomicPtr<T>);
-
-impl<T: Send + Sync + 'static> Published<T> {
-    pub(crate) const fn new() -> Published<T> {
-        Published(AtomicPtr::new(ptr::null_mut()))
-    }
-
-    /// The value that stands there. Takes no lock.
-    pub(crate) fn get(&self) -> Option<&'static T> {
-        // SAFETY: a pointer that stands here came from Box::leak in `replace`, and nobody frees it.
-        unsafe { self.0.load(Ordering::Acquire).as_ref() }
-    }
-
-    /// Puts `fresh` where `old` stands; gives what stands there now, and `fresh` back if another
-    /// thread was first.
-    pub(crate) fn replace(&self, old: Option<&'static T>, fresh: T) -> (&'static T, Option<T>) {
-        let old = old.map_or(ptr::null_mut(), |old| ptr::from_ref(old).cast_mut());
-        let fresh = Box::into_raw(Box::new(fresh));
-        match self
-            .0
-            .compare_exchange(old, fresh, Ordering::AcqRel, Ordering::Acquire)
-        {
-            // SAFETY: just made by Box::into_raw, and from now on freed by nobody.
-            Ok(_) => (unsafe { &*fresh }, None),
-            // SAFETY: the exchange failed, so that nobody but us has seen `fresh`; what stands there is
-            // another caller's, freed by nobody, and not null, since a value is never taken out.
-            Err(first) => unsafe { (&*first, Some(*Box::from_raw(fresh))) },
-        }
+/// Whether nobody has reaped the process behind `pidfd`: `ESRCH` otherwise. Nothing is sent.
+/// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
+pub(crate) fn check_unreaped(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let (fd, nothing) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+    // SAFETY: signal 0 is none at all; a null pointer stands for no information.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, 0, nothing, 0) } {
+        -1 => match errno() {
+            // There, and not ours to signal.
+            Errno::PERM => Ok(()),
+            errno => Err(errno),
+        },
+        _ => Ok(()),
     }
 }

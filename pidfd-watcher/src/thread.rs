@@ -12,18 +12,20 @@ use crate::contain::discard;
 use crate::poller::Poller;
 use crate::registry::{Caller, Close};
 use crate::shared::Shared;
-use crate::sys::{self, SignalsBlocked};
+use crate::sys::{self, BlockedSignals};
 use crate::{Error, child, poll, waiting};
 
 /// The dispatch thread, as its creator knows it.
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
     thread: JoinHandle<()>,
-    /// The kernel's number of the thread, or the negated errno where the kernel does not tell it. Zero until it runs.
+    /// The kernel's number of the thread, or the negated errno where the kernel does not tell it.
+    /// Zero until it runs.
     tid: Arc<AtomicI32>,
 }
 
-/// How long the kernel may take for a thread that has run to its end. A tracer can hold it for ever.
+/// How long the kernel may take for a thread that has run to its end. A tracer can hold it for
+/// ever.
 const LAST_BREATH: Duration = Duration::from_secs(5);
 
 impl Dispatcher {
@@ -31,11 +33,13 @@ impl Dispatcher {
         let tid = Arc::new(AtomicI32::new(0));
         let tell = Arc::clone(&tid);
         // The thread inherits the mask: no handler of the program ever runs on it.
-        let _blocked = SignalsBlocked::here().map_err(Error::of_call)?;
+        let _blocked = BlockedSignals::all().map_err(Error::of_call)?;
         std::thread::Builder::new()
             .name("pidfd-watcher".into())
             .spawn(move || {
                 let tid = sys::gettid().unwrap_or_else(|errno| -errno.raw_os_error());
+                // Relaxed: `join` looks when the thread has ended, and all that a thread did happens
+                // before its join returns.
                 tell.store(tid, Ordering::Relaxed);
                 run(&shared, &poller);
             })
@@ -48,8 +52,9 @@ impl Dispatcher {
 
     /// Waits until the thread has ended, and until the kernel counts it no more.
     ///
-    /// The first is not the second: `pthread_join` returns when the thread gives its memory back, and it leaves the
-    /// process a little later. `unshare(CLONE_NEWUSER)` would still fail in between.
+    /// The first is not the second: `pthread_join` returns when the thread gives its memory back,
+    /// and it leaves the process a little later. `unshare(CLONE_NEWUSER)` would still fail in
+    /// between.
     ///
     /// `ETIMEDOUT`: a tracer holds the thread.
     pub(crate) fn join(self) -> Result<(), Errno> {
@@ -76,8 +81,8 @@ fn run(shared: &Shared, poller: &Poller) {
     let mut events = Vec::new();
     while !shared.registry.is_finished() {
         let Ok(entries) = poller.wait(&mut events) else {
-            // Waiting was tried when the watcher was made. If it is refused now, nobody will ever be told:
-            // say so to those who wait.
+            // Waiting was tried when the watcher was made. If it is refused now, nobody will ever
+            // be told: say so to those who wait.
             let containment = &shared.containment;
             shared
                 .registry

@@ -6,8 +6,9 @@ thread_local! {
     static NEVER_WAITS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the caller must not wait for a callback: it is the dispatch thread of some watcher, two of which could
-/// otherwise wait for each other, or it is [dropping callbacks](without_waiting), and could wait for itself.
+/// Whether the caller must not wait for a callback: it is the dispatch thread of some watcher, two
+/// of which could otherwise wait for each other, or it is [dropping callbacks](without_waiting),
+/// and could wait for itself.
 pub(crate) fn never_waits() -> bool {
     NEVER_WAITS.get()
 }

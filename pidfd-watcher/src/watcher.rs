@@ -3,50 +3,51 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::contain::{CallbackPanic, Containment, Hook};
-use crate::home::Home;
+use crate::contain::{CallbackPanic, Containment, PanicHook};
 use crate::poller::Poller;
 use crate::registry::{Callback, Close, Registry};
 use crate::shared::Shared;
-use crate::sys::Published;
+use crate::sys::{ForkGeneration, Published};
 use crate::thread::Dispatcher;
-use crate::{Error, Exit, ExitFuture, Process, ReapError, WatchHandle};
+use crate::{Error, Exit, Process, ReapError, WatchHandle};
 
 /// Tells when processes exit, and how: one thread and one epoll instance, for any number of them.
 ///
-/// A clone is another name for the same watcher. It holds two descriptors, and opens none for a watch. At rest its
-/// thread sleeps without limit.
+/// A clone is another name for the same watcher. It holds two descriptors, and opens none for a
+/// watch. At rest its thread sleeps without limit.
 ///
 /// # Callbacks
 ///
-/// They run on the watcher's thread, one after the other, with all signals blocked and without any lock: every call of
-/// this crate is allowed in one, cancelling itself and dropping the last watcher included. One that takes long keeps
-/// the others waiting: hand the work on. A panic in one ends there; see [`Builder::on_panic`].
+/// They run on the watcher's thread, one after the other, with all signals blocked and without any
+/// lock: every call of this crate is allowed in one, cancelling itself and dropping the last
+/// watcher included. One that takes long keeps the others waiting: hand the work on. A panic in one
+/// ends there; see [`Builder::on_panic`].
 ///
 /// # The last watcher
 ///
-/// Dropping it never waits. What was to be [reaped](Watcher::watch_and_reap) still is, and its callback called; the
-/// thread stays until that is done. All other callbacks are dropped unrun before the drop returns, but for one that
-/// runs at that moment; futures resolve to [`Error::ShutDown`]. [`shutdown`](Watcher::shutdown) also waits for the
-/// thread to end.
+/// Dropping it never waits. What was to be [reaped](Watcher::watch_and_reap) still is, and its
+/// callback called; the thread stays until that is done. All other callbacks are dropped unrun
+/// before the drop returns, but for one that runs at that moment; futures resolve to
+/// [`Error::ShutDown`]. [`shutdown`](Watcher::shutdown) also waits for the thread to end.
 ///
 /// # Forks
 ///
 /// A copy of a watcher in a forked child has no thread. It does nothing to the parent's, and says
 /// [`Error::ForkedCopy`]; [`global`](Watcher::global) makes a new one there.
 ///
-/// A callback may fork. Its copy should end by `_exit` or execute a program. If the callback returns in the copy, the
-/// copy ends there, by `_exit` with exit code 0: it has no other thread, and nothing to tell.
+/// A callback may fork. Its copy should end by `_exit` or execute a program. If the callback
+/// returns in the copy, the copy ends there, by `_exit` with exit code 0: it has no other thread,
+/// and nothing to tell.
 ///
 /// # References
 ///
 /// [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html),
 /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
 #[derive(Clone)]
-pub struct Watcher(pub(crate) Arc<Last>);
+pub struct Watcher(pub(crate) Arc<WatcherInner>);
 
 /// What all clones share; dropped with the last one.
-pub(crate) struct Last {
+pub(crate) struct WatcherInner {
     pub(crate) shared: Arc<Shared>,
     /// `None` once it was joined. Locked while somebody joins, for others to wait too.
     pub(crate) dispatcher: Mutex<Option<Dispatcher>>,
@@ -55,7 +56,7 @@ pub(crate) struct Last {
 /// Options of a [`Watcher`].
 #[derive(Default)]
 pub struct Builder {
-    on_panic: Option<Hook>,
+    on_panic: Option<PanicHook>,
 }
 
 impl Builder {
@@ -65,8 +66,9 @@ impl Builder {
         Builder::default()
     }
 
-    /// Who is told when a callback panics, or what it captured does so when it is dropped. By default a line goes to
-    /// standard error. The program's own panic hook has been called before, as for any panic.
+    /// Who is told when a callback panics, or what it captured does so when it is dropped. By
+    /// default a line goes to standard error. The program's own panic hook has been called before,
+    /// as for any panic.
     #[must_use]
     pub fn on_panic(self, hook: impl Fn(&CallbackPanic<'_>) + Send + Sync + 'static) -> Builder {
         Builder {
@@ -80,20 +82,21 @@ impl Builder {
     ///
     /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`, `ENFILE`).
     /// - [`WatchLimit`](Error::WatchLimit) (`ENOSPC`).
-    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a seccomp filter.
+    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a
+    ///   seccomp filter.
     /// - [`TooManyProcesses`](Error::TooManyProcesses) (`EAGAIN`): no thread is to be had.
     /// - [`Io`](Error::Io): `ENOMEM`.
     pub fn build(self) -> Result<Watcher, Error> {
         let poller = Arc::new(Poller::new().map_err(Error::of_watch)?);
-        let home = Home::here().map_err(Error::of_call)?;
+        let generation = ForkGeneration::current().map_err(Error::of_call)?;
         let shared = Arc::new(Shared {
-            home,
+            generation,
             registry: Registry::new(),
             poller: Arc::downgrade(&poller),
-            containment: Containment::new(self.on_panic, home),
+            containment: Containment::new(self.on_panic, generation),
         });
         let dispatcher = Dispatcher::start(Arc::clone(&shared), poller)?;
-        Ok(Watcher(Arc::new(Last {
+        Ok(Watcher(Arc::new(WatcherInner {
             shared,
             dispatcher: Mutex::new(Some(dispatcher)),
         })))
@@ -125,24 +128,24 @@ impl Watcher {
         Builder::new().build()
     }
 
-    /// The watcher that all of this process shares, started at the first call. It is never dropped. When it was
-    /// [shut down](Watcher::shutdown), the next call starts another one.
+    /// The watcher that all of this process shares, started at the first call. It is never dropped.
+    /// When it was [shut down](Watcher::shutdown), the next call starts another one.
     ///
     /// # Errors
     ///
     /// As [`Builder::build`]; the next call tries again.
     pub fn global() -> Result<&'static Watcher, Error> {
-        static GLOBAL: Published<Watcher> = Published::new();
-        let standing = GLOBAL.get();
-        match standing {
+        static GLOBAL: Published<Watcher> = Published::empty();
+        match GLOBAL.latest() {
             Some(watcher) if watcher.is_usable() => Ok(watcher),
             // None yet, one that was shut down, or that of the process this one was forked from.
-            _ => Ok(GLOBAL.replace(standing, Watcher::new()?).0),
+            other => Ok(GLOBAL.replace(other, Watcher::new()?)),
         }
     }
 
-    /// Calls `callback` once, on the watcher's thread, when the process has exited; at once when it has already.
-    /// Reaps nothing. Any number of callbacks may wait for one process; they are called in the order in which they came.
+    /// Calls `callback` once, on the watcher's thread, when the process has exited; at once when it
+    /// has already. Reaps nothing. Any number of callbacks may wait for one process; they are
+    /// called in the order in which they came.
     ///
     /// The watcher holds a clone of `process` until then.
     ///
@@ -160,21 +163,14 @@ impl Watcher {
         self.register(process, Box::new(callback), false)
     }
 
-    /// The exit of a process as a future, for any executor. It is watched from this call on, polled or not.
-    ///
-    /// An error to watch is the future's output.
-    pub fn exited(&self, process: &Process) -> ExitFuture {
-        ExitFuture::new(self, process)
-    }
-
     /// Takes charge of a child: when it has exited it is reaped, and then `callback` called.
     ///
-    /// The reaping does not depend on the handle nor on the watcher: neither a cancel nor the drop of the last watcher
-    /// prevents it. While a tracer keeps the dead child from being reaped, the callback is called all the same, and
-    /// the reaping follows when the tracer lets go.
+    /// The reaping does not depend on the handle nor on the watcher: neither a cancel nor the drop
+    /// of the last watcher prevents it. While a tracer keeps the dead child from being reaped, the
+    /// callback is called all the same, and the reaping follows when the tracer lets go.
     ///
-    /// Whoever else waits for this child (std's [`Child::wait`](std::process::Child::wait), another clone's
-    /// [`reap`](Process::reap)) competes for it.
+    /// Whoever else waits for this child (std's [`Child::wait`](std::process::Child::wait), another
+    /// clone's [`reap`](Process::reap)) competes for it.
     ///
     /// # Errors
     ///
@@ -192,8 +188,9 @@ impl Watcher {
         watched.map_err(|error| ReapError { process, error })
     }
 
-    // Inlined down to the system call: on CPUs that mend their return stack by software (AMD's SRSO) the first return
-    // after a system call costs 0.3 us, half of what the kernel takes for the call.
+    // Inlined down to the system call: on CPUs that mend their return stack by software (AMD's
+    // SRSO) the first return after a system call costs 0.3 us, half of what the kernel takes for
+    // the call.
     #[allow(
         clippy::inline_always,
         reason = "a hint is not followed where there are several callers"
@@ -206,7 +203,7 @@ impl Watcher {
         reaps: bool,
     ) -> Result<WatchHandle, Error> {
         let shared = &self.0.shared;
-        if !shared.home.is_here() {
+        if !shared.generation.is_current() {
             return Err(Error::ForkedCopy);
         }
         // Gone with the thread.
@@ -220,23 +217,24 @@ impl Watcher {
         Ok(WatchHandle::new(Arc::clone(shared), watch))
     }
 
-    /// The home is asked first: in a copy made by fork nobody may open the registry's lock.
+    /// The generation is asked first: in a copy made by fork nobody may open the registry's lock.
     fn is_usable(&self) -> bool {
         let shared = &self.0.shared;
-        shared.home.is_here() && !shared.registry.is_closed()
+        shared.generation.is_current() && !shared.registry.is_closed()
     }
 }
 
-impl Drop for Last {
+impl Drop for WatcherInner {
     fn drop(&mut self) {
-        // A copy has neither a right to the parent's epoll instance nor a lock that is sure to open.
-        if self.shared.home.is_here() {
+        // A copy has neither a right to the parent's epoll instance nor a lock that is sure to
+        // open.
+        if self.shared.generation.is_current() {
             // A thread that cannot be woken sleeps on, and nobody is here to be told.
             let _ = self.shared.close(Close::AndReap);
         }
-        // Asked again, since what was dropped may have forked. The thread is none of a copy's: to detach it there could hit
-        // another one, to which the C library has given its stack.
-        if !self.shared.home.is_here() {
+        // Asked again, since what was dropped may have forked. The thread is none of a copy's: to
+        // detach it there could hit another one, to which the C library has given its stack.
+        if !self.shared.generation.is_current() {
             let dispatcher = self.dispatcher.get_mut();
             std::mem::forget(dispatcher.unwrap_or_else(PoisonError::into_inner).take());
         }

@@ -1,10 +1,11 @@
 //! The configuration: bytes in a sealed memory file, which the child reads at its start.
 //!
-//! Not on the command line, where everyone reads it, and not in a pipe, where a large one would block both
-//! sides. Sealed: what the child reads is what the parent wrote, whoever else holds the descriptor.
+//! Not on the command line, where everyone reads it, and not in a pipe, where a large one would
+//! block both sides. Sealed: what the child reads is what the parent wrote, whoever else holds the
+//! descriptor.
 //!
-//! `SHIM_CONFIG=fd=4,memfd=1:77`: the number in the child, and the file's device and inode, by which a
-//! program that merely inherited the variable is told from the one that was meant.
+//! `SHIM_CONFIG=fd=4,memfd=1:77`: the number in the child, and the file's device and inode, by
+//! which a program that merely inherited the variable is told from the one that was meant.
 
 use std::env;
 use std::error::Error;
@@ -41,7 +42,8 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// `EFBIG` for what is larger than [`CONFIG_MAX`] or than `RLIMIT_FSIZE` lets this process write.
+    /// `EFBIG` for what is larger than [`CONFIG_MAX`] or than `RLIMIT_FSIZE` lets this process
+    /// write.
     pub(crate) fn new(bytes: &[u8]) -> io::Result<Sealed> {
         // Asked first: a write past the limit raises SIGXFSZ, which ends a process by default.
         let limit = sys::soft_limit(&Limit::FileSize).unwrap_or(u64::MAX);
@@ -69,15 +71,16 @@ impl Sealed {
 
 fn create() -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // NOEXEC_SEAL (Linux 6.3) is what a hardened kernel (vm.memfd_noexec=2) insists on; older ones say
-    // EINVAL.
+    // NOEXEC_SEAL (Linux 6.3) is what a hardened kernel (vm.memfd_noexec=2) insists on; older ones
+    // say EINVAL.
     match memfd_create("shim-config", flags | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => Ok(memfd_create("shim-config", flags)?),
         created => Ok(created?),
     }
 }
 
-/// Why the configuration could not be read. Nothing was closed or changed, but in [`ConfigError::Io`].
+/// Why the configuration could not be read. Nothing was closed or changed, but in
+/// [`ConfigError::Io`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -127,9 +130,44 @@ impl From<ConfigError> for io::Error {
     }
 }
 
-/// Reads what the environment names. `own` makes an owner of a number that passed every check, and `forget` takes the
-/// variable out of the environment: what this process starts inherits neither.
-pub(crate) fn from_environment(
+/// The configuration that the spawner passed by
+/// [`ShimSpawner::config`](crate::ShimSpawner::config). `Ok(None)`: it passed none to this process,
+/// which may have inherited the variable.
+///
+/// Reads it once: the descriptor is closed and the variable is taken out of the environment, so
+/// that nothing that this process starts mistakes it for its own. A second call gives `Ok(None)`.
+///
+/// # Errors
+/// A [`ConfigError`]: the variable is damaged, or what it names is not what the spawner has sealed.
+/// Nothing was closed or changed then, but in [`ConfigError::Io`].
+///
+/// # Safety
+/// - Takes ownership of the descriptor number in the variable. Sound if nothing else in this
+///   process owns that number: call it early in `main`, before any other inherited descriptor is
+///   adopted. That the number is the very memory file the variable was written for is checked.
+/// - No other thread uses the environment meanwhile, other than by the functions of
+///   [`std::env`](mod@std::env).
+///
+/// # References
+/// [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)
+#[allow(unsafe_code, reason = "it owns a number by the promise of its caller")]
+pub unsafe fn shim_config() -> Result<Option<Vec<u8>>, ConfigError> {
+    let own = |number| {
+        // SAFETY: `from_environment` calls this for a number that it found open as the memory file
+        // which the variable names; that no one else owns it is our caller's promise.
+        unsafe { sys::own(number) }
+    };
+    let forget = |name| {
+        // SAFETY: nobody reads the environment behind the back of `std::env`, by our caller's
+        // promise.
+        unsafe { sys::remove_variable(name) }
+    };
+    from_environment(own, forget)
+}
+
+/// Reads what the environment names. `own` makes an owner of a number that passed every check, and
+/// `forget` takes the variable out of the environment: what this process starts inherits neither.
+fn from_environment(
     own: impl FnOnce(RawFd) -> OwnedFd,
     forget: impl FnOnce(&'static str),
 ) -> Result<Option<Vec<u8>>, ConfigError> {

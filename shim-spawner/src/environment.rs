@@ -24,8 +24,8 @@ pub(crate) struct Environment {
     pub(crate) path: Option<OsString>,
 }
 
-/// Refuses what no environment can hold, before anything is made. As std's `Command`, it refuses no name: one
-/// that is empty or has an equals sign is written as it is.
+/// Refuses what no environment can hold, before anything is made. As std's `Command`, it refuses no
+/// name: one that is empty or has an equals sign is written as it is.
 pub(crate) fn check(changes: &[EnvChange]) -> Result<(), SpawnError> {
     let nul = |text: &OsStr| text.as_bytes().contains(&0);
     let bad = changes.iter().any(|change| match change {
@@ -42,7 +42,8 @@ pub(crate) fn check(changes: &[EnvChange]) -> Result<(), SpawnError> {
 }
 
 impl Environment {
-    /// `ours`, and this process's own environment with the checked `changes`, made as std's `Command` makes it.
+    /// `ours`, and this process's own environment with the checked `changes`, made as std's
+    /// `Command` makes it.
     ///
     /// Ours come first: getenv(3) finds the first of a name.
     pub(crate) fn new(changes: &[EnvChange], ours: &[(&str, String)]) -> Environment {

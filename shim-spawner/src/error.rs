@@ -12,18 +12,19 @@ use std::process::ExitStatus;
 #[non_exhaustive]
 #[repr(u32)]
 pub enum Stage {
-    /// Creating the process: `EAGAIN`, `ENOMEM`; `EMFILE`, `ENFILE` without a number for its handle; `EPERM`,
-    /// `ENOSYS` where a seccomp filter refuses every way, or with [`Engine::Fork`](crate::Engine::Fork) `set_robust_list`
-    /// or `gettid`, without which the kernel cannot tell of the exec.
-    Fork = 0,
+    /// Creating the process: `EAGAIN`, `ENOMEM`; `EMFILE`, `ENFILE` without a number for its
+    /// handle; `EPERM`, `ENOSYS` where a seccomp filter refuses every way, or with
+    /// [`Engine::Fork`](crate::Engine::Fork) `set_robust_list` or `gettid`, without which the
+    /// kernel cannot tell of the exec.
+    Create = 0,
     /// What the caller asked for makes no sense: a NUL byte, a group and a session both.
     Arguments,
     /// The lifetime link: `EMFILE`, `ENFILE`.
     Watchdog,
     /// The configuration's memory file: `EMFILE`, `ENFILE`, `EFBIG`.
     Config,
-    /// The standard streams: `EMFILE`, `ENFILE`; in the child `ENOENT`, where one is missing and so is
-    /// `/dev/null`.
+    /// The standard streams: `EMFILE`, `ENFILE`; in the child `ENOENT`, where one is missing and so
+    /// is `/dev/null`.
     Stdio,
     /// Planning the descriptors: duplicate or negative numbers, a number at the limit, `EMFILE`.
     Descriptors,
@@ -31,13 +32,15 @@ pub enum Stage {
     Report,
     /// In the child: its own session or process group (`EPERM`).
     Session,
-    /// What tells the shim from all other processes, for its [identity file](crate::ShimSpawner::identity_file):
-    /// `ENOENT`, `EACCES` where `/proc` is missing or hidden; `EMFILE`, `ENFILE`; `Unsupported` where children of this
-    /// process are born in another PID or time namespace; `ENOSYS`, `EPERM` where a filter refuses `pidfd_open`.
+    /// What tells the shim from all other processes, for its [identity
+    /// file](crate::ShimSpawner::identity_file): `ENOENT`, `EACCES` where `/proc` is missing or
+    /// hidden; `EMFILE`, `ENFILE`; `Unsupported` where children of this process are born in another
+    /// PID or time namespace; `ENOSYS`, `EPERM` where a filter refuses `pidfd_open`.
     Identity,
-    /// The [identity file](crate::ShimSpawner::identity_file): `ENOENT`, `ENOTDIR`, `EACCES`, `EROFS`, `ENOSPC`, `EDQUOT`,
-    /// `ENAMETOOLONG`, `EFBIG`, `EMFILE`, `EBUSY`; `InvalidInput` for a path that names no file; `AlreadyExists`
-    /// where something stands that no identity file can be.
+    /// The [identity file](crate::ShimSpawner::identity_file): `ENOENT`, `ENOTDIR`, `EACCES`,
+    /// `EROFS`, `ENOSPC`, `EDQUOT`, `ENAMETOOLONG`, `EFBIG`, `EMFILE`, `EBUSY`; `InvalidInput` for
+    /// a path that names no file; `AlreadyExists` where something stands that no identity file can
+    /// be.
     IdentityFile,
     /// In the child: the working directory (`ENOENT`, `ENOTDIR`, `EACCES`).
     CurrentDir,
@@ -45,16 +48,16 @@ pub enum Stage {
     PreExec,
     /// In the child: putting the descriptors on their numbers.
     InstallFds,
-    /// In the child: the program itself (`ENOENT`, `EACCES`, `ENOTDIR`; `ENOEXEC`: damaged, for another machine,
-    /// or a script without `#!`, which no shell is asked to run).
+    /// In the child: the program itself (`ENOENT`, `EACCES`, `ENOTDIR`; `ENOEXEC`: damaged, for
+    /// another machine, or a script without `#!`, which no shell is asked to run).
     Exec,
-    /// The handle on a process made by [`Engine::Fork`](crate::Engine::Fork): `EMFILE`, `ENFILE`; `ESRCH` if
-    /// SIGCHLD is ignored and it ended at once. The child was killed and reaped.
+    /// The handle on a process made by [`Engine::Fork`](crate::Engine::Fork): `EMFILE`, `ENFILE`;
+    /// `ESRCH` if SIGCHLD is ignored and it ended at once. The child was killed and reaped.
     Pidfd,
-    /// The [supervisor](crate::ShimSpawner::supervised): its program was not found (`NotFound`, with the paths that were
-    /// looked at; `ENOENT`, `EACCES` at a given path); it refused to start
-    /// ([`exit_status`](SpawnError::exit_status) 125, and a line on the shim's standard error says why); it was killed;
-    /// it took too long (`TimedOut`).
+    /// The [supervisor](crate::ShimSpawner::supervised): its program was not found (`NotFound`,
+    /// with the paths that were looked at; `ENOENT`, `EACCES` at a given path); it refused to start
+    /// ([`exit_status`](SpawnError::exit_status) 125, and a line on the shim's standard error says
+    /// why); it was killed; it took too long (`TimedOut`).
     // The last one: `ALL` ends with it.
     Supervisor,
 }
@@ -62,7 +65,7 @@ pub enum Stage {
 impl Stage {
     /// Every stage, in the order of their codes.
     const ALL: [Stage; Stage::Supervisor as usize + 1] = [
-        Stage::Fork,
+        Stage::Create,
         Stage::Arguments,
         Stage::Watchdog,
         Stage::Config,
@@ -80,17 +83,17 @@ impl Stage {
         Stage::Supervisor,
     ];
 
-    /// The stage that was stored as a number; [`Stage::Fork`] for a number that is none's.
+    /// The stage that was stored as a number; [`Stage::Create`] for a number that is none's.
     pub(crate) fn from_code(code: u32) -> Stage {
         let stage = usize::try_from(code)
             .ok()
             .and_then(|code| Stage::ALL.get(code));
-        stage.copied().unwrap_or(Stage::Fork)
+        stage.copied().unwrap_or(Stage::Create)
     }
 
     fn text(self) -> &'static str {
         match self {
-            Stage::Fork => "creating the process",
+            Stage::Create => "creating the process",
             Stage::Arguments => "checking the arguments",
             Stage::Watchdog => "making the watchdog's pipe",
             Stage::Config => "making the configuration's memory file",
@@ -199,7 +202,8 @@ impl SpawnError {
         }
     }
 
-    /// The program or its supervisor's, the working directory or the identity file, where that is what failed.
+    /// The program or its supervisor's, the working directory or the identity file, where that is
+    /// what failed.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
@@ -211,8 +215,8 @@ impl SpawnError {
         self.fd
     }
 
-    /// How the child ended, if it was killed, or killed itself, before it became the program; how the supervisor ended,
-    /// if it did not start the program.
+    /// How the child ended, if it was killed, or killed itself, before it became the program; how
+    /// the supervisor ended, if it did not start the program.
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         match self.cause {
@@ -242,8 +246,8 @@ impl fmt::Display for SpawnError {
     }
 }
 
-/// Keeps the kernel's number where there is one. What has none is an error of that kind which says the most, with the
-/// [`SpawnError`] inside.
+/// Keeps the kernel's number where there is one. What has none is an error of that kind which says
+/// the most, with the [`SpawnError`] inside.
 impl From<SpawnError> for io::Error {
     fn from(error: SpawnError) -> io::Error {
         if let Some(errno) = error.raw_os_error() {
@@ -279,6 +283,6 @@ mod tests {
             assert_eq!(stage as u32, code);
             assert_eq!(Stage::from_code(code), stage);
         }
-        assert_eq!(Stage::from_code(u32::MAX), Stage::Fork);
+        assert_eq!(Stage::from_code(u32::MAX), Stage::Create);
     }
 }

@@ -12,13 +12,13 @@ use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 use crate::shim::guarantees_of;
 use crate::{AdoptError, Level, ShimChild, ShimIdentity, SpawnedShim};
 
-/// How long a process may take to vanish after SIGKILL: a kernel that is busy tearing down its memory, or
-/// waits for a disk, is not hurried by anyone.
+/// How long a process may take to vanish after SIGKILL: a kernel that is busy tearing down its
+/// memory, or waits for a disk, is not hurried by anyone.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
-/// Supervises one shim. Dropping it drops the keepalive, which an attached shim is told: one with a watchdog stops
-/// itself, even if nobody called [`stop`](ShimHandler::stop). A detached or adopted one is told nothing. Whenever a child
-/// of this process exits, it is reaped in the background.
+/// Supervises one shim. Dropping it drops the keepalive, which an attached shim is told: one with a
+/// watchdog stops itself, even if nobody called [`stop`](ShimHandler::stop). A detached or adopted
+/// one is told nothing. Whenever a child of this process exits, it is reaped in the background.
 #[derive(Debug)]
 #[must_use = "dropping the handler tells an attached shim to stop"]
 pub struct ShimHandler {
@@ -95,9 +95,10 @@ impl ShimHandler {
         }
     }
 
-    /// Finds a shim again, after a restart of the runtime: the same process or an error, never a stranger.
-    /// The handler holds no keepalive: dropping it leaves the shim alone. [`stop`](ShimHandler::stop) goes by the
-    /// stop policy that is in the identity, and by the default one if there is none.
+    /// Finds a shim again, after a restart of the runtime: the same process or an error, never a
+    /// stranger. The handler holds no keepalive: dropping it leaves the shim alone.
+    /// [`stop`](ShimHandler::stop) goes by the stop policy that is in the identity, and by the
+    /// default one if there is none.
     ///
     /// # Errors
     /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace.
@@ -114,14 +115,15 @@ impl ShimHandler {
         })
     }
 
-    /// Holds the link to the shim by a keepalive that its former runtime handed over: the shim is attached to this
-    /// process from now on.
+    /// Holds the link to the shim by a keepalive that its former runtime handed over: the shim is
+    /// attached to this process from now on.
     pub fn attach(mut self, keepalive: Keepalive) -> ShimHandler {
         self.keepalive = Some(keepalive);
         self
     }
 
-    /// How [`stop`](ShimHandler::stop) stops the shim, in place of what its spawner or its identity said.
+    /// How [`stop`](ShimHandler::stop) stops the shim, in place of what its spawner or its identity
+    /// said.
     pub fn stop_policy(mut self, policy: StopPolicy) -> ShimHandler {
         self.child.set_stop_policy(policy);
         self
@@ -154,10 +156,11 @@ impl ShimHandler {
         self.child.stderr.take()
     }
 
-    /// Whether this handler holds a keepalive: the shim is told when the handler is dropped, and when this process dies.
+    /// Whether this handler holds a keepalive: the shim is told when the handler is dropped, and
+    /// when this process dies.
     ///
-    /// That it then ends is up to its program: one without a [`Watchdog`](watchdog_pipe::Watchdog) does not listen, and
-    /// goes on.
+    /// That it then ends is up to its program: one without a [`Watchdog`](watchdog_pipe::Watchdog)
+    /// does not listen, and goes on.
     #[must_use]
     pub fn is_attached(&self) -> bool {
         self.keepalive.is_some()
@@ -169,16 +172,18 @@ impl ShimHandler {
         guarantees_of(self.keepalive.as_ref())
     }
 
-    /// What is promised of the shim's end when this process ends. `None` for one that is not attached; at least
-    /// [`Level::Told`] for one that was [attached](ShimHandler::attach) again, of which no more is known.
+    /// What is promised of the shim's end when this process ends. `None` for one that is not
+    /// attached; at least [`Level::Told`] for one that was [attached](ShimHandler::attach) again,
+    /// of which no more is known.
     #[must_use]
     pub fn level(&self) -> Option<Level> {
         self.keepalive.as_ref().map(|_| self.child.level())
     }
 
-    /// What finds this shim again from another process, with the stop policy and whether this handler holds a
-    /// keepalive. Between a spawn and the [`save`](ShimIdentity::save) of it a runtime that is killed loses the shim:
-    /// [`identity_file`](crate::ShimSpawner::identity_file) leaves no such gap.
+    /// What finds this shim again from another process, with the stop policy and whether this
+    /// handler holds a keepalive. Between a spawn and the [`save`](ShimIdentity::save) of it a
+    /// runtime that is killed loses the shim: [`identity_file`](crate::ShimSpawner::identity_file)
+    /// leaves no such gap.
     ///
     /// # Errors
     /// As [`ShimIdentity::of`]: `ESRCH` once it was reaped; `ENOENT` without /proc.
@@ -187,12 +192,14 @@ impl ShimHandler {
         Ok(identity.supervised(self.child.stop_policy(), self.is_attached()))
     }
 
-    /// Stop signal, grace period, SIGKILL, reap; how it ended, where that is ours to know. One that is
-    /// stopped by a signal is continued, so that it can obey. One that is already dead is only reaped.
+    /// Stop signal, grace period, SIGKILL, reap; how it ended, where that is ours to know. One that
+    /// is stopped by a signal is continued, so that it can obey. One that is already dead is only
+    /// reaped.
     ///
-    /// Under a [supervisor](crate::ShimSpawner::supervised) it is the tree that is stopped: this comes back when the tree
-    /// is gone, with the program's exit. An exit by SIGKILL may mean as well that the tree was not gone ten seconds after
-    /// its grace period; what the supervisor started besides goes on killing it.
+    /// Under a [supervisor](crate::ShimSpawner::supervised) it is the tree that is stopped: this
+    /// comes back when the tree is gone, with the program's exit. An exit by SIGKILL may mean as
+    /// well that the tree was not gone ten seconds after its grace period; what the supervisor
+    /// started besides goes on killing it.
     ///
     /// Waits at most the grace period and ten seconds; under a supervisor twenty.
     ///
@@ -218,8 +225,8 @@ impl ShimHandler {
     }
 
     /// SIGKILL; does not wait. One that is dead already is no error. Under a
-    /// [supervisor](crate::ShimSpawner::supervised) the tree is stopped then, grace period and all, and nobody hears when it
-    /// is gone: [`stop`](ShimHandler::stop) is what waits for that.
+    /// [supervisor](crate::ShimSpawner::supervised) the tree is stopped then, grace period and all,
+    /// and nobody hears when it is gone: [`stop`](ShimHandler::stop) is what waits for that.
     ///
     /// # Errors
     /// `EPERM` for a process of another user.
@@ -252,9 +259,10 @@ impl ShimHandler {
         Ok(exit.map(|exit| self.settle(exit)))
     }
 
-    /// Calls `callback` once when the shim has exited; at once when it has already. It runs on the thread of the
-    /// [watcher that all share](Watcher::global), where every call is allowed but one that takes long. It reaps
-    /// nothing: this handler does, or its drop. Dropping the handler leaves the callback on.
+    /// Calls `callback` once when the shim has exited; at once when it has already. It runs on the
+    /// thread of the [watcher that all share](Watcher::global), where every call is allowed but one
+    /// that takes long. It reaps nothing: this handler does, or its drop. Dropping the handler
+    /// leaves the callback on.
     ///
     /// For a watcher of your own: `watcher.watch(handler.process(), callback)`.
     ///
@@ -278,7 +286,8 @@ impl ShimHandler {
         self.process().clone().reap().unwrap_or(exit)
     }
 
-    /// Lets an attached shim live on by itself: it is told that it was released. No effect on one that is not attached.
+    /// Lets an attached shim live on by itself: it is told that it was released. No effect on one
+    /// that is not attached.
     ///
     /// # Errors
     /// As [`Keepalive::release`]; the shim is held as before.

@@ -1,4 +1,5 @@
-//! The program as execve(2) takes it, made before there is a child: candidates, arguments, environment.
+//! The program as execve(2) takes it, made before there is a child: candidates, arguments,
+//! environment.
 
 use std::ffi::{OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
@@ -25,9 +26,9 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// The search is execvp(3)'s, which std's `Command` uses too: a name without a slash is looked up in the
-    /// `PATH` of the child's environment. `name` is the
-    /// first of its arguments. `program`, `name` and `args` have passed [`check`].
+    /// The search is execvp(3)'s, which std's `Command` uses too: a name without a slash is looked
+    /// up in the `PATH` of the child's environment. `name` is the first of its arguments.
+    /// `program`, `name` and `args` have passed [`check`].
     pub(crate) fn new(
         program: &Path,
         name: &OsStr,
@@ -75,7 +76,8 @@ impl Image {
     }
 }
 
-/// One candidate for each folder; an empty one is the working directory. One longer than any path is skipped.
+/// One candidate for each folder; an empty one is the working directory. One longer than any path
+/// is skipped.
 fn look_up(search: &[u8], program: &[u8], paths: &mut CStrings) {
     let longest = usize::try_from(libc::PATH_MAX).unwrap_or(usize::MAX);
     for folder in search.split(|&byte| byte == b':') {

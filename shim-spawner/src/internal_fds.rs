@@ -1,12 +1,15 @@
-//! Which numbers our own descriptors get in the child: the watchdog's pipe and page, the configuration.
+//! Which numbers our own descriptors get in the child: the watchdog's pipe and page, the
+//! configuration.
 //!
-//! A program goes by numbers that its environment or its script names, whether or not somebody passed them on: 3 and 4
-//! in `MAKEFLAGS` under `make -j`, 3 and up in `LISTEN_FDS`, 3 in `NODE_CHANNEL_FD`, 3 to 9 in a shell's `exec 3>file`.
-//! What we put there would be taken for a jobserver, or be overwritten. So ours lie apart:
+//! A program goes by numbers that its environment or its script names, whether or not somebody
+//! passed them on: 3 and 4 in `MAKEFLAGS` under `make -j`, 3 and up in `LISTEN_FDS`, 3 in
+//! `NODE_CHANNEL_FD`, 3 to 9 in a shell's `exec 3>file`. What we put there would be taken for a
+//! jobserver, or be overwritten. So ours lie apart:
 //!
 //! - above what a shell keeps for itself, from 10 up;
 //! - below what bash gives to process substitution, from 63 down, and to a script, 255;
-//! - below 64, since a larger table costs memory and time: about 3 us a spawn for number 255, 8 us for 4,095.
+//! - below 64, since a larger table costs memory and time: about 3 us a spawn for number 255, 8 us
+//!   for 4,095.
 
 use std::os::fd::RawFd;
 
@@ -16,15 +19,16 @@ const HIGHEST: RawFd = 49;
 /// The lowest number that is no standard stream's.
 pub(crate) const LOWEST: RawFd = 3;
 
-/// The numbers to take, the best first. `from`: the lowest one, if the caller said so. `limit`: the soft
-/// `RLIMIT_NOFILE`, below which a number must lie.
+/// The numbers to take, the best first. `from`: the lowest one, if the caller said so. `limit`: the
+/// soft `RLIMIT_NOFILE`, below which a number must lie.
 pub(crate) fn candidates(from: Option<RawFd>, limit: u64) -> impl Iterator<Item = RawFd> {
     let highest = match from {
         Some(_) => None,
         None => Some(HIGHEST.min(below(limit))),
     };
     let down = highest.map(|highest| (LOWEST..=highest).rev());
-    // With every number down to 3 taken there is only up. What lies at the limit is an error of the plan.
+    // With every number down to 3 taken there is only up. What lies at the limit is an error of the
+    // plan.
     let up = from.unwrap_or(HIGHEST + 1)..=RawFd::MAX;
     down.into_iter().flatten().chain(up)
 }

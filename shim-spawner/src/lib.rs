@@ -1,7 +1,9 @@
-//! Spawn, supervise, stop and re-adopt a helper process ("shim") that is told of its runtime's death.
+//! Spawn, supervise, stop and re-adopt a helper process ("shim") that is told of its runtime's
+//! death.
 //!
-//! The *runtime* is the process that starts the shim. An *attached* shim is told when its runtime dies, whatever killed
-//! it, or lets go of it; with a watchdog in it, it then stops itself. A *detached* one is not told, and lives on.
+//! The *runtime* is the process that starts the shim. An *attached* shim is told when its runtime
+//! dies, whatever killed it, or lets go of it; with a watchdog in it, it then stops itself. A
+//! *detached* one is not told, and lives on.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -31,28 +33,32 @@
 //! [`enforce_inherited`](watchdog_pipe::Watchdog::enforce_inherited), and reads [`shim_config`].
 //!
 //! # Guarantees
-//! - An attached shim is told of its runtime's end, whatever killed the runtime: [`Guarantees`] says how soon. One with
-//!   a watchdog stops itself then. A detached one lives on, in a session of its own.
-//! - A shim with an [identity file](ShimSpawner::identity_file) cannot be lost: the file is on the disk before the
-//!   program runs.
-//! - The child gets the descriptors it should have and no others. Those of this crate lie on numbers that no inherited
-//!   variable names ([`internal_fds_from`](ShimSpawner::internal_fds_from)).
-//! - A failed spawn names its stage and leaves no process, descriptor or zombie. A child that was killed
-//!   before its exec is a failed spawn.
+//! - An attached shim is told of its runtime's end, whatever killed the runtime: [`Guarantees`]
+//!   says how soon. One with a watchdog stops itself then. A detached one lives on, in a session of
+//!   its own.
+//! - A shim with an [identity file](ShimSpawner::identity_file) cannot be lost: the file is on the
+//!   disk before the program runs.
+//! - The child gets the descriptors it should have and no others. Those of this crate lie on
+//!   numbers that no inherited variable names
+//!   ([`internal_fds_from`](ShimSpawner::internal_fds_from)).
+//! - A failed spawn names its stage and leaves no process, descriptor or zombie. A child that was
+//!   killed before its exec is a failed spawn.
 //! - Signals go by pidfd: no recycled pid is ever hit. Nothing is reaped that was not spawned here.
 //! - Dropping a handle never waits and leaves no zombie.
 //!
 //! # Limits
-//! - A program without a watchdog of its own does not listen: it is not stopped by the death of its runtime. Under a
-//!   [supervisor](ShimSpawner::supervised) it is, with everything that it started.
-//! - [`ShimHandler::stop`] signals the shim, not what the shim started. Under a supervisor it stops the whole tree.
-//! - With a [`pre_exec`](ShimSpawner::pre_exec) closure the child is created by the C library's `fork`, and the
-//!   cost grows with the runtime's memory; without, it does not ([`Engine`]).
+//! - A program without a watchdog of its own does not listen: it is not stopped by the death of its
+//!   runtime. Under a [supervisor](ShimSpawner::supervised) it is, with everything that it started.
+//! - [`ShimHandler::stop`] signals the shim, not what the shim started. Under a supervisor it stops
+//!   the whole tree.
+//! - With a [`pre_exec`](ShimSpawner::pre_exec) closure the child is created by the C library's
+//!   `fork`, and the cost grows with the runtime's memory; without, it does not ([`Engine`]).
 //! - An attached shim in its own process group gets no Ctrl-C of the terminal:
 //!   [`process_group`](ShimSpawner::process_group) chooses.
 //!
 //! # Kernel versions
-//! Linux 5.4 or newer. Exit statuses of adopted shims need 6.15, proven identities 6.9. No features.
+//! Linux 5.4 or newer. Exit statuses of adopted shims need 6.15, proven identities 6.9. No
+//! features.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("shim-spawner is for Linux: it stands on pidfds, memfds and close_range");
@@ -67,7 +73,6 @@ mod handler;
 mod identity;
 mod image;
 mod internal_fds;
-mod proc_fs;
 mod reaper;
 mod report;
 mod shim;
@@ -80,7 +85,7 @@ mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
 
-pub use config::{CONFIG_MAX, ConfigError};
+pub use config::{CONFIG_MAX, ConfigError, shim_config};
 pub use engine::Engine;
 pub use error::{SpawnError, Stage};
 pub use handler::{ShimHandler, StopError};
@@ -92,5 +97,4 @@ pub use shim::{ShimChild, SpawnedShim};
 pub use spawner::ShimSpawner;
 pub use stdio::Stdio;
 pub use supervisor::{Contain, Level, OnExit, SignalTo, Supervisor};
-pub use sys::shim_config;
 pub use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};

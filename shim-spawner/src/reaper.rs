@@ -8,14 +8,15 @@ use pidfd_watcher::{Error, Process, Watcher};
 use rustix::io::retry_on_intr;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::sys::SignalsBlocked;
+use crate::sys::BlockedSignals;
 
 /// Those for which there was neither a watcher nor a thread to be had: each drop tries again.
 static LEFT: Mutex<Vec<Process>> = Mutex::new(Vec::new());
 
 /// Reaps `process` now if it has exited, else as soon as it does. Never waits.
 pub(crate) fn reap_when_exited(process: &Process) {
-    // Asked before any lock is taken: in a copy made by fork the process is nobody's child (`ECHILD`).
+    // Asked before any lock is taken: in a copy made by fork the process is nobody's child
+    // (`ECHILD`).
     if let Err(failed) = process.clone().reap()
         && matches!(failed.error, Error::NotReady(_))
     {
@@ -40,16 +41,18 @@ fn is_taken_care_of(process: &Process) -> bool {
 
 fn wait_in_a_thread(process: Process) -> bool {
     // The thread inherits the mask: no handler of the program ever runs on it.
-    let Ok(_blocked) = SignalsBlocked::here() else {
+    let Ok(_blocked) = BlockedSignals::all() else {
         return false;
     };
     thread::Builder::new()
         .name("shim-reaper".into())
         .stack_size(64 * 1024)
         .spawn(move || {
-            // Its end first: waitid(2) takes the stops of a process that this one traces from the tracer.
+            // Its end first: waitid(2) takes the stops of a process that this one traces from the
+            // tracer.
             if process.wait().is_ok() {
-                // Blocks until it can be reaped, past a tracer's hold too. An error is somebody else's reaping.
+                // Blocks until it can be reaped, past a tracer's hold too. An error is somebody
+                // else's reaping.
                 let wait = || waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
                 let _ = retry_on_intr(wait);
             }

@@ -1,7 +1,7 @@
 //! How far the child came: a few words that parent and child both see.
 //!
-//! Not a descriptor, which a mapping of the caller's could hit, and not the error number alone, which does
-//! not tell a missing directory from a missing program.
+//! Not a descriptor, which a mapping of the caller's could hit, and not the error number alone,
+//! which does not tell a missing directory from a missing program.
 
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use crate::Stage;
 
 /// What the child has to say. All zeros: it has not run yet.
+///
+/// The parent looks when the child runs no code of ours any more. Besides, each Release store of the
+/// child pairs with an Acquire load of the parent: the child stores the number before the error, and
+/// the parent loads the error before the number. So a parent that sees an error sees its number.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Report {
@@ -26,7 +30,7 @@ impl Report {
         self.stage.store(stage as u32, Ordering::Release);
     }
 
-    /// Where the child was last. [`Stage::Fork`] if it never ran.
+    /// Where the child was last. [`Stage::Create`] if it never ran.
     pub(crate) fn stage(&self) -> Stage {
         Stage::from_code(self.stage.load(Ordering::Acquire))
     }

@@ -9,28 +9,32 @@ use crate::{Level, reaper};
 
 /// A running shim: the process, and the keepalive that tells it of this process's end.
 ///
-/// Dropping it drops the keepalive, which an attached shim is told; one with a watchdog stops itself. Whenever it
-/// exits, it is reaped in the background.
+/// Dropping it drops the keepalive, which an attached shim is told; one with a watchdog stops
+/// itself. Whenever it exits, it is reaped in the background.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use = "dropping the keepalive tells the shim to stop"]
 pub struct SpawnedShim {
     /// The process and its streams.
     pub child: ShimChild,
-    /// The link to an attached shim, to be held as long as the shim shall live; `None` when it is detached.
+    /// The link to an attached shim, to be held as long as the shim shall live; `None` when it is
+    /// detached.
     pub keepalive: Option<Keepalive>,
 }
 
 impl SpawnedShim {
-    /// What the shim is told of this process's end, and when. Empty for a detached one, and without the keepalive.
+    /// What the shim is told of this process's end, and when. Empty for a detached one, and without
+    /// the keepalive.
     ///
-    /// The shim is *told*. Whether it ends is up to the program: one with a [`Watchdog`](watchdog_pipe::Watchdog) does.
+    /// The shim is *told*. Whether it ends is up to the program: one with a
+    /// [`Watchdog`](watchdog_pipe::Watchdog) does.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
         guarantees_of(self.keepalive.as_ref())
     }
 
-    /// What is promised of the shim's end when this process ends. `None` for a detached one, and without the keepalive.
+    /// What is promised of the shim's end when this process ends. `None` for a detached one, and
+    /// without the keepalive.
     #[must_use]
     pub fn level(&self) -> Option<Level> {
         self.keepalive.as_ref().map(|_| self.child.level())

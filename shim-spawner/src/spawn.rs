@@ -1,4 +1,5 @@
-//! One spawn: everything that can fail is made before the child exists, and all of it is undone on error.
+//! One spawn: everything that can fail is made before the child exists, and all of it is undone on
+//! error.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
@@ -18,7 +19,7 @@ use crate::environment::{self, Environment};
 use crate::identity::Record;
 use crate::image::{self, Image};
 use crate::internal_fds::{self, LOWEST};
-use crate::started::Reports;
+use crate::started::StatusPipe;
 use crate::stdio::{Direction, Stream};
 use crate::supervisor::{Level, Supervisor};
 use crate::sys::{self, Limit};
@@ -31,23 +32,23 @@ type Variables = Vec<(&'static str, String)>;
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// The supervisor of one spawn.
-struct Between<'a> {
+struct SupervisedStart<'a> {
     supervisor: &'a Supervisor,
     program: PathBuf,
     name: OsString,
-    reports: Reports,
+    status_pipe: StatusPipe,
 }
 
-impl Between<'_> {
-    fn new(supervisor: &Supervisor) -> Result<Between<'_>, SpawnError> {
+impl SupervisedStart<'_> {
+    fn new(supervisor: &Supervisor) -> Result<SupervisedStart<'_>, SpawnError> {
         let (program, name) = supervisor.locate()?;
         image::check(&program, &[])?;
-        let reports = Reports::new().map_err(|e| SpawnError::io(Stage::Supervisor, e))?;
-        Ok(Between {
+        let status_pipe = StatusPipe::new().map_err(|e| SpawnError::io(Stage::Supervisor, e))?;
+        Ok(SupervisedStart {
             supervisor,
             program,
             name,
-            reports,
+            status_pipe,
         })
     }
 
@@ -63,7 +64,9 @@ impl Between<'_> {
                 .with_path(Some(&self.program)),
             stage => error.with_path(spawner.path_of(stage)),
         })?;
-        let waited = self.reports.wait(process, self.supervisor.time_to_start());
+        let waited = self
+            .status_pipe
+            .wait(process, self.supervisor.time_to_start());
         waited.map_err(|error| match error.stage() {
             Stage::Supervisor => self
                 .supervisor
@@ -78,8 +81,8 @@ impl ShimSpawner {
     /// Starts the shim. Comes back once it runs the program.
     ///
     /// # Errors
-    /// A [`SpawnError`] that names the stage, the error number and the number or path. Nothing is left
-    /// behind then: a child that existed was killed and reaped.
+    /// A [`SpawnError`] that names the stage, the error number and the number or path. Nothing is
+    /// left behind then: a child that existed was killed and reaped.
     ///
     /// # References
     /// [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html),
@@ -101,17 +104,25 @@ impl ShimSpawner {
             Some(bytes) => Some(Sealed::new(bytes).map_err(|e| SpawnError::io(Stage::Config, e))?),
             None => None,
         };
-        let between = self.supervisor.as_ref().map(Between::new).transpose()?;
+        let supervised = self
+            .supervisor
+            .as_ref()
+            .map(SupervisedStart::new)
+            .transpose()?;
         let (fds, variables, status) = self.plan(
             link.as_mut().map(|(_, setup)| setup),
             config.as_ref(),
-            between.as_ref().map(|between| &between.reports),
+            supervised
+                .as_ref()
+                .map(|supervised| &supervised.status_pipe),
         )?;
         let [stdin, stdout, stderr] = self.streams()?;
         let environment = Environment::new(&self.env, &variables);
-        let image = if let (Some(between), Some(status)) = (&between, status) {
-            let args = between.supervisor.args(status, &self.program, &self.args);
-            Image::new(&between.program, &between.name, &args, environment)
+        let image = if let (Some(supervised), Some(status)) = (&supervised, status) {
+            let args = supervised
+                .supervisor
+                .args(status, &self.program, &self.args);
+            Image::new(&supervised.program, &supervised.name, &args, environment)
         } else {
             let name = self.program.as_os_str();
             Image::new(&self.program, name, &self.args, environment)
@@ -121,7 +132,7 @@ impl ShimSpawner {
             record: self.record()?,
             current_dir,
             streams: [stdin.theirs, stdout.theirs, stderr.theirs],
-            hooks: self.hooks.clone(),
+            closures: self.closures.clone(),
             fds,
             image,
         };
@@ -134,8 +145,8 @@ impl ShimSpawner {
         } = routine;
         // Our copies of what is the child's: the reports end when its own are closed.
         drop((fds, streams));
-        let started = match between {
-            Some(between) => between.wait(started, self),
+        let started = match supervised {
+            Some(supervised) => supervised.wait(started, self),
             None => started.map_err(|error| {
                 let path = self.path_of(error.stage());
                 error.with_path(path)
@@ -166,7 +177,8 @@ impl ShimSpawner {
         self.identity_file.as_ref().map(prepare).transpose()
     }
 
-    /// How the child itself is stopped. A supervisor stops the tree by the policy that it inherits, and is waited for.
+    /// How the child itself is stopped. A supervisor stops the tree by the policy that it inherits,
+    /// and is waited for.
     fn policy_of_child(&self) -> StopPolicy {
         match &self.supervisor {
             Some(_) => StopPolicy::new().grace(self.policy.grace_period().saturating_add(SWEEP)),
@@ -209,7 +221,7 @@ impl ShimSpawner {
         &self,
         setup: Option<&mut ChildSetup>,
         config: Option<&Sealed>,
-        reports: Option<&Reports>,
+        status_pipe: Option<&StatusPipe>,
     ) -> Result<(fd_preserve::ChildFds, Variables, Option<RawFd>), SpawnError> {
         let mut variables = Variables::new();
         let mut plan = PreserveFds::new();
@@ -235,9 +247,10 @@ impl ShimSpawner {
             let number = put(Arc::clone(&config.memfd))?;
             variables.push((config::ENV_VAR, config.env(number)));
         }
-        let status = reports.map(|reports| put(Arc::clone(&reports.write)));
+        let status = status_pipe.map(|status_pipe| put(Arc::clone(&status_pipe.write)));
         let status = status.transpose()?;
-        // The engine has a page to report by, and no descriptor that a number of the plan could hit.
+        // The engine has a page to report by, and no descriptor that a number of the plan could
+        // hit.
         let fds = plan.prepare(ErrorChannel::None).map_err(SpawnError::fds)?;
         Ok((fds, variables, status))
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use rustix::io::fcntl_dupfd_cloexec;
 use watchdog_pipe::StopPolicy;
 
-use crate::child::Hook;
+use crate::child::PreExecClosure;
 use crate::environment::EnvChange;
 use crate::internal_fds::LOWEST;
 use crate::stdio::Stdio;
@@ -20,10 +21,12 @@ use crate::{Engine, SpawnError, Stage};
 ///
 /// The child gets the three standard streams, what [`preserve_fd`](ShimSpawner::preserve_fd) and
 /// [`map_fd`](ShimSpawner::map_fd) name, and no other descriptor but our own
-/// ([`internal_fds_from`](ShimSpawner::internal_fds_from)); an empty signal mask and the default SIGPIPE; a process
-/// group of its own, or when [detached](ShimSpawner::detached) a session of its own.
+/// ([`internal_fds_from`](ShimSpawner::internal_fds_from)); an empty signal mask and the default
+/// SIGPIPE; a process group of its own, or when [detached](ShimSpawner::detached) a session of its
+/// own.
 ///
-/// The spawner keeps every descriptor that it was given until it is dropped: see [`map_fd`](ShimSpawner::map_fd).
+/// The spawner keeps every descriptor that it was given until it is dropped: see
+/// [`map_fd`](ShimSpawner::map_fd).
 pub struct ShimSpawner {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
@@ -42,7 +45,7 @@ pub struct ShimSpawner {
     pub(crate) engine: Engine,
     pub(crate) fds: Vec<(Arc<OwnedFd>, RawFd)>,
     pub(crate) internal_fds_from: Option<RawFd>,
-    pub(crate) hooks: Vec<Arc<Hook>>,
+    pub(crate) closures: Vec<Arc<PreExecClosure>>,
 }
 
 impl ShimSpawner {
@@ -66,7 +69,7 @@ impl ShimSpawner {
             engine: Engine::default(),
             fds: Vec::new(),
             internal_fds_from: None,
-            hooks: Vec::new(),
+            closures: Vec::new(),
         }
     }
 
@@ -121,28 +124,29 @@ impl ShimSpawner {
         self
     }
 
-    /// The child's standard input; inherited unless set. The spawner keeps a descriptor that is given here: see
-    /// [`map_fd`](ShimSpawner::map_fd).
+    /// The child's standard input; inherited unless set. The spawner keeps a descriptor that is
+    /// given here: see [`map_fd`](ShimSpawner::map_fd).
     pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut ShimSpawner {
         self.stdin = stdio.into();
         self
     }
 
-    /// The child's standard output; inherited unless set. The spawner keeps a descriptor that is given here: see
-    /// [`map_fd`](ShimSpawner::map_fd).
+    /// The child's standard output; inherited unless set. The spawner keeps a descriptor that is
+    /// given here: see [`map_fd`](ShimSpawner::map_fd).
     pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut ShimSpawner {
         self.stdout = stdio.into();
         self
     }
 
-    /// The child's standard error; inherited unless set. The spawner keeps a descriptor that is given here: see
-    /// [`map_fd`](ShimSpawner::map_fd).
+    /// The child's standard error; inherited unless set. The spawner keeps a descriptor that is
+    /// given here: see [`map_fd`](ShimSpawner::map_fd).
     pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut ShimSpawner {
         self.stderr = stdio.into();
         self
     }
 
-    /// The child's process group; 0, the default, is one of its own. Of no use with a session of its own.
+    /// The child's process group; 0, the default, is one of its own. Of no use with a session of
+    /// its own.
     pub fn process_group(&mut self, group: i32) -> &mut ShimSpawner {
         self.process_group = Some(group);
         self
@@ -156,8 +160,8 @@ impl ShimSpawner {
         self.map_fd(fd, number)
     }
 
-    /// Gives the child a duplicate of `fd` on the number that `fd` has here. The duplicate is made now, close-on-exec,
-    /// and the spawner keeps it: see [`map_fd`](ShimSpawner::map_fd).
+    /// Gives the child a duplicate of `fd` on the number that `fd` has here. The duplicate is made
+    /// now, close-on-exec, and the spawner keeps it: see [`map_fd`](ShimSpawner::map_fd).
     ///
     /// # Errors
     /// [`Stage::Descriptors`](crate::Stage::Descriptors): `EMFILE`, if it cannot be duplicated.
@@ -166,12 +170,13 @@ impl ShimSpawner {
         self.map_borrowed_fd(fd, fd.as_raw_fd())
     }
 
-    /// Gives the child a descriptor on a number of your choice. A number that is negative, given twice or not below the
-    /// limit of open files is an error of the spawn.
+    /// Gives the child a descriptor on a number of your choice. A number that is negative, given
+    /// twice or not below the limit of open files is an error of the spawn.
     ///
-    /// The spawner keeps the descriptor open until it is dropped, so that it can spawn again. **Until then, a reader
-    /// in this process sees no end of file** on a pipe or socket whose other end it gave here, even after the shim's
-    /// exit. Drop the spawner after its last spawn, or spawn in the statement that makes it:
+    /// The spawner keeps the descriptor open until it is dropped, so that it can spawn again.
+    /// **Until then, a reader in this process sees no end of file** on a pipe or socket whose other
+    /// end it gave here, even after the shim's exit. Drop the spawner after its last spawn, or
+    /// spawn in the statement that makes it:
     ///
     /// ```
     /// use std::io::{self, Read};
@@ -181,7 +186,8 @@ impl ShimSpawner {
     /// let shim = ShimSpawner::new("sh")
     ///     .args(["-c", "echo ready >&3"])
     ///     .map_fd(writer, 3)
-    ///     .spawn()?; // the spawner is gone after this statement, and our copy of the writer with it
+    ///     .spawn()?;
+    /// // The spawner is gone now, and our copy of the writer with it.
     /// let mut said = String::new();
     /// reader.read_to_string(&mut said)?;
     /// assert_eq!(said, "ready\n");
@@ -192,15 +198,17 @@ impl ShimSpawner {
         self.map_shared_fd(Arc::new(fd.into()), child_fd)
     }
 
-    /// Gives the child a descriptor that others hold too, on a number of your choice, with no system call and no copy. The
-    /// spawner has a share in it until it is dropped: see [`map_fd`](ShimSpawner::map_fd).
+    /// Gives the child a descriptor that others hold too, on a number of your choice, with no
+    /// system call and no copy. The spawner has a share in it until it is dropped: see
+    /// [`map_fd`](ShimSpawner::map_fd).
     pub fn map_shared_fd(&mut self, fd: Arc<OwnedFd>, child_fd: RawFd) -> &mut ShimSpawner {
         self.fds.push((fd, child_fd));
         self
     }
 
-    /// Gives the child a duplicate of `fd` on a number of your choice. The duplicate is made now, close-on-exec, and the
-    /// spawner keeps it: see [`map_fd`](ShimSpawner::map_fd). `fd` itself stays yours, and may be closed.
+    /// Gives the child a duplicate of `fd` on a number of your choice. The duplicate is made now,
+    /// close-on-exec, and the spawner keeps it: see [`map_fd`](ShimSpawner::map_fd). `fd` itself
+    /// stays yours, and may be closed.
     ///
     /// # Errors
     /// [`Stage::Descriptors`](crate::Stage::Descriptors): `EMFILE`, if it cannot be duplicated.
@@ -214,20 +222,22 @@ impl ShimSpawner {
         Ok(self.map_fd(copy, child_fd))
     }
 
-    /// The lowest number in the child for the descriptors that this crate adds: the watchdog's pipe and page, and the
-    /// configuration. They go to the lowest numbers from `first` up that no descriptor of yours has.
+    /// The lowest number in the child for the descriptors that this crate adds: the watchdog's pipe
+    /// and page, and the configuration. They go to the lowest numbers from `first` up that no
+    /// descriptor of yours has.
     ///
-    /// Unless set, they lie on 49, 48 and 47, or on the highest free numbers below a lower limit of open files: out
-    /// of the way of numbers that an inherited variable names (`MAKEFLAGS`, `LISTEN_FDS`) or a shell script uses
-    /// (`exec 3>file`). A number below 3, or one at the soft `RLIMIT_NOFILE`, is an error of the spawn.
+    /// Unless set, they lie on 49, 48 and 47, or on the highest free numbers below a lower limit of
+    /// open files: out of the way of numbers that an inherited variable names (`MAKEFLAGS`,
+    /// `LISTEN_FDS`) or a shell script uses (`exec 3>file`). A number below 3, or one at the soft
+    /// `RLIMIT_NOFILE`, is an error of the spawn.
     pub fn internal_fds_from(&mut self, first: RawFd) -> &mut ShimSpawner {
         self.internal_fds_from = Some(first);
         self
     }
 
-    /// Whether the shim is left alone when its runtime ends: then it gets a session of its own and no link. One that is
-    /// not detached, the default, is told of the runtime's end; a program without a
-    /// [`Watchdog`](watchdog_pipe::Watchdog) does not listen, and goes on.
+    /// Whether the shim is left alone when its runtime ends: then it gets a session of its own and
+    /// no link. One that is not detached, the default, is told of the runtime's end; a program
+    /// without a [`Watchdog`](watchdog_pipe::Watchdog) does not listen, and goes on.
     pub fn detached(&mut self, detached: bool) -> &mut ShimSpawner {
         self.detached = detached;
         self
@@ -240,62 +250,93 @@ impl ShimSpawner {
         self
     }
 
-    /// Where the shim's identity is written before it executes the program: whole, and on the disk. A runtime
-    /// that is killed at any instant leaves no shim without one, so its successor finds each by
-    /// [`ShimIdentity::load`](crate::ShimIdentity::load) and [`ShimHandler::adopt`](crate::ShimHandler::adopt).
+    /// Where the shim's identity is written before it executes the program: whole, and on the disk.
+    /// A runtime that is killed at any instant leaves no shim without one, so its successor finds
+    /// each by [`ShimIdentity::load`](crate::ShimIdentity::load) and
+    /// [`ShimHandler::adopt`](crate::ShimHandler::adopt).
     ///
-    /// The child writes it, in a session or group of its own already, before it changes its directory. When
-    /// [`spawn`](ShimSpawner::spawn) comes back with a shim, the file is there and equal to
-    /// [`ShimHandler::identity`](crate::ShimHandler::identity). When it fails, nothing of it is left, and an identity
-    /// that was there before is back. Nobody removes the file when the shim ends.
+    /// The child writes it, in a session or group of its own already, before it changes its
+    /// directory. When [`spawn`](ShimSpawner::spawn) comes back with a shim, the file is there and
+    /// equal to [`ShimHandler::identity`](crate::ShimHandler::identity). When it fails, nothing of
+    /// it is left, and an identity that was there before is back. Nobody removes the file when the
+    /// shim ends.
     ///
-    /// A file that is at `path` is replaced at once, by a rename. Something else than a file, and a file larger than any
-    /// identity (4,096 bytes), is left alone and fails the spawn. Each shim needs a path of its own. A relative path is looked up from the working directory of this
+    /// A file that is at `path` is replaced at once, by a rename. Something else than a file, and a
+    /// file larger than any identity (4,096 bytes), is left alone and fails the spawn. Each shim
+    /// needs a path of its own. A relative path is looked up from the working directory of this
     /// process, and the folder must be one that it may read. As with
-    /// [`save`](crate::ShimIdentity::save), the file is its owner's alone, and a writer that was killed half-way leaves
-    /// a file beside it that the next one removes.
+    /// [`save`](crate::ShimIdentity::save), the file is its owner's alone, and a writer that was
+    /// killed half-way leaves a file beside it that the next one removes.
     ///
-    /// The spawn takes as long as the file system takes to sync the file and its folder. `/proc` is needed.
+    /// The spawn takes as long as the file system takes to sync the file and its folder. `/proc` is
+    /// needed.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Identity`](crate::Stage::Identity), [`Stage::IdentityFile`](crate::Stage::IdentityFile).
+    /// Of the spawn: [`Stage::Identity`](crate::Stage::Identity),
+    /// [`Stage::IdentityFile`](crate::Stage::IdentityFile).
     pub fn identity_file(&mut self, path: impl AsRef<Path>) -> &mut ShimSpawner {
         self.identity_file = Some(path.as_ref().to_owned());
         self
     }
 
-    /// How the shim is stopped, by [`ShimHandler::stop`](crate::ShimHandler::stop) and by its own watchdog.
+    /// How the shim is stopped, by [`ShimHandler::stop`](crate::ShimHandler::stop) and by its own
+    /// watchdog.
     pub fn stop_policy(&mut self, policy: StopPolicy) -> &mut ShimSpawner {
         self.policy = policy;
         self
     }
 
-    /// Whether an attached shim is told of the runtime's death before the runtime's memory is taken down. On unless set:
-    /// it costs the runtime a thread and a descriptor. See [`Builder::sentinel`](watchdog_pipe::Builder::sentinel), and
+    /// Whether an attached shim is told of the runtime's death before the runtime's memory is taken
+    /// down. On unless set: it costs the runtime a thread and a descriptor. See
+    /// [`Builder::sentinel`](watchdog_pipe::Builder::sentinel), and
     /// [`SpawnedShim::guarantees`](crate::SpawnedShim::guarantees) for what came of it.
     pub fn sentinel(&mut self, sentinel: bool) -> &mut ShimSpawner {
         self.sentinel = sentinel;
         self
     }
 
-    /// Puts `watchdog-shim` between this process and the program, which needs no watchdog of its own then: the program,
-    /// and all that it ever starts, is stopped when this process dies or lets go.
+    /// Puts `watchdog-shim` between this process and the program, which needs no watchdog of its
+    /// own then: the program, and all that it ever starts, is stopped when this process dies or
+    /// lets go.
     ///
-    /// The program gets its descriptors, configuration, streams and environment as without it, and nothing of the
-    /// watchdog. The child is the supervisor: its pid is the one that the handle and the identity name, and it ends as the
-    /// program ended, when the whole tree is gone. The [stop policy](ShimSpawner::stop_policy) is the tree's; the
-    /// supervisor itself is asked to stop by SIGTERM, and has the grace period and ten seconds more to kill what is left.
+    /// The program gets its descriptors, configuration, streams and environment as without it, and
+    /// nothing of the watchdog. The child is the supervisor: its pid is the one that the handle and
+    /// the identity name, and it ends as the program ended, when the whole tree is gone. The [stop
+    /// policy](ShimSpawner::stop_policy) is the tree's; the supervisor itself is asked to stop by
+    /// SIGTERM, and has the grace period and ten seconds more to kill what is left.
     /// [`ShimChild::stop_policy`](crate::ShimChild::stop_policy) and the identity say that, so that
-    /// [`ShimHandler::stop`](crate::ShimHandler::stop) is about the tree after [`adopt`](crate::ShimHandler::adopt) too.
+    /// [`ShimHandler::stop`](crate::ShimHandler::stop) is about the tree after
+    /// [`adopt`](crate::ShimHandler::adopt) too.
     ///
     /// # Errors
-    /// Of the spawn, which waits until the program was executed: [`Stage::Supervisor`](crate::Stage::Supervisor) for all
-    /// that is about the supervisor, and [`Stage::Exec`](crate::Stage::Exec) for the program: `ENOENT` if it was not
-    /// found, [`PermissionDenied`](std::io::ErrorKind::PermissionDenied) if it cannot be executed, whatever the reason;
-    /// the supervisor says it on the shim's standard error. [`Stage::Arguments`](crate::Stage::Arguments) for a
-    /// [detached](ShimSpawner::detached) shim, which nobody stops.
+    /// Of the spawn, which waits until the program was executed:
+    /// [`Stage::Supervisor`](crate::Stage::Supervisor) for all that is about the supervisor, and
+    /// [`Stage::Exec`](crate::Stage::Exec) for the program: `ENOENT` if it was not found,
+    /// [`PermissionDenied`](std::io::ErrorKind::PermissionDenied) if it cannot be executed,
+    /// whatever the reason; the supervisor says it on the shim's standard error.
+    /// [`Stage::Arguments`](crate::Stage::Arguments) for a [detached](ShimSpawner::detached) shim,
+    /// which nobody stops.
     pub fn supervised(&mut self, supervisor: Supervisor) -> &mut ShimSpawner {
         self.supervisor = Some(supervisor);
+        self
+    }
+
+    /// Runs a closure in the child, after session and directory are set and before the descriptors
+    /// are put on their numbers. Closures run in the order in which they were added. They need a
+    /// copy of this process's memory: the engine is [`Engine::Fork`] then.
+    ///
+    /// # Safety
+    /// The closure runs between fork and exec: it may only do what is async-signal-safe. A panic in
+    /// it ends the child, and is an error of [`Stage::PreExec`].
+    ///
+    /// # References
+    /// [signal-safety(7)](https://man7.org/linux/man-pages/man7/signal-safety.7.html)
+    #[allow(unsafe_code, reason = "its caller answers for what the closure does")]
+    pub unsafe fn pre_exec(
+        &mut self,
+        closure: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+    ) -> &mut ShimSpawner {
+        self.closures.push(Arc::new(PreExecClosure::new(closure)));
         self
     }
 
@@ -306,8 +347,8 @@ impl ShimSpawner {
     }
 }
 
-/// Names what is spawned, in a line: arguments and descriptors are counted. Environment and configuration may hold
-/// secrets and are left out.
+/// Names what is spawned, in a line: arguments and descriptors are counted. Environment and
+/// configuration may hold secrets and are left out.
 impl fmt::Debug for ShimSpawner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShimSpawner")

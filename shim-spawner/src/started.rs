@@ -26,20 +26,21 @@ const KILL_WAIT: Duration = Duration::from_secs(10);
 
 /// A pipe for the supervisor's reports.
 #[derive(Debug)]
-pub(crate) struct Reports {
+pub(crate) struct StatusPipe {
     read: OwnedFd,
     pub(crate) write: Arc<OwnedFd>,
 }
 
-impl Reports {
-    pub(crate) fn new() -> io::Result<Reports> {
+impl StatusPipe {
+    pub(crate) fn new() -> io::Result<StatusPipe> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         let write = Arc::new(above_stdio(write)?);
         let read = above_stdio(read)?;
-        Ok(Reports { read, write })
+        Ok(StatusPipe { read, write })
     }
 
-    /// Waits until COMMAND was executed. The caller has let go of every other share in the write end.
+    /// Waits until COMMAND was executed. The caller has let go of every other share in the write
+    /// end.
     ///
     /// After an error, the supervisor was reaped.
     pub(crate) fn wait(self, supervisor: Process, time: Duration) -> Result<Process, SpawnError> {

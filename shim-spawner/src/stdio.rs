@@ -9,7 +9,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 /// What the child gets as standard input, output or error.
 ///
-/// Our own type, where [`std::process::Stdio`] would not tell an engine which descriptor it stands for.
+/// Our own type, where [`std::process::Stdio`] would not tell an engine which descriptor it stands
+/// for.
 #[derive(Debug)]
 pub struct Stdio(Kind);
 
@@ -22,11 +23,11 @@ enum Kind {
 }
 
 impl Stdio {
-    /// The parent's own stream: what stands on the number when the child is created, close-on-exec or not.
-    /// `/dev/null` where nothing does.
+    /// The parent's own stream: what stands on the number when the child is created, close-on-exec
+    /// or not. `/dev/null` where nothing does.
     ///
-    /// A process that closes 0, 1 or 2 leaves the number to the next file that any of its threads opens, and
-    /// the child would inherit that. Put `/dev/null` there instead.
+    /// A process that closes 0, 1 or 2 leaves the number to the next file that any of its threads
+    /// opens, and the child would inherit that. Put `/dev/null` there instead.
     #[must_use]
     pub const fn inherit() -> Stdio {
         Stdio(Kind::Inherit)
@@ -67,8 +68,8 @@ pub(crate) struct Stream {
 }
 
 impl Stdio {
-    /// Opens what one spawn needs. Everything made here is close-on-exec and lies at 3 or above, so that
-    /// it cannot stand where a standard stream is missing.
+    /// Opens what one spawn needs. Everything made here is close-on-exec and lies at 3 or above, so
+    /// that it cannot stand where a standard stream is missing.
     pub(crate) fn open(&self, direction: Direction) -> io::Result<Stream> {
         match &self.0 {
             Kind::Inherit => Ok(Stream::default()),

@@ -13,14 +13,15 @@ pub(crate) struct CStrings {
 }
 
 impl CStrings {
-    /// Makes room for so many more of common length: growing by doubling copies it all several times.
+    /// Makes room for so many more of common length: growing by doubling copies it all several
+    /// times.
     pub(crate) fn reserve(&mut self, strings: usize) {
         self.starts.reserve(strings);
         self.bytes.reserve(strings.saturating_mul(COMMON_LENGTH));
     }
 
-    /// Adds one string made of `parts`, and gives it back in one piece, without its NUL. A NUL in a part would
-    /// end it early: the caller has looked.
+    /// Adds one string made of `parts`, and gives it back in one piece, without its NUL. A NUL in a
+    /// part would end it early: the caller has looked.
     pub(crate) fn push(&mut self, parts: &[&[u8]]) -> &[u8] {
         let start = self.bytes.len();
         self.starts.push(start);
@@ -33,7 +34,8 @@ impl CStrings {
             .unwrap_or_default()
     }
 
-    /// Where each string begins. Good as long as nothing is added and `self` is there, moved or not.
+    /// Where each string begins. Good as long as nothing is added and `self` is there, moved or
+    /// not.
     pub(crate) fn pointers(&self) -> impl Iterator<Item = *const c_char> {
         let base = self.bytes.as_ptr();
         self.starts

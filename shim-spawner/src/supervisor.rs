@@ -22,8 +22,9 @@ const REFUSED: i32 = 125;
 /// How long it may take until COMMAND was executed, unless the caller says it.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Puts a program that has no [`Watchdog`](watchdog_pipe::Watchdog), with everything that it starts, under the lifetime
-/// of this process: see [`ShimSpawner::supervised`](crate::ShimSpawner::supervised).
+/// Puts a program that has no [`Watchdog`](watchdog_pipe::Watchdog), with everything that it
+/// starts, under the lifetime of this process: see
+/// [`ShimSpawner::supervised`](crate::ShimSpawner::supervised).
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     program: Program,
@@ -43,14 +44,16 @@ enum Program {
     Own,
 }
 
-/// What is promised of the end of a shim when its runtime ends. Each promises what those before it do.
+/// What is promised of the end of a shim when its runtime ends. Each promises what those before it
+/// do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Level {
-    /// The shim is told. Whether it ends, and what becomes of what it started, is up to its program; under
-    /// [`Contain::Nothing`], the program itself is stopped.
+    /// The shim is told. Whether it ends, and what becomes of what it started, is up to its
+    /// program; under [`Contain::Nothing`], the program itself is stopped.
     Told,
-    /// Nothing of the tree is left, unless the runtime and all processes of the supervisor are killed at once.
+    /// Nothing of the tree is left, unless the runtime and all processes of the supervisor are
+    /// killed at once.
     Good,
     /// Nothing of the tree is left, whatever is killed.
     Certain,
@@ -116,18 +119,19 @@ impl Supervisor {
         Supervisor::new(Program::At(path.as_ref().to_owned()))
     }
 
-    /// The program `watchdog-shim` beside this process's own program, else in this process's `PATH`. It is looked for
-    /// by each spawn.
+    /// The program `watchdog-shim` beside this process's own program, else in this process's
+    /// `PATH`. It is looked for by each spawn.
     #[must_use]
     pub fn found() -> Supervisor {
         Supervisor::new(Program::Found)
     }
 
-    /// This process's own program (`/proc/self/exe`), executed again under the name `watchdog-shim`. Its `main` must
-    /// begin with `watchdog_shim::run_if_asked()`.
+    /// This process's own program (`/proc/self/exe`), executed again under the name
+    /// `watchdog-shim`. Its `main` must begin with `watchdog_shim::run_if_asked()`.
     ///
-    /// A program that does not do so goes on as itself in the child: it is killed when the
-    /// [time for the start](Supervisor::start_timeout) is over, and a spawn that it does in this way itself is refused.
+    /// A program that does not do so goes on as itself in the child: it is killed when the [time
+    /// for the start](Supervisor::start_timeout) is over, and a spawn that it does in this way
+    /// itself is refused.
     #[must_use]
     pub fn this_program() -> Supervisor {
         Supervisor::new(Program::Own)
@@ -153,14 +157,16 @@ impl Supervisor {
         Supervisor { signal_to, ..self }
     }
 
-    /// What becomes of the rest of the tree when the program has exited; [`OnExit::Stop`] unless set.
+    /// What becomes of the rest of the tree when the program has exited; [`OnExit::Stop`] unless
+    /// set.
     #[must_use]
     pub fn on_exit(self, on_exit: OnExit) -> Supervisor {
         Supervisor { on_exit, ..self }
     }
 
-    /// How long a spawn waits until the program was executed, on the monotonic clock; 30 s unless set. Then everything
-    /// is killed, and the spawn fails with [`TimedOut`](io::ErrorKind::TimedOut).
+    /// How long a spawn waits until the program was executed, on the monotonic clock; 30 s unless
+    /// set. Then everything is killed, and the spawn fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut).
     #[must_use]
     pub fn start_timeout(self, start_timeout: Duration) -> Supervisor {
         Supervisor {
@@ -204,7 +210,8 @@ impl Supervisor {
         match &self.program {
             Program::At(path) => Ok((path.clone(), NAME.into())),
             Program::Found => Ok((find()?, NAME.into())),
-            // It was executed as the supervisor and has not become it. Its own spawns would go on so without end.
+            // It was executed as the supervisor and has not become it. Its own spawns would go on
+            // so without end.
             Program::Own if was_asked() => Err(SpawnError::invalid(
                 "this program was executed as the supervisor, and its main does not begin with \
                  watchdog_shim::run_if_asked()",

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use pidfd_watcher::{Pid, Process, Signal};
 use shim_spawner::{ShimIdentity, ShimSpawner, Stdio};
+use workspace_tests::clone_method::CloneMethod;
 use workspace_tests::fork::Fork;
-use workspace_tests::rung::Rung;
 use workspace_tests::{Folder, Random, alone_in_pid_namespace, namespace, proc_fs, until};
 
 /// How many runtimes are killed, unless the variable says otherwise.
@@ -24,7 +24,12 @@ const AT_ONCE: usize = 100;
 /// A runtime spawns no more than that: it is killed long before, or waits for it.
 const SHIMS: u32 = 50;
 
-const RUNGS: [Rung; 4] = [Rung::Clone3, Rung::Clone, Rung::Copy, Rung::Fork];
+const METHODS: [CloneMethod; 4] = [
+    CloneMethod::Clone3,
+    CloneMethod::Clone,
+    CloneMethod::Copy,
+    CloneMethod::Fork,
+];
 
 #[test]
 fn every_detached_shim_of_a_runtime_killed_at_a_random_instant_has_an_identity() {
@@ -46,7 +51,7 @@ fn kill_and_find() {
     let mut random = Random::new();
     let (mut shims, mut kills) = (0, 0);
     while kills < AT_ONCE {
-        let runtimes = RUNGS.map(|rung| Fork::run(|| runtime(rung, &program, folder.path())));
+        let runtimes = METHODS.map(|method| Fork::run(|| runtime(method, &program, folder.path())));
         for mut runtime in runtimes {
             // Not a proof of anything: the instant is what is random.
             let instant = u64::try_from(random.below(4_000)).expect("64 bits");
@@ -62,13 +67,13 @@ fn kill_and_find() {
 }
 
 /// Spawns detached shims until it is killed.
-fn runtime(rung: Rung, program: &Path, folder: &Path) {
-    rung.force();
+fn runtime(method: CloneMethod, program: &Path, folder: &Path) {
+    method.force();
     for number in 0..SHIMS {
-        let path = folder.join(format!("{rung:?}-{number}"));
+        let path = folder.join(format!("{method:?}-{number}"));
         let shim = ShimSpawner::new(program)
             .arg("1000")
-            .engine(rung.engine())
+            .engine(method.engine())
             .detached(true)
             .stdin(Stdio::null())
             .identity_file(path)

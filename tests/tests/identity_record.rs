@@ -8,27 +8,27 @@ use std::path::Path;
 
 use pidfd_watcher::Signal;
 use shim_spawner::{Engine, ShimHandler, ShimIdentity, ShimSpawner, SpawnError, Stage, Stdio};
-use workspace_tests::rung::Rung;
+use workspace_tests::clone_method::CloneMethod;
 use workspace_tests::{Folder, alone, namespace, proc_fs, seccomp, until};
 
-/// Each test on each rung, in a process of its own, where no other rung is to be had.
-macro_rules! on_every_rung {
+/// Each test on each method, in a process of its own, where no other method is to be had.
+macro_rules! by_every_method {
     ($($test:ident,)*) => {
         #[cfg(target_arch = "x86_64")]
-        on_every_rung!(@rung clone3, Clone3, $($test)*);
-        on_every_rung!(@rung clone, Clone, $($test)*);
-        on_every_rung!(@rung copy, Copy, $($test)*);
-        on_every_rung!(@rung fork, Fork, $($test)*);
+        by_every_method!(@method clone3, Clone3, $($test)*);
+        by_every_method!(@method clone, Clone, $($test)*);
+        by_every_method!(@method copy, Copy, $($test)*);
+        by_every_method!(@method fork, Fork, $($test)*);
     };
-    (@rung $module:ident, $rung:ident, $($test:ident)*) => {
+    (@method $module:ident, $method:ident, $($test:ident)*) => {
         mod $module {
             $(
                 #[test]
                 fn $test() {
                     workspace_tests::alone!({
-                        let rung = workspace_tests::rung::Rung::$rung;
-                        rung.force();
-                        super::$test(rung);
+                        let method = workspace_tests::clone_method::CloneMethod::$method;
+                        method.force();
+                        super::$test(method);
                     });
                 }
             )*
@@ -36,7 +36,7 @@ macro_rules! on_every_rung {
     };
 }
 
-on_every_rung! {
+by_every_method! {
     program_finds_its_identity_on_the_disk_and_so_does_its_handler,
     identity_is_written_where_the_runtime_is_and_not_where_the_shim_goes,
     adopted_shim_is_stopped_as_its_spawner_said,
@@ -51,15 +51,15 @@ on_every_rung! {
     missing_descriptor_is_told_as_such,
 }
 
-fn spawner(rung: Rung, program: &str) -> ShimSpawner {
+fn spawner(method: CloneMethod, program: &str) -> ShimSpawner {
     let mut spawner = ShimSpawner::new(program);
-    spawner.engine(rung.engine()).detached(true);
+    spawner.engine(method.engine()).detached(true);
     spawner
 }
 
 /// A detached shim that sleeps, with a record at `path`.
-fn sleeper(rung: Rung, path: &Path) -> ShimSpawner {
-    let mut spawner = spawner(rung, "/bin/sleep");
+fn sleeper(method: CloneMethod, path: &Path) -> ShimSpawner {
+    let mut spawner = spawner(method, "/bin/sleep");
     // Not the streams of the test, which would wait for their end if this shim were left over.
     spawner
         .arg("100")
@@ -92,12 +92,12 @@ fn is(error: &SpawnError, stage: Stage, path: &Path, errno: i32) {
     no_child();
 }
 
-fn program_finds_its_identity_on_the_disk_and_so_does_its_handler(rung: Rung) {
+fn program_finds_its_identity_on_the_disk_and_so_does_its_handler(method: CloneMethod) {
     let folder = Folder::new();
     let path = folder.join("shim");
     for detached in [false, true] {
         // What was there before is of no meaning.
-        let mut spawner = spawner(rung, "/bin/sh");
+        let mut spawner = spawner(method, "/bin/sh");
         let shim = spawner
             .args(["-c", "cat \"$0\"; echo $$; read line"])
             .arg(&path)
@@ -128,10 +128,10 @@ fn program_finds_its_identity_on_the_disk_and_so_does_its_handler(rung: Rung) {
     }
 }
 
-fn identity_is_written_where_the_runtime_is_and_not_where_the_shim_goes(rung: Rung) {
+fn identity_is_written_where_the_runtime_is_and_not_where_the_shim_goes(method: CloneMethod) {
     let folder = Folder::new();
     std::env::set_current_dir(folder.path()).expect("the folder");
-    let shim = sleeper(rung, Path::new("shim"))
+    let shim = sleeper(method, Path::new("shim"))
         .current_dir("/")
         .spawn()
         .expect("spawn");
@@ -140,13 +140,13 @@ fn identity_is_written_where_the_runtime_is_and_not_where_the_shim_goes(rung: Ru
     assert_eq!(saved, shim.0.identity().expect("alive"));
 }
 
-fn adopted_shim_is_stopped_as_its_spawner_said(rung: Rung) {
+fn adopted_shim_is_stopped_as_its_spawner_said(method: CloneMethod) {
     let folder = Folder::new();
     let path = folder.join("shim");
     let policy = shim_spawner::StopPolicy::new()
         .signal(Signal::USR1)
         .grace(workspace_tests::DEADLINE);
-    let shim = sleeper(rung, &path).stop_policy(policy).spawn();
+    let shim = sleeper(method, &path).stop_policy(policy).spawn();
     let shim = Ended(ShimHandler::new(shim.expect("spawn")));
     let mut adopted = ShimHandler::adopt(&ShimIdentity::load(&path).expect("load")).expect("adopt");
     assert_eq!(
@@ -157,11 +157,11 @@ fn adopted_shim_is_stopped_as_its_spawner_said(rung: Rung) {
     assert_eq!(status.signal(), Some(libc::SIGUSR1));
 }
 
-fn no_descriptor_of_it_reaches_the_program(rung: Rung) {
+fn no_descriptor_of_it_reaches_the_program(method: CloneMethod) {
     let folder = Folder::new();
     let path = folder.join("shim");
     let before = proc_fs::own_fds();
-    let shim = sleeper(rung, &path).spawn().expect("spawn");
+    let shim = sleeper(method, &path).spawn().expect("spawn");
     let shim = Ended(ShimHandler::new(shim));
     let pid = shim.0.pid().as_raw_nonzero().get();
     // The loader of the program opens libraries at first.
@@ -177,20 +177,20 @@ fn no_descriptor_of_it_reaches_the_program(rung: Rung) {
     }
 }
 
-fn spawn_that_fails_later_leaves_no_identity(rung: Rung) {
+fn spawn_that_fails_later_leaves_no_identity(method: CloneMethod) {
     let folder = Folder::new();
     let path = folder.join("shim");
     let missing = Path::new("/nonexistent/shim");
-    let mut no_program = spawner(rung, "/nonexistent/shim");
+    let mut no_program = spawner(method, "/nonexistent/shim");
     let error = no_program.identity_file(&path).spawn().expect_err("none");
     is(&error, Stage::Exec, missing, libc::ENOENT);
     assert!(folder.names().is_empty(), "{:?}", folder.names());
-    let mut no_folder = sleeper(rung, &path);
+    let mut no_folder = sleeper(method, &path);
     let error = no_folder.current_dir(missing).spawn().expect_err("none");
     is(&error, Stage::CurrentDir, missing, libc::ENOENT);
     assert!(folder.names().is_empty(), "{:?}", folder.names());
-    if rung == Rung::Fork {
-        let mut closure = sleeper(rung, &path);
+    if method == CloneMethod::Fork {
+        let mut closure = sleeper(method, &path);
         // SAFETY: raise(3) is async-signal-safe.
         unsafe {
             closure.pre_exec(|| {
@@ -205,12 +205,12 @@ fn spawn_that_fails_later_leaves_no_identity(rung: Rung) {
     }
 }
 
-fn spawn_that_fails_later_puts_back_what_was_there(rung: Rung) {
+fn spawn_that_fails_later_puts_back_what_was_there(method: CloneMethod) {
     let folder = Folder::new();
     let path = folder.join("shim");
-    let first = sleeper(rung, &path).spawn().expect("spawn");
+    let first = sleeper(method, &path).spawn().expect("spawn");
     let first = Ended(ShimHandler::new(first));
-    let error = spawner(rung, "/nonexistent/shim")
+    let error = spawner(method, "/nonexistent/shim")
         .identity_file(&path)
         .spawn()
         .expect_err("no such program");
@@ -218,20 +218,20 @@ fn spawn_that_fails_later_puts_back_what_was_there(rung: Rung) {
     let saved = ShimIdentity::load(&path).expect("load");
     assert_eq!(saved, first.0.identity().expect("alive"));
     assert_eq!(folder.names(), ["shim"]);
-    let second = sleeper(rung, &path).spawn().expect("spawn");
+    let second = sleeper(method, &path).spawn().expect("spawn");
     let second = Ended(ShimHandler::new(second));
     let saved = ShimIdentity::load(&path).expect("load");
     assert_eq!(saved, second.0.identity().expect("alive"));
     assert_eq!(folder.names(), ["shim"]);
 }
 
-fn folder_that_is_missing_or_forbidden_is_named(rung: Rung) {
+fn folder_that_is_missing_or_forbidden_is_named(method: CloneMethod) {
     let folder = Folder::new();
     let path = folder.join("none/shim");
-    let error = sleeper(rung, &path).spawn().expect_err("no folder");
+    let error = sleeper(method, &path).spawn().expect_err("no folder");
     is(&error, Stage::IdentityFile, &path, libc::ENOENT);
     let path = Path::new("/dev/null/shim");
-    let error = sleeper(rung, path).spawn().expect_err("no folder");
+    let error = sleeper(method, path).spawn().expect_err("no folder");
     is(&error, Stage::IdentityFile, path, libc::ENOTDIR);
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: needs root to become somebody else");
@@ -241,45 +241,45 @@ fn folder_that_is_missing_or_forbidden_is_named(rung: Rung) {
     let done = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
     assert_eq!(done, 0, "setresuid");
     let path = folder.join("shim");
-    let error = sleeper(rung, &path).spawn().expect_err("not our folder");
+    let error = sleeper(method, &path).spawn().expect_err("not our folder");
     is(&error, Stage::IdentityFile, &path, libc::EACCES);
     assert!(folder.names().is_empty(), "{:?}", folder.names());
 }
 
-fn file_system_that_is_full_or_read_only_is_named(rung: Rung) {
+fn file_system_that_is_full_or_read_only_is_named(method: CloneMethod) {
     let folder = Folder::new();
     if !namespace::unshare_mounts() {
         return;
     }
     namespace::mount_tmpfs(folder.path(), "size=16k");
     let path = folder.join("shim");
-    sleeper_is_recorded(rung, &path);
+    sleeper_is_recorded(method, &path);
     fs::write(folder.join("fill"), [0; 4096 * 2]).expect("two pages");
     let filled = fs::write(folder.join("more"), [0; 4096 * 2]);
     filled.expect_err("the file system is full");
     // A file that has nothing in it takes no page.
     let other = folder.join("other");
-    let error = sleeper(rung, &other).spawn().expect_err("full");
+    let error = sleeper(method, &other).spawn().expect_err("full");
     is(&error, Stage::IdentityFile, &other, libc::ENOSPC);
     let before = fs::read(&path).expect("read");
-    let error = sleeper(rung, &path).spawn().expect_err("full");
+    let error = sleeper(method, &path).spawn().expect_err("full");
     is(&error, Stage::IdentityFile, &path, libc::ENOSPC);
     assert_eq!(fs::read(&path).expect("read"), before);
     assert_eq!(folder.names(), ["fill", "more", "shim"]);
 
     namespace::mount_tmpfs(folder.path(), "ro");
-    let error = sleeper(rung, &path).spawn().expect_err("read-only");
+    let error = sleeper(method, &path).spawn().expect_err("read-only");
     is(&error, Stage::IdentityFile, &path, libc::EROFS);
 }
 
-fn sleeper_is_recorded(rung: Rung, path: &Path) {
-    let shim = sleeper(rung, path).spawn().expect("spawn");
+fn sleeper_is_recorded(method: CloneMethod, path: &Path) {
+    let shim = sleeper(method, path).spawn().expect("spawn");
     let shim = Ended(ShimHandler::new(shim));
     let saved = ShimIdentity::load(path).expect("load");
     assert_eq!(saved, shim.0.identity().expect("alive"));
 }
 
-fn file_that_may_not_grow_is_an_error_and_no_signal(rung: Rung) {
+fn file_that_may_not_grow_is_an_error_and_no_signal(method: CloneMethod) {
     let folder = Folder::new();
     let path = folder.join("shim");
     let limit = libc::rlimit {
@@ -289,12 +289,12 @@ fn file_that_may_not_grow_is_an_error_and_no_signal(rung: Rung) {
     // SAFETY: the limit is valid for the call.
     let set = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
     assert_eq!(set, 0);
-    let error = sleeper(rung, &path).spawn().expect_err("too large");
+    let error = sleeper(method, &path).spawn().expect_err("too large");
     is(&error, Stage::IdentityFile, &path, libc::EFBIG);
     assert!(folder.names().is_empty(), "{:?}", folder.names());
 }
 
-fn child_killed_while_it_writes_leaves_nothing(rung: Rung) {
+fn child_killed_while_it_writes_leaves_nothing(method: CloneMethod) {
     let folder = Folder::new();
     let path = folder.join("shim");
     fs::write(&path, "what was there").expect("write");
@@ -307,7 +307,7 @@ fn child_killed_while_it_writes_leaves_nothing(rung: Rung) {
     let set = unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const limit) };
     assert_eq!(set, 0);
     seccomp::kill_process_at(&[libc::SYS_fchmod]);
-    let error = sleeper(rung, &path).spawn().expect_err("killed");
+    let error = sleeper(method, &path).spawn().expect_err("killed");
     assert_eq!(error.stage(), Stage::IdentityFile, "{error}");
     let status = error.exit_status().expect("it died");
     assert_eq!(status.signal(), Some(libc::SIGSYS));
@@ -316,14 +316,14 @@ fn child_killed_while_it_writes_leaves_nothing(rung: Rung) {
     assert_eq!(fs::read(&path).expect("read"), b"what was there");
 }
 
-fn missing_proc_is_told_as_such(rung: Rung) {
+fn missing_proc_is_told_as_such(method: CloneMethod) {
     let folder = Folder::new();
     if !namespace::unshare_mounts() {
         return;
     }
     namespace::mount_empty_proc();
     let path = folder.join("shim");
-    let error = sleeper(rung, &path).spawn().expect_err("no /proc");
+    let error = sleeper(method, &path).spawn().expect_err("no /proc");
     let found = (error.stage(), error.path(), error.raw_os_error());
     let proc = Some(Path::new("/proc"));
     assert_eq!(
@@ -334,11 +334,11 @@ fn missing_proc_is_told_as_such(rung: Rung) {
     assert!(folder.names().is_empty(), "{:?}", folder.names());
 }
 
-fn missing_descriptor_is_told_as_such(rung: Rung) {
+fn missing_descriptor_is_told_as_such(method: CloneMethod) {
     let folder = Folder::new();
     let path = folder.join("shim");
     drop(Ended(ShimHandler::new(
-        spawner(rung, "/bin/true").spawn().expect("spawn"),
+        spawner(method, "/bin/true").spawn().expect("spawn"),
     )));
     let mut told = Vec::new();
     let mut held = Vec::new();
@@ -363,7 +363,7 @@ fn missing_descriptor_is_told_as_such(rung: Rung) {
         held.push(fd);
     }
     loop {
-        match sleeper(rung, &path).spawn() {
+        match sleeper(method, &path).spawn() {
             Ok(shim) => {
                 drop(held);
                 drop(Ended(ShimHandler::new(shim)));

@@ -5,7 +5,7 @@ const CASE: &str = env!("CARGO_BIN_EXE_shim_case");
 /// Used by the scenarios, from beside them.
 const _: &str = env!("CARGO_BIN_EXE_fd_list");
 
-workspace_tests::on_every_rung! {
+workspace_tests::by_every_method! {
     planned_descriptors_arrive_and_nothing_else: "child_descriptors",
     watchdog_and_configuration_give_way_to_numbers_of_the_caller: "child_watchdog_moves",
     configuration_of_any_size_is_read_once: "child_config",

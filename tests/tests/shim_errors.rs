@@ -3,7 +3,7 @@
 
 const CASE: &str = env!("CARGO_BIN_EXE_shim_case");
 
-workspace_tests::on_every_rung! {
+workspace_tests::by_every_method! {
     program_that_cannot_be_executed_is_named_with_its_errno: "error_program",
     bad_working_directory_is_told_from_a_missing_program: "error_current_dir",
     oversized_configuration_is_an_error_and_no_signal: "error_config",

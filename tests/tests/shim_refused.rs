@@ -40,7 +40,7 @@ fn fork_without_set_robust_list_is_an_error_and_does_not_hang() {
     alone!({
         seccomp::refuse(&[(libc::SYS_set_robust_list, libc::ENOSYS)]);
         let error = fails(&mut spawner("/bin/true", Engine::Fork));
-        assert_eq!(error.stage(), Stage::Fork, "{error}");
+        assert_eq!(error.stage(), Stage::Create, "{error}");
         assert_eq!(error.raw_os_error(), Some(libc::ENOSYS), "{error}");
         assert_eq!(children(), 0);
     });
@@ -51,7 +51,7 @@ fn fork_without_gettid_is_an_error_and_does_not_hang() {
     alone!({
         seccomp::refuse(&[(libc::SYS_gettid, libc::EPERM)]);
         let error = fails(&mut spawner("/bin/true", Engine::Fork));
-        assert_eq!(error.stage(), Stage::Fork, "{error}");
+        assert_eq!(error.stage(), Stage::Create, "{error}");
         assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
         assert_eq!(children(), 0);
     });

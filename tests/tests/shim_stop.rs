@@ -3,7 +3,7 @@
 
 const CASE: &str = env!("CARGO_BIN_EXE_shim_case");
 
-workspace_tests::on_every_rung! {
+workspace_tests::by_every_method! {
     shim_that_obeys_is_stopped_with_its_own_status: "stop_obedient",
     shim_that_ignores_the_stop_signal_is_killed_after_its_grace_period: "stop_stubborn",
     stopped_shim_is_continued_so_that_it_can_obey: "stop_stopped",

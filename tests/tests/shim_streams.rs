@@ -5,15 +5,15 @@ use std::process::Command;
 
 use shim_spawner::ShimSpawner;
 use workspace_tests::alone;
+use workspace_tests::clone_method::CloneMethod;
 use workspace_tests::fd_table::{Witness, file, id, stdio};
 use workspace_tests::fork::Fork;
 use workspace_tests::reaped;
-use workspace_tests::rung::Rung;
 
 const FD_LIST: &str = env!("CARGO_BIN_EXE_fd_list");
 
 /// Each of the three is another file, close-on-exec.
-fn marked_streams_arrive(rung: Rung) {
+fn marked_streams_arrive(method: CloneMethod) {
     for number in 0..=2 {
         let file: OwnedFd = file();
         // SAFETY: the standard streams belong to the process, which has one thread.
@@ -22,10 +22,14 @@ fn marked_streams_arrive(rung: Rung) {
         let witness = Witness::of(FD_LIST);
         let mut spawner = ShimSpawner::new(FD_LIST);
         spawner.args(witness.command.get_args()).detached(true);
-        let shim = spawner.engine(rung.engine()).spawn().expect("spawn");
+        let shim = spawner.engine(method.engine()).spawn().expect("spawn");
         let exit = reaped(shim.child.process());
         let table = witness.read(exit.status.expect("own child"));
-        assert_eq!(table.get(&number), Some(&id(&file)), "{number} by {rung:?}");
+        assert_eq!(
+            table.get(&number),
+            Some(&id(&file)),
+            "{number} by {method:?}"
+        );
         assert_eq!(table, stdio());
         // SAFETY: takes no pointer and changes nothing.
         let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
@@ -36,13 +40,18 @@ fn marked_streams_arrive(rung: Rung) {
 #[test]
 fn stream_that_is_close_on_exec_here_arrives_however_the_child_is_created() {
     alone!({
-        for rung in [Rung::Clone3, Rung::Clone, Rung::Copy, Rung::Fork] {
-            if rung == Rung::Clone3 && cfg!(not(target_arch = "x86_64")) {
+        for method in [
+            CloneMethod::Clone3,
+            CloneMethod::Clone,
+            CloneMethod::Copy,
+            CloneMethod::Fork,
+        ] {
+            if method == CloneMethod::Clone3 && cfg!(not(target_arch = "x86_64")) {
                 continue;
             }
             Fork::run(|| {
-                rung.force();
-                marked_streams_arrive(rung);
+                method.force();
+                marked_streams_arrive(method);
             })
             .succeeds();
         }

@@ -1,5 +1,6 @@
 //! Taking on the child's end: which number, and is it truly ours.
 
+use std::env;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
@@ -19,32 +20,34 @@ static CLAIMED: AtomicBool = AtomicBool::new(false);
 impl Watchdog {
     /// Adopts the pipe that the environment names. `Ok(None)`: this process is not supervised.
     ///
-    /// Call it first in `main`. A parent that died before the call is still seen (a hang-up is a level,
-    /// not an edge); what costs is the time in which nobody looks.
+    /// Call it first in `main`. A parent that died before the call is still seen (a hang-up is a
+    /// level, not an edge); what costs is the time in which nobody looks.
     ///
-    /// The pipe is claimed once in a process and becomes close-on-exec, so that no program which this one
-    /// starts can hold or claim it. The sentinel's page, where there is one, is mapped and its descriptor closed.
+    /// The pipe is claimed once in a process and becomes close-on-exec, so that no program which
+    /// this one starts can hold or claim it. The sentinel's page, where there is one, is mapped and
+    /// its descriptor closed.
     ///
-    /// The variable is taken out of the environment: it is meant for this process, and not for the programs that this one
-    /// starts. A variable that came down from an ancestor that did not take it out is not meant for this process: its
-    /// number is not open here, or is open as another file. It is taken out as well, and the answer is `Ok(None)`.
+    /// The variable is taken out of the environment: it is meant for this process, and not for the
+    /// programs that this one starts. A variable that came down from an ancestor that did not take
+    /// it out is not meant for this process: its number is not open here, or is open as another
+    /// file. It is taken out as well, and the answer is `Ok(None)`.
     ///
-    /// The pipe's open file description becomes `O_NONBLOCK`. Whoever else holds the read end shares that flag: a shell
-    /// between the spawner and this process, say. A wait here could otherwise block for ever when somebody else has read
-    /// what it was woken for.
+    /// The pipe's open file description becomes `O_NONBLOCK`. Whoever else holds the read end
+    /// shares that flag: a shell between the spawner and this process, say. A wait here could
+    /// otherwise block for ever when somebody else has read what it was woken for.
     ///
     /// # Errors
-    /// A typed [`AdoptError`] that names the number. Nothing was claimed, closed or changed then, the variable is still in
-    /// the environment, and a later call may try again.
+    /// A typed [`AdoptError`] that names the number. Nothing was claimed, closed or changed then,
+    /// the variable is still in the environment, and a later call may try again.
     ///
     /// # Safety
-    /// Takes ownership of the descriptor numbers in the variable. Sound if nothing else in this process
-    /// owns those numbers: true as long as the caller has adopted no inherited descriptor before, which is
-    /// why it belongs first in `main`. That a number is the very pipe, or page, the variable was written for
-    /// is checked; any other is left alone.
+    /// Takes ownership of the descriptor numbers in the variable. Sound if nothing else in this
+    /// process owns those numbers: true as long as the caller has adopted no inherited descriptor
+    /// before, which is why it belongs first in `main`. That a number is the very pipe, or page,
+    /// the variable was written for is checked; any other is left alone.
     ///
-    /// It changes the environment, as [`std::env::remove_var`] does: no other thread may read or write the environment
-    /// meanwhile, other than by the functions of [`std::env`](mod@std::env).
+    /// It changes the environment, as [`std::env::remove_var`] does: no other thread may read or
+    /// write the environment meanwhile, other than by the functions of [`std::env`](mod@std::env).
     ///
     /// # References
     /// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
@@ -58,13 +61,15 @@ impl Watchdog {
         }
         let adopted = from_environment(&inherited);
         if !matches!(adopted, Ok(Some(_))) {
+            // Release, for the Acquire of the swap above in a later call: all that this call did, and
+            // undid, happens before that one looks at the descriptors.
             CLAIMED.store(false, Ordering::Release);
         }
         adopted
     }
 
-    /// Adopts a read end that came by a protocol of the caller's own. Sets close-on-exec, and `O_NONBLOCK` on the open
-    /// file description, which whoever else holds the read end shares.
+    /// Adopts a read end that came by a protocol of the caller's own. Sets close-on-exec, and
+    /// `O_NONBLOCK` on the open file description, which whoever else holds the read end shares.
     ///
     /// # Errors
     /// [`AdoptError::NotAPipe`], [`AdoptError::WrongEnd`], [`AdoptError::HoldsWriter`] and
@@ -77,12 +82,28 @@ impl Watchdog {
 }
 
 fn from_environment(inherited: &Inherited) -> Result<Option<Watchdog>, AdoptError> {
-    let Some(variable) = Variable::from_environment()? else {
+    let Some(variable) = read_variable()? else {
         return Ok(None);
     };
     let adopted = claim(&variable, inherited)?;
     inherited.forget(ENV_VAR);
     Ok(adopted)
+}
+
+/// `None` when the variable is not there.
+fn read_variable() -> Result<Option<Variable>, AdoptError> {
+    // Not env::var: it would hide a second one, which two layers of spawners can leave behind.
+    let mut found = env::vars_os()
+        .filter(|(name, _)| name == ENV_VAR)
+        .map(|(_, value)| value);
+    let Some(value) = found.next() else {
+        return Ok(None);
+    };
+    if found.next().is_some() {
+        return Err(AdoptError::SetTwice);
+    }
+    let parsed = value.to_str().and_then(Variable::parse);
+    parsed.map(Some).ok_or(AdoptError::Malformed { value })
 }
 
 /// `None`: the variable is not meant for this process.
@@ -97,16 +118,16 @@ fn claim(variable: &Variable, inherited: &Inherited) -> Result<Option<Watchdog>,
         return Ok(None);
     }
     check(fd, &inspected)?;
-    let (page, lookout) = match &variable.sentinel {
+    let (page, observer) = match &variable.sentinel {
         None => (None, None),
         Some(address) => match sentinel::adopt(address, inherited) {
             Ok(Found::Nothing) => (None, None),
-            Ok(Found::Page(lookout)) => (Some(address.fd), lookout),
+            Ok(Found::Page(observer)) => (Some(address.fd), observer),
             Err(Damaged) => return Err(AdoptError::DamagedPage { fd: address.fd }),
         },
     };
     let readiness = Readiness::new()?;
-    let watchdog = Watchdog::new(inherited.own(fd), readiness, lookout, variable.policy);
+    let watchdog = Watchdog::new(inherited.own(fd), readiness, observer, variable.policy);
     let watchdog = watchdog.map_err(|(pipe, error)| {
         // Not claimed, so not ours to close.
         let _ = pipe.into_raw_fd();
@@ -142,7 +163,8 @@ fn own_writer(pipe: &Inspected) -> Option<RawFd> {
     find_open(writes).unwrap_or_else(|_| (0..highest_number()).find(writes))
 }
 
-/// Looks for an open number in /proc. Not by `std::fs::read_dir`, which panics where a filter refuses close(2).
+/// Looks for an open number in /proc. Not by `std::fs::read_dir`, which panics where a filter
+/// refuses close(2).
 fn find_open(wanted: impl Fn(&RawFd) -> bool) -> io::Result<Option<RawFd>> {
     let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open("/proc/self/fd", how, Mode::empty())?;

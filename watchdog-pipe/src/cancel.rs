@@ -47,16 +47,19 @@ impl Cancel {
 
     /// The same where nobody polls: without write(2).
     pub(crate) fn set_for_sleepers(&self) -> io::Result<()> {
+        // Release, for the Acquire in `is_set`: what was done before the cancel, such as the act on a
+        // verdict, happens before what follows in a thread that finds it cancelled.
         self.state.store(CANCELLED, Ordering::Release);
         futex::wake(&self.state, Flags::PRIVATE, i32::MAX.unsigned_abs())?;
         Ok(())
     }
 
-    /// Sleeps for `length`, and never less unless it is cancelled, which is the answer. An error, at once, where the kernel
-    /// lets nobody sleep.
+    /// Sleeps for `length`, and never less unless it is cancelled, which is the answer. An error,
+    /// at once, where the kernel lets nobody sleep.
     ///
-    /// It needs no descriptor, which somebody else in the process may have closed. Where futex(2) is refused, it sleeps by
-    /// `clock_nanosleep`; where the clock cannot be read, each interruption begins the present piece anew.
+    /// It needs no descriptor, which somebody else in the process may have closed. Where futex(2)
+    /// is refused, it sleeps by `clock_nanosleep`; where the clock cannot be read, each
+    /// interruption begins the present piece anew.
     pub(crate) fn sleeps(&self, length: Duration) -> io::Result<bool> {
         let end = sys::now().ok().and_then(|now| now.checked_add(length));
         let (mut left, mut blind) = (length, false);

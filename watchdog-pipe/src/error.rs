@@ -8,7 +8,8 @@ use std::os::fd::RawFd;
 
 use crate::variable::ENV_VAR;
 
-/// Why a child's end was not adopted. Nothing was claimed, closed or changed, and the variable is still in the environment.
+/// Why a child's end was not adopted. Nothing was claimed, closed or changed, and the variable is
+/// still in the environment.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AdoptError {
@@ -38,9 +39,10 @@ pub enum AdoptError {
         /// The number of the write end.
         writer: RawFd,
     },
-    /// The descriptor is the sentinel's page that the variable names, and is not as a parent makes it: a seal is
-    /// missing, or the word lies outside of it. (A number that is closed or is something else is no error: the
-    /// spawner passed the pipe on alone, and the child follows that.)
+    /// The descriptor is the sentinel's page that the variable names, and is not as a parent makes
+    /// it: a seal is missing, or the word lies outside of it. (A number that is closed or is
+    /// something else is no error: the spawner passed the pipe on alone, and the child follows
+    /// that.)
     DamagedPage {
         /// The number.
         fd: RawFd,
@@ -89,8 +91,8 @@ impl From<io::Error> for AdoptError {
     }
 }
 
-/// For a `main` that returns `io::Result`. [`AdoptError::Io`] is the error that it holds; the others are
-/// [`InvalidData`](io::ErrorKind::InvalidData) or, for [`AdoptError::AlreadyClaimed`],
+/// For a `main` that returns `io::Result`. [`AdoptError::Io`] is the error that it holds; the
+/// others are [`InvalidData`](io::ErrorKind::InvalidData) or, for [`AdoptError::AlreadyClaimed`],
 /// [`ResourceBusy`](io::ErrorKind::ResourceBusy), with the error inside.
 impl From<AdoptError> for io::Error {
     fn from(error: AdoptError) -> io::Error {

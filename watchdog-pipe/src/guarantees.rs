@@ -3,17 +3,20 @@
 use bitflags::bitflags;
 
 bitflags! {
-    /// What this kernel and this link give: [`Keepalive::guarantees`](crate::Keepalive::guarantees) on the parent's
-    /// side, [`Watchdog::guarantees`](crate::Watchdog::guarantees) on the child's. The two can differ: a child whose
-    /// spawner passed the pipe on alone has less than its parent could give.
+    /// What this kernel and this link give: [`Keepalive::guarantees`](crate::Keepalive::guarantees)
+    /// on the parent's side, [`Watchdog::guarantees`](crate::Watchdog::guarantees) on the child's.
+    /// The two can differ: a child whose spawner passed the pipe on alone has less than its parent
+    /// could give.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Guarantees: u32 {
-        /// The end is told, whatever it is, once nobody holds the write end any more. By the pipe; everywhere.
+        /// The end is told, whatever it is, once nobody holds the write end any more. By the pipe;
+        /// everywhere.
         const END_IS_TOLD = 1;
-        /// The parent's death is told before its memory is taken down, however large that is. By the sentinel.
+        /// The parent's death is told before its memory is taken down, however large that is. By
+        /// the sentinel.
         const BEFORE_TEARDOWN = 1 << 1;
-        /// The parent's death is told whoever else holds the write end: a copy of the parent, made by fork, that
-        /// lives on. By the sentinel.
+        /// The parent's death is told whoever else holds the write end: a copy of the parent, made
+        /// by fork, that lives on. By the sentinel.
         const WHOEVER_HOLDS_THE_PIPE = 1 << 2;
     }
 }

@@ -8,42 +8,46 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use crate::home::Home;
-use crate::sentinel::Held;
+use crate::sentinel::SlotLease;
+use crate::sys::ForkGeneration;
 use crate::word::Word;
 use crate::{Guarantees, sys};
 
-/// Keeps a child alive. Dropping it tells the child [`KeepaliveDropped`](crate::Verdict); the death of
-/// this process, however it comes, tells it [`ParentExited`](crate::Verdict).
+/// Keeps a child alive. Dropping it tells the child [`KeepaliveDropped`](crate::Verdict); the death
+/// of this process, however it comes, tells it [`ParentExited`](crate::Verdict).
 ///
-/// A copy made by `fork` is inert: it tells nothing when dropped. It does hold the write end open for as
-/// long as it exists, so a process that forks and never execs delays the news of this one's death where the
-/// link has no sentinel ([`Keepalive::guarantees`]).
+/// A copy made by `fork` is inert: it tells nothing when dropped. It does hold the write end open
+/// for as long as it exists, so a process that forks and never execs delays the news of this one's
+/// death where the link has no sentinel ([`Keepalive::guarantees`]).
 #[derive(Debug)]
 #[must_use = "dropping the keepalive tells the child to stop"]
 pub struct Keepalive {
     /// `None` once the write end has gone another way.
     write: Option<OwnedFd>,
-    home: Home,
+    generation: ForkGeneration,
     /// Given back last, with the write end closed.
-    held: Option<Held>,
+    lease: Option<SlotLease>,
 }
 
 impl Keepalive {
-    pub(crate) fn new(write: OwnedFd, home: Home, held: Option<Held>) -> Keepalive {
+    pub(crate) fn new(
+        write: OwnedFd,
+        generation: ForkGeneration,
+        lease: Option<SlotLease>,
+    ) -> Keepalive {
         Keepalive {
             write: Some(write),
-            home,
-            held,
+            generation,
+            lease,
         }
     }
 
-    /// What the child is promised of this process. A copy made by fork promises nothing. What came by
-    /// [`Keepalive::from_fd`] follows the pipe alone.
+    /// What the child is promised of this process. A copy made by fork promises nothing. What came
+    /// by [`Keepalive::from_fd`] follows the pipe alone.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
-        if self.home.is_here() {
-            Guarantees::of(self.held.as_ref().is_some_and(Held::stands))
+        if self.generation.is_current() {
+            Guarantees::of(self.lease.as_ref().is_some_and(SlotLease::stands))
         } else {
             Guarantees::empty()
         }
@@ -53,9 +57,10 @@ impl Keepalive {
     /// [`Released`](crate::Verdict), and nothing that happens to this process concerns it any more.
     ///
     /// # Errors
-    /// A [`ReleaseError`] that has the keepalive, the child being held as before: `EPIPE` if the child is gone, `EAGAIN`
-    /// if it has filled its own pipe, and [`io::ErrorKind::Unsupported`] in a copy made by fork. Dropped, or turned into
-    /// an [`io::Error`] by `?`, it tells the child to stop.
+    /// A [`ReleaseError`] that has the keepalive, the child being held as before: `EPIPE` if the
+    /// child is gone, `EAGAIN` if it has filled its own pipe, and [`io::ErrorKind::Unsupported`] in
+    /// a copy made by fork. Dropped, or turned into an [`io::Error`] by `?`, it tells the child to
+    /// stop.
     pub fn release(self) -> Result<(), ReleaseError> {
         // Closed behind the word: nothing that follows is a verdict.
         self.give_up(Word::Released).map(drop)
@@ -64,9 +69,9 @@ impl Keepalive {
     /// Gives up the write end, for another process to hold (`SCM_RIGHTS`), or for this one's next
     /// version across its own `execve`. It stays close-on-exec and non-blocking.
     ///
-    /// Whoever has it now holds the child: [`Keepalive::from_fd`] over there, or here again when the
-    /// `execve` failed. As long as any copy of it is open, the child lives: it follows the pipe alone from
-    /// then on, since the sentinel's word is this process's.
+    /// Whoever has it now holds the child: [`Keepalive::from_fd`] over there, or here again when
+    /// the `execve` failed. As long as any copy of it is open, the child lives: it follows the pipe
+    /// alone from then on, since the sentinel's word is this process's.
     ///
     /// # Errors
     /// As [`Keepalive::release`].
@@ -87,10 +92,10 @@ impl Keepalive {
                 "the descriptor is not the write end of a pipe",
             ));
         }
-        let home = Home::here()?;
+        let generation = ForkGeneration::current()?;
         fcntl_setfd(&write, FdFlags::CLOEXEC)?;
         fcntl_setfl(&write, fcntl_getfl(&write)? | OFlags::NONBLOCK)?;
-        Ok(Keepalive::new(write, home, None))
+        Ok(Keepalive::new(write, generation, None))
     }
 
     fn give_up(mut self, word: Word) -> Result<OwnedFd, ReleaseError> {
@@ -104,21 +109,21 @@ impl Keepalive {
         }
     }
 
-    /// First the sentinel's word: from then on a death of this process is told by the pipe alone, behind what is said
-    /// there. Said the other way round, a death in between would be told before the child could read that it does not
-    /// concern it.
+    /// First the sentinel's word: from then on a death of this process is told by the pipe alone,
+    /// behind what is said there. Said the other way round, a death in between would be told before
+    /// the child could read that it does not concern it.
     fn let_go_and_say(&self, word: Word) -> io::Result<()> {
-        let Some(held) = &self.held else {
+        let Some(lease) = &self.lease else {
             return self.say(word);
         };
-        held.let_go();
-        self.say(word).inspect_err(|_| held.hold_again())
+        lease.let_go();
+        self.say(word).inspect_err(|_| lease.hold_again())
     }
 
     fn say(&self, word: Word) -> io::Result<()> {
         match &self.write {
             // Eight bytes into a pipe are written whole or not at all (PIPE_BUF).
-            Some(write) if self.home.is_here() => {
+            Some(write) if self.generation.is_current() => {
                 sys::write_without_sigpipe(write.as_fd(), word.bytes()).map(drop)
             }
             _ => Err(forked_copy()),
@@ -128,8 +133,9 @@ impl Keepalive {
 
 /// The child could not be told, and is held as before: why, and the keepalive.
 ///
-/// Dropping it drops the keepalive, which tells the child to stop. So does `?` where the error becomes an [`io::Error`] or
-/// a boxed one: keep the keepalive by [`into_parts`](ReleaseError::into_parts) first, if the child shall live.
+/// Dropping it drops the keepalive, which tells the child to stop. So does `?` where the error
+/// becomes an [`io::Error`] or a boxed one: keep the keepalive by
+/// [`into_parts`](ReleaseError::into_parts) first, if the child shall live.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -195,8 +201,9 @@ fn forked_copy() -> io::Error {
 impl Drop for Keepalive {
     fn drop(&mut self) {
         if self.write.is_some() {
-            // Best effort, and never wrong: unsaid, the close that follows is a verdict of its own. Before the sentinel's
-            // word is given back, so that a death meanwhile is told at once; the child reads this first.
+            // Best effort, and never wrong: unsaid, the close that follows is a verdict of its own.
+            // Before the sentinel's word is given back, so that a death meanwhile is told at once;
+            // the child reads this first.
             let _ = self.say(Word::Dropped);
         }
     }

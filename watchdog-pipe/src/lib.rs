@@ -1,10 +1,11 @@
-//! A child learns at once, from the kernel, that its parent died or let go of it, and shuts itself down.
+//! A child learns at once, from the kernel, that its parent died or let go of it, and shuts itself
+//! down.
 //!
-//! The parent holds the write end of a pipe, the child the read end. The kernel closes the write end
-//! whatever kills the parent, SIGKILL included, and no code of the parent needs to run for it. That close comes
-//! late, though: after the kernel has taken down the memory of the dying process. So the parent has a *sentinel*
-//! besides: a parked thread that owns a robust futex for each child. The kernel marks those at the very start of an
-//! exit, and wakes the children that sleep on them.
+//! The parent holds the write end of a pipe, the child the read end. The kernel closes the write
+//! end whatever kills the parent, SIGKILL included, and no code of the parent needs to run for it.
+//! That close comes late, though: after the kernel has taken down the memory of the dying process.
+//! So the parent has a *sentinel* besides: a parked thread that owns a robust futex for each child.
+//! The kernel marks those at the very start of an exit, and wakes the children that sleep on them.
 //!
 //! ```rust,standalone_crate
 //! use std::os::fd::AsFd;
@@ -12,7 +13,8 @@
 //! use watchdog_pipe::{StopPolicy, Verdict, Watchdog};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // The child: first thing in main, and no error in a program that nobody supervises, whoever started it.
+//! // The child: first thing in main, and no error in a program that nobody supervises, whoever
+//! // started it.
 //! // SAFETY: no inherited descriptor was adopted before, and no other thread runs.
 //! if let Some(watchdog) = unsafe { Watchdog::from_env() }? {
 //!     let _monitor = watchdog.enforce_inherited()?;
@@ -21,8 +23,8 @@
 //!     }
 //! }
 //!
-//! // The parent. The read end alone travels, as standard input, which needs no other crate: the child follows the
-//! // pipe. With all of `fds()` passed on, it hears the sentinel too.
+//! // The parent. The read end alone travels, as standard input, which needs no other crate: the
+//! // child follows the pipe. With all of `fds()` passed on, it hears the sentinel too.
 //! let (keepalive, mut setup) =
 //!     watchdog_pipe::Builder::new().stop_policy(StopPolicy::new()).channel()?;
 //! setup.renumber(0);
@@ -42,60 +44,67 @@
 //! ```
 //!
 //! # The tour
-//! - Parent: [`channel`] or [`Builder`] gives a [`Keepalive`] and a [`ChildSetup`]. Hand the setup's
-//!   [`fds`](ChildSetup::fds), all of them, and [`env`](ChildSetup::env) to whatever spawns the child, then drop it.
-//!   [`Keepalive::release`] lets the child live on; [`Keepalive::hand_over`] moves the parent's role to
-//!   another process, or to this one's next version.
+//! - Parent: [`channel`] or [`Builder`] gives a [`Keepalive`] and a [`ChildSetup`]. Hand the
+//!   setup's [`fds`](ChildSetup::fds), all of them, and [`env`](ChildSetup::env) to whatever spawns
+//!   the child, then drop it. [`Keepalive::release`] lets the child live on;
+//!   [`Keepalive::hand_over`] moves the parent's role to another process, or to this one's next
+//!   version.
 //! - Child: [`Watchdog::from_env`] first in `main`, then [`enforce`](Watchdog::enforce),
 //!   [`enforce_inherited`](Watchdog::enforce_inherited), [`on_verdict`](Watchdog::on_verdict), or a
 //!   [`wait`](Watchdog::wait) of your own.
-//! - Child of a child: adoption takes the variable out of the environment. A supervised program that starts another one
-//!   by a plain `Command` leaves it unsupervised: `from_env` answers `Ok(None)` there. To supervise it, make a channel of
-//!   your own for it.
+//! - Child of a child: adoption takes the variable out of the environment. A supervised program
+//!   that starts another one by a plain `Command` leaves it unsupervised: `from_env` answers
+//!   `Ok(None)` there. To supervise it, make a channel of your own for it.
 //!
 //! # Guarantees
-//! - The death of the parent is seen whatever killed it, before or after the child reached `main`, across
-//!   user, mount and PID namespaces, and by a child that is a setuid program or was started through others.
-//! - Nothing else is taken for it: not a signal, not stray bytes on the pipe, not the end of the thread
-//!   that spawned the child, not a parent that is stopped.
+//! - The death of the parent is seen whatever killed it, before or after the child reached `main`,
+//!   across user, mount and PID namespaces, and by a child that is a setuid program or was started
+//!   through others.
+//! - Nothing else is taken for it: not a signal, not stray bytes on the pipe, not the end of the
+//!   thread that spawned the child, not a parent that is stopped.
 //! - "Dropped", "released" and "died" are told apart, however late the child looks.
-//! - With a sentinel, the death is told before the parent's memory is taken down, in about a tenth of a millisecond
-//!   whatever its size, and whoever else holds the write end. [`Guarantees`] says whether that holds.
-//! - If the sentinel cannot be started, or the parent wrote over its memory, or a filter that came later lets it sleep in
-//!   no way, detection falls back to the pipe.
-//! - What the child gets is no handle on the parent: the read end of a pipe, and a sealed page that it can only read.
+//! - With a sentinel, the death is told before the parent's memory is taken down, in about a tenth
+//!   of a millisecond whatever its size, and whoever else holds the write end. [`Guarantees`] says
+//!   whether that holds.
+//! - If the sentinel cannot be started, or the parent wrote over its memory, or a filter that came
+//!   later lets it sleep in no way, detection falls back to the pipe.
+//! - What the child gets is no handle on the parent: the read end of a pipe, and a sealed page that
+//!   it can only read.
 //! - The parent never gets SIGPIPE from this crate and never blocks on a child.
 //!
 //! # Limits
-//! - A core dump comes before everything: a parent of 1 GiB that aborts was told of after 2 s. `RLIMIT_CORE` of 0,
-//!   `MADV_DONTDUMP` on what is large, or `PR_SET_DUMPABLE` brings that back to milliseconds.
-//! - A child that last ran on the CPU on which its parent dies may wait for it there, up to 4 ms. The watchdog's threads
-//!   inherit the policy and the CPU set of the thread that starts them: a real-time policy, or a set without the parent's
-//!   CPU, leaves a fifth of a millisecond. Under a seccomp filter the child asks for no short time slice, and waits so more
-//!   often.
-//! - Without a sentinel, the kernel closes the pipe after it tore down the dying parent's memory: about 65 ms for each
-//!   GiB of touched 4 KiB pages; and a process that was forked from the parent and never exec'd holds the write end
-//!   too: the child is told when that process is gone as well.
-//! - A sentinel is a thread: the kernel refuses a process that has one `setns` and `unshare` of a user namespace, and one
-//!   whose `main` ends by `pthread_exit` lives on. [`Builder::sentinel`] switches it off. After `unshare(CLONE_NEWPID)`
-//!   none can be started any more.
-//! - The sentinel keeps one descriptor open, its page, for the life of the process (another for each 2,000 links that
-//!   exist at once). Who closes every descriptor does it before the first link.
-//! - All children of a parent share the page. What one sees of the others is how many links there were; a hostile one can
-//!   sleep on another's word before it does, or move its sleeper elsewhere (`FUTEX_REQUEUE`), and so leave that one to the
-//!   pipe.
+//! - A core dump comes before everything: a parent of 1 GiB that aborts was told of after 2 s.
+//!   `RLIMIT_CORE` of 0, `MADV_DONTDUMP` on what is large, or `PR_SET_DUMPABLE` brings that back to
+//!   milliseconds.
+//! - A child that last ran on the CPU on which its parent dies may wait for it there, up to 4 ms.
+//!   The watchdog's threads inherit the policy and the CPU set of the thread that starts them: a
+//!   real-time policy, or a set without the parent's CPU, leaves a fifth of a millisecond. Under a
+//!   seccomp filter the child asks for no short time slice, and waits so more often.
+//! - Without a sentinel, the kernel closes the pipe after it tore down the dying parent's memory:
+//!   about 65 ms for each GiB of touched 4 KiB pages; and a process that was forked from the parent
+//!   and never exec'd holds the write end too: the child is told when that process is gone as well.
+//! - A sentinel is a thread: the kernel refuses a process that has one `setns` and `unshare` of a
+//!   user namespace, and one whose `main` ends by `pthread_exit` lives on. [`Builder::sentinel`]
+//!   switches it off. After `unshare(CLONE_NEWPID)` none can be started any more.
+//! - The sentinel keeps one descriptor open, its page, for the life of the process (another for
+//!   each 2,000 links that exist at once). Who closes every descriptor does it before the first
+//!   link.
+//! - All children of a parent share the page. What one sees of the others is how many links there
+//!   were; a hostile one can sleep on another's word before it does, or move its sleeper elsewhere
+//!   (`FUTEX_REQUEUE`), and so leave that one to the pipe.
 //! - Make the channel after daemonizing: the daemon's parent dies, and that is a death.
-//! - Adoption sets `O_NONBLOCK` on the pipe's open file description. A process that was given the same read end, such as
-//!   a shell between the parent and the child, shares that flag. Two processes that read one pipe would take each other's
-//!   words in any case: one child a channel.
+//! - Adoption sets `O_NONBLOCK` on the pipe's open file description. A process that was given the
+//!   same read end, such as a shell between the parent and the child, shares that flag. Two
+//!   processes that read one pipe would take each other's words in any case: one child a channel.
 //! - A child stopped by SIGSTOP is frozen with its watchdog.
-//! - It is the process that adopted which is watched: not what it forks, and no more once it calls `execve`,
-//!   which ends the thread and closes the pipe.
+//! - It is the process that adopted which is watched: not what it forks, and no more once it calls
+//!   `execve`, which ends the thread and closes the pipe.
 //!
 //! # System calls after adoption
-//! A program may install a seccomp filter after [`Watchdog::from_env`], before it starts its protection or afterwards.
-//! Descriptors are opened and the process's own number is read at adoption. [`Watchdog::enforce`] returns when its threads
-//! have started. From then on a filter needs to allow the first row alone, if nothing of what the others name happens.
+//! A program may install a seccomp filter after [`Watchdog::from_env`], before it starts its
+//! protection or afterwards. Descriptors are opened and the process's own number is read at
+//! adoption. [`Watchdog::enforce`] returns when its threads have started. From then on a filter
+//! needs to allow the first row alone, if nothing of what the others name happens.
 //!
 //! | when | system calls, x86-64 | on aarch64 |
 //! |---|---|---|
@@ -110,18 +119,21 @@
 //! | pid 1 that had no /proc at adoption | `rt_sigaction`, `rt_sigpending` | same |
 //! | a copy made by fork starts a protection | `getpid`, `eventfd2`, and `openat` of /proc | same |
 //!
-//! A name and short time slices for the threads are asked for (`prctl`, `sched_getattr`, `sched_setattr`) where they can do
-//! no harm: the name if no filter was added to the adopting thread since adoption, the slices if there is no filter at all.
-//! A `read` of a /proc file that was opened at adoption tells. Rust's standard library asks `fcntl` before each `close` in a
+//! A name and short time slices for the threads are asked for (`prctl`, `sched_getattr`,
+//! `sched_setattr`) where they can do no harm: the name if no filter was added to the adopting
+//! thread since adoption, the slices if there is no filter at all. A `read` of a /proc file that
+//! was opened at adoption tells. Rust's standard library asks `fcntl` before each `close` in a
 //! build with debug assertions. The list is that of the GNU C library.
 //!
-//! What is refused with an error, and not by a signal, costs promptness at most. Without `poll` the pipe is looked at every
-//! 50 ms; without `kill` the process ends by `exit_group` after the grace; without `read` it is stopped at once, as nobody
-//! would know of its parent's end. No grace is cut short as long as one of `futex` and `clock_nanosleep` is there.
+//! What is refused with an error, and not by a signal, costs promptness at most. Without `poll` the
+//! pipe is looked at every 50 ms; without `kill` the process ends by `exit_group` after the grace;
+//! without `read` it is stopped at once, as nobody would know of its parent's end. No grace is cut
+//! short as long as one of `futex` and `clock_nanosleep` is there.
 //!
 //! # Kernel versions
-//! Linux 5.4 or newer; nothing here depends on a newer one (the sentinel needs `F_SEAL_FUTURE_WRITE`, of 5.1). Where
-//! there is `RWF_NOSIGNAL` (6.18), a word is said without touching the signal mask. There are no features.
+//! Linux 5.4 or newer; nothing here depends on a newer one (the sentinel needs
+//! `F_SEAL_FUTURE_WRITE`, of 5.1). Where there is `RWF_NOSIGNAL` (6.18), a word is said without
+//! touching the signal mask. There are no features.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("watchdog-pipe is for Linux: other kernels tell a child differently, or not at all");
@@ -129,9 +141,10 @@ compile_error!("watchdog-pipe is for Linux: other kernels tell a child different
 mod adopt;
 mod cancel;
 mod channel;
+mod descriptor;
+mod enforce;
 mod error;
 mod guarantees;
-mod home;
 mod keepalive;
 mod monitor;
 mod payload;

@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cancel::Cancel;
-use crate::home::Home;
 use crate::reserve::{Own, Reserve};
-use crate::sentinel::{Ear, Listener, Lookout};
+use crate::sentinel::{Listener, ListenerStatus, SlotObserver};
 use crate::status::Extras;
+use crate::sys::ForkGeneration;
 use crate::thread::{Start, Thread};
 use crate::{Guarantees, StopPolicy, Verdict, Watchdog, payload, poll, stop};
 
 /// What is done with a verdict.
-type Act = Box<dyn FnOnce(Verdict, &Shared) + Send>;
+type Act = Box<dyn FnOnce(Verdict, &Protection) + Send>;
 
 /// Stack of a thread that runs a callback of the caller's: as std gives.
 const CALLBACK_STACK: usize = 2 * 1024 * 1024;
@@ -30,18 +30,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A running protection. Dropping it leaves the protection on. A copy made by fork is inert.
 ///
-/// One thread waits for the pipe and, where the parent has a sentinel, another sleeps on its word. Whichever learns first
-/// acts, with no other thread to be woken in between.
+/// One thread waits for the pipe and, where the parent has a sentinel, another sleeps on its word.
+/// Whichever learns first acts, with no other thread to be woken in between.
 #[derive(Debug)]
 pub struct Monitor {
     thread: Thread,
-    ear: Option<Ear>,
-    shared: Arc<Shared>,
-    home: Home,
+    listener: Option<ListenerStatus>,
+    shared: Arc<Protection>,
+    generation: ForkGeneration,
 }
 
 /// What the handle and the threads hold.
-struct Shared {
+struct Protection {
     cancel: Cancel,
     own: Own,
     /// The verdict as [`encode`] puts it; 0 before there is one.
@@ -65,25 +65,25 @@ enum Looked {
 
 thread_local! {
     /// The protection that this thread belongs to.
-    static SERVES: Cell<*const Shared> = const { Cell::new(ptr::null()) };
+    static SERVES: Cell<*const Protection> = const { Cell::new(ptr::null()) };
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = decode(self.verdict.load(Ordering::Acquire));
-        f.debug_struct("Shared")
+        f.debug_struct("Protection")
             .field("verdict", &verdict)
             .finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl Protection {
     fn lock(&self) -> MutexGuard<'_, Watch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks, and acts if nobody has yet. Inlined, with what it calls: one function has fewer pages that can be cold
-    /// when the parent dies.
+    /// Looks, and acts if nobody has yet. Inlined, with what it calls: one function has fewer pages
+    /// that can be cold when the parent dies.
     #[inline]
     fn look(&self) -> io::Result<Looked> {
         let mut watch = self.lock();
@@ -94,6 +94,8 @@ impl Shared {
             return Ok(Looked::OthersAct);
         };
         drop(watch);
+        // Release, for the Acquire in `cancel`, which may look while the act goes on: reading the
+        // pipe, and whatever else led to the verdict, happens before the verdict is seen.
         self.verdict.store(encode(verdict), Ordering::Release);
         act(verdict, self);
         Ok(Looked::HasActed)
@@ -103,7 +105,8 @@ impl Shared {
         stop::this_process(&self.own, policy, &self.cancel);
     }
 
-    /// Nobody acts any more who has not begun to. What the callback has captured may panic when it is dropped.
+    /// Nobody acts any more who has not begun to. What the callback has captured may panic when it
+    /// is dropped.
     fn disarm(&self) {
         let unused = self.lock().act.take();
         if let Err(panicked) = catch_unwind(AssertUnwindSafe(|| drop(unused))) {
@@ -147,7 +150,8 @@ impl Monitor {
         Monitor::start(watchdog, policy, CALLBACK_STACK, act)
     }
 
-    /// The pipe's thread comes first: where there is room for one alone, it is the one that matters.
+    /// The pipe's thread comes first: where there is room for one alone, it is the one that
+    /// matters.
     fn start(
         mut watchdog: Watchdog,
         policy: StopPolicy,
@@ -157,10 +161,10 @@ impl Monitor {
         let reserve = watchdog.take_reserve().map_or_else(Reserve::take, Ok)?;
         let reserve = reserve.of_this_process()?;
         let extras = reserve.extras();
-        let (home, cancel, own) = reserve.divide()?;
-        let (pipe, lookout) = (watchdog.pipe(), watchdog.lookout());
+        let (generation, cancel, own) = reserve.divide()?;
+        let (pipe, observer) = (watchdog.pipe(), watchdog.observer());
         let act = Some(act);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Protection {
             cancel,
             own,
             verdict: AtomicU8::new(0),
@@ -174,7 +178,7 @@ impl Monitor {
             slice: None,
             extras,
         };
-        let thread = Thread::start(start, home, move || {
+        let thread = Thread::start(start, generation, move || {
             theirs.serve();
             let listener = listener.recv();
             let over = wait(&theirs, &pipe);
@@ -190,16 +194,16 @@ impl Monitor {
             drop(listener);
             theirs.disarm();
         })?;
-        let listen = |lookout| listen(&shared, lookout, stack, extras).ok();
-        let listener = lookout.and_then(listen);
-        let ear = listener.as_ref().map(Listener::ear);
+        let listen = |observer| listen(&shared, observer, stack, extras).ok();
+        let listener = observer.and_then(listen);
+        let status = listener.as_ref().map(Listener::status);
         // It waits for that: there is no error.
         let _ = hand.send(listener);
         Ok(Monitor {
             thread,
-            ear,
+            listener: status,
             shared,
-            home,
+            generation,
         })
     }
 
@@ -207,20 +211,26 @@ impl Monitor {
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
         // The lock may have been held when a copy was made.
-        if self.home.is_here() && self.ear.as_ref().is_some_and(Ear::hears) {
+        if self.generation.is_current()
+            && self
+                .listener
+                .as_ref()
+                .is_some_and(ListenerStatus::is_listening)
+        {
             self.shared.lock().watchdog.guarantees()
         } else {
             Guarantees::of(false)
         }
     }
 
-    /// Ends the protection, the grace period of a stop that has begun included, and waits for its threads
-    /// to end; inside the callback of [`Watchdog::on_verdict`] it does not wait. The verdict, if one came
-    /// before. In a copy made by fork it ends nothing: the protection is the original's.
+    /// Ends the protection, the grace period of a stop that has begun included, and waits for its
+    /// threads to end; inside the callback of [`Watchdog::on_verdict`] it does not wait. The
+    /// verdict, if one came before. In a copy made by fork it ends nothing: the protection is the
+    /// original's.
     #[allow(clippy::must_use_candidate, reason = "the verdict is a by-product")]
     pub fn cancel(self) -> Option<Verdict> {
         // The eventfd is shared with the original, and a copy has no thread to wait for.
-        if self.home.is_here() {
+        if self.generation.is_current() {
             let woken = self.shared.cancel.set();
             if self.shared.is_served_here() {
                 // It ends by itself.
@@ -237,15 +247,16 @@ impl Monitor {
 
 /// The thread that sleeps on the sentinel's word.
 fn listen(
-    shared: &Arc<Shared>,
-    lookout: Arc<Lookout>,
+    shared: &Arc<Protection>,
+    observer: Arc<SlotObserver>,
     stack: usize,
     extras: Extras,
 ) -> io::Result<Listener> {
     let theirs = Arc::clone(shared);
-    Listener::start(lookout, stack, extras, move || {
+    Listener::start(observer, stack, extras, move || {
         theirs.serve();
-        // An error is the pipe's, and the other thread's to deal with. If that one acts, it is not to be cancelled.
+        // An error is the pipe's, and the other thread's to deal with. If that one acts, it is not
+        // to be cancelled.
         if let Ok(Looked::HasActed) = theirs.look() {
             let _ = theirs.cancel.set();
         } else {
@@ -256,7 +267,7 @@ fn listen(
 }
 
 /// Waits for the pipe, until there is a verdict or the protection is over.
-fn wait(shared: &Shared, pipe: &OwnedFd) -> io::Result<Looked> {
+fn wait(shared: &Protection, pipe: &OwnedFd) -> io::Result<Looked> {
     let mut by_the_clock = false;
     loop {
         if shared.cancel.is_set() {
@@ -272,7 +283,8 @@ fn wait(shared: &Shared, pipe: &OwnedFd) -> io::Result<Looked> {
             if error.raw_os_error() == Some(libc::EBADF) {
                 return Err(error);
             }
-            // A filter, or RLIMIT_NOFILE below two. It is not asked again: what failed once fails for ever.
+            // A filter, or RLIMIT_NOFILE below two. It is not asked again: what failed once fails
+            // for ever.
             by_the_clock = true;
         }
     }

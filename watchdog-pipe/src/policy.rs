@@ -6,8 +6,8 @@ use rustix::process::Signal;
 
 /// A stop signal, then a grace period, then SIGKILL.
 ///
-/// Set once, at the spawner ([`Builder::stop_policy`](crate::Builder::stop_policy)): the child reads the
-/// same one from its environment, so that neither side is more patient than the other.
+/// Set once, at the spawner ([`Builder::stop_policy`](crate::Builder::stop_policy)): the child
+/// reads the same one from its environment, so that neither side is more patient than the other.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -46,8 +46,8 @@ impl StopPolicy {
         StopPolicy { signal, ..self }
     }
 
-    /// How long the process may take after the stop signal before SIGKILL, on the monotonic clock. Whole
-    /// milliseconds travel to the child; what is shorter is rounded up.
+    /// How long the process may take after the stop signal before SIGKILL, on the monotonic clock.
+    /// Whole milliseconds travel to the child; what is shorter is rounded up.
     #[must_use]
     pub const fn grace(self, grace: Duration) -> StopPolicy {
         StopPolicy { grace, ..self }

@@ -19,8 +19,8 @@ pub(crate) fn deadline_in(timeout: Duration) -> io::Result<Deadline> {
 /// Waits until one of `fds` is ready or the deadline has passed. Whether one is.
 ///
 /// # References
-/// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html): `EINTR` comes even with `SA_RESTART`, and a
-/// timeout is never cut short.
+/// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html): `EINTR` comes even with
+/// `SA_RESTART`, and a timeout is never cut short.
 pub(crate) fn until<const N: usize>(
     fds: [BorrowedFd<'_>; N],
     deadline: Deadline,

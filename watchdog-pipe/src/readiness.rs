@@ -1,10 +1,10 @@
 //! One descriptor that becomes readable with the verdict, and stays so.
 //!
-//! The pipe alone cannot be that descriptor: a word must be read to be understood, and after that the
-//! pipe is quiet again until the last write end closes, which a process that forked and never exec'd can
-//! put off for ever. An epoll instance over the pipe and an eventfd that is written at the verdict is
-//! readable for as long as either is. The sentinel's word is no descriptor at all: a thread that sleeps on it writes the
-//! eventfd.
+//! The pipe alone cannot be that descriptor: a word must be read to be understood, and after that
+//! the pipe is quiet again until the last write end closes, which a process that forked and never
+//! exec'd can put off for ever. An epoll instance over the pipe and an eventfd that is written at
+//! the verdict is readable for as long as either is. The sentinel's word is no descriptor at all: a
+//! thread that sleeps on it writes the eventfd.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -52,10 +52,11 @@ impl Readiness {
         PollFd::new(&self.latch, PollFlags::IN)
     }
 
-    /// There is a verdict: readable from now on. Who only waits for the verdict is not kept waiting for a
-    /// system call more. The caller has the
-    /// watchdog for itself (`&mut`): never at the same time as `as_fd`.
+    /// There is a verdict: readable from now on. Who only waits for the verdict is not kept waiting
+    /// for a system call more. The caller has the watchdog for itself (`&mut`): never at the same
+    /// time as `as_fd`.
     pub(crate) fn settle(&self) {
+        // Relaxed: whatever gives the watchdog to one thread after the other orders this and `as_fd`.
         self.settled.store(true, Ordering::Relaxed);
         if self.asked.load(Ordering::Relaxed) {
             self.latch();

@@ -1,5 +1,5 @@
-//! What a protection needs of the kernel, taken at adoption: a program may install a seccomp filter before it starts its
-//! watchdog, and what that filter allows cannot be asked.
+//! What a protection needs of the kernel, taken at adoption: a program may install a seccomp filter
+//! before it starts its watchdog, and what that filter allows cannot be asked.
 
 use std::fmt;
 use std::io;
@@ -7,12 +7,11 @@ use std::io;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::cancel::Cancel;
-use crate::home::Home;
 use crate::status::{Adopter, Extras, FirstThread};
-use crate::sys::OwnPid;
+use crate::sys::{ForkGeneration, OwnPid};
 
 pub(crate) struct Reserve {
-    pub(crate) home: Home,
+    pub(crate) generation: ForkGeneration,
     pub(crate) cancel: Cancel,
     /// Who only waits needs none: an error is told to who does.
     own: Option<OwnPid>,
@@ -38,14 +37,14 @@ impl fmt::Debug for Reserve {
 }
 
 impl Reserve {
-    /// `EMFILE` or `ENFILE` without a descriptor; as [`Home::here`].
+    /// `EMFILE` or `ENFILE` without a descriptor; as [`ForkGeneration::current`].
     pub(crate) fn take() -> io::Result<Reserve> {
-        let home = Home::here()?;
+        let generation = ForkGeneration::current()?;
         let cancel = Cancel::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let own = OwnPid::read().ok();
         let is_first = own.is_some_and(OwnPid::is_first);
         Ok(Reserve {
-            home,
+            generation,
             cancel,
             own,
             first: is_first.then(FirstThread::open).flatten(),
@@ -55,7 +54,7 @@ impl Reserve {
 
     /// The same; taken anew in a copy made by fork, whose eventfd is shared with the original.
     pub(crate) fn of_this_process(self) -> io::Result<Reserve> {
-        if self.home.is_here() {
+        if self.generation.is_current() {
             Ok(self)
         } else {
             Reserve::take()
@@ -64,18 +63,21 @@ impl Reserve {
 
     /// What may be asked for a thread that is about to start.
     pub(crate) fn extras(&self) -> Extras {
-        let adopter = self.adopter.as_ref().filter(|_| self.home.is_here());
+        let adopter = self
+            .adopter
+            .as_ref()
+            .filter(|_| self.generation.is_current());
         adopter.map_or_else(Extras::default, Adopter::allows)
     }
 
     /// Fails where the kernel, at adoption and now, did not say this process's number.
-    pub(crate) fn divide(self) -> io::Result<(Home, Cancel, Own)> {
+    pub(crate) fn divide(self) -> io::Result<(ForkGeneration, Cancel, Own)> {
         let pid = self.own.map_or_else(OwnPid::read, Ok)?;
         let own = Own {
             pid,
             first: self.first,
             _adopter: self.adopter,
         };
-        Ok((self.home, self.cancel, own))
+        Ok((self.generation, self.cancel, own))
     }
 }

@@ -1,4 +1,5 @@
-//! What /proc says of this process, by descriptors that were opened before a filter could refuse them.
+//! What /proc says of this process, by descriptors that were opened before a filter could refuse
+//! them.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,13 +18,14 @@ struct Filters {
     count: Option<u64>,
 }
 
-/// Which calls may be made that are useful and not needed: a filter that was installed after adoption may end the process
-/// for them.
+/// Which calls may be made that are useful and not needed: a filter that was installed after
+/// adoption may end the process for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extras {
     /// A name for a thread. No filter was added since adoption.
     pub(crate) names: bool,
-    /// Slices of its own. There is no filter at all: one that the process was born with may end it for those.
+    /// Slices of its own. There is no filter at all: one that the process was born with may end it
+    /// for those.
     pub(crate) slices: bool,
 }
 
@@ -88,8 +90,9 @@ impl FirstThread {
         })
     }
 
-    /// Whether a signal to pid 1 would be dropped: it is neither handled nor ignored, and the first thread neither blocks it
-    /// nor waits for it. Looks by read(2) alone, once, and allocates nothing. `None`: cannot tell.
+    /// Whether a signal to pid 1 would be dropped: it is neither handled nor ignored, and the first
+    /// thread neither blocks it nor waits for it. Looks by read(2) alone, once, and allocates
+    /// nothing. `None`: cannot tell.
     pub(crate) fn is_deaf_to(&self, signal: Signal) -> Option<bool> {
         let bit = 1_u64 << (signal.as_raw() - 1);
         let (mut lines, mut hears) = (0, false);
@@ -160,8 +163,8 @@ mod tests {
         assert_eq!(first.is_deaf_to(Signal::PIPE), Some(false));
         // Read to its end: nothing more can be told.
         assert_eq!(first.is_deaf_to(Signal::PIPE), None);
-        // Nobody handles SIGUSR2. The harness's first thread blocks every signal for the instant in which it creates this
-        // test's thread, so the answer can be late.
+        // Nobody handles SIGUSR2. The harness's first thread blocks every signal for the instant in
+        // which it creates this test's thread, so the answer can be late.
         let deadline = Instant::now() + Duration::from_secs(60);
         while FirstThread::open().unwrap().is_deaf_to(Signal::USR2) != Some(true) {
             assert!(Instant::now() < deadline, "the first thread hears SIGUSR2");

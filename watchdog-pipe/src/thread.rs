@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use rustix::thread::futex::{self, Flags, Timespec};
 
-use crate::home::Home;
 use crate::status::Extras;
-use crate::sys::{self, BlockedSignals, RawThread};
+use crate::sys::{self, BlockedSignals, ForkGeneration, RawThread};
 
 /// How a thread starts.
 #[derive(Clone, Copy, Debug)]
@@ -27,18 +26,19 @@ pub(crate) struct Start {
 pub(crate) struct Thread {
     /// `None`: it has ended already, or the value is on its way out.
     raw: Option<RawThread>,
-    home: Home,
+    generation: ForkGeneration,
 }
 
 impl Thread {
-    /// Every signal is blocked in it, by who creates it: at no instant can it run a handler of the program's. (But the two
-    /// that the C library keeps for itself, to tell every thread of a setuid(2), for one. Only its own handlers run on those.)
+    /// Every signal is blocked in it, by who creates it: at no instant can it run a handler of the
+    /// program's. (But the two that the C library keeps for itself, to tell every thread of a
+    /// setuid(2), for one. Only its own handlers run on those.)
     ///
-    /// Returns when the thread has started. What a filter must allow for that may be refused from then on. One that a
-    /// filter kills on its way is an error.
+    /// Returns when the thread has started. What a filter must allow for that may be refused from
+    /// then on. One that a filter kills on its way is an error.
     pub(crate) fn start(
         start: Start,
-        home: Home,
+        generation: ForkGeneration,
         main: impl FnOnce() + Send + 'static,
     ) -> io::Result<Thread> {
         let started = Arc::new(AtomicU32::new(0));
@@ -53,6 +53,8 @@ impl Thread {
                 if let Some(slice) = start.slice.filter(|_| start.extras.slices) {
                     sys::ask_for_slices(slice);
                 }
+                // Release, for the Acquire in `wait_for_start`: the calls above happen before `start`
+                // returns. Without that, a filter that is installed then could still meet them.
                 theirs.store(1, Ordering::Release);
                 let _ = futex::wake(&theirs, Flags::PRIVATE, 1);
                 drop(theirs);
@@ -61,12 +63,12 @@ impl Thread {
         )?;
         drop(blocked);
         let raw = wait_for_start(raw, &started)?;
-        Ok(Thread { raw, home })
+        Ok(Thread { raw, generation })
     }
 
     /// Waits for the end. Not in a copy made by fork, which has no such thread.
     pub(crate) fn join(mut self) {
-        if self.home.is_here()
+        if self.generation.is_current()
             && let Some(raw) = self.raw.take()
         {
             raw.join();
@@ -76,7 +78,7 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        if self.home.is_here()
+        if self.generation.is_current()
             && let Some(raw) = self.raw.take()
         {
             raw.detach();

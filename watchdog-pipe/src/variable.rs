@@ -1,18 +1,18 @@
 //! The environment variable by which the child finds its descriptors.
 //!
-//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,stop=15:5000`: the number of the read end, the pipe's
-//! device and inode; where the sentinel's word is (number of the page, its device and inode, the offset of the slot in
-//! bytes, the number of the link that has it) when there is one; and the stop policy (signal number and grace in
-//! milliseconds) when one was set. A key that a version does not know is skipped: a newer parent may say more, and the
-//! pipe alone stays a valid link.
+//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,stop=15:5000`: the number of the read
+//! end, the pipe's device and inode; where the sentinel's word is (number of the page, its device
+//! and inode, the offset of the slot in bytes, the number of the link that has it) when there is
+//! one; and the stop policy (signal number and grace in milliseconds) when one was set. A key that
+//! a version does not know is skipped: a newer parent may say more, and the pipe alone stays a
+//! valid link.
 
-use std::env;
 use std::fmt;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
 use crate::sentinel::Address;
-use crate::{AdoptError, StopPolicy, sys};
+use crate::{StopPolicy, sys};
 
 /// The name of the environment variable.
 pub const ENV_VAR: &str = "WATCHDOG_PIPE";
@@ -28,23 +28,8 @@ pub(crate) struct Variable {
 }
 
 impl Variable {
-    /// Reads the environment; `None` when the variable is not there.
-    pub(crate) fn from_environment() -> Result<Option<Variable>, AdoptError> {
-        // Not env::var: it would hide a second one, which two layers of spawners can leave behind.
-        let mut found = env::vars_os()
-            .filter(|(name, _)| name == ENV_VAR)
-            .map(|(_, value)| value);
-        let Some(value) = found.next() else {
-            return Ok(None);
-        };
-        if found.next().is_some() {
-            return Err(AdoptError::SetTwice);
-        }
-        let parsed = value.to_str().and_then(Variable::parse);
-        parsed.map(Some).ok_or(AdoptError::Malformed { value })
-    }
-
-    fn parse(text: &str) -> Option<Variable> {
+    /// `None`: it is not what [`Display`](fmt::Display) writes.
+    pub(crate) fn parse(text: &str) -> Option<Variable> {
         let (mut pipe_fd, mut pipe, mut sentinel, mut policy) = (None, None, None, None);
         for field in text.split(',') {
             let (key, value) = field.split_once('=')?;

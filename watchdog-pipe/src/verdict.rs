@@ -5,8 +5,8 @@
 #[non_exhaustive]
 pub enum Verdict {
     /// The parent exited, was killed, or replaced itself by `execve` without a
-    /// [`hand_over`](crate::Keepalive::hand_over): its sentinel died, or nobody holds the write end any more and nobody
-    /// said why.
+    /// [`hand_over`](crate::Keepalive::hand_over): its sentinel died, or nobody holds the write end
+    /// any more and nobody said why.
     ParentExited,
     /// The parent dropped its [`Keepalive`](crate::Keepalive): it wants this child gone.
     KeepaliveDropped,

@@ -8,18 +8,19 @@ use std::time::Duration;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
-use crate::home::Home;
 use crate::readiness::Readiness;
 use crate::reserve::Reserve;
-use crate::sentinel::{Listener, Lookout};
+use crate::sentinel::{Listener, SlotObserver};
+use crate::sys::ForkGeneration;
 use crate::word::Scanner;
-use crate::{Guarantees, Monitor, StopPolicy, Verdict, poll};
+use crate::{Guarantees, StopPolicy, Verdict, poll};
 
 /// Learns what became of the parent.
 ///
-/// Either wait for the [`Verdict`] yourself ([`wait`](Watchdog::wait), [`try_wait`](Watchdog::try_wait),
-/// or [`AsFd`] in an event loop), or let a thread act on it ([`enforce`](Watchdog::enforce),
-/// [`enforce_inherited`](Watchdog::enforce_inherited), [`on_verdict`](Watchdog::on_verdict)).
+/// Either wait for the [`Verdict`] yourself ([`wait`](Watchdog::wait),
+/// [`try_wait`](Watchdog::try_wait), or [`AsFd`] in an event loop), or let a thread act on it
+/// ([`enforce`](Watchdog::enforce), [`enforce_inherited`](Watchdog::enforce_inherited),
+/// [`on_verdict`](Watchdog::on_verdict)).
 #[derive(Debug)]
 pub struct Watchdog {
     pipe: Arc<OwnedFd>,
@@ -28,11 +29,12 @@ pub struct Watchdog {
     scanner: Scanner,
     verdict: Option<Verdict>,
     /// The parent's sentinel, where it has one.
-    lookout: Option<Arc<Lookout>>,
-    /// Makes the descriptor readable when the sentinel speaks; from the first time that somebody has to wait.
-    /// `None` in it: there is no room for the thread, and the pipe does alone.
+    observer: Option<Arc<SlotObserver>>,
+    /// Makes the descriptor readable when the sentinel died; from the first time that somebody has
+    /// to wait. `None` in it: there is no room for the thread, and the pipe does alone.
     listener: OnceLock<Option<Listener>>,
-    /// Until a [`Monitor`] takes it. `None` also where the kernel refused the page that [`Home`] needs.
+    /// Until a [`Monitor`](crate::Monitor) takes it. `None` also where the kernel refused the page
+    /// that [`ForkGeneration`] needs.
     reserve: Option<Reserve>,
 }
 
@@ -41,11 +43,12 @@ impl Watchdog {
     pub(crate) fn new(
         pipe: OwnedFd,
         readiness: Readiness,
-        lookout: Option<Lookout>,
+        observer: Option<SlotObserver>,
         policy: Option<StopPolicy>,
     ) -> Result<Watchdog, (OwnedFd, io::Error)> {
-        // Without a page of its own a process can wait all the same, and is told when it wants to be protected.
-        let reserve = match Home::here() {
+        // Without a page of its own a process can wait all the same, and is told when it wants to
+        // be protected.
+        let reserve = match ForkGeneration::current() {
             Ok(_) => Reserve::take().map(Some),
             Err(_) => Ok(None),
         };
@@ -56,7 +59,7 @@ impl Watchdog {
                 policy,
                 scanner: Scanner::default(),
                 verdict: None,
-                lookout: lookout.map(Arc::new),
+                observer: observer.map(Arc::new),
                 listener: OnceLock::new(),
                 reserve,
             }),
@@ -73,24 +76,26 @@ impl Watchdog {
     /// What this process is promised of its parent.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
-        let hears = |listener: &Option<Listener>| {
+        let listens = |listener: &Option<Listener>| {
             listener
                 .as_ref()
-                .map(Listener::ear)
-                .is_some_and(|ear| ear.hears())
+                .map(Listener::status)
+                .is_some_and(|status| status.is_listening())
         };
-        let hears = self.listener.get().is_none_or(hears);
-        let speaks = |lookout: &Arc<Lookout>| lookout.speaks();
-        Guarantees::of(hears && self.lookout.as_ref().is_some_and(speaks))
+        let listens = self.listener.get().is_none_or(listens);
+        let attached = |observer: &Arc<SlotObserver>| observer.is_attached();
+        Guarantees::of(listens && self.observer.as_ref().is_some_and(attached))
     }
 
-    /// Waits for the verdict. The first wait that has to sleep starts a thread, where the parent has a sentinel: it
-    /// sleeps on the sentinel's word, blocks every signal, and ends with the watchdog.
+    /// Waits for the verdict. The first wait that has to sleep starts a thread, where the parent
+    /// has a sentinel: it sleeps on the sentinel's word, blocks every signal, and ends with the
+    /// watchdog.
     ///
     /// # Errors
     /// `ENOMEM` and `EINVAL` (`RLIMIT_NOFILE` below two) from
-    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), `EBADF` when somebody closed the descriptor behind
-    /// our back, and whatever a seccomp filter answers. An interruption by a signal is not an error.
+    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), `EBADF` when somebody closed
+    /// the descriptor behind our back, and whatever a seccomp filter answers. An interruption by a
+    /// signal is not an error.
     pub fn wait(&mut self) -> io::Result<Verdict> {
         loop {
             if let Some(verdict) = self.wait_until(None)? {
@@ -107,8 +112,8 @@ impl Watchdog {
         self.wait_until(poll::deadline_in(timeout)?)
     }
 
-    /// The verdict, if there is one. `None`: the parent lives, or something was on the pipe that is no
-    /// verdict.
+    /// The verdict, if there is one. `None`: the parent lives, or something was on the pipe that is
+    /// no verdict.
     ///
     /// # Errors
     /// As [`Watchdog::wait`].
@@ -140,15 +145,15 @@ impl Watchdog {
     }
 
     fn listen(&self) {
-        let Some(lookout) = &self.lookout else {
+        let Some(observer) = &self.observer else {
             return;
         };
         self.listener.get_or_init(|| {
             let extras = self.reserve.as_ref().map(Reserve::extras);
             let readiness = Arc::clone(&self.readiness);
             let latch = move || readiness.latch();
-            let lookout = Arc::clone(lookout);
-            Listener::start(lookout, Listener::STACK, extras.unwrap_or_default(), latch).ok()
+            let observer = Arc::clone(observer);
+            Listener::start(observer, Listener::STACK, extras.unwrap_or_default(), latch).ok()
         });
     }
 
@@ -161,21 +166,22 @@ impl Watchdog {
     }
 
     /// For somebody who listens in his own way.
-    pub(crate) fn lookout(&mut self) -> Option<Arc<Lookout>> {
+    pub(crate) fn observer(&mut self) -> Option<Arc<SlotObserver>> {
         self.listener = OnceLock::new();
-        self.lookout.clone()
+        self.observer.clone()
     }
 
     /// The word of the sentinel and the pipe, and which of them counts.
     ///
-    /// What the parent has said on the pipe before it died counts more than its death. So the sentinel's word is
-    /// looked at first: if that one is a death, all that the parent ever said can be read by now.
+    /// What the parent has said on the pipe before it died counts more than its death. So the
+    /// sentinel's word is looked at first: if that one is a death, all that the parent ever said
+    /// can be read by now.
     #[inline]
     fn look(&mut self) -> io::Result<()> {
         let died = self
-            .lookout
+            .observer
             .as_ref()
-            .is_some_and(|lookout| lookout.parent_died());
+            .is_some_and(|observer| observer.parent_died());
         let read = self.read_pipe();
         if died && self.verdict.is_none() {
             self.settle(Verdict::ParentExited);
@@ -186,9 +192,10 @@ impl Watchdog {
     /// Reads until there is a verdict or nothing more to read.
     ///
     /// The verdict is always read, never taken from POLLHUP: the kernel looks at the pipe's buffer
-    /// before it looks at the number of writers, so that a word and a close in between give a POLLHUP
-    /// without the POLLIN of the word (`pipe_poll` in fs/pipe.c). End of file is what is sure: the
-    /// buffer is empty and nobody can write. Stray data, POLLERR and POLLNVAL are not end of file.
+    /// before it looks at the number of writers, so that a word and a close in between give a
+    /// POLLHUP without the POLLIN of the word (`pipe_poll` in fs/pipe.c). End of file is what is
+    /// sure: the buffer is empty and nobody can write. Stray data, POLLERR and POLLNVAL are not end
+    /// of file.
     #[inline]
     fn read_pipe(&mut self) -> io::Result<()> {
         // Small enough to be cleared without a call into the C library.
@@ -213,59 +220,6 @@ impl Watchdog {
         self.verdict = Some(verdict);
         self.readiness.settle();
     }
-
-    /// Starts a thread that waits for the verdict and then stops this process: the policy's stop signal
-    /// to itself, the grace period, SIGKILL, and `_exit` with 137 for a process that is immune to its own SIGKILL
-    /// (pid 1 of a PID namespace). [`Verdict::Released`] stops nothing.
-    ///
-    /// The kernel drops a signal to pid 1 that would end any other process and that nobody there handles. Such a process
-    /// has nothing to do in its grace period, and ends by `_exit` at once, with 128 and the signal's number. The grace is
-    /// kept if the signal is handled or ignored, or if the first thread blocks it or waits for it.
-    ///
-    /// The thread blocks every signal, and none of what it does needs the rest of the program to be
-    /// alive: SIGTERM may be blocked or ignored, its handler may hang, and `main` may be deadlocked. A
-    /// process that is stopped by SIGSTOP is frozen with all its threads, this one included.
-    ///
-    /// If the descriptor is closed by somebody else in this process, or cannot be read, the process is stopped too: it
-    /// would otherwise run on unsupervised, and nobody would know.
-    ///
-    /// Returns when its threads have started: a seccomp filter that is installed then needs to allow less than one that is
-    /// there before. See [the list](crate#system-calls-after-adoption).
-    ///
-    /// # Errors
-    /// `EAGAIN` without room for a thread, `ENOMEM`, and what a seccomp filter answers in the place of getpid(2), if it did
-    /// so at adoption too; in a copy made by fork, `EMFILE` without a free descriptor. The watchdog is gone
-    /// then: end the process, or live unsupervised. (Room for one thread, but not for a second one that listens to
-    /// the parent's sentinel, is no error: see [`Monitor::guarantees`].)
-    pub fn enforce(self, policy: StopPolicy) -> io::Result<Monitor> {
-        Monitor::enforce(self, policy)
-    }
-
-    /// [`enforce`](Watchdog::enforce) with the policy that the spawner set, so that host and child know
-    /// the same grace; [`StopPolicy::default`] if it set none.
-    ///
-    /// # Errors
-    /// As [`Watchdog::enforce`].
-    pub fn enforce_inherited(self) -> io::Result<Monitor> {
-        let policy = self.policy.unwrap_or_default();
-        self.enforce(policy)
-    }
-
-    /// Starts a thread that waits for the verdict and gives it to `callback`. What becomes of the process
-    /// is then the callback's business, with two exceptions, in which the process is stopped as
-    /// [`enforce_inherited`](Watchdog::enforce_inherited) would: the callback panics on a verdict other
-    /// than [`Verdict::Released`], or the descriptor cannot be read.
-    ///
-    /// All signals are blocked in the thread that runs the callback.
-    ///
-    /// # Errors
-    /// As [`Watchdog::enforce`].
-    pub fn on_verdict(
-        self,
-        callback: impl FnOnce(Verdict) + Send + 'static,
-    ) -> io::Result<Monitor> {
-        Monitor::on_verdict(self, callback)
-    }
 }
 
 /// What can fail comes first, and what changes the descriptor for good comes last.
@@ -275,9 +229,9 @@ fn prepare(pipe: &OwnedFd, readiness: &Readiness) -> io::Result<()> {
     Ok(fcntl_setfd(pipe, FdFlags::CLOEXEC)?)
 }
 
-/// Becomes readable (`POLLIN`) with the verdict and stays so: register it in any event loop, and call
-/// [`Watchdog::try_wait`] when it is. It may be readable without a verdict, when something was on the pipe
-/// that is none; `try_wait` clears that. Starts the thread of [`Watchdog::wait`].
+/// Becomes readable (`POLLIN`) with the verdict and stays so: register it in any event loop, and
+/// call [`Watchdog::try_wait`] when it is. It may be readable without a verdict, when something was
+/// on the pipe that is none; `try_wait` clears that. Starts the thread of [`Watchdog::wait`].
 impl AsFd for Watchdog {
     fn as_fd(&self) -> BorrowedFd<'_> {
         if self.verdict.is_none() {

@@ -1,8 +1,8 @@
 //! The words on the pipe: why the write end is about to be closed.
 //!
-//! A word is said before the close, so that a late reader never guesses; a close without a word is a
-//! death. Eight bytes, because a write of at most `PIPE_BUF` bytes is atomic, and because a stray byte or
-//! two of somebody else's can then neither be taken for a word nor hide one.
+//! A word is said before the close, so that a late reader never guesses; a close without a word is
+//! a death. Eight bytes, because a write of at most `PIPE_BUF` bytes is atomic, and because a stray
+//! byte or two of somebody else's can then neither be taken for a word nor hide one.
 
 use crate::Verdict;
 

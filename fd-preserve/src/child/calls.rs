@@ -29,8 +29,8 @@ pub(super) fn duplicate(from: RawFd, to: RawFd) -> Result<(), Errno> {
     loop {
         // SAFETY: takes no pointer. What lies on `to` is replaced, which `install`'s caller allows.
         match checked(unsafe { libc::syscall(libc::SYS_dup3, from, to, 0) }) {
-            // EINTR: closing what lay on `to` was interrupted. EBUSY: an open(2) of another thread is
-            // about to have `to`; only a process that is about to exec itself has other threads.
+            // EINTR: closing what lay on `to` was interrupted. EBUSY: an open(2) of another thread
+            // is about to have `to`; only a process that is about to exec itself has other threads.
             Err(Errno(libc::EINTR | libc::EBUSY)) => {}
             done => return done.map(drop),
         }
@@ -63,11 +63,12 @@ pub(super) trait Integer {}
 impl Integer for c_int {}
 impl Integer for u64 {}
 
-/// Runs in the child, and in the parent: the limits of open files, unless a seccomp filter hides them.
+/// Runs in the child, and in the parent: the limits of open files, unless a seccomp filter hides
+/// them.
 pub(crate) fn limits() -> Option<libc::rlimit64> {
     let mut limits = MaybeUninit::<libc::rlimit64>::zeroed();
-    // SAFETY: pid 0 is the caller; the kernel reads no new limits (null) and fills in an rlimit64, for
-    // which `limits` has room.
+    // SAFETY: pid 0 is the caller; the kernel reads no new limits (null) and fills in an rlimit64,
+    // for which `limits` has room.
     let done = unsafe {
         libc::syscall(
             libc::SYS_prlimit64,

@@ -1,4 +1,5 @@
-//! Everything from 3 up is marked close-on-exec, by the best way that the kernel, a filter and the mounts leave.
+//! Everything from 3 up is marked close-on-exec, by the best way that the kernel, a filter and the
+//! mounts leave.
 
 use std::ffi::{c_long, c_ulong};
 use std::mem::MaybeUninit;
@@ -63,8 +64,8 @@ fn by_proc() -> Result<(), Errno> {
 /// Runs in the child: whether `folder` is the kernel's list, and not a folder of that name.
 fn is_procfs(folder: RawFd) -> bool {
     let mut statfs = MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: the kernel fills a statfs, and `statfs` has room for one. By the C library, because the
-    // call by number has another layout on 32-bit machines; fstatfs is no cancellation point.
+    // SAFETY: the kernel fills a statfs, and `statfs` has room for one. By the C library, because
+    // the call by number has another layout on 32-bit machines; fstatfs is no cancellation point.
     let done = unsafe { libc::fstatfs(folder, statfs.as_mut_ptr()) };
     // SAFETY: zeroed is a valid statfs, whether or not the kernel filled it in.
     let statfs = unsafe { statfs.assume_init() };
@@ -99,8 +100,8 @@ fn mark_listed(folder: RawFd) -> Result<(), Errno> {
     }
 }
 
-/// Runs in the child: the first of some `linux_dirent64` records, as a number from 3 up, and the rest.
-/// A record is inode (8 bytes), offset (8), length (2), type (1), and a name that a 0 ends.
+/// Runs in the child: the first of some `linux_dirent64` records, as a number from 3 up, and the
+/// rest. A record is inode (8 bytes), offset (8), length (2), type (1), and a name that a 0 ends.
 fn entry(records: &[u8]) -> Option<(Option<RawFd>, &[u8])> {
     let length = usize::from(u16::from_ne_bytes([*records.get(16)?, *records.get(17)?]));
     let name = records.get(19..length)?;
@@ -119,8 +120,8 @@ fn entry(records: &[u8]) -> Option<(Option<RawFd>, &[u8])> {
 
 /// Runs in the child: every number that the kernel's table has room for.
 ///
-/// `RLIMIT_NOFILE` is no bound, neither the soft nor the hard one: both may have been lowered when higher numbers were
-/// open.
+/// `RLIMIT_NOFILE` is no bound, neither the soft nor the hard one: both may have been lowered when
+/// higher numbers were open.
 fn by_loop() -> Result<(), ChildFdsError> {
     for fd in FIRST..table_end(TABLE_MAX).ok_or(ChildFdsError::NoCloseMethod)? {
         match fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) {
@@ -131,8 +132,8 @@ fn by_loop() -> Result<(), ChildFdsError> {
     Ok(())
 }
 
-/// Runs in the child: a number beyond this process's table of descriptors, so that nothing is open from there up. `None`
-/// if the table is larger than `max`, or a filter hides it.
+/// Runs in the child: a number beyond this process's table of descriptors, so that nothing is open
+/// from there up. `None` if the table is larger than `max`, or a filter hides it.
 ///
 /// A fork gives the child a table that is no larger than its highest number needs, rounded up.
 fn table_end(max: RawFd) -> Option<RawFd> {
@@ -147,8 +148,10 @@ fn table_end(max: RawFd) -> Option<RawFd> {
     None
 }
 
-/// Runs in the child: asks select(2), which answers `EBADF` for a closed number in the table and does not look at one
-/// beyond it ("BUGS" in [select(2)](https://man7.org/linux/man-pages/man2/select.2.html)). `set` is empty before and after.
+/// Runs in the child: asks select(2), which answers `EBADF` for a closed number in the table and
+/// does not look at one beyond it ("BUGS" in
+/// [select(2)](https://man7.org/linux/man-pages/man2/select.2.html)). `set` is empty before and
+/// after.
 fn is_beyond_table(number: RawFd, set: &mut FdSet) -> Result<bool, Errno> {
     match fcntl(number, libc::F_GETFD, 0) {
         Err(Errno(libc::EBADF)) => {}
@@ -171,12 +174,13 @@ fn is_beyond_table(number: RawFd, set: &mut FdSet) -> Result<bool, Errno> {
     }
 }
 
-/// Runs in the child: pselect6(2) without waiting, for reading. By this number, since not every machine has select(2).
+/// Runs in the child: pselect6(2) without waiting, for reading. By this number, since not every
+/// machine has select(2).
 fn select_now(end: RawFd, set: &mut FdSet) -> Result<(), Errno> {
     // The kernel writes the time that is left to it: a `timespec` of two longs.
     let mut at_once: [c_long; 2] = [0; 2];
-    // SAFETY: `end` is at most TABLE_MAX + 1: the kernel reads and writes the bits below it, rounded up to whole words,
-    // which `set` has. No other set, and no mask.
+    // SAFETY: `end` is at most TABLE_MAX + 1: the kernel reads and writes the bits below it,
+    // rounded up to whole words, which `set` has. No other set, and no mask.
     checked(unsafe {
         libc::syscall(
             libc::SYS_pselect6,
@@ -191,7 +195,8 @@ fn select_now(end: RawFd, set: &mut FdSet) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// The kernel's `fd_set`, as long as it has to be: a bit for each number up to [`TABLE_MAX`]. Longer than the C library's.
+/// The kernel's `fd_set`, as long as it has to be: a bit for each number up to [`TABLE_MAX`].
+/// Longer than the C library's.
 type FdSet = [c_ulong; FD_SET_WORDS];
 
 const WORD_BITS: usize = c_ulong::BITS as usize;

@@ -10,7 +10,8 @@ use super::calls::{Errno, socket_option};
 pub(super) enum Socket {
     /// Nothing of that kind lies on the number.
     None,
-    /// One does; the kernel gives no two sockets the same cookie while it runs (`SO_COOKIE`, Linux 4.6).
+    /// One does; the kernel gives no two sockets the same cookie while it runs (`SO_COOKIE`, Linux
+    /// 4.6).
     Cookie(u64),
     /// A seccomp filter does not let us know.
     Unknown,

@@ -10,13 +10,14 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// A locked mutex in memory that parent and child share. The child waits for the lock.
 ///
-/// The mutex is robust: if the parent dies, the kernel unlocks it, and the child does not wait for ever. A pipe
-/// cannot promise that. Another thread may fork at the same moment, and its child holds the pipe open.
+/// The mutex is robust: if the parent dies, the kernel unlocks it, and the child does not wait for
+/// ever. A pipe cannot promise that. Another thread may fork at the same moment, and its child
+/// holds the pipe open.
 ///
 /// [pthread_mutexattr_setrobust(3)](https://man7.org/linux/man-pages/man3/pthread_mutexattr_setrobust.3.html)
-pub(super) struct Gate(NonNull<Shared>);
+pub(crate) struct Gate(NonNull<GateMemory>);
 
-struct Shared {
+struct GateMemory {
     mutex: UnsafeCell<libc::pthread_mutex_t>,
     /// Whether the child is to run. Written by the parent before it unlocks the mutex.
     opened: AtomicBool,
@@ -24,64 +25,70 @@ struct Shared {
 
 impl Gate {
     /// A gate that the calling thread keeps closed. `ENOMEM`.
-    pub(super) fn closed() -> Result<Gate, Errno> {
+    pub(crate) fn closed() -> Result<Gate, Errno> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping, where the kernel likes, overlaps nothing.
         let page = unsafe {
             mmap_anonymous(
                 ptr::null_mut(),
-                size_of::<Shared>(),
+                size_of::<GateMemory>(),
                 access,
                 MapFlags::SHARED,
             )
         }?;
-        let shared = NonNull::new(page.cast::<Shared>()).ok_or(Errno::NOMEM)?;
-        // SAFETY: the mapping is new and large enough, a page is aligned for it, and nobody else knows it yet.
-        // Zeros are a valid `opened`.
-        let locked = unsafe { lock_new(shared.as_ref().mutex.get()) };
+        let memory = NonNull::new(page.cast::<GateMemory>()).ok_or(Errno::NOMEM)?;
+        // SAFETY: the mapping is new and large enough, a page is aligned for it, and nobody else
+        // knows it yet. Zeros are a valid `opened`.
+        let locked = unsafe { lock_new(memory.as_ref().mutex.get()) };
         if let Err(errno) = locked {
             // SAFETY: the mapping just made, which nothing refers to any more.
-            let _ = unsafe { munmap(page, size_of::<Shared>()) };
+            let _ = unsafe { munmap(page, size_of::<GateMemory>()) };
             return Err(errno);
         }
-        Ok(Gate(shared))
+        Ok(Gate(memory))
     }
 
     /// In the parent: lets the child run. A gate that is dropped instead tells it to end.
-    pub(super) fn open(self) {
-        self.shared().opened.store(true, Ordering::Relaxed);
+    pub(crate) fn open(self) {
+        // Relaxed: the mutex orders it. This store happens before the unlock in the drop of `self`,
+        // and the child loads it after it has locked.
+        self.memory().opened.store(true, Ordering::Relaxed);
     }
 
-    /// In the child: waits until the parent has opened the gate or dropped it. Whether the child is to run.
+    /// In the child: waits until the parent has opened the gate or dropped it. Whether the child is
+    /// to run.
     ///
     /// Runs between fork and the caller's closure: no allocation, no panic.
     pub(super) fn wait(self) -> bool {
         let gate = ManuallyDrop::new(self);
-        let mutex = gate.shared().mutex.get();
+        let mutex = gate.memory().mutex.get();
         // SAFETY: the mutex is initialised, and the mapping stays until the call below.
         let locked = unsafe { libc::pthread_mutex_lock(mutex) };
         // A parent that died says no more. Its child runs, as after any fork.
-        let run = locked == libc::EOWNERDEAD || gate.shared().opened.load(Ordering::Relaxed);
-        // Unlocked before the memory goes: what this thread owns is on a list that the kernel reads at its end.
+        let run = locked == libc::EOWNERDEAD || gate.memory().opened.load(Ordering::Relaxed);
+        // Unlocked before the memory goes: what this thread owns is on a list that the kernel reads
+        // at its end.
         // SAFETY: as above; if the lock was not taken, this is an error and does nothing.
         unsafe { libc::pthread_mutex_unlock(mutex) };
         // SAFETY: this process's own copy of the mapping, which nothing refers to any more.
-        let _ = unsafe { munmap(gate.0.as_ptr().cast(), size_of::<Shared>()) };
+        let _ = unsafe { munmap(gate.0.as_ptr().cast(), size_of::<GateMemory>()) };
         run
     }
 
-    fn shared(&self) -> &Shared {
-        // SAFETY: the mapping lives as long as the gate; what is in it is shared as atomics and mutexes are.
+    fn memory(&self) -> &GateMemory {
+        // SAFETY: the mapping lives as long as the gate; what is in it is shared as atomics and
+        // mutexes are.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        // SAFETY: the calling thread made the gate and holds its lock; a child unmaps its own copy of the mapping.
+        // SAFETY: the calling thread made the gate and holds its lock; a child unmaps its own copy
+        // of the mapping.
         unsafe {
-            libc::pthread_mutex_unlock(self.shared().mutex.get());
-            let _ = munmap(self.0.as_ptr().cast(), size_of::<Shared>());
+            libc::pthread_mutex_unlock(self.memory().mutex.get());
+            let _ = munmap(self.0.as_ptr().cast(), size_of::<GateMemory>());
         }
     }
 }
@@ -94,7 +101,8 @@ impl Drop for Gate {
 unsafe fn lock_new(mutex: *mut libc::pthread_mutex_t) -> Result<(), Errno> {
     let mut attributes = MaybeUninit::uninit();
     let attributes = attributes.as_mut_ptr();
-    // SAFETY: the first call initialises the attributes that the others take; the mutex is ours to initialise.
+    // SAFETY: the first call initialises the attributes that the others take; the mutex is ours to
+    // initialise.
     unsafe {
         check(libc::pthread_mutexattr_init(attributes))?;
         let made = check(libc::pthread_mutexattr_setpshared(

@@ -1,7 +1,7 @@
 //! Every order in which threads can meet in the registry. Run by `cargo xtask loom`.
 //!
-//! The kernel is a queue of events here, and a process a number with a switch: what is explored is the protocol, in
-//! which the real system calls change nothing.
+//! The kernel is a queue of events here, and a process a number with a switch: what is explored is
+//! the protocol, in which the real system calls change nothing.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;

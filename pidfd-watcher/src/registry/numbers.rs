@@ -29,8 +29,8 @@ impl Numbers {
 
     pub(crate) fn remove(&mut self, number: RawFd) {
         self.map.remove(&number);
-        // An eighth is left, and room is kept for twice that: the work is a small part of the removals before it, and
-        // does not come again when as many are put in.
+        // An eighth is left, and room is kept for twice that: the work is a small part of the
+        // removals before it, and does not come again when as many are put in.
         if self.peak > SMALL && self.map.len() < self.peak / 8 {
             self.peak = (self.map.len() * 2).max(SMALL);
             self.map.shrink_to(self.peak);

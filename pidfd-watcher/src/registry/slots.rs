@@ -1,6 +1,7 @@
 //! A table whose places are used again and whose tokens are not.
 //!
-//! The places lie in chunks. A chunk in which nothing is left gives its memory back, wherever it lies.
+//! The places lie in chunks. A chunk in which nothing is left gives its memory back, wherever it
+//! lies.
 
 use std::num::NonZeroU32;
 
@@ -37,8 +38,8 @@ const CHUNK: usize = 32;
 /// The last one would hold the index [`NONE`].
 const MOST_CHUNKS: usize = NONE as usize / CHUNK;
 
-/// A chunk with a place that was used more often than this is kept: its generations would be those of every chunk that
-/// is made later, and would soon be used up there.
+/// A chunk with a place that was used more often than this is kept: its generations would be those
+/// of every chunk that is made later, and would soon be used up there.
 const MOST_PASSED_ON: u32 = 1 << 31;
 
 #[derive(Debug)]
@@ -263,8 +264,8 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Gives the memory of a chunk back when nothing is in it. Not that of the last free places: who puts in and takes
-    /// out at the edge of a chunk is not to make it anew each time.
+    /// Gives the memory of a chunk back when nothing is in it. Not that of the last free places:
+    /// who puts in and takes out at the edge of a chunk is not to make it anew each time.
     fn give_back(&mut self, chunk: usize) {
         let free = self.made * CHUNK - self.len;
         let Some(Some(empty)) = self.chunks.get(chunk) else {

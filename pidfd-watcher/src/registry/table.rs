@@ -1,11 +1,13 @@
 //! Who waits for whom: plain data, changed under the registry's lock.
 //!
-//! An *entry* is a process that is watched, a *watch* is somebody who waits for it. The watches that wait hang in
-//! their entry's list in the order in which they came. One that runs, or is being dropped, is in no list.
+//! An *entry* is a process that is watched, a *watch* is somebody who waits for it. The watches
+//! that wait hang in their entry's list in the order in which they came. One that runs, or is being
+//! dropped, is in no list.
 
+use crate::registry::cancelled::Cancelled;
 use crate::registry::numbers::Numbers;
 use crate::registry::slots::{Slots, Token};
-use crate::registry::{Cancelled, Subject};
+use crate::registry::subject::Subject;
 use crate::{Exit, Pid};
 
 /// What somebody who waits wants to be done.
@@ -22,7 +24,8 @@ pub(crate) struct Unrun {
 pub(crate) struct Table<P> {
     entries: Slots<Entry<P>>,
     watches: Slots<Watch>,
-    /// Entries by the number of their descriptor, which is theirs alone for as long as they hold it.
+    /// Entries by the number of their descriptor, which is theirs alone for as long as they hold
+    /// it.
     by_number: Numbers,
     closed: Option<Close>,
     /// How many threads wait for something to settle.
@@ -46,8 +49,9 @@ struct Entry<P> {
     reap: Reap,
     /// The dispatch thread is at it: it alone takes the entry out.
     dispatching: bool,
-    /// The last watch that this dispatch tells. Who comes later has an event of his own, behind those of the other
-    /// processes: a callback that watches its process again must not keep the thread for itself.
+    /// The last watch that this dispatch tells. Who comes later has an event of his own, behind
+    /// those of the other processes: a callback that watches its process again must not keep the
+    /// thread for itself.
     turn: Option<Token>,
 }
 
@@ -58,7 +62,8 @@ enum Reap {
     No,
     /// As soon as it has exited.
     Wanted,
-    /// It has exited and could not be reaped yet: a tracer holds it. The kernel tells when it lets go.
+    /// It has exited and could not be reaped yet: a tracer holds it. The kernel tells when it lets
+    /// go.
     Later,
 }
 
@@ -259,8 +264,8 @@ impl<P: Subject> Table<P> {
         Some(entry.subject.clone())
     }
 
-    /// What comes next for a process that has exited: first it is reaped, then all are told who waited when it began. With
-    /// [`Step::Done`] comes the subject if it is watched no more.
+    /// What comes next for a process that has exited: first it is reaped, then all are told who
+    /// waited when it began. With [`Step::Done`] comes the subject if it is watched no more.
     pub(crate) fn next(&mut self, token: Token) -> (Step, Option<P>) {
         let Some(entry) = self.entries.get_mut(token) else {
             return (Step::Done, None);
@@ -346,9 +351,9 @@ impl<P: Subject> Table<P> {
         }
     }
 
-    /// Who still waits is told nothing, unless it came with the wish to reap and that is
-    /// [still done](Close::AndReap). Gives the callbacks to drop, with the watch to name to [`discarded`](Self::discarded)
-    /// afterwards, and the subjects that are watched no more.
+    /// Who still waits is told nothing, unless it came with the wish to reap and that is [still
+    /// done](Close::AndReap). Gives the callbacks to drop, with the watch to name to
+    /// [`discarded`](Self::discarded) afterwards, and the subjects that are watched no more.
     pub(crate) fn close(&mut self, how: Close) -> (Vec<(Token, Unrun)>, Vec<P>) {
         // A thread that was told to end is not asked to stay.
         if self.closed != Some(Close::AndEnd) {
@@ -444,7 +449,8 @@ mod tests {
         }
     }
 
-    /// Told to its end, or cancelled: the number that comes again is another process, which the kernel must hear of.
+    /// Told to its end, or cancelled: the number that comes again is another process, which the
+    /// kernel must hear of.
     #[test]
     fn number_of_an_entry_that_is_gone_names_nothing() {
         let mut table = Table::new();

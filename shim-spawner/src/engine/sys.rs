@@ -1,8 +1,11 @@
 //! Creating a process: the calls that no library wraps.
 
-use std::ffi::{c_int, c_long, c_void};
-use std::io;
-use std::marker::PhantomData;
+mod clone3;
+mod shared_page;
+mod signals;
+mod stack;
+
+use std::ffi::{c_int, c_void};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
@@ -12,15 +15,19 @@ use rustix::process::{
     PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid,
 };
 
-use super::born::ANY_CHILD;
-use super::memory::{SharedPage, Stack};
-use crate::child::{Handlers, Routine, SIGSET_BYTES, SignalSet, give_up as give_up_in_child};
+use super::outcome::ANY_CHILD;
+use crate::child::{Handlers, Routine, give_up as give_up_in_child};
 use crate::report::Report;
+use crate::sys::last_errno;
 use crate::{SpawnError, Stage, stdio};
+
+pub(super) use shared_page::SharedPage;
+pub(super) use signals::RawBlockedSignals;
+pub(super) use stack::Stack;
 
 /// How to ask the kernel for a child that suspends the caller until its exec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rung {
+pub(super) enum CloneMethod {
     /// clone3(2): shared memory, and no handlers in the child from the first (Linux 5.5).
     Clone3,
     /// clone(2): shared memory.
@@ -36,11 +43,12 @@ struct Entry<'a> {
     handlers: Handlers,
 }
 
-/// Where the child begins. It has the calling thread's registers but for the stack, and its thread-local
-/// storage: that thread is suspended until this one has executed the program or ended.
+/// Where the child begins. It has the calling thread's registers but for the stack, and its
+/// thread-local storage: that thread is suspended until this one has executed the program or ended.
 extern "C" fn child_main(entry: *mut c_void) -> c_int {
-    // SAFETY: `clone` passes its own `Entry`, which lives in a frame of the suspended thread (or in a copy of
-    // it); all signals are blocked, the descriptor table is a copy, and there are no hooks.
+    // SAFETY: `clone` passes its own `Entry`, which lives in a frame of the suspended thread (or in
+    // a copy of it); all signals are blocked, the descriptor table is a copy, and there are no
+    // closures.
     unsafe {
         let entry = &*entry.cast::<Entry<'_>>();
         entry.routine.run(entry.report, entry.handlers)
@@ -51,16 +59,16 @@ extern "C" fn child_main(entry: *mut c_void) -> c_int {
 ///
 /// Its end raises no signal, until it becomes the program.
 pub(super) fn clone(
-    rung: Rung,
+    method: CloneMethod,
     stack: &Stack,
     routine: &Routine,
     report: &Report,
-    _blocked: &SignalsBlocked,
+    _blocked: &RawBlockedSignals,
 ) -> Result<Created, Errno> {
     let mut entry = Entry {
         routine,
         report,
-        handlers: if rung == Rung::Clone3 {
+        handlers: if method == CloneMethod::Clone3 {
             Handlers::Cleared
         } else {
             Handlers::Inherited
@@ -68,10 +76,14 @@ pub(super) fn clone(
     };
     let entry = (&raw mut entry).cast();
     let mut pidfd = -1;
-    let pid = match rung {
-        Rung::Clone3 => clone3(stack, entry, &mut pidfd)?,
-        Rung::Clone => clone2(libc::CLONE_VM, stack, entry, &mut pidfd)?,
-        Rung::Copy => clone2(0, stack, entry, &mut pidfd)?,
+    let pid = match method {
+        CloneMethod::Clone3 => {
+            // SAFETY: `child_main` takes an `Entry`, and never returns. The stack is this thread's,
+            // which is suspended until the child is done with it, and with `entry`.
+            unsafe { clone3::clone3(stack, child_main, entry, &mut pidfd) }?
+        }
+        CloneMethod::Clone => clone2(libc::CLONE_VM, stack, entry, &mut pidfd)?,
+        CloneMethod::Copy => clone2(0, stack, entry, &mut pidfd)?,
     };
     let pid = positive(pid)?;
     // SAFETY: CLONE_PIDFD has just opened it for us, close-on-exec.
@@ -79,8 +91,8 @@ pub(super) fn clone(
     Ok(Created { pidfd, pid })
 }
 
-/// A child that was just created, and that nobody but us reaps. It may run the program by now: whatever comes after is
-/// about this child, and no reason to create another one.
+/// A child that was just created, and that nobody but us reaps. It may run the program by now:
+/// whatever comes after is about this child, and no reason to create another one.
 pub(super) struct Created {
     /// `None`: by something that calls itself Linux and does not know `CLONE_PIDFD`.
     pidfd: Option<OwnedFd>,
@@ -95,7 +107,8 @@ impl Created {
             moved.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::MFILE))
         };
         match self.pidfd.ok_or(Errno::NOSYS).and_then(above_stdio) {
-            // SAFETY: both are of the child that was just created and not reaped since; the pidfd or its duplicate.
+            // SAFETY: both are of the child that was just created and not reaped since; the pidfd
+            // or its duplicate.
             Ok(pidfd) => Ok(unsafe { Process::from_clone(pidfd, self.pid) }),
             Err(errno) => Err(give_up(self.pid, errno)),
         }
@@ -115,9 +128,10 @@ fn clone2(
     pidfd: &mut c_int,
 ) -> Result<c_int, Errno> {
     let none = ptr::null_mut::<c_void>();
-    // SAFETY: `child_main` runs on a stack that nobody else uses, and never returns. CLONE_VFORK suspends this
-    // thread until the child is done with `entry` and the stack. No CLONE_FILES and no CLONE_SIGHAND: the
-    // child's descriptors and handlers are its own. The kernel writes one int to `pidfd`.
+    // SAFETY: `child_main` runs on a stack that nobody else uses, and never returns. CLONE_VFORK
+    // suspends this thread until the child is done with `entry` and the stack. No CLONE_FILES and
+    // no CLONE_SIGHAND: the child's descriptors and handlers are its own. The kernel writes one int
+    // to `pidfd`.
     let pid = unsafe {
         libc::clone(
             child_main,
@@ -132,90 +146,14 @@ fn clone2(
     if pid < 0 { Err(last_errno()) } else { Ok(pid) }
 }
 
-/// `struct clone_args` as Linux 5.3 had it (`CLONE_ARGS_SIZE_VER0`), include/uapi/linux/sched.h.
-#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
-#[repr(C, align(8))]
-#[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-}
-
-#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
-const _: () = {
-    use std::mem::offset_of;
-    assert!(size_of::<CloneArgs>() == 64);
-    assert!(offset_of!(CloneArgs, pidfd) == 8);
-    assert!(offset_of!(CloneArgs, exit_signal) == 32);
-    assert!(offset_of!(CloneArgs, stack) == 40);
-    assert!(offset_of!(CloneArgs, stack_size) == 48);
-};
-
-#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
-fn clone3(stack: &Stack, entry: *mut c_void, pidfd: &mut c_int) -> Result<c_int, Errno> {
-    const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
-    let args = CloneArgs {
-        flags: u64::from(flags.cast_unsigned()) | CLONE_CLEAR_SIGHAND,
-        pidfd: ptr::from_mut(pidfd).expose_provenance() as u64,
-        // The kernel adds the two and begins at the sum.
-        stack: stack.bottom().expose_provenance() as u64,
-        stack_size: Stack::SIZE as u64,
-        ..CloneArgs::default()
-    };
-    let result: i64;
-    // SAFETY: the kernel reads `args` and writes one int to `pidfd`. In the parent this is a system call like
-    // any other: rax, rcx and r11 change, and memory, which the child writes before the call returns. The
-    // child has the same registers and the stack of `args`, whose top is aligned to 16; it never leaves the
-    // call to `child_main`, so it touches no frame of this thread but through `entry`. As in `clone2`
-    // this thread is suspended until then. The red zone below this thread's stack pointer is not written:
-    // the parent's half of the assembly pushes nothing.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "xor ebp, ebp", // the outermost frame, for whoever unwinds
-            "mov rdi, r8",
-            "call r9",
-            "ud2",
-            "2:",
-            inlateout("rax") libc::SYS_clone3 => result,
-            in("rdi") &raw const args,
-            in("rsi") size_of::<CloneArgs>(),
-            in("r8") entry,
-            in("r9") child_main as extern "C" fn(*mut c_void) -> c_int,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    match c_int::try_from(result) {
-        Ok(pid) if pid > 0 => Ok(pid),
-        Ok(errno) => Err(Errno::from_raw_os_error(-errno)),
-        Err(_) => Err(Errno::NOSYS),
-    }
-}
-
-#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
-fn clone3(_: &Stack, _: *mut c_void, _: &mut c_int) -> Result<c_int, Errno> {
-    Err(Errno::NOSYS)
-}
-
 /// The C library's fork. The child runs `routine`, owning the page's word while it does.
 pub(super) fn fork(
     routine: &Routine,
     page: &SharedPage,
-    _blocked: &SignalsBlocked,
+    _blocked: &RawBlockedSignals,
 ) -> Result<Pid, Errno> {
-    // SAFETY: the child goes by way of `run` to its exec or its end, and by what is allowed there: the C
-    // library has made its own state whole in it.
+    // SAFETY: the child goes by way of `run` to its exec or its end, and by what is allowed there:
+    // the C library has made its own state whole in it.
     match unsafe { libc::fork() } {
         -1 => Err(last_errno()),
         0 => {
@@ -231,12 +169,14 @@ pub(super) fn fork(
     }
 }
 
-/// The number of a new process, which is signalled if the process cannot be held: 0 and less would reach others.
+/// The number of a new process, which is signalled if the process cannot be held: 0 and less would
+/// reach others.
 fn positive(pid: c_int) -> Result<Pid, Errno> {
     Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Errno::NOSYS)
 }
 
-/// A handle on a child that [`fork`] has just made; nobody but us reaps it. It is ended where there can be none.
+/// A handle on a child that [`fork`] has just made; nobody but us reaps it. It is ended where there
+/// can be none.
 pub(super) fn open(pid: Pid) -> Result<Process, SpawnError> {
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => Created {
@@ -260,56 +200,10 @@ fn kill_and_reap(pid: Pid) {
     let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), ANY_CHILD | WaitIdOptions::EXITED));
 }
 
-/// Every signal blocked in the calling thread, those that the C library keeps for itself included, until
-/// it is dropped.
-pub(super) struct SignalsBlocked {
-    before: SignalSet,
-    /// The mask is this thread's.
-    _thread: PhantomData<*const ()>,
-}
-
-impl SignalsBlocked {
-    pub(super) fn all() -> Result<SignalsBlocked, Errno> {
-        let all: SignalSet = [u64::MAX; 2];
-        let mut before: SignalSet = [0; 2];
-        set_mask(&all, Some(&mut before))?;
-        Ok(SignalsBlocked {
-            before,
-            _thread: PhantomData,
-        })
-    }
-}
-
-impl Drop for SignalsBlocked {
-    fn drop(&mut self) {
-        // The call that blocked them was allowed, and this is the same.
-        let _ = set_mask(&self.before, None);
-    }
-}
-
-/// `rt_sigprocmask(2)` itself: the C library's function leaves its own two signals open, and a handler of
-/// theirs would run in the child with the parent's memory.
-fn set_mask(new: &SignalSet, old: Option<&mut SignalSet>) -> Result<(), Errno> {
-    let old = old.map_or(ptr::null_mut(), ptr::from_mut);
-    // SAFETY: the kernel reads and writes SIGSET_BYTES, which a `SignalSet` is not smaller than.
-    let done: c_long = unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            ptr::from_ref(new),
-            old,
-            SIGSET_BYTES,
-        )
-    };
-    if done < 0 { Err(last_errno()) } else { Ok(()) }
-}
-
-fn last_errno() -> Errno {
-    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOSYS)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     /// Writes below the stack it runs on, byte for byte down to the lowest of the mapping.
@@ -326,7 +220,7 @@ mod tests {
     fn child_that_overruns_its_stack_dies_and_writes_nothing_below_it() {
         let stack = Stack::kept().expect("a stack");
         // With them blocked the kernel ends the child, without a handler of this process.
-        let blocked = SignalsBlocked::all().expect("a mask");
+        let blocked = RawBlockedSignals::all().expect("a mask");
         // SAFETY: as in `clone2`; `overrun` makes no use of its stack but for its own frame.
         let pid = unsafe {
             libc::clone(

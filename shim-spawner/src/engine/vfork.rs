@@ -1,44 +1,44 @@
-//! The child runs in our memory and the calling thread waits: three ways to ask the kernel for that.
+//! The child runs in our memory and the calling thread waits: three ways to ask the kernel for
+//! that.
 //!
 //! # How a child that was killed before its exec is told from the program
 //!
-//! The caller of a `CLONE_VFORK` goes on at the exec and at the death alike. So the child is created with 0
-//! in place of SIGCHLD as the signal of its end, and execve sets SIGCHLD (`de_thread` in fs/exec.c: "we have
-//! changed execution domain"), always before it lets the caller go on (`exec_mmap`, later in the same
-//! function). waitid(2) sees a child with another signal than SIGCHLD only when `__WALL` or `__WCLONE` asks
-//! for it: `ECHILD` to the plain question is a child that never became the program. One system call, exact
-//! for the living and the dead, and no /proc.
+//! The caller of a `CLONE_VFORK` goes on at the exec and at the death alike. So the child is
+//! created with 0 in place of SIGCHLD as the signal of its end, and execve sets SIGCHLD
+//! (`de_thread` in fs/exec.c: "we have changed execution domain"), always before it lets the caller
+//! go on (`exec_mmap`, later in the same function). waitid(2) sees a child with another signal than
+//! SIGCHLD only when `__WALL` or `__WCLONE` asks for it: `ECHILD` to the plain question is a child
+//! that never became the program. One system call, exact for the living and the dead, and no /proc.
 //!
-//! It also follows that a failed spawn raises no SIGCHLD, and that no `waitpid(-1)` elsewhere in the process
-//! takes the child away before it is the program.
+//! It also follows that a failed spawn raises no SIGCHLD, and that no `waitpid(-1)` elsewhere in
+//! the process takes the child away before it is the program.
 
 use pidfd_watcher::Process;
 use rustix::io::Errno;
 use rustix::process::WaitIdOptions;
 
-use super::born::{self, ANY_CHILD};
-use super::memory::{SharedPage, Stack};
-use super::sys::{self, Created, Rung, SignalsBlocked};
+use super::outcome::{self, ANY_CHILD};
+use super::sys::{self, CloneMethod, Created, RawBlockedSignals, SharedPage, Stack};
 use crate::child::Routine;
 use crate::report::Report;
 use crate::{SpawnError, Stage};
 
-/// The best first. Only x86-64 has the assembly that clone3 needs: it returns twice on different stacks,
-/// which the C library offers for clone alone.
-const RUNGS: [Rung; 3] = [Rung::Clone3, Rung::Clone, Rung::Copy];
+/// The best first. Only x86-64 has the assembly that clone3 needs: it returns twice on different
+/// stacks, which the C library offers for clone alone.
+const METHODS: [CloneMethod; 3] = [CloneMethod::Clone3, CloneMethod::Clone, CloneMethod::Copy];
 
 pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
     let stack = Stack::kept().map_err(|error| SpawnError::io(Stage::Report, error))?;
-    let started = climb_down(&stack, routine);
+    let started = try_methods(&stack, routine);
     stack.keep();
     started
 }
 
-fn climb_down(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> {
+fn try_methods(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> {
     let mut refused = Errno::NOSYS;
-    for rung in RUNGS {
+    for method in METHODS {
         let (own, page);
-        let report = if rung == Rung::Copy {
+        let report = if method == CloneMethod::Copy {
             // The child has memory of its own, but for this page.
             page = SharedPage::map().map_err(|error| SpawnError::io(Stage::Report, error))?;
             page.report()
@@ -46,20 +46,25 @@ fn climb_down(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> {
             own = Report::default();
             &own
         };
-        match clone(rung, stack, routine, report) {
-            Ok(created) => return born::settle(created.hold()?, report, executed),
-            Err(errno) if is_final(errno) => return Err(SpawnError::io(Stage::Fork, errno)),
+        match clone(method, stack, routine, report) {
+            Ok(created) => return outcome::settle(created.hold()?, report, executed),
+            Err(errno) if is_final(errno) => return Err(SpawnError::io(Stage::Create, errno)),
             // A container's filter may answer anything, so anything else is a reason to go on.
             Err(errno) => refused = errno,
         }
     }
-    Err(SpawnError::io(Stage::Fork, refused))
+    Err(SpawnError::io(Stage::Create, refused))
 }
 
-fn clone(rung: Rung, stack: &Stack, routine: &Routine, report: &Report) -> Result<Created, Errno> {
+fn clone(
+    method: CloneMethod,
+    stack: &Stack,
+    routine: &Routine,
+    report: &Report,
+) -> Result<Created, Errno> {
     // No handler of this process may run in the child, where it would work on the parent's memory.
-    let blocked = SignalsBlocked::all()?;
-    let created = sys::clone(rung, stack, routine, report, &blocked);
+    let blocked = RawBlockedSignals::all()?;
+    let created = sys::clone(method, stack, routine, report, &blocked);
     drop(blocked);
     created
 }
@@ -75,10 +80,10 @@ fn is_final(errno: Errno) -> bool {
 /// Whether the child became the program: see above.
 fn executed(process: &Process) -> bool {
     let look = WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    if born::wait(process, look) != Err(Errno::CHILD) {
+    if outcome::wait(process, look) != Err(Errno::CHILD) {
         return true;
     }
-    // Either it never did, and stays until it is reaped; or it did, and is gone: SIGCHLD is ignored here, or
-    // somebody waits for any child.
-    born::wait(process, ANY_CHILD | WaitIdOptions::NOWAIT) == Err(Errno::CHILD)
+    // Either it never did, and stays until it is reaped; or it did, and is gone: SIGCHLD is ignored
+    // here, or somebody waits for any child.
+    outcome::wait(process, ANY_CHILD | WaitIdOptions::NOWAIT) == Err(Errno::CHILD)
 }

@@ -42,7 +42,8 @@ impl ShimIdentity {
     }
 
     /// Reads what [`save`](ShimIdentity::save) or
-    /// [`identity_file`](crate::ShimSpawner::identity_file) wrote, if nobody else can have written it.
+    /// [`identity_file`](crate::ShimSpawner::identity_file) wrote, if nobody else can have written
+    /// it.
     ///
     /// An identity says which process is signalled, so a file is refused that another user could
     /// have written. That is so unless

@@ -3,11 +3,9 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use pidfd_watcher::Process;
+use pidfd_watcher::{Process, proc_stat_field};
 use rustix::fs::{FsWord, fstat, fstatfs, stat};
 use rustix::io::Errno;
-
-use crate::proc_fs;
 
 /// `PIDFS_MAGIC`: since Linux 6.9 pidfds live in a file system of their own, in which each process
 /// has an inode number that is never used again. Before, all of them share one anonymous inode.
@@ -23,7 +21,7 @@ pub(crate) struct Seen {
 
 /// Reads what there is to see of `process`; `ESRCH` when it was reaped meanwhile.
 pub(super) fn observe(process: &Process) -> io::Result<Seen> {
-    let line = proc_fs::stat_line(process)?;
+    let line = process.proc_stat()?;
     Ok(Seen {
         start_time: start_time(&line).ok_or(io::ErrorKind::InvalidData)?,
         pidfs_inode: pidfs_inode(process)?,
@@ -37,7 +35,7 @@ pub(super) fn is_reaped(error: &io::Error) -> bool {
 
 /// Field 22 of a line of `/proc/PID/stat`. Async-signal-safe.
 pub(crate) fn start_time(line: &[u8]) -> Option<u64> {
-    proc_fs::field(line, 22)
+    proc_stat_field(line, 22)?.parse().ok()
 }
 
 /// The inode of a pidfd, where it is the process's own. Async-signal-safe.

@@ -12,14 +12,16 @@ pub(crate) enum Limit {
     FileSize,
 }
 
-/// The soft limit; `None` where a seccomp filter hides it. Not by rustix, which takes no answer but the limits.
+/// The soft limit; `None` where a seccomp filter hides it. Not by rustix, which takes no answer but
+/// the limits.
 pub(crate) fn soft_limit(limit: &Limit) -> Option<u64> {
     let resource = match limit {
         Limit::OpenFiles => libc::RLIMIT_NOFILE,
         Limit::FileSize => libc::RLIMIT_FSIZE,
     };
     let mut limits = MaybeUninit::<libc::rlimit64>::uninit();
-    // SAFETY: pid 0 is the caller; the kernel reads no new limits (null), and `limits` has room for what it writes.
+    // SAFETY: pid 0 is the caller; the kernel reads no new limits (null), and `limits` has room for
+    // what it writes.
     let done = unsafe {
         libc::syscall(
             libc::SYS_prlimit64,

@@ -1,8 +1,6 @@
 //! What the kernel says of this process and of others, in calls whose failure can be seen.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr;
 
 use pidfd_watcher::{Pid, Signal};
 use rustix::io::Errno;
@@ -30,20 +28,6 @@ pub(crate) fn effective_user() -> Result<u32, Errno> {
     match user.cast_signed() {
         errno @ -4095..=-1 => Err(Errno::from_raw_os_error(-errno)),
         _ => Ok(user),
-    }
-}
-
-/// Whether nobody has reaped the process behind `pidfd`: `ESRCH` otherwise. Nothing is sent.
-pub(crate) fn check_unreaped(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
-    let (fd, nothing) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
-    // SAFETY: signal 0 is none at all; a null pointer stands for no information.
-    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, 0, nothing, 0) } {
-        -1 => match last_errno() {
-            // There, and not ours to signal.
-            Errno::PERM => Ok(()),
-            errno => Err(errno),
-        },
-        _ => Ok(()),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use rustix::fs::{fcntl_get_seals, fstat};
 
+use super::address::Address;
+use super::observer::SlotObserver;
 use super::slot::Slot;
-use super::sys::{Mapped, SEALS};
-use super::{Address, Lookout};
-use crate::home::Home;
-use crate::sys::{Inherited, inspect};
+use super::sys::{MappedSlot, SEALS};
+use crate::sys::{ForkGeneration, Inherited, inspect};
 
 /// The page that the variable names is there, and is not as a parent makes it.
 #[derive(Debug)]
@@ -15,10 +15,12 @@ pub(crate) struct Damaged;
 /// What was found on the number that the variable names.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Nothing, or something that is none of our business: whoever spawned this child passed the pipe on alone.
+    /// Nothing, or something that is none of our business: whoever spawned this child passed the
+    /// pipe on alone.
     Nothing,
-    /// The page. `None`: this kernel does not let us use it, or the word has nothing to say any more.
-    Page(Option<Lookout>),
+    /// The page. `None`: this kernel does not let us use it, or the word has nothing to say any
+    /// more.
+    Page(Option<SlotObserver>),
 }
 
 /// Looks at the number and maps the word; claims, closes and changes nothing.
@@ -38,10 +40,10 @@ pub(crate) fn adopt(address: &Address, inherited: &Inherited) -> Result<Found, D
         if !seals.contains(SEALS) || !address.offset.is_multiple_of(size_of_slot) || end > size {
             return Err(Damaged);
         }
-        Ok(Mapped::of(page, address.offset).ok())
+        Ok(MappedSlot::of(page, address.offset).ok())
     })?;
     // A listener must know whether it is in a copy made by fork.
-    let word = word.filter(|_| Home::here().is_ok());
-    let lookout = word.map(|word| Lookout::new(word, address.link));
-    Ok(Found::Page(lookout.filter(Lookout::speaks)))
+    let word = word.filter(|_| ForkGeneration::current().is_ok());
+    let observer = word.map(|word| SlotObserver::new(word, address.link));
+    Ok(Found::Page(observer.filter(SlotObserver::is_attached)))
 }

@@ -6,44 +6,51 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags};
 
-/// The thread that owns the word, in the numbers of its own PID namespace (include/uapi/linux/futex.h).
+/// The thread that owns the word, in the numbers of its own PID namespace
+/// (include/uapi/linux/futex.h).
 const OWNER: u32 = libc::FUTEX_TID_MASK;
 
-/// A robust-futex word and the number of the link that it stands for. The kernel steps from word to word by the
-/// distance of the list's nodes, so that a slot is as large as a node.
+/// A robust-futex word and the number of the link that it stands for. The kernel steps from word to
+/// word by the distance of the list's nodes, so that a slot is as large as a node.
 #[derive(Debug)]
 #[repr(C, align(8))]
 pub(crate) struct Slot {
-    /// 0: nobody's, and the pipe alone counts. The sentinel's thread id and `FUTEX_WAITERS`: it lives.
-    /// `FUTEX_OWNER_DIED`: set by the kernel, which wakes one waiter then.
+    /// 0: nobody's, and the pipe alone counts. The sentinel's thread id and `FUTEX_WAITERS`: it
+    /// lives. `FUTEX_OWNER_DIED`: set by the kernel, which wakes one waiter then.
     word: AtomicU32,
     /// Which of the links that had this slot, one after the other, has it now.
     link: AtomicU32,
 }
 
-/// What a slot says to the child of a link.
+/// What a slot tells the child of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Says {
+pub(crate) enum SlotState {
     /// The sentinel lives; the word, to wait on.
-    Lives(u32),
-    /// The sentinel died while it held the word for this very link.
-    Died,
-    /// Nothing, and never again: the link has ended, moved on, or was another's.
-    Nothing,
+    Owned(u32),
+    /// The sentinel died while it owned the word for this very link.
+    OwnerDied,
+    /// The slot says nothing, and never will again: the link has ended, moved on, or was another's.
+    Detached,
 }
 
 impl Slot {
     /// Parent: the next link takes the slot; its number.
     pub(crate) fn take(&self, thread: u32) -> u32 {
         let link = self.link.load(Ordering::Relaxed).wrapping_add(1);
-        // First the number, then the word: whoever sees a word that this link has set finds no older number.
         self.link.store(link, Ordering::Relaxed);
+        // Release: the store of the number happens before this one. It pairs with the Acquire in
+        // `state`: a child that loads this word loads this number too, or a later one. Without the
+        // pair, the child of the link before could see the word of this link beside its own number,
+        // and take the life and the death of the owner for its own link's.
         self.word.store(held_by(thread), Ordering::Release);
         link
     }
 
-    /// Parent: out of the sentinel's reach. Where the kernel was faster, this process is dying, and it stays told.
+    /// Parent: out of the sentinel's reach. Where the kernel was faster, this process is dying, and
+    /// it stays told.
     pub(crate) fn let_go(&self, thread: u32) {
+        // An exchange continues the release sequence that the store in `take` has begun: a child that
+        // loads the word as it is left here loads the number of the link, too.
         let (held, nobody) = (held_by(thread), 0);
         let _ = self
             .word
@@ -52,32 +59,35 @@ impl Slot {
 
     /// Parent: back within it, for the same link.
     pub(crate) fn hold_again(&self, thread: u32) {
+        // As in `let_go`.
         let (held, nobody) = (held_by(thread), 0);
         let _ = self
             .word
             .compare_exchange(nobody, held, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Child: what the slot says of its link.
-    pub(crate) fn says(&self, link: u32) -> Says {
-        // In this order: see `take`. The kernel's own change keeps what the store before it published.
+    /// Child: what the slot tells of its link.
+    pub(crate) fn state(&self, link: u32) -> SlotState {
+        // Acquire, for the Release in `take`: the number is loaded after the word. The kernel marks
+        // the word by an atomic exchange, which continues the release sequence of the store before
+        // it: a child that loads the mark loads the number of the link that was marked, as well.
         let word = self.word.load(Ordering::Acquire);
         if self.link.load(Ordering::Relaxed) != link {
-            Says::Nothing
+            SlotState::Detached
         } else if word & libc::FUTEX_OWNER_DIED != 0 {
-            Says::Died
+            SlotState::OwnerDied
         } else if word & OWNER != 0 {
-            Says::Lives(word)
+            SlotState::Owned(word)
         } else {
-            Says::Nothing
+            SlotState::Detached
         }
     }
 
     /// Child: sleeps until the word is no longer what it was, or for no reason.
     ///
     /// # References
-    /// [futex(2)](https://man7.org/linux/man-pages/man2/futex.2.html): shared between processes, and a mapping
-    /// that cannot be written to is enough for `FUTEX_WAIT`.
+    /// [futex(2)](https://man7.org/linux/man-pages/man2/futex.2.html): shared between processes,
+    /// and a mapping that cannot be written to is enough for `FUTEX_WAIT`.
     pub(crate) fn sleep(&self, word: u32) -> io::Result<()> {
         match futex::wait(&self.word, Flags::empty(), word, None) {
             Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
@@ -85,8 +95,8 @@ impl Slot {
         }
     }
 
-    /// Wakes whoever sleeps on the word: the kernel wakes one alone, which may be somebody that has no link any
-    /// more.
+    /// Wakes whoever sleeps on the word: the kernel wakes one alone, which may be somebody that has
+    /// no link any more.
     pub(crate) fn wake(&self) {
         let _ = futex::wake(&self.word, Flags::empty(), i32::MAX.unsigned_abs());
     }
@@ -120,15 +130,15 @@ mod tests {
     fn a_death_is_told_to_the_link_that_has_the_slot_alone() {
         let slot = fresh();
         let first = slot.take(7);
-        assert_eq!(slot.says(first), Says::Lives(7 | libc::FUTEX_WAITERS));
+        assert_eq!(slot.state(first), SlotState::Owned(7 | libc::FUTEX_WAITERS));
         slot.let_go(7);
-        assert_eq!(slot.says(first), Says::Nothing);
+        assert_eq!(slot.state(first), SlotState::Detached);
         let second = slot.take(7);
-        assert_eq!(slot.says(first), Says::Nothing);
+        assert_eq!(slot.state(first), SlotState::Detached);
         died(&slot);
         assert_eq!(
-            (slot.says(first), slot.says(second)),
-            (Says::Nothing, Says::Died)
+            (slot.state(first), slot.state(second)),
+            (SlotState::Detached, SlotState::OwnerDied)
         );
     }
 
@@ -138,12 +148,12 @@ mod tests {
         let link = slot.take(7);
         slot.let_go(7);
         died(&slot);
-        assert_eq!(slot.says(link), Says::Nothing);
+        assert_eq!(slot.state(link), SlotState::Detached);
         slot.hold_again(7);
-        assert_eq!(slot.says(link), Says::Lives(7 | libc::FUTEX_WAITERS));
+        assert_eq!(slot.state(link), SlotState::Owned(7 | libc::FUTEX_WAITERS));
         died(&slot);
         slot.let_go(7);
         slot.hold_again(7);
-        assert_eq!(slot.says(link), Says::Died);
+        assert_eq!(slot.state(link), SlotState::OwnerDied);
     }
 }

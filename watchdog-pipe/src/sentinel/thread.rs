@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::slot::Slot;
 use super::sys::{self, RobustList, SLOTS, Words};
 
-/// Below the kernel's usual 1.4 ms and more, so that on a busy CPU its end comes early; and far above the listener's 0.1
-/// ms, so that it does not keep the CPU from whom it wakes.
+/// Below the kernel's usual 1.4 ms and more, so that on a busy CPU its end comes early; and far
+/// above the listener's 0.1 ms, so that it does not keep the CPU from whom it wakes.
 const SLICE: Duration = Duration::from_millis(1);
 
 /// Lives as long as its process: nothing but [`Sentinel::end`] ends the thread alone.
@@ -26,8 +26,8 @@ pub(super) struct Sentinel {
 }
 
 impl Sentinel {
-    /// Fails without a trace where anything that it needs is not there. If the thread has to end before the process does,
-    /// it calls `over` with its id.
+    /// Fails without a trace where anything that it needs is not there. If the thread has to end
+    /// before the process does, it calls `over` with its id.
     pub(super) fn start<T: Sync>(
         keeper: &'static T,
         over: fn(&'static T, u32),
@@ -46,9 +46,12 @@ impl Sentinel {
         })
     }
 
-    /// Takes every word out of the reach of a thread that is about to end, so that its end is no death. Nobody may give
-    /// it a word meanwhile, or afterwards.
+    /// Takes every word out of the reach of a thread that is about to end, so that its end is no
+    /// death. Nobody may give it a word meanwhile, or afterwards.
     pub(super) fn end(&self) {
+        // The lock of all sentinels is held here, and by whoever would give a word to the thread: that
+        // is what keeps the words let go. The flag alone is also asked without the lock, and guards
+        // no other memory.
         self.ended.store(true, Ordering::Release);
         for slot in self.words {
             slot.let_go(self.thread);

@@ -9,8 +9,9 @@ use rustix::process::Signal;
 
 /// The number of this process, read from a call whose answer was looked at.
 ///
-/// A seccomp filter may answer any call with an error, getpid(2) too, and the C library hands out what comes back. As a
-/// target of kill(2), -1 means every process that there is, and 0 the whole group.
+/// A seccomp filter may answer any call with an error, getpid(2) too, and the C library hands out
+/// what comes back. As a target of kill(2), -1 means every process that there is, and 0 the whole
+/// group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OwnPid(NonZeroU32);
 
@@ -33,7 +34,8 @@ impl OwnPid {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "getpid answered no number"))
     }
 
-    /// Whether this is pid 1 of its PID namespace, for which the kernel drops every signal without a handler.
+    /// Whether this is pid 1 of its PID namespace, for which the kernel drops every signal without
+    /// a handler.
     pub(crate) fn is_first(self) -> bool {
         self.0.get() == 1
     }
@@ -44,7 +46,8 @@ impl OwnPid {
     /// [kill(2)](https://man7.org/linux/man-pages/man2/kill.2.html)
     pub(crate) fn signal(self, signal: Signal) -> io::Result<()> {
         let number = self.0.get().cast_signed();
-        // SAFETY: kill(2) has no memory effect. The number is this process's, and above zero: see `read`.
+        // SAFETY: kill(2) has no memory effect. The number is this process's, and above zero: see
+        // `read`.
         match unsafe { libc::kill(number, signal.as_raw()) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -52,7 +55,8 @@ impl OwnPid {
     }
 }
 
-/// Whether nothing of the program runs on a signal: it is neither handled nor ignored. `None` where that cannot be asked.
+/// Whether nothing of the program runs on a signal: it is neither handled nor ignored. `None` where
+/// that cannot be asked.
 ///
 /// # References
 /// [sigaction(2)](https://man7.org/linux/man-pages/man2/sigaction.2.html)

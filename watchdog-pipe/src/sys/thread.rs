@@ -1,7 +1,8 @@
 //! Threads of the C library.
 //!
-//! Not std's: those ask for a name, an alternate signal stack, and the CPUs that they may run on. A seccomp filter that
-//! was made for this process need not know such calls, and std ends the whole process where it gets no signal stack.
+//! Not std's: those ask for a name, an alternate signal stack, and the CPUs that they may run on. A
+//! seccomp filter that was made for this process need not know such calls, and std ends the whole
+//! process where it gets no signal stack.
 
 use std::ffi::{CStr, c_void};
 use std::io;
@@ -25,8 +26,8 @@ unsafe impl Send for RawThread {}
 unsafe impl Sync for RawThread {}
 
 impl RawThread {
-    /// A thread with at least `stack` bytes for its own frames. A panic of `main` ends the thread alone. `EAGAIN` without
-    /// room for a thread, or for its stack.
+    /// A thread with at least `stack` bytes for its own frames. A panic of `main` ends the thread
+    /// alone. `EAGAIN` without room for a thread, or for its stack.
     pub(crate) fn start(stack: usize, main: Main) -> io::Result<RawThread> {
         let argument = Box::into_raw(Box::new(main));
         // SAFETY: `run` takes what the argument points to, which is its own from here on.
@@ -40,8 +41,8 @@ impl RawThread {
 
     /// A thread that begins with `main`.
     ///
-    /// The C library puts the thread-local storage of the whole program on the stack too, and says only that a size was too
-    /// small (`EINVAL`): a larger one is tried then.
+    /// The C library puts the thread-local storage of the whole program on the stack too, and says
+    /// only that a size was too small (`EINVAL`): a larger one is tried then.
     ///
     /// # Safety
     /// `main` may be given `argument`, in another thread, and does not unwind.
@@ -72,13 +73,14 @@ impl RawThread {
         made
     }
 
-    /// Whether it has ended, perhaps without having run to its end: a filter can kill a thread alone
-    /// (`SECCOMP_RET_KILL_THREAD`). It is joined then; else it comes back.
+    /// Whether it has ended, perhaps without having run to its end: a filter can kill a thread
+    /// alone (`SECCOMP_RET_KILL_THREAD`). It is joined then; else it comes back.
     ///
     /// # References
     /// [pthread_tryjoin_np(3)](https://man7.org/linux/man-pages/man3/pthread_tryjoin_np.3.html)
     pub(crate) fn join_if_ended(self) -> Result<(), RawThread> {
-        // SAFETY: neither joined nor detached yet, as the value says. No place for an answer is given.
+        // SAFETY: neither joined nor detached yet, as the value says. No place for an answer is
+        // given.
         match unsafe { libc::pthread_tryjoin_np(self.0, ptr::null_mut()) } {
             0 => Ok(()),
             _ => Err(self),
@@ -87,7 +89,8 @@ impl RawThread {
 
     /// Waits for the end.
     pub(crate) fn join(self) {
-        // SAFETY: neither joined nor detached yet, as the value says, and gone with it. No place for an answer is given.
+        // SAFETY: neither joined nor detached yet, as the value says, and gone with it. No place
+        // for an answer is given.
         unsafe { libc::pthread_join(self.0, ptr::null_mut()) };
     }
 
@@ -119,7 +122,8 @@ impl Attributes {
     }
 
     fn set_stack(&mut self, stack: usize) -> io::Result<()> {
-        // What the C library takes of a stack for itself, but for thread-local storage: a signal frame.
+        // What the C library takes of a stack for itself, but for thread-local storage: a signal
+        // frame.
         // SAFETY: sysconf(3) has no memory effect.
         let theirs = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
         let stack = stack.saturating_add(usize::try_from(theirs).unwrap_or(0));
@@ -151,8 +155,9 @@ pub(crate) fn name_this_thread(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Asks the scheduler for slices of that length, less than a second, in this thread. Who has the shorter one takes the CPU
-/// from whom it is woken by, or beside. Linux 6.12, which gives 0.1 to 100 ms; before that it changes nothing.
+/// Asks the scheduler for slices of that length, less than a second, in this thread. Who has the
+/// shorter one takes the CPU from whom it is woken by, or beside. Linux 6.12, which gives 0.1 to
+/// 100 ms; before that it changes nothing.
 ///
 /// # References
 /// [sched_setattr(2)](https://man7.org/linux/man-pages/man2/sched_setattr.2.html)

@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::time::Duration;
 
-/// The time since the monotonic clock began. Where the vDSO knows the clock, as it does on nearly every machine, that is
-/// no system call; elsewhere a filter may refuse it. (`Instant::now` panics then.)
+/// The time since the monotonic clock began. Where the vDSO knows the clock, as it does on nearly
+/// every machine, that is no system call; elsewhere a filter may refuse it. (`Instant::now` panics
+/// then.)
 ///
 /// # References
 /// [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html),
@@ -29,9 +30,11 @@ pub(crate) fn now() -> io::Result<Duration> {
     Ok(seconds + Duration::from_nanos(time.tv_nsec.unsigned_abs().into()))
 }
 
-/// Waits until one of `fds` is ready, at most for so many milliseconds; for ever below zero. What each is ready for.
+/// Waits until one of `fds` is ready, at most for so many milliseconds; for ever below zero. What
+/// each is ready for.
 ///
-/// By poll(2), where the architecture has it: x86-64, for one. On others, aarch64 for one, the C library asks ppoll(2).
+/// By poll(2), where the architecture has it: x86-64, for one. On others, aarch64 for one, the C
+/// library asks ppoll(2).
 ///
 /// # References
 /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)

@@ -148,8 +148,8 @@ fn config() {
 /// What a program sees that was not meant, or was given something else than promised.
 fn config_errors() {
     let read = |value: &str| {
-        // SAFETY: one thread; and nothing here owns the numbers that are named, but for those that are
-        // refused.
+        // SAFETY: one thread; and nothing here owns the numbers that are named, but for those that
+        // are refused.
         unsafe {
             std::env::set_var("SHIM_CONFIG", value);
             shim_config()

@@ -171,7 +171,8 @@ fn closure() {
     );
 }
 
-/// A closure that becomes a program of its own is no spawn of the shim, and that program does not stay.
+/// A closure that becomes a program of its own is no spawn of the shim, and that program does not
+/// stay.
 fn closure_that_executes() {
     let mut spawner = full("/bin/true");
     // SAFETY: execve(2) of strings and arrays that end as they should.
@@ -193,7 +194,8 @@ fn numbers_in_the_child() {
     let error = fails("dup3", spawner.detached(true).map_fd(mapped, 9));
     is(&error, Stage::InstallFds, Some(libc::EPERM));
     assert_eq!(error.fd(), Some(9), "{error}");
-    // Only that: before Linux 5.11 close_range(2) sets no flag, and fcntl(2) marks what is not passed on.
+    // Only that: before Linux 5.11 close_range(2) sets no flag, and fcntl(2) marks what is not
+    // passed on.
     seccomp::refuse_to_clear_cloexec(libc::EPERM);
     let mut spawner = spawner_of("/bin/true");
     spawner.detached(true).preserve_fd(kept);

@@ -7,13 +7,13 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use shim_spawner::{Stage, Stdio};
+use workspace_tests::clone_method::CloneMethod;
 use workspace_tests::halt::Halt;
 use workspace_tests::reaped;
-use workspace_tests::rung::Rung;
 use workspace_tests::scenario::Scenario;
 use workspace_tests::{fd_table, proc_fs, seccomp};
 
-use super::snapshot::{Snapshot, fails, full, own_pid, rung, spawner_of};
+use super::snapshot::{Snapshot, fails, full, method, own_pid, spawner_of};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("limit_descriptors", descriptors),
@@ -84,9 +84,9 @@ fn descriptors() {
         }
         assert_eq!(Snapshot::take(), before, "left behind after success");
         // The handle comes last. A clone that has no number for it is a clone that failed.
-        let handle = match rung() {
-            Rung::Fork => Stage::Pidfd,
-            _ => Stage::Fork,
+        let handle = match method() {
+            CloneMethod::Fork => Stage::Pidfd,
+            _ => Stage::Create,
         };
         for stage in [
             Stage::Watchdog,
@@ -103,7 +103,8 @@ fn descriptors() {
     }
 }
 
-/// `EAGAIN`: a user who may have no more processes. Root may have any number, so this is another one.
+/// `EAGAIN`: a user who may have no more processes. Root may have any number, so this is another
+/// one.
 fn processes() {
     const NOBODY: libc::uid_t = 54_321;
     // SAFETY: none of these has a memory effect; the fixture has one thread. A process that has
@@ -125,7 +126,7 @@ fn processes() {
     }
     let old = soft_limit(libc::RLIMIT_NPROC, 1);
     let error = fails("no process left", &mut full("/bin/true"));
-    assert_eq!(error.stage(), Stage::Fork, "{error}");
+    assert_eq!(error.stage(), Stage::Create, "{error}");
     assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error}");
     soft_limit(libc::RLIMIT_NPROC, old);
     let shim = full("/bin/true").spawn().expect("as before");
@@ -133,8 +134,8 @@ fn processes() {
     assert!(exit.status.expect("own child").success(), "{exit:?}");
 }
 
-/// The handle comes to lie on 0, which is closed, and a filter keeps it from being moved: the child, which runs by then, is
-/// ended, and no other one is made in its place.
+/// The handle comes to lie on 0, which is closed, and a filter keeps it from being moved: the
+/// child, which runs by then, is ended, and no other one is made in its place.
 fn handle_that_cannot_be_moved() {
     seccomp::refuse_fcntl(libc::F_DUPFD_CLOEXEC, libc::EPERM);
     thread::scope(|scope| {
@@ -162,6 +163,6 @@ fn handle_that_cannot_be_moved() {
         });
         let executed = executed.join().expect("the thread that counts");
         // After a fork the child waits to be held before it goes on.
-        assert_eq!(executed, usize::from(rung() != Rung::Fork));
+        assert_eq!(executed, usize::from(method() != CloneMethod::Fork));
     });
 }

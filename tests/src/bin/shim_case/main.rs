@@ -1,16 +1,17 @@
 //! Cases of shim-spawner that count descriptors or children, or change the process they run in.
 //!
-//! The first argument is the scenario, the second the way in which children are created. Scenarios whose names begin with `as_` are played by the children of the others.
+//! The first argument is the scenario, the second the way in which children are created. Scenarios
+//! whose names begin with `as_` are played by the children of the others.
 
 use std::process::ExitCode;
 
-use workspace_tests::rung::Rung;
+use workspace_tests::clone_method::CloneMethod;
 
 mod child;
 mod errors;
 mod limits;
+mod methods;
 mod roles;
-mod rungs;
 mod search;
 mod signals;
 mod snapshot;
@@ -21,13 +22,13 @@ fn main() -> ExitCode {
     if name.starts_with("as_") {
         return workspace_tests::scenario::run(roles::ROLES);
     }
-    let rung = std::env::args().nth(2).unwrap_or_default();
-    snapshot::force(Rung::named(&rung));
+    let method = std::env::args().nth(2).unwrap_or_default();
+    snapshot::force(CloneMethod::named(&method));
     let scenarios: Vec<_> = [
         errors::SCENARIOS,
         limits::SCENARIOS,
         child::SCENARIOS,
-        rungs::SCENARIOS,
+        methods::SCENARIOS,
         search::SCENARIOS,
         signals::SCENARIOS,
         stop::SCENARIOS,

@@ -1,4 +1,5 @@
-//! What the children of the scenarios do. Each ends at the end of its standard input, whatever happens.
+//! What the children of the scenarios do. Each ends at the end of its standard input, whatever
+//! happens.
 
 use std::io::{self, BufRead, Write};
 use std::os::fd::RawFd;
@@ -101,7 +102,8 @@ fn intruder() {
         if (0..64).any(|theirs| pidfd_getfd(handle, theirs, PidfdGetfdFlags::empty()).is_ok()) {
             reached.push(format!("pidfd_getfd({fd})"));
         }
-        // SAFETY: setns(2) has no memory effect. Type 0 takes any namespace; the others are for pidfds.
+        // SAFETY: setns(2) has no memory effect. Type 0 takes any namespace; the others are for
+        // pidfds.
         let entered = [0, libc::CLONE_NEWUTS, libc::CLONE_NEWNET]
             .iter()
             .any(|kind| unsafe { libc::setns(fd, *kind) } == 0);

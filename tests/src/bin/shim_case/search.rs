@@ -1,5 +1,5 @@
-//! How the program is found: as std's `Command` finds it, which is how execvp(3) does, but for the shell that
-//! execvp(3) asks to run a file without a header.
+//! How the program is found: as std's `Command` finds it, which is how execvp(3) does, but for the
+//! shell that execvp(3) asks to run a file without a header.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use shim_spawner::{ShimSpawner, Stage, Stdio};
-use workspace_tests::rung::Rung;
+use workspace_tests::clone_method::CloneMethod;
 use workspace_tests::scenario::Scenario;
 
-use super::snapshot::{rung, spawner_of};
+use super::snapshot::{method, spawner_of};
 
-pub const SCENARIOS: &[Scenario] = &[("rung_search", search)];
+pub const SCENARIOS: &[Scenario] = &[("method_search", search)];
 
 fn root() -> PathBuf {
     std::env::temp_dir().join(format!("shim-search-{}", std::process::id()))
@@ -107,7 +107,7 @@ fn same_as_std(program: &str, path: Option<Option<&str>>, folder: &Path) -> Resu
     let found = found(spawner.args(ARGS).current_dir(folder));
     assert_eq!(found, expected, "{program:?} in {path:?} from {folder:?}");
 
-    if matches!(rung(), Rung::Copy | Rung::Fork) {
+    if matches!(method(), CloneMethod::Copy | CloneMethod::Fork) {
         // These refuse the clone that posix_spawn(3) makes, too.
         return found;
     }

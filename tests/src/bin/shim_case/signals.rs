@@ -1,5 +1,6 @@
-//! Signals in the middle of a spawn: to the parent, to its group, and to the child before it is the program. Each has a
-//! handler here; in a child of ours, which has the memory that the handler works on, none may ever run.
+//! Signals in the middle of a spawn: to the parent, to its group, and to the child before it is the
+//! program. Each has a handler here; in a child of ours, which has the memory that the handler
+//! works on, none may ever run.
 
 use std::os::unix::process::ExitStatusExt;
 use std::ptr;
@@ -18,9 +19,9 @@ use super::child::ends_well;
 use super::snapshot::{full, own_pid, pid_of_the_kernel, spawner_of};
 
 pub const SCENARIOS: &[Scenario] = &[
-    ("rung_storm", storm),
-    ("rung_signals_that_are_ignored", ignored_before_the_exec),
-    ("rung_signals_that_end", ends_before_the_exec),
+    ("method_storm", storm),
+    ("method_signals_that_are_ignored", ignored_before_the_exec),
+    ("method_signals_that_end", ends_before_the_exec),
 ];
 
 /// How often a handler ran. A child sees the same page, whether it shares the memory or has a copy.
@@ -34,7 +35,8 @@ static PARENT: AtomicI32 = AtomicI32::new(0);
 static RUNS: AtomicPtr<Runs> = AtomicPtr::new(ptr::null_mut());
 
 fn runs() -> &'static Runs {
-    // SAFETY: mapped by `handle` before any handler is there, for good, zeroed and written to by atomics alone.
+    // SAFETY: mapped by `handle` before any handler is there, for good, zeroed and written to by
+    // atomics alone.
     unsafe { &*RUNS.load(Ordering::Acquire) }
 }
 
@@ -59,10 +61,12 @@ fn handle(signals: &[i32]) {
         unsafe { mmap_anonymous(ptr::null_mut(), size_of::<Runs>(), access, MapFlags::SHARED) };
     RUNS.store(page.expect("mmap").cast(), Ordering::Release);
     PARENT.store(own_pid(), Ordering::Relaxed);
-    // The kernel's `struct sigaction`, and no smaller; it differs from the C library's, which also keeps two signals from
-    // everybody: what it does for one signal is read back and done for the others.
+    // The kernel's `struct sigaction`, and no smaller; it differs from the C library's, which also
+    // keeps two signals from everybody: what it does for one signal is read back and done for the
+    // others.
     let mut action = [0_usize; 20];
-    // SAFETY: the handler makes atomic stores and a system call; the actions are valid, and there is room for one.
+    // SAFETY: the handler makes atomic stores and a system call; the actions are valid, and there
+    // is room for one.
     unsafe {
         let mut first: libc::sigaction = std::mem::zeroed();
         first.sa_sigaction = handler as *const () as usize;
@@ -83,13 +87,14 @@ fn no_handler_ran_in_a_child() {
     assert_eq!(runs().in_a_child.load(Ordering::Relaxed), 0);
 }
 
-/// Queued signals to the spawning thread, each of which counts; others to the whole group, to which the children belong
-/// from their first instant on. None may be lost, none handled by a child.
+/// Queued signals to the spawning thread, each of which counts; others to the whole group, to which
+/// the children belong from their first instant on. None may be lost, none handled by a child.
 fn storm() {
     const SPAWNS: usize = 2_000;
     /// Sent to the thread during one spawn; 100,000 in all.
     const AT_ONCE: usize = 50;
-    /// What does nothing where no handler is: to the program, and to a child that has none any more.
+    /// What does nothing where no handler is: to the program, and to a child that has none any
+    /// more.
     const TO_THE_GROUP: [i32; 2] = [libc::SIGURG, libc::SIGWINCH];
     let queued = libc::SIGRTMIN() + 1;
     handle(&[&TO_THE_GROUP[..], &[queued]].concat());
@@ -97,8 +102,8 @@ fn storm() {
     assert_eq!(unsafe { libc::setpgid(0, 0) }, 0, "a group of its own");
     let group = own_pid();
     let _sender = Fork::run(|| {
-        // SAFETY: calls without memory effect. The one whom a stray signal would hit is not in the group, and ends with
-        // the storm.
+        // SAFETY: calls without memory effect. The one whom a stray signal would hit is not in the
+        // group, and ends with the storm.
         unsafe {
             libc::setpgid(0, 0);
             loop {
@@ -142,8 +147,9 @@ fn storm() {
     no_handler_ran_in_a_child();
 }
 
-/// Runs `spawn` in a thread whose child is held at each of its calls of rt_sigaction(2), the first of which comes before it
-/// has touched the handlers; `meanwhile` is given its pid then. How often it was held.
+/// Runs `spawn` in a thread whose child is held at each of its calls of rt_sigaction(2), the first
+/// of which comes before it has touched the handlers; `meanwhile` is given its pid then. How often
+/// it was held.
 fn held_before_its_exec(meanwhile: impl Fn(i32) + Sync, spawn: impl FnOnce() + Send) -> usize {
     thread::scope(|scope| {
         let (give, take) = sync_channel(1);
@@ -189,8 +195,9 @@ fn ignored_before_the_exec() {
     no_handler_ran_in_a_child();
 }
 
-/// What ends a process by default ends the child, and not before its mask is the one that the program is to have: until
-/// then all are blocked, those that the C library keeps for itself included.
+/// What ends a process by default ends the child, and not before its mask is the one that the
+/// program is to have: until then all are blocked, those that the C library keeps for itself
+/// included.
 fn ends_before_the_exec() {
     let signals = [libc::SIGTERM, libc::SIGRTMAX(), 32, 33];
     handle(&signals);

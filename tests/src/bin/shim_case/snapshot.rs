@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use shim_spawner::{ShimSpawner, SpawnError, Stdio};
-use workspace_tests::rung::Rung;
+use workspace_tests::clone_method::CloneMethod;
 use workspace_tests::{fd_table, proc_fs};
 
 /// Descriptors by number, and children by pid with their state.
@@ -15,23 +15,23 @@ pub struct Snapshot {
     children: Vec<(i32, char)>,
 }
 
-static RUNG: OnceLock<Rung> = OnceLock::new();
+static METHOD: OnceLock<CloneMethod> = OnceLock::new();
 
 /// Has every child of this fixture created in one way.
-pub fn force(rung: Rung) {
-    rung.force();
-    RUNG.set(rung).expect("once");
+pub fn force(method: CloneMethod) {
+    method.force();
+    METHOD.set(method).expect("once");
 }
 
 /// The way in which children are created here.
-pub fn rung() -> Rung {
-    *RUNG.get().expect("a rung")
+pub fn method() -> CloneMethod {
+    *METHOD.get().expect("a method")
 }
 
-/// A spawner with the engine of the rung.
+/// A spawner with the engine of that method.
 pub fn spawner_of(program: impl AsRef<std::ffi::OsStr>) -> ShimSpawner {
     let mut spawner = ShimSpawner::new(program);
-    spawner.engine(rung().engine());
+    spawner.engine(method().engine());
     spawner
 }
 
@@ -47,8 +47,8 @@ pub fn pid_of_the_kernel() -> i32 {
 
 impl Snapshot {
     pub fn take() -> Snapshot {
-        // The first link leaves a descriptor and a thread for the life of its process: the sentinel's. What a spawn
-        // leaves behind is counted with those.
+        // The first link leaves a descriptor and a thread for the life of its process: the
+        // sentinel's. What a spawn leaves behind is counted with those.
         drop(watchdog_pipe::channel());
         let children = proc_fs::children_of(own_pid());
         Snapshot {

@@ -73,7 +73,8 @@ fn pid(handler: &ShimHandler) -> i32 {
 }
 
 fn signal(pid: i32, signal: i32) {
-    // SAFETY: kill(2) has no memory effect; the child is not reaped yet, so that the number is its own.
+    // SAFETY: kill(2) has no memory effect; the child is not reaped yet, so that the number is its
+    // own.
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "kill {pid}");
 }
 

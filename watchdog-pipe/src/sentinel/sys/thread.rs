@@ -1,7 +1,8 @@
 //! The sentinel's thread, made by the C library alone.
 //!
-//! Rust's own threads map a signal stack when they start, and end the process if they cannot. This thread needs none: it
-//! runs a few system calls and sleeps. So whatever is missing for it is an error here, and the parent lives on.
+//! Rust's own threads map a signal stack when they start, and end the process if they cannot. This
+//! thread needs none: it runs a few system calls and sleeps. So whatever is missing for it is an
+//! error here, and the parent lives on.
 
 use std::ffi::{CStr, c_void};
 use std::io;
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 use rustix::thread::futex::{self, Flags, Timespec};
 
-use super::{RobustList, ask_for_slices};
-use crate::sys::{BlockedSignals, RawThread};
+use super::robust_list::RobustList;
+use crate::sys::{BlockedSignals, RawThread, ask_for_slices};
 
 /// The kernel keeps 15 bytes of it.
 const NAME: &CStr = c"watchdog-sentinel";
@@ -32,19 +33,21 @@ struct Start<'a, T: 'static> {
     slices: Duration,
     keeper: &'static T,
     over: fn(&'static T, u32),
-    /// `PENDING`, a thread id, or an errno with `FAILED`. The thread does not touch the structure once it has answered.
+    /// `PENDING`, a thread id, or an errno with `FAILED`. The thread does not touch the structure
+    /// once it has answered.
     answer: AtomicU32,
 }
 
-/// Starts a thread whose death the kernel tells by `list`, and gives its id in this PID namespace. It sleeps as long as
-/// its process lives. If nothing in this process sleeps any more, it calls `over` with its id, and ends.
+/// Starts a thread whose death the kernel tells by `list`, and gives its id in this PID namespace.
+/// It sleeps as long as its process lives. If nothing in this process sleeps any more, it calls
+/// `over` with its id, and ends.
 ///
-/// All signals are blocked in it before it exists, but for the two of the C library's own (32 and 33): with those it
-/// changes the user id of every thread, and waits until each has answered.
+/// All signals are blocked in it before it exists, but for the two of the C library's own (32 and
+/// 33): with those it changes the user id of every thread, and waits until each has answered.
 ///
 /// # Errors
-/// What `pthread_create` or a call of the thread answered: `EAGAIN`, `ENOMEM`, `EPERM` by a filter. No thread is left
-/// then, or it is about to end.
+/// What `pthread_create` or a call of the thread answered: `EAGAIN`, `ENOMEM`, `EPERM` by a filter.
+/// No thread is left then, or it is about to end.
 pub(in crate::sentinel) fn start<T: Sync + 'static>(
     list: RobustList,
     slices: Duration,
@@ -60,8 +63,9 @@ pub(in crate::sentinel) fn start<T: Sync + 'static>(
     };
     let blocked = BlockedSignals::all()?;
     let argument = ptr::from_ref(&start).cast_mut().cast();
-    // SAFETY: `run::<T>` takes what is pointed to for a `Start<T>`, which it is, and which lives until the thread has
-    // answered or is dead: `answer_of` waits for that. Nothing in `run` unwinds.
+    // SAFETY: `run::<T>` takes what is pointed to for a `Start<T>`, which it is, and which lives
+    // until the thread has answered or is dead: `answer_of` waits for that. Nothing in `run`
+    // unwinds.
     let thread = unsafe { RawThread::create(STACK, run::<T>, argument) }?;
     drop(blocked);
     match answer_of(thread, &start.answer) {
@@ -77,8 +81,8 @@ pub(in crate::sentinel) fn start<T: Sync + 'static>(
     }
 }
 
-/// Waits for it, and lets go of the thread. `None`: the thread was killed, alone, as a filter can do
-/// (`SECCOMP_RET_KILL_THREAD`).
+/// Waits for it, and lets go of the thread. `None`: the thread was killed, alone, as a filter can
+/// do (`SECCOMP_RET_KILL_THREAD`).
 fn answer_of(mut thread: RawThread, answer: &AtomicU32) -> Option<u32> {
     let a_moment = Timespec {
         tv_sec: 0,
@@ -125,10 +129,13 @@ extern "C" fn run<T: Sync + 'static>(start: *mut c_void) -> *mut c_void {
 }
 
 fn answer(place: *const AtomicU32, said: u32) {
+    // Release, for the Acquire in `answer_of`: the registration of the list happens before the id is
+    // known to anybody. Without that, a word could be given to a thread whose end the kernel would
+    // not tell yet.
     // SAFETY: who made the thread keeps the place until it has an answer.
     unsafe { (*place).store(said, Ordering::Release) };
-    // From here on the place may be gone; its address is all that is used of it. A wake that comes to whatever lies there
-    // now is one of those that come for no reason.
+    // From here on the place may be gone; its address is all that is used of it. A wake that comes
+    // to whatever lies there now is one of those that come for no reason.
     // SAFETY: FUTEX_WAKE reads no memory of ours.
     unsafe {
         let how = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
@@ -146,21 +153,24 @@ fn thread_id() -> io::Result<u32> {
     }
 }
 
-/// How often every way to sleep may have come back. They come back for a signal of the C library's own, and where a filter
-/// answers them.
+/// How often every way to sleep may have come back. They come back for a signal of the C library's
+/// own, and where a filter answers them.
 const ROUNDS: usize = 1_000;
 
-/// Sleeps as long as the process lives, and does not touch a page of memory. A filter that is installed later may refuse
-/// any of the ways; the kernel asks it again when the process was stopped and goes on. Returns when none of them sleeps.
+/// Sleeps as long as the process lives, and does not touch a page of memory. A filter that is
+/// installed later may refuse any of the ways; the kernel asks it again when the process was
+/// stopped and goes on. Returns when none of them sleeps.
 fn sleep() {
     static NEVER: AtomicU32 = AtomicU32::new(0);
     let for_ever = libc::timespec {
         tv_sec: libc::time_t::MAX,
         tv_nsec: 0,
     };
-    // What the scheduler owes a thread that goes to sleep is kept for it until it wakes, and would let it run on ahead of
-    // whom it wakes. A yield forfeits that on the kernels that see to it, and costs nothing on others.
-    // SAFETY: none of these calls has a memory effect; the one that is given an address only reads from there.
+    // What the scheduler owes a thread that goes to sleep is kept for it until it wakes, and would
+    // let it run on ahead of whom it wakes. A yield forfeits that on the kernels that see to it,
+    // and costs nothing on others.
+    // SAFETY: none of these calls has a memory effect; the one that is given an address only reads
+    // from there.
     unsafe { libc::sched_yield() };
     for _ in 0..ROUNDS {
         let _ = futex::wait(&NEVER, Flags::PRIVATE, 0, None);

@@ -10,25 +10,27 @@ use std::thread;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use shim_spawner::{ShimSpawner, Stage, Stdio};
+use workspace_tests::clone_method::{self, CloneMethod};
 use workspace_tests::fd_table::{self, Table, Witness, id, id_of};
 use workspace_tests::fork::Fork;
 use workspace_tests::reaped;
-use workspace_tests::rung::{self, Rung};
 use workspace_tests::scenario::Scenario;
 use workspace_tests::seccomp;
 
 use super::child::{ends_well, output};
-use super::snapshot::{Snapshot, fails, full, own_pid, pid_of_the_kernel, rung, shell, spawner_of};
+use super::snapshot::{
+    Snapshot, fails, full, method, own_pid, pid_of_the_kernel, shell, spawner_of,
+};
 
 pub const SCENARIOS: &[Scenario] = &[
-    ("rung_killed_on_the_way", killed_on_the_way),
-    ("rung_refused_by_any_errno", refused_by_any_errno),
-    ("rung_all_refused", all_refused),
-    ("rung_threads", threads),
-    ("rung_closed_streams", closed_streams),
-    ("rung_own_descriptors", own_descriptors),
-    ("rung_children_reaped_by_the_kernel", reaped_by_the_kernel),
-    ("rung_trap", trap),
+    ("method_killed_on_the_way", killed_on_the_way),
+    ("method_refused_by_any_errno", refused_by_any_errno),
+    ("method_all_refused", all_refused),
+    ("method_threads", threads),
+    ("method_closed_streams", closed_streams),
+    ("method_own_descriptors", own_descriptors),
+    ("method_children_reaped_by_the_kernel", reaped_by_the_kernel),
+    ("method_trap", trap),
 ];
 
 /// The kernel kills the child at a system call that this process itself makes no more.
@@ -76,12 +78,12 @@ fn refused_by_any_errno() {
     ] {
         Fork::run(|| {
             // The filter that came last is the one that answers.
-            if rung() != Rung::Clone3 {
+            if method() != CloneMethod::Clone3 {
                 seccomp::refuse(&[(libc::SYS_clone3, errno)]);
             }
-            if rung() == Rung::Copy {
+            if method() == CloneMethod::Copy {
                 let shared = libc::CLONE_VFORK | libc::CLONE_VM;
-                rung::refuse_clone(shared, shared, errno);
+                clone_method::refuse_clone(shared, shared, errno);
             }
             assert_eq!(output(spawner_of("/bin/echo").arg("well")), "well\n");
         })
@@ -95,14 +97,14 @@ fn all_refused() {
         Fork::run(|| {
             seccomp::refuse(&[(libc::SYS_clone3, errno), (libc::SYS_clone, errno)]);
             let error = fails("all refused", &mut full("/bin/true"));
-            assert_eq!(error.stage(), Stage::Fork, "{error}");
+            assert_eq!(error.stage(), Stage::Create, "{error}");
             assert_eq!(error.raw_os_error(), Some(errno), "{error}");
         })
         .succeeds();
     }
-    // Nothing is forced beyond what the rung refuses: the one that is left is found.
-    if rung() == Rung::Copy {
-        rung::refuse_clone(libc::CLONE_VFORK, libc::CLONE_VFORK, libc::EPERM);
+    // Nothing is forced beyond what the method refuses: the one that is left is found.
+    if method() == CloneMethod::Copy {
+        clone_method::refuse_clone(libc::CLONE_VFORK, libc::CLONE_VFORK, libc::EPERM);
         let error = fails("the last one refused", &mut full("/bin/true"));
         assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
     }
@@ -229,17 +231,17 @@ fn own_descriptors() {
     ends_well(&shim);
 }
 
-/// SIGCHLD is ignored: a child that became the program is no failure however soon it is gone, and one that
-/// did not is.
+/// SIGCHLD is ignored: a child that became the program is no failure however soon it is gone, and
+/// one that did not is.
 fn reaped_by_the_kernel() {
     // SAFETY: no handler.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     let before = Snapshot::take();
     for _ in 0..200 {
-        match (full("/bin/true").spawn(), rung()) {
+        match (full("/bin/true").spawn(), method()) {
             (Ok(shim), _) => drop(shim.child.process().wait().expect("poll")),
             // It was gone before it could be opened.
-            (Err(error), Rung::Fork) => assert_eq!(error.stage(), Stage::Pidfd, "{error}"),
+            (Err(error), CloneMethod::Fork) => assert_eq!(error.stage(), Stage::Pidfd, "{error}"),
             (Err(error), _) => panic!("{error}"),
         }
     }
@@ -252,7 +254,8 @@ fn reaped_by_the_kernel() {
 /// The only process that may allocate; 0: any.
 static ALLOCATES: AtomicI32 = AtomicI32::new(0);
 
-/// The allocator of this fixture: armed, it ends a child that allocates, whoever's memory it runs in.
+/// The allocator of this fixture: armed, it ends a child that allocates, whoever's memory it runs
+/// in.
 struct Trap;
 
 fn check() {

@@ -9,8 +9,8 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use crate::report::Report;
 use crate::{SpawnError, Stage};
 
-/// Judges a child that runs no code of ours any more. `executed` is asked where the report leaves it open:
-/// exec was announced, and no error came back.
+/// Judges a child that runs no code of ours any more. `executed` is asked where the report leaves
+/// it open: exec was announced, and no error came back.
 pub(super) fn settle(
     process: Process,
     report: &Report,
@@ -35,8 +35,8 @@ pub(super) const ANY_CHILD: WaitIdOptions =
 
 /// Waits for a child that is on its way out, and reaps it. `None`: nobody knows its status.
 pub(super) fn reap(process: &Process) -> Option<ExitStatus> {
-    // Its end first: of a child that this process traces, waitid(2) tells stops as well. A filter may refuse to poll,
-    // which is no reason to leave it.
+    // Its end first: of a child that this process traces, waitid(2) tells stops as well. A filter
+    // may refuse to poll, which is no reason to leave it.
     let _ = process.wait();
     // That was content with a zombie that a tracer still holds.
     let left = wait(process, ANY_CHILD | WaitIdOptions::NOWAIT);

@@ -1,4 +1,5 @@
-//! The ways in which shim-spawner can create a child, each forced by a real seccomp filter that refuses all others.
+//! The ways in which shim-spawner can create a child, each forced by a real seccomp filter that
+//! refuses all others.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::seccomp;
 
 /// One way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rung {
+pub enum CloneMethod {
     /// clone3, x86-64 alone.
     Clone3,
     /// clone with `CLONE_VM` and `CLONE_VFORK`.
@@ -24,41 +25,41 @@ pub enum Rung {
     Fork,
 }
 
-const NAMES: [(&str, Rung); 4] = [
-    ("clone3", Rung::Clone3),
-    ("clone", Rung::Clone),
-    ("copy", Rung::Copy),
-    ("fork", Rung::Fork),
+const NAMES: [(&str, CloneMethod); 4] = [
+    ("clone3", CloneMethod::Clone3),
+    ("clone", CloneMethod::Clone),
+    ("copy", CloneMethod::Copy),
+    ("fork", CloneMethod::Fork),
 ];
 
-impl Rung {
+impl CloneMethod {
     /// As [`passes`] names it.
-    pub fn named(name: &str) -> Rung {
+    pub fn named(name: &str) -> CloneMethod {
         let found = NAMES.iter().find(|(known, _)| *known == name);
-        found.unwrap_or_else(|| panic!("no rung {name:?}")).1
+        found.unwrap_or_else(|| panic!("no method {name:?}")).1
     }
 
     pub fn engine(self) -> Engine {
-        if self == Rung::Fork {
+        if self == CloneMethod::Fork {
             Engine::Fork
         } else {
             Engine::Vfork
         }
     }
 
-    /// From now on this process and its children can suspend themselves for a child in this way only. Threads
-    /// and fork are left alone: neither has `CLONE_VFORK`.
+    /// From now on this process and its children can suspend themselves for a child in this way
+    /// only. Threads and fork are left alone: neither has `CLONE_VFORK`.
     pub fn force(self) {
         let vfork = libc::CLONE_VFORK;
         let vm = libc::CLONE_VM;
-        if self != Rung::Clone3 {
+        if self != CloneMethod::Clone3 {
             // Its flags are in memory, where no filter sees them.
             seccomp::refuse(&[(libc::SYS_clone3, libc::ENOSYS)]);
         }
-        if self != Rung::Clone {
+        if self != CloneMethod::Clone {
             refuse_clone(vfork | vm, vfork | vm, libc::EPERM);
         }
-        if self != Rung::Copy {
+        if self != CloneMethod::Copy {
             refuse_clone(vfork | vm, vfork, libc::EPERM);
         }
     }
@@ -86,19 +87,31 @@ pub fn refuse_clone(mask: i32, value: i32, errno: i32) {
     seccompiler::apply_filter_all_threads(&program).expect("seccomp(SECCOMP_SET_MODE_FILTER)");
 }
 
-/// The test's side: the scenario ran to its end on this rung.
-pub fn passes(program: &str, scenario: &str, rung: &str) {
-    scenario::passes_with(program, scenario, &[rung]);
+/// The test's side: the scenario ran to its end by this method.
+pub fn passes(program: &str, scenario: &str, method: &str) {
+    scenario::passes_with(program, scenario, &[method]);
 }
 
-/// One test for each rung of each scenario of `CASE`.
+/// One test for each scenario and each method of `CASE`.
 #[macro_export]
-macro_rules! on_every_rung {
+macro_rules! by_every_method {
     ($($test:ident: $scenario:literal,)*) => {
         #[cfg(target_arch = "x86_64")]
-        mod clone3 { $( #[test] fn $test() { workspace_tests::rung::passes(super::CASE, $scenario, "clone3"); } )* }
-        mod clone { $( #[test] fn $test() { workspace_tests::rung::passes(super::CASE, $scenario, "clone"); } )* }
-        mod copy { $( #[test] fn $test() { workspace_tests::rung::passes(super::CASE, $scenario, "copy"); } )* }
-        mod fork { $( #[test] fn $test() { workspace_tests::rung::passes(super::CASE, $scenario, "fork"); } )* }
+        mod clone3 {
+            use workspace_tests::clone_method::passes;
+            $( #[test] fn $test() { passes(super::CASE, $scenario, "clone3"); } )*
+        }
+        mod clone {
+            use workspace_tests::clone_method::passes;
+            $( #[test] fn $test() { passes(super::CASE, $scenario, "clone"); } )*
+        }
+        mod copy {
+            use workspace_tests::clone_method::passes;
+            $( #[test] fn $test() { passes(super::CASE, $scenario, "copy"); } )*
+        }
+        mod fork {
+            use workspace_tests::clone_method::passes;
+            $( #[test] fn $test() { passes(super::CASE, $scenario, "fork"); } )*
+        }
     };
 }

@@ -1,0 +1,73 @@
+//! How the child's error reaches the parent.
+
+use std::sync::atomic::Ordering;
+
+use crate::sys::{SharedPage, Words};
+use crate::{ChildFdsError, Error};
+
+/// One error, in a page that the child shares with its parent.
+#[derive(Debug)]
+pub(crate) struct ErrorPage(SharedPage);
+
+impl ErrorPage {
+    pub(crate) fn new() -> Result<ErrorPage, Error> {
+        SharedPage::map()
+            .map(ErrorPage)
+            .map_err(|source| Error::SharedPage { source })
+    }
+
+    /// Between fork and exec: forgets the error of an earlier child. Atomic stores only.
+    pub(crate) fn clear(&self) {
+        let [code, ..] = self.words();
+        code.store(NOTHING, Ordering::Release);
+    }
+
+    /// Between fork and exec: leaves `error` for the parent. Atomic stores only.
+    pub(crate) fn set(&self, error: ChildFdsError) {
+        let (fd, errno) = (error.fd().unwrap_or(-1), error.errno());
+        let [code, fd_word, errno_word, _] = self.words();
+        fd_word.store(fd.cast_unsigned(), Ordering::Relaxed);
+        errno_word.store(errno.cast_unsigned(), Ordering::Relaxed);
+        let found = (1..)
+            .zip(ChildFdsError::ALL)
+            .find(|(_, kind)| kind(fd, errno) == error);
+        // Release, for the Acquire in `take`: the stores of both numbers happen before this one, so
+        // that the parent reads them with the code. Without that, it could read the numbers of an
+        // earlier child.
+        code.store(found.map_or(NOTHING, |(code, _)| code), Ordering::Release);
+    }
+
+    /// In the parent: the error that was left last, once.
+    pub(crate) fn take(&self) -> Option<ChildFdsError> {
+        let [code, fd, errno, _] = self.words();
+        let code = code.swap(NOTHING, Ordering::AcqRel);
+        let fd = fd.load(Ordering::Relaxed).cast_signed();
+        let errno = errno.load(Ordering::Relaxed).cast_signed();
+        let place = usize::try_from(code).ok()?.checked_sub(1)?;
+        ChildFdsError::ALL.get(place).map(|kind| kind(fd, errno))
+    }
+
+    fn words(&self) -> &Words {
+        self.0.words()
+    }
+}
+
+/// No error. The others are counted from 1.
+const NOTHING: u32 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_of_the_child_arrives_as_it_was_left() -> Result<(), Error> {
+        let errors = ErrorPage::new()?;
+        for kind in ChildFdsError::ALL {
+            let error = kind(7, 9);
+            errors.set(error);
+            assert_eq!(errors.take(), Some(error));
+            assert_eq!(errors.take(), None);
+        }
+        Ok(())
+    }
+}

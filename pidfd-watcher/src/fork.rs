@@ -1,0 +1,75 @@
+//! A forked child with a handle.
+
+use std::os::fd::AsFd;
+
+use rustix::io::retry_on_intr;
+use rustix::process::{WaitOptions, waitpid};
+
+use crate::child::{self, Gate};
+use crate::{Error, Pid, Process, status};
+
+impl Process {
+    /// Forks: the child runs `child` and ends with the exit code it gives, by `_exit`; here comes
+    /// the handle.
+    ///
+    /// The child is held back until the handle is open. So even a child that ends at once cannot be
+    /// reaped before by another part of the program, or by the kernel where `SIGCHLD` is ignored,
+    /// and its number cannot go to another process. The pidfd is close-on-exec, and the child has
+    /// no copy of it.
+    ///
+    /// This is the C library's `fork`: its `pthread_atfork` handlers run, and the child has thread
+    /// ids and an allocator that work. To start a program, use `std::process::Command`.
+    ///
+    /// A panic in `child` ends it with 101; it does not unwind into the copy of the caller.
+    ///
+    /// # Safety
+    ///
+    /// In the child only the calling thread exists. If this process has others, `child` may do only
+    /// what is async-signal-safe: locks that others held stay locked for ever. (glibc takes care of
+    /// its allocator's.) It must not return to what the caller holds elsewhere: it ends here. What
+    /// it drops is dropped in the copy alone.
+    ///
+    /// # Errors
+    ///
+    /// `child` has not run, and no process is left.
+    /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`, `ENFILE`).
+    /// - [`TooManyProcesses`](Error::TooManyProcesses) (`EAGAIN`).
+    /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a
+    ///   seccomp filter.
+    /// - [`NotChild`](Error::NotChild) (`ESRCH`, `ECHILD`): somebody killed it at once, and it was
+    ///   reaped by another part of the program, or by the kernel since `SIGCHLD` is ignored.
+    /// - [`Io`](Error::Io): `ENOMEM`.
+    ///
+    /// # References
+    ///
+    /// [fork(2)](https://man7.org/linux/man-pages/man2/fork.2.html),
+    /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html) (Linux 5.3);
+    /// [signal-safety(7)](https://man7.org/linux/man-pages/man7/signal-safety.7.html)
+    #[allow(unsafe_code, reason = "its caller answers for what the child does")]
+    pub unsafe fn fork(child: impl FnOnce() -> i32) -> Result<Process, Error> {
+        let gate = Gate::closed().map_err(Error::of_call)?;
+        // SAFETY: our caller answers for what the child does in its copy of this process.
+        let (pid, gate) = unsafe { child::fork(gate, child) }?;
+        let opened = open_child(pid);
+        if opened.is_ok() {
+            gate.open();
+        } else {
+            drop(gate);
+            // It ends by itself, without a signal to a number. ECHILD: it was reaped already.
+            let _ = retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+        }
+        opened
+    }
+}
+
+/// Opens a child that is held back.
+fn open_child(pid: Pid) -> Result<Process, Error> {
+    let process = Process::open(pid).map_err(|error| match error {
+        Error::NotFound(cause) => Error::NotChild(cause),
+        other => other,
+    })?;
+    // Held back is not unkillable: a child that was killed may be gone, and its number a
+    // stranger's.
+    status::is_ours(process.as_fd()).map_err(Error::of_wait)?;
+    Ok(process)
+}

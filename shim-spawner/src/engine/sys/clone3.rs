@@ -1,0 +1,105 @@
+//! clone3(2), for which the C library has no function that begins on a new stack.
+
+use std::ffi::{c_int, c_void};
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+use std::ptr;
+
+use rustix::io::Errno;
+
+use super::stack::Stack;
+
+/// `struct clone_args` as Linux 5.3 had it (`CLONE_ARGS_SIZE_VER0`), include/uapi/linux/sched.h.
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+#[repr(C, align(8))]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<CloneArgs>() == 64);
+    assert!(offset_of!(CloneArgs, pidfd) == 8);
+    assert!(offset_of!(CloneArgs, exit_signal) == 32);
+    assert!(offset_of!(CloneArgs, stack) == 40);
+    assert!(offset_of!(CloneArgs, stack_size) == 48);
+};
+
+/// Creates a child that shares this process's memory, and begins on `stack` with `main(entry)`.
+/// Comes back when the child executed a program or ended. Where there is no assembly for it:
+/// `ENOSYS`.
+///
+/// # Safety
+/// `main` may be given `entry` in such a child, and never returns. Nobody else uses the stack.
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+pub(super) unsafe fn clone3(
+    stack: &Stack,
+    main: extern "C" fn(*mut c_void) -> c_int,
+    entry: *mut c_void,
+    pidfd: &mut c_int,
+) -> Result<c_int, Errno> {
+    const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    let args = CloneArgs {
+        flags: u64::from(flags.cast_unsigned()) | CLONE_CLEAR_SIGHAND,
+        pidfd: ptr::from_mut(pidfd).expose_provenance() as u64,
+        // The kernel adds the two and begins at the sum.
+        stack: stack.bottom().expose_provenance() as u64,
+        stack_size: Stack::SIZE as u64,
+        ..CloneArgs::default()
+    };
+    let result: i64;
+    // SAFETY: the kernel reads `args` and writes one int to `pidfd`. In the parent this is a system
+    // call like any other: rax, rcx and r11 change, and memory, which the child writes before the
+    // call returns. The child has the same registers and the stack of `args`, whose top is aligned
+    // to 16; it never leaves the call to `main`, so it touches no frame of this thread but through
+    // `entry`. CLONE_VFORK suspends this thread until then. The red zone below this thread's stack
+    // pointer is not written: the parent's half of the assembly pushes nothing.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp", // the outermost frame, for whoever unwinds
+            "mov rdi, r8",
+            "call r9",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw const args,
+            in("rsi") size_of::<CloneArgs>(),
+            in("r8") entry,
+            in("r9") main,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    match c_int::try_from(result) {
+        Ok(pid) if pid > 0 => Ok(pid),
+        Ok(errno) => Err(Errno::from_raw_os_error(-errno)),
+        Err(_) => Err(Errno::NOSYS),
+    }
+}
+
+/// See above.
+///
+/// # Safety
+/// None is asked for.
+#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
+pub(super) unsafe fn clone3(
+    _: &Stack,
+    _: extern "C" fn(*mut c_void) -> c_int,
+    _: *mut c_void,
+    _: &mut c_int,
+) -> Result<c_int, Errno> {
+    Err(Errno::NOSYS)
+}
