@@ -5,13 +5,14 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Pid, Signal};
 
 use crate::cgroup::Cgroup;
 use crate::ledger::{Instant, Ledger, Phase, Policy};
@@ -20,12 +21,15 @@ use crate::namespace::Inside;
 use crate::options::{OnExit, Options, Session, SignalTo};
 use crate::signals::{self, Meaning, Place};
 use crate::status::{Cause, Event, Status};
-use crate::sys;
+use crate::sys::{self, Arrived};
 use crate::tree::{self, Of};
 use crate::watch::{News, Watch};
 
 /// So many children are reaped before the clock is looked at: a storm of forks must not put the deadline off.
 const REAPED_AT_ONCE: usize = 256;
+
+/// So many signals and messages are heard before anything else is looked at: a flood must not put the end off.
+pub(crate) const HEARD_AT_ONCE: usize = 256;
 
 /// The wait between two sweeps of SIGKILL: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -65,6 +69,8 @@ pub(crate) struct Keeper<'a> {
     pub(crate) command: Option<Process>,
     /// Whether COMMAND was stopped, and not continued since.
     pub(crate) stopped: bool,
+    /// Whether somebody has asked for the end of the tree: another time means at once.
+    pub(crate) asked: bool,
 }
 
 impl Keeper<'_> {
@@ -72,7 +78,7 @@ impl Keeper<'_> {
     pub(crate) fn run(mut self) {
         let mut kill = Kill::default();
         loop {
-            let more = self.reap();
+            let more = self.reap(&mut kill);
             let empty = (more == Reaped::Nobody && !self.has_strangers()) || self.is_over();
             self.advance(empty);
             match self.ledger.phase() {
@@ -86,8 +92,8 @@ impl Keeper<'_> {
                 self.timeout(&kill)
             };
             self.wait(timeout);
-            self.take_signals();
-            self.take_messages();
+            self.take_signals(&mut kill);
+            self.take_messages(&mut kill);
             self.look();
         }
         if let Tree::Cgroup(cgroup) = &self.tree {
@@ -279,17 +285,33 @@ impl Keeper<'_> {
         let _ = poll(&mut fds, timeout.as_ref());
     }
 
-    fn take_signals(&mut self) {
-        while let Some(arrived) = sys::next_signal(&self.signals) {
-            self.obey(signals::meaning(arrived, self.place));
+    fn take_signals(&mut self, kill: &mut Kill) {
+        for _ in 0..HEARD_AT_ONCE {
+            let Some(arrived) = sys::next_signal(&self.signals) else {
+                break;
+            };
+            if self.is_addressed(arrived) {
+                self.obey(signals::meaning(arrived, self.place), kill);
+            }
         }
     }
 
-    fn take_messages(&mut self) {
-        loop {
+    /// Whoever wants something of the shim tells OUTER. A signal that comes here as well was sent to every process in
+    /// sight, as by a service manager or by another shim above: it was meant once. Only COMMAND's tree in a PID namespace
+    /// sees no other process of the shim.
+    fn is_addressed(&self, arrived: Arrived) -> bool {
+        match (&self.line, &self.tree) {
+            (None, _) => true,
+            (Some(_), Tree::Namespace(_)) => arrived.sender != 0,
+            (Some(_), _) => false,
+        }
+    }
+
+    fn take_messages(&mut self, kill: &mut Kill) {
+        for _ in 0..HEARD_AT_ONCE {
             match self.line.as_ref().map(Line::hear) {
                 Some(Heard::Message(Message::Signal(signal))) => {
-                    self.obey(signals::meaning_of_forwarded(signal));
+                    self.obey(signals::meaning_of_forwarded(signal), kill);
                 }
                 Some(Heard::Message(_)) => {}
                 Some(Heard::End) => {
@@ -301,18 +323,23 @@ impl Keeper<'_> {
         }
     }
 
-    fn obey(&mut self, meaning: Meaning) {
+    fn obey(&mut self, meaning: Meaning, kill: &mut Kill) {
         let stopping = self.ledger.phase() == Phase::Stopping;
         match meaning {
+            // Who stops a whole machine asks everybody: the tree may be stopping already, since the runtime was asked too.
+            Meaning::Stop if !self.asked => {
+                self.asked = true;
+                self.stop(Cause::Asked);
+            }
             // The second one: whoever asks has lost patience.
             Meaning::Stop | Meaning::Interrupt if stopping => {
                 self.ledger.set_deadline(Instant::now());
             }
-            Meaning::Stop => self.stop(Cause::Asked),
+            Meaning::Stop => {}
             Meaning::Interrupt => self.signal_command(Signal::INT),
             // A shell's fg continues the whole group, COMMAND with it: it is not to hear of that twice.
             Meaning::Forward(Signal::CONT) if self.place.session == Session::Keep => {
-                self.reap();
+                self.reap(kill);
                 if self.stopped {
                     self.signal_command(Signal::CONT);
                 }
@@ -336,20 +363,28 @@ impl Keeper<'_> {
     }
 
     /// Never by counting SIGCHLD: several children may end with one of it.
-    fn reap(&mut self) -> Reaped {
-        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
+    fn reap(&mut self, kill: &mut Kill) -> Reaped {
         for _ in 0..REAPED_AT_ONCE {
             match sys::peek() {
                 Ok(Some(news)) => {
                     let is_command = self.command.as_ref().map(Process::pid) == Some(news.pid);
-                    if let (true, Some(status)) = (is_command, news.ended) {
-                        self.note_end(news.pid, status);
-                    }
-                    match waitpid(Some(news.pid), options) {
-                        Ok(Some((_, status))) if is_command => self.note(status),
-                        Ok(Some(_)) => {}
-                        // Nobody else takes the news; should it be gone all the same, this is no loop.
-                        Ok(None) | Err(_) => return Reaped::All,
+                    let taken = match news.ended {
+                        Some(status) => {
+                            if is_command {
+                                self.note_end(news.pid, status);
+                            }
+                            self.count(kill, news.pid, status, is_command);
+                            sys::reap(news.pid)
+                        }
+                        None => sys::take_stop(news.pid).map(|stopped| {
+                            if let (true, Some(stopped)) = (is_command, stopped) {
+                                self.note_stop(stopped);
+                            }
+                        }),
+                    };
+                    // Nobody else takes the news; should it be gone all the same, this is no loop.
+                    if taken.is_err() {
+                        return Reaped::All;
                     }
                 }
                 Err(Errno::CHILD) => return Reaped::Nobody,
@@ -371,10 +406,20 @@ impl Keeper<'_> {
         self.status.report(Event::Exited { status });
     }
 
+    /// One of the tree that was killed, unless a sweep has counted it already.
+    fn count(&self, kill: &mut Kill, pid: Pid, status: ExitStatus, is_command: bool) {
+        let counted = kill.killed.remove(&pid.as_raw_nonzero().get());
+        let ours = is_command || !matches!(self.tree, Tree::CommandAlone);
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        if killed && ours && !counted && self.ledger.phase() == Phase::Killing {
+            self.ledger.add_killed(1);
+        }
+    }
+
     /// COMMAND was stopped or continued.
-    fn note(&mut self, status: WaitStatus) {
-        self.stopped = status.stopped();
-        if status.stopped()
+    fn note_stop(&mut self, stopped: bool) {
+        self.stopped = stopped;
+        if stopped
             && self.place.session == Session::Keep
             && let Some(line) = &self.line
         {
@@ -397,6 +442,7 @@ enum Reaped {
 /// How far the killing has got.
 #[derive(Debug)]
 struct Kill {
+    /// Who was killed by a sweep and not reaped here since.
     killed: HashSet<i32>,
     begun: Option<Instant>,
     next: Option<Instant>,

@@ -21,7 +21,7 @@ use rustix::process::{
 
 use crate::child::Image;
 use crate::failure::{Failure, REFUSED};
-use crate::keeper::{Keeper, Tree};
+use crate::keeper::{HEARD_AT_ONCE, Keeper, Tree};
 use crate::ledger::{Ledger, Phase, Policy};
 use crate::line::{Heard, Line, Message};
 use crate::namespace::{self, How, Inside};
@@ -205,7 +205,10 @@ impl<'a> Shim<'a> {
             // Whatever it answers, both are looked at.
             let _ = poll(&mut fds, None);
             continue_if_stopped(child);
-            while let Some(arrived) = sys::next_signal(&signals) {
+            for _ in 0..HEARD_AT_ONCE {
+                let Some(arrived) = sys::next_signal(&signals) else {
+                    break;
+                };
                 let signal = match signals::meaning(arrived, place) {
                     Meaning::Nothing => continue,
                     Meaning::Stop | Meaning::Interrupt | Meaning::Forward(_) => arrived.signal,
@@ -347,6 +350,7 @@ impl<'a> Shim<'a> {
             watch,
             command: Some(command),
             stopped: false,
+            asked: false,
         })
     }
 
@@ -376,6 +380,7 @@ impl<'a> Shim<'a> {
             watch: Watch::Released,
             command,
             stopped: false,
+            asked: false,
         };
         keeper.take_over();
     }
@@ -393,7 +398,11 @@ fn until_the_end_of(inner: Pid, signals: &OwnedFd) {
             ];
             // Whatever it answers, both are looked at.
             let _ = poll(&mut fds, None);
-            while sys::next_signal(signals).is_some() {}
+            for _ in 0..HEARD_AT_ONCE {
+                if sys::next_signal(signals).is_none() {
+                    break;
+                }
+            }
         }
     }
     // Tells of its end at once where the loop has seen that; without a pidfd it waits. No other answer is an end.

@@ -79,6 +79,7 @@ mod tests {
             signal,
             by_kernel,
             by_itself: false,
+            sender: 0,
         }
     }
 

@@ -13,7 +13,7 @@ use std::ptr;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::ledger::Ledger;
 
@@ -232,8 +232,8 @@ pub(crate) struct News {
     pub(crate) ended: Option<ExitStatus>,
 }
 
-/// The next child that has ended, was stopped or continued. It stays as it is until somebody takes the news
-/// by waitpid(2).
+/// The next child that has ended, was stopped or continued. It stays as it is until somebody takes the news:
+/// [`reap`], [`take_stop`].
 ///
 /// A status that is written down before the number is free again leaves no instant in which another process could take
 /// the number of one that was reaped for its own. rustix's waitid(2) does not tell the number.
@@ -261,15 +261,25 @@ pub(crate) fn peek() -> Result<Option<News>, Errno> {
     }))
 }
 
-/// Waits until a child of this process has ended, and takes its status.
-pub(crate) fn reap(child: Pid) {
-    let _ = retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
+/// Waits until a child of this process has ended, and reaps it.
+///
+/// All waits here are waitid(2): a filter that refuses it is found before anything was started.
+pub(crate) fn reap(child: Pid) -> Result<(), Errno> {
+    retry_on_intr(|| waitid(WaitId::Pid(child), WaitIdOptions::EXITED)).map(drop)
+}
+
+/// Takes the news that a child was stopped (true) or continued, and no other: should the child have ended since the news
+/// was seen, its end is still there to be seen.
+pub(crate) fn take_stop(child: Pid) -> Result<Option<bool>, Errno> {
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
+    let status = retry_on_intr(|| waitid(WaitId::Pid(child), options))?;
+    Ok(status.map(|status| status.stopped()))
 }
 
 /// Ends a child of this process that nobody has reaped: its number is its own.
 pub(crate) fn kill_child(child: Pid) {
     let _ = kill_process(child, Signal::KILL);
-    reap(child);
+    let _ = reap(child);
 }
 
 /// A signal that came, and what is known of its sender.
@@ -280,6 +290,8 @@ pub(crate) struct Arrived {
     pub(crate) by_kernel: bool,
     /// This process sent it to itself: SIGPIPE, by writing where nobody reads.
     pub(crate) by_itself: bool,
+    /// The process that sent it; 0 where it lives outside of this PID namespace, and for the kernel.
+    pub(crate) sender: u32,
 }
 
 /// A descriptor from which all signals are read; they must be blocked. Above the standard streams, close-on-exec.
@@ -329,6 +341,7 @@ pub(crate) fn next_signal(fd: &OwnedFd) -> Option<Arrived> {
         by_kernel: info.ssi_code == 0x80,
         by_itself: own_pid()
             .is_ok_and(|own| own.as_raw_nonzero().get().unsigned_abs() == info.ssi_pid),
+        sender: info.ssi_pid,
     })
 }
 
