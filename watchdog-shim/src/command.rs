@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pidfd_watcher::Process;
@@ -13,6 +14,7 @@ use crate::ledger::Ledger;
 use crate::options::{Options, Session};
 use crate::plan::Containment;
 use crate::sys::{self, BornSignals, SoleThread};
+use crate::tree::Proc;
 
 impl Image {
     /// Everything that the child needs.
@@ -47,6 +49,7 @@ impl Image {
         alone: &SoleThread,
         ledger: &'static Ledger,
         options: &Options,
+        proc: Option<&Proc>,
     ) -> Result<Process, Failure> {
         // Shows, before anything runs, that a pidfd can be opened here and that there is room for one.
         let room = sys::own_pid().and_then(|own| Ok(Process::open(own)?));
@@ -58,11 +61,21 @@ impl Image {
             NotStarted::Clone(error) => Failure::io("COMMAND cannot be started", &error),
         })?;
         // A child of ours that nobody else reaps: its number is its own.
-        Process::open(pid).map_err(|error| {
+        let process = Process::open(pid).map_err(|error| {
             // Only where the whole system has no room any more. COMMAND ends, since nobody could stop it later.
             sys::kill_child(pid);
             Failure::io("COMMAND cannot be watched", &error.into())
-        })
+        })?;
+        // Killed on the way, by whoever or by a filter: this process goes on then as if COMMAND ran.
+        if let Ok(Some(status)) = sys::end_of_child(process.as_fd())
+            && let Some(signal) = status.terminating_signal()
+            && proc.is_some_and(|proc| proc.is_without_exec(pid))
+        {
+            ledger.set_command(0);
+            let _ = sys::reap(pid);
+            return Err(Failure::killed(program(options), signal));
+        }
+        Ok(process)
     }
 }
 

@@ -4,6 +4,7 @@
 //! ledger says how far the stop has got.
 
 use std::collections::HashSet;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -22,7 +23,7 @@ use crate::options::{OnExit, Options, Session, SignalTo};
 use crate::signals::{self, Meaning, Place};
 use crate::status::{Cause, Event, Status};
 use crate::sys::{self, Arrived};
-use crate::tree::{self, Of};
+use crate::tree::{self, Of, Proc, Swept};
 use crate::watch::{News, Watch};
 
 /// So many children are reaped before the clock is looked at: a storm of forks must not put the deadline off.
@@ -56,6 +57,8 @@ pub(crate) enum Tree {
 pub(crate) struct Keeper<'a> {
     pub(crate) options: &'a Options,
     pub(crate) place: Place,
+    /// Where it is there.
+    pub(crate) proc: Option<Proc>,
     pub(crate) ledger: &'static Ledger,
     pub(crate) status: Status,
     pub(crate) tree: Tree,
@@ -161,13 +164,44 @@ impl Keeper<'_> {
                     let _ = cgroup.signal(*signal, command);
                 }
             }
-            (_, Some(of)) => {
-                let command = self.command.as_ref().map(Process::pid);
-                if tree::signal_descendants(signals, of, command, ask_command, |_| {}).is_err() {
-                    ask_command();
+            (_, Some(of)) => self.ask_descendants(signals, of, ask_command),
+        }
+    }
+
+    fn ask_descendants(&self, signals: &[Signal], of: Of, ask_command: impl Fn()) {
+        let command = self.command.as_ref().map(Process::pid);
+        let mut asked: HashSet<i32> = command
+            .map(|pid| pid.as_raw_nonzero().get())
+            .into_iter()
+            .collect();
+        let mut first = Some(ask_command);
+        // Where descriptors are few, some have moved to another parent before they were found.
+        loop {
+            let mut fresh = Vec::new();
+            let ask_command = || first.take().into_iter().for_each(|ask| ask());
+            let swept =
+                self.signal_descendants(signals, of, &asked, ask_command, |n| fresh.push(n));
+            match swept {
+                Ok(Swept { crowded: true, .. }) if !fresh.is_empty() => asked.extend(fresh),
+                Ok(_) => break,
+                Err(_) => {
+                    first.take().into_iter().for_each(|ask| ask());
+                    break;
                 }
             }
         }
+    }
+
+    fn signal_descendants(
+        &self,
+        signals: &[Signal],
+        of: Of,
+        except: &HashSet<i32>,
+        first: impl FnOnce(),
+        signalled: impl FnMut(i32),
+    ) -> io::Result<Swept> {
+        let proc = self.proc.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        tree::signal_descendants(proc, signals, of, except, first, signalled)
     }
 
     /// Where COMMAND has ended, the group that it was in. Only descendants are looked at, so that the worst that
@@ -175,7 +209,7 @@ impl Keeper<'_> {
     fn command_group(&self) -> Option<i32> {
         match &self.command {
             // Not reaped yet: the number is its own.
-            Some(command) => tree::group_of(command.pid()),
+            Some(command) => self.proc.as_ref()?.group_of(command.pid()),
             None => self.ledger.group(),
         }
     }
@@ -247,15 +281,20 @@ impl Keeper<'_> {
     /// SIGKILL to all descendants; how many live.
     fn sweep(&self, kill: &mut Kill) -> u32 {
         let mut fresh = 0;
-        let swept = tree::signal_descendants(
+        // COMMAND does not need to be found.
+        let kill_command = || self.signal_command(Signal::KILL);
+        let swept = self.signal_descendants(
             &[Signal::KILL],
             Of::All,
-            None,
-            || {},
+            &HashSet::new(),
+            kill_command,
             |number| {
                 fresh += u32::from(kill.killed.insert(number));
             },
         );
+        if swept.is_err() {
+            kill_command();
+        }
         self.ledger.add_killed(fresh);
         if fresh > 0 {
             kill.pause = FIRST_PAUSE;
@@ -397,7 +436,8 @@ impl Keeper<'_> {
 
     /// COMMAND has ended, and still has its number: whoever takes over must not take a stranger for it.
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
-        if let Some(group) = tree::group_of(pid) {
+        let group = self.proc.as_ref().and_then(|proc| proc.group_of(pid));
+        if let Some(group) = group {
             self.ledger.set_group(group);
         }
         self.ledger.set_status(status);

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -30,6 +30,7 @@ use crate::plan::{Containment, Plan};
 use crate::signals::{self, Meaning, Place};
 use crate::status::{Event, Status};
 use crate::sys::{self, BornSignals, Forked, SoleThread};
+use crate::tree::Proc;
 use crate::watch::{News, Parent, Watch};
 
 /// How the shim is to end.
@@ -49,7 +50,8 @@ struct Shim<'a> {
     ledger: &'static Ledger,
     status: Option<OwnedFd>,
     born: BornSignals,
-    parent: Option<Parent>,
+    parent: Parent,
+    proc: Option<Proc>,
 }
 
 /// What INNER has of STANDBY.
@@ -59,25 +61,49 @@ struct Above {
     _starting: OwnedFd,
 }
 
+/// A pipe whose write end only the processes below OUTER hold. Its end continues OUTER, should that be stopped: as COMMAND
+/// was by Ctrl-Z, or by COMMAND. Nobody else would, once the runtime has let go, and OUTER would stay for ever.
+struct Wake {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Wake {
+    fn make() -> io::Result<Wake> {
+        let (read, write) = sys::pipe()?;
+        Ok(Wake { read, write })
+    }
+
+    /// In OUTER.
+    fn arm(self) -> OwnedFd {
+        drop(self.write);
+        // A filter that refuses it takes this alone.
+        let _ = sys::continue_at_the_end_of(&self.read);
+        self.read
+    }
+
+    /// Below OUTER: until this process has ended.
+    fn hold(self) {
+        let _ = self.write.into_raw_fd();
+    }
+}
+
 /// Runs COMMAND under the shim. In OUTER it comes back when the tree is gone; the others end on the way.
 pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> {
+    sys::occupy_standard_streams().map_err(|error| Failure::io("standard streams", &error))?;
     let parent = match options.watch {
-        options::Watch::Parent => Some(Parent::open()?),
+        options::Watch::Parent => Parent::Alive(Parent::open()?),
         // Not needed where the environment names a watchdog; then it is no error that the parent cannot be watched.
-        options::Watch::Default => Some(Parent::open().unwrap_or(Parent(None))),
-        _ => None,
+        options::Watch::Default => Parent::look(),
+        _ => Parent::NotWatched,
     };
-    if options.watch == options::Watch::Parent && matches!(parent, Some(Parent(None))) {
-        return Err(Failure::refused(
-            "--watch=parent: the parent is gone already",
-        ));
-    }
-    check_the_ways_to_wait()?;
+    check_the_ways()?;
     let session = options.session.unwrap_or_else(default_session);
+    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
+    // Before anything is forked: where the caller ignores SIGCHLD, no child could be waited for.
+    let born = sys::take_signals().map_err(failed("signals cannot be blocked"))?;
     let plan = Plan::make(&alone, options)?;
     let status = status_fd(&alone, options)?;
-    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
-    let born = sys::take_signals().map_err(failed("signals cannot be blocked"))?;
     let ledger = sys::shared_ledger().map_err(failed("no shared page"))?;
     let shim = Shim {
         alone,
@@ -88,6 +114,7 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
         status,
         born,
         parent,
+        proc: plan.proc,
     };
     match shim.containment {
         Containment::AlreadyInit => shim.run_alone(),
@@ -96,16 +123,20 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
     }
 }
 
-/// All that waits here waits by these. A filter that refuses one is told here, where nothing was started: a loop over
-/// a wait that fails burns a processor, and a keeper that takes a refusal for an end ends the tree.
-fn check_the_ways_to_wait() -> Result<(), Failure> {
+/// All that waits and ends others here does it by these. A filter that refuses one is told here, where nothing was
+/// started: a loop over a wait that fails burns a processor, a keeper that takes a refusal for an end ends the tree, and
+/// one that cannot signal anybody never does.
+fn check_the_ways() -> Result<(), Failure> {
     sys::monotonic_nanoseconds().map_err(|error| Failure::io("clock_gettime(2)", &error))?;
     poll(&mut [], Some(&Timespec::default()))
         .map_err(|errno| Failure::io("poll(2)", &errno.into()))?;
     match sys::peek() {
-        Ok(_) | Err(Errno::CHILD) => Ok(()),
-        Err(errno) => Err(Failure::io("waitid(2)", &errno.into())),
+        Ok(_) | Err(Errno::CHILD) => {}
+        Err(errno) => return Err(Failure::io("waitid(2)", &errno.into())),
     }
+    let own = sys::own_pid().and_then(|own| Ok(Process::open(own)?));
+    let own = own.map_err(|error| Failure::io("pidfd_open(2)", &error))?;
+    sys::can_signal(own.as_fd()).map_err(|error| Failure::io("pidfd_send_signal(2)", &error))
 }
 
 fn default_session() -> Session {
@@ -123,6 +154,10 @@ fn status_fd(alone: &SoleThread, options: &Options) -> Result<Option<OwnedFd>, F
     let failed = |error: io::Error| Failure::io(format_args!("--status-fd={number}"), &error);
     if number <= 2 {
         // Its owner is the standard stream: a duplicate will do, and nothing is closed behind COMMAND's back.
+        if sys::is_close_on_exec(number) {
+            // It was closed: what stands there now is the shim's own.
+            return Err(failed(io::Error::from_raw_os_error(libc::EBADF)));
+        }
         let stream = match number {
             0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
             1 => rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3),
@@ -131,6 +166,12 @@ fn status_fd(alone: &SoleThread, options: &Options) -> Result<Option<OwnedFd>, F
         return Ok(Some(stream.map_err(|error| failed(error.into()))?));
     }
     let fd = sys::own(alone, number).map_err(failed)?;
+    if options.watch == options::Watch::Fd(number) {
+        // Two owners of one number: each gets a descriptor of its own.
+        let own = rustix::io::fcntl_dupfd_cloexec(&fd, 3);
+        let _ = fd.into_raw_fd();
+        return Ok(Some(own.map_err(|error| failed(error.into()))?));
+    }
     fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     Ok(Some(fd))
 }
@@ -142,13 +183,15 @@ impl<'a> Shim<'a> {
         hide();
         let (ours, theirs) = Line::pair().map_err(failed)?;
         become_subreaper().map_err(failed)?;
+        let wake = Wake::make().map_err(failed)?;
         match sys::fork(&self.alone).map_err(failed)? {
             Forked::Parent(child) => {
                 drop(theirs);
-                self.outer(&ours, child)
+                self.outer(&ours, child, wake)
             }
             Forked::Child => {
                 drop(ours);
+                wake.hold();
                 self.standby(theirs)
             }
         }
@@ -161,13 +204,15 @@ impl<'a> Shim<'a> {
         namespace::enter(&self.alone, how.user).map_err(failed)?;
         // Not before: the files in /proc that set up a user namespace would be root's.
         hide();
+        let wake = Wake::make().map_err(failed)?;
         match sys::fork(&self.alone).map_err(failed)? {
             Forked::Parent(child) => {
                 drop(theirs);
-                self.outer(&ours, child)
+                self.outer(&ours, child, wake)
             }
             Forked::Child => {
                 drop(ours);
+                wake.hold();
                 let inside = namespace::inside(&self.alone).and_then(|inside| {
                     if how.proc {
                         namespace::mount_proc()?;
@@ -175,7 +220,11 @@ impl<'a> Shim<'a> {
                     Ok(inside)
                 });
                 match inside {
-                    Ok(inside) => self.inner(Some(theirs), None, Some(inside)),
+                    Ok(inside) => {
+                        // The one that was open shows another PID namespace.
+                        let proc = Proc::open().ok();
+                        Shim { proc, ..self }.inner(Some(theirs), None, Some(inside))
+                    }
                     Err(error) => self.refuse(&failed(error)),
                 }
             }
@@ -187,14 +236,20 @@ impl<'a> Shim<'a> {
         hide();
         let ledger = self.ledger;
         let exit = self.options.exit;
-        let keeper = self.start(None, None, None)?;
+        // Without a /proc of its own all of the namespace is the tree, as it is anyway when this process ends.
+        let inside = match self.proc {
+            Some(_) => None,
+            None => namespace::inside(&self.alone).ok(),
+        };
+        let keeper = self.start(None, None, inside)?;
         keeper.run();
         Ok(end(ledger, exit))
     }
 
     /// Passes signals on until nobody is left on the other side of the line.
-    fn outer(self, line: &Line, child: Pid) -> Result<End, Failure> {
+    fn outer(self, line: &Line, child: Pid, wake: Wake) -> Result<End, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
+        let _wake = wake.arm();
         let signals = sys::signal_fd().map_err(failed)?;
         let place = Place::here(self.session);
         loop {
@@ -228,7 +283,10 @@ impl<'a> Shim<'a> {
         }
         let (ledger, exit) = (self.ledger, self.options.exit);
         let containment = self.containment.clone();
-        if ledger.phase() != Phase::Done {
+        if ledger.phase() == Phase::Done {
+            // Whoever gets its orphans may not reap them: it has ended, or is about to.
+            let _ = sys::reap(child);
+        } else {
             self.take_over(signals, None);
         }
         if let Containment::Cgroup(cgroup) = containment {
@@ -267,7 +325,9 @@ impl<'a> Shim<'a> {
                     sys::exit_now(REFUSED)
                 };
                 until_the_end_of(pid, &signals);
-                if self.ledger.phase() != Phase::Done {
+                if self.ledger.phase() == Phase::Done {
+                    let _ = sys::reap(pid);
+                } else {
                     self.take_over(signals, Some(line));
                 }
                 sys::exit_now(0)
@@ -318,7 +378,7 @@ impl<'a> Shim<'a> {
                 "the runtime is gone already: nothing was started",
             ));
         }
-        let command = image.start(&self.alone, self.ledger, self.options)?;
+        let command = image.start(&self.alone, self.ledger, self.options, self.proc.as_ref())?;
         self.ledger.set_phase(Phase::Running);
         // What this process changes of itself from here on is none of COMMAND's business.
         if line.is_some() {
@@ -336,6 +396,7 @@ impl<'a> Shim<'a> {
         Ok(Keeper {
             options: self.options,
             place: Place::here(self.session),
+            proc: self.proc,
             ledger: self.ledger,
             status,
             tree: match (self.containment, inside) {
@@ -367,6 +428,7 @@ impl<'a> Shim<'a> {
         let keeper = Keeper {
             options: self.options,
             place: Place::here(self.session),
+            proc: self.proc,
             ledger: self.ledger,
             status: Status::to(self.status),
             tree: match self.containment {

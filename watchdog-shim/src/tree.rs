@@ -5,20 +5,28 @@
 //! afterwards, names that parent, which is alive still. A process that is missed because it moved meanwhile is found by
 //! the next sweep: orphans of a subreaper come to it, and are its own children then.
 
-use std::collections::HashMap;
-use std::fs;
-use std::io;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 
 use pidfd_watcher::{Error, Process};
+use rustix::fs::{Dir, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use crate::sys;
+
+/// /proc, held open: COMMAND may mount something over it, or take it away.
+#[derive(Debug)]
+pub(crate) struct Proc(OwnedFd);
 
 /// A line of /proc/PID/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     parent: i32,
-    pub(crate) group: i32,
+    group: i32,
+    flags: u32,
 }
 
 /// What a sweep found.
@@ -28,6 +36,8 @@ pub(crate) struct Swept {
     pub(crate) found: u32,
     /// Of those, the ones that may not be signalled (`EPERM`).
     pub(crate) refused: u32,
+    /// There were not descriptors enough to find all before the first was signalled.
+    pub(crate) crowded: bool,
 }
 
 /// Which descendants are meant.
@@ -38,22 +48,23 @@ pub(crate) enum Of {
     Group(i32),
 }
 
-/// Sends `signals`, in this order, to the descendants of this process but one; each is told to `signalled` by its number.
-/// `first` runs when all are found and none was signalled.
+/// Sends `signals`, in this order, to the descendants of this process but those; each is told to `signalled` by its
+/// number. `first` runs when all are found and none was signalled.
 ///
 /// All are found before the first is signalled: one that ends at once leaves its children to another parent, and a walk
 /// that had not come to them yet would miss them.
 ///
-/// An error where /proc cannot be read, or shows another PID namespace than this process's own. `first` did not run then.
+/// An error where /proc cannot be read. `first` did not run then.
 pub(crate) fn signal_descendants(
+    proc: &Proc,
     signals: &[Signal],
     of: Of,
-    except: Option<Pid>,
+    except: &HashSet<i32>,
     first: impl FnOnce(),
     signalled: impl FnMut(i32),
 ) -> io::Result<Swept> {
-    let root = own_number_in_proc()?;
-    let children = snapshot()?;
+    let root = sys::own_pid()?.as_raw_nonzero().get();
+    let children = proc.snapshot(root)?;
     let mut sweep = Sweep {
         signals,
         found: Vec::new(),
@@ -65,15 +76,20 @@ pub(crate) fn signal_descendants(
     let mut left: Vec<(i32, i32, Option<Process>)> = Vec::new();
     push(&mut left, &children, root, None);
     while let Some((number, parent_number, parent)) = left.pop() {
-        let Some((process, stat)) = prove(number, parent_number, parent.as_ref(), || sweep.send())
-        else {
+        let prove = || proc.prove(number, parent_number, parent.as_ref());
+        let proven = prove().or_else(|Crowded| {
+            sweep.send();
+            sweep.swept.crowded = true;
+            prove()
+        });
+        let Ok(Some((process, group))) = proven else {
             continue;
         };
         push(&mut left, &children, number, Some(&process));
-        let meant = Some(process.pid()) != except
+        let meant = !except.contains(&number)
             && match of {
                 Of::All => true,
-                Of::Group(group) => stat.group == group,
+                Of::Group(meant) => group == Some(meant),
             };
         if meant {
             sweep.found.push((number, process));
@@ -118,16 +134,6 @@ impl<F: FnOnce(), G: FnMut(i32)> Sweep<'_, F, G> {
     }
 }
 
-/// Whether /proc is there and shows this process's own PID namespace.
-pub(crate) fn is_visible() -> io::Result<()> {
-    own_number_in_proc().map(drop)
-}
-
-/// The process group of a living process.
-pub(crate) fn group_of(number: Pid) -> Option<i32> {
-    read(number.as_raw_nonzero().get()).map(|stat| stat.group)
-}
-
 fn push(
     left: &mut Vec<(i32, i32, Option<Process>)>,
     children: &HashMap<i32, Vec<i32>>,
@@ -139,48 +145,115 @@ fn push(
     }
 }
 
-/// The process, if it is a child of that parent at this moment and lives. `make_room` closes what pidfds it can.
-fn prove(
-    number: i32,
-    parent: i32,
-    process: Option<&Process>,
-    make_room: impl FnOnce(),
-) -> Option<(Process, Stat)> {
-    let pid = sys::pid(number)?;
-    let opened = match Process::open(pid) {
-        Err(Error::TooManyOpenFiles(_)) => {
-            make_room();
-            Process::open(pid)
-        }
-        opened => opened,
-    };
-    let opened = opened.ok()?;
-    let stat = read(number)?;
-    let lives = |process: &Process| matches!(process.try_wait(), Ok(None));
-    // The order matters: both are looked at after the line was read. One that has not ended still has its number, so
-    // that the line was its own, and the parent's number was the parent's.
-    let proven = stat.parent == parent && lives(&opened) && process.is_none_or(lives);
-    proven.then_some((opened, stat))
-}
+/// No descriptor is free.
+#[derive(Debug)]
+struct Crowded;
 
-/// Every process there is, by its parent. Zombies too: a process whose first thread has ended looks like one and lives.
-fn snapshot() -> io::Result<HashMap<i32, Vec<i32>>> {
-    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    for entry in fs::read_dir("/proc")? {
-        let Ok(entry) = entry else { continue };
-        let name = entry.file_name();
-        let Some(number) = name.to_str().and_then(|name| name.parse().ok()) else {
-            continue;
+impl Proc {
+    /// An error where it is not there, cannot be read, or shows another PID namespace than this process's own.
+    pub(crate) fn open() -> io::Result<Proc> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
+        let proc = Proc(sys::above_standard_streams(proc)?);
+        let own = sys::own_pid()?.as_raw_nonzero().get();
+        let shown = rustix::fs::readlinkat(&proc.0, "self", [])?;
+        if shown.to_str() != Ok(&own.to_string()) {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "/proc shows another PID namespace",
+            ));
+        }
+        // The listing of any folder shows that listings are not refused; this one is short.
+        let own = rustix::fs::openat(&proc.0, "self/task", flags, Mode::empty())?;
+        Dir::new(own)?.next().transpose()?;
+        Ok(proc)
+    }
+
+    /// The process group of a living process.
+    pub(crate) fn group_of(&self, number: Pid) -> Option<i32> {
+        let stat = self.read(number.as_raw_nonzero().get()).ok()??;
+        Some(stat.group)
+    }
+
+    /// Whether a process that has ended, and was not reaped, had executed no program since its fork.
+    pub(crate) fn is_without_exec(&self, number: Pid) -> bool {
+        let stat = self.read(number.as_raw_nonzero().get());
+        // PF_FORKNOEXEC of include/linux/sched.h.
+        stat.is_ok_and(|stat| stat.is_some_and(|stat| stat.flags & 0x40 != 0))
+    }
+
+    /// The process with its group, if it is a child of that parent at this moment and lives.
+    fn prove(
+        &self,
+        number: i32,
+        parent_number: i32,
+        parent: Option<&Process>,
+    ) -> Result<Option<(Process, Option<i32>)>, Crowded> {
+        let opened = match sys::pid(number).map(Process::open) {
+            Some(Ok(opened)) => opened,
+            Some(Err(Error::TooManyOpenFiles(_))) => return Err(Crowded),
+            Some(Err(_)) | None => return Ok(None),
         };
-        if let Some(stat) = read(number) {
-            children.entry(stat.parent).or_default().push(number);
+        let stat = self.read(number)?;
+        // The order matters: both are looked at after the line was read. One that has not ended still has its number, so
+        // that the line was its own, and the parent's number was the parent's.
+        let lives = |process: &Process| matches!(process.try_wait(), Ok(None));
+        let proven = match parent {
+            // A mount option may hide the line of a process that is not dumpable, or another user's.
+            None if stat.is_none() => matches!(sys::end_of_child(opened.as_fd()), Ok(None)),
+            None => stat.is_some_and(|stat| stat.parent == parent_number) && lives(&opened),
+            Some(parent) => {
+                stat.is_some_and(|stat| stat.parent == parent_number)
+                    && lives(&opened)
+                    && lives(parent)
+            }
+        };
+        Ok(proven.then(|| (opened, stat.map(|stat| stat.group))))
+    }
+
+    /// Every process there is, by its parent. Zombies too: a process whose first thread has ended looks like one and lives.
+    fn snapshot(&self, root: i32) -> io::Result<HashMap<i32, Vec<i32>>> {
+        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+        for entry in Dir::read_from(&self.0)? {
+            let Ok(entry) = entry else { continue };
+            let name = entry.file_name().to_str();
+            let Some(number) = name.ok().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            if let Ok(Some(stat)) = self.read(number) {
+                children.entry(stat.parent).or_default().push(number);
+            }
+        }
+        // Those are in it who are hidden elsewhere. A kernel may have no such file.
+        let own = self.text(&format!("self/task/{root}/children"));
+        let own = own.ok().flatten().unwrap_or_default();
+        let own = String::from_utf8(own).unwrap_or_default();
+        let seen = children.entry(root).or_default();
+        for number in own.split_ascii_whitespace().flat_map(str::parse) {
+            if !seen.contains(&number) {
+                seen.push(number);
+            }
+        }
+        Ok(children)
+    }
+
+    fn read(&self, number: i32) -> Result<Option<Stat>, Crowded> {
+        let text = self.text(&format!("{number}/stat"))?;
+        Ok(text.and_then(|text| parse(&text)))
+    }
+
+    fn text(&self, path: &str) -> Result<Option<Vec<u8>>, Crowded> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.0, path, flags, Mode::empty()) {
+            Ok(file) => {
+                let mut text = Vec::new();
+                let read = File::from(file).read_to_end(&mut text);
+                Ok(read.is_ok().then_some(text))
+            }
+            Err(Errno::MFILE | Errno::NFILE) => Err(Crowded),
+            Err(_) => Ok(None),
         }
     }
-    Ok(children)
-}
-
-fn read(number: i32) -> Option<Stat> {
-    parse(&fs::read(format!("/proc/{number}/stat")).ok()?)
 }
 
 /// [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html)
@@ -193,19 +266,9 @@ fn parse(line: &[u8]) -> Option<Stat> {
     Some(Stat {
         parent: fields.next()?.parse().ok()?,
         group: fields.next()?.parse().ok()?,
+        // Behind session, terminal and its foreground group.
+        flags: fields.nth(3)?.parse().ok()?,
     })
-}
-
-fn own_number_in_proc() -> io::Result<i32> {
-    let own = sys::own_pid()?.as_raw_nonzero().get();
-    let shown = fs::read_link("/proc/self")?;
-    if shown.as_os_str() == own.to_string().as_str() {
-        return Ok(own);
-    }
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "/proc shows another PID namespace",
-    ))
 }
 
 #[cfg(test)]
@@ -218,6 +281,7 @@ mod tests {
             let line = format!("7 ({name}) S 3 5 5 0 -1 4194304");
             let stat = parse(line.as_bytes()).expect("a line");
             assert_eq!((stat.parent, stat.group), (3, 5));
+            assert_eq!(stat.flags, 4_194_304);
         }
         for line in ["", "7 (x)", "7 (x) S", "7 (x) S a 5"] {
             assert_eq!(parse(line.as_bytes()), None, "{line:?}");
