@@ -114,7 +114,8 @@ fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result
         Request::Version => say(concat!("watchdog-shim ", env!("CARGO_PKG_VERSION"), "\n")),
         Request::PrintPlan(options) => {
             // Where the caller ignores SIGCHLD, no child that tries something could be waited for.
-            sys::take_signals().map_err(|error| Failure::io("signals cannot be blocked", &error))?;
+            sys::take_signals()
+                .map_err(|error| Failure::io("signals cannot be blocked", &error))?;
             say(&format!("{}\n", Plan::explain(&alone, &options)?))
         }
         Request::Run(options) => shim::run(alone, &options),

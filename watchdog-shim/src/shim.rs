@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, retry_on_intr};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, chdir, kill_process, set_child_subreaper,
-    set_dumpable_behavior, setsid, waitid,
+    set_dumpable_behavior, setsid, test_kill_process, waitid,
 };
 
 use crate::child::Image;
@@ -134,8 +134,9 @@ fn check_the_ways() -> Result<(), Failure> {
         Ok(_) | Err(Errno::CHILD) => {}
         Err(errno) => return Err(Failure::io("waitid(2)", &errno.into())),
     }
-    let own = sys::own_pid().and_then(|own| Ok(Process::open(own)?));
-    let own = own.map_err(|error| Failure::io("pidfd_open(2)", &error))?;
+    let own = sys::own_pid().map_err(|error| Failure::io("getpid(2)", &error))?;
+    test_kill_process(own).map_err(|errno| Failure::io("kill(2)", &errno.into()))?;
+    let own = Process::open(own).map_err(|error| Failure::io("pidfd_open(2)", &error.into()))?;
     sys::can_signal(own.as_fd()).map_err(|error| Failure::io("pidfd_send_signal(2)", &error))
 }
 
