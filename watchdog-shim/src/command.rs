@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pidfd_watcher::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::child::{Image, NotStarted, Step, Strings};
 use crate::failure::Failure;
@@ -66,11 +67,7 @@ impl Image {
             sys::kill_child(pid);
             Failure::io("COMMAND cannot be watched", &error.into())
         })?;
-        // Killed on the way, by whoever or by a filter: this process goes on then as if COMMAND ran.
-        if let Ok(Some(status)) = sys::end_of_child(process.as_fd())
-            && let Some(signal) = status.terminating_signal()
-            && proc.is_some_and(|proc| proc.is_without_exec(pid))
-        {
+        if let Some(signal) = killed_on_the_way(&process, proc) {
             ledger.set_command(0);
             let _ = sys::reap(pid);
             return Err(Failure::killed(program(options), signal));
@@ -78,6 +75,30 @@ impl Image {
         Ok(process)
     }
 }
+
+/// The signal that ended the child before it had executed its program. This process goes on then as if it had. Without
+/// /proc it is not known.
+fn killed_on_the_way(child: &Process, proc: Option<&Proc>) -> Option<i32> {
+    let proc = proc?;
+    for _ in 0..LOOKS {
+        if !proc.is_without_exec(child.pid()) {
+            return None;
+        }
+        // In the middle of the exec, or of its end: neither lasts.
+        if let Ok(Some(status)) = sys::end_of_child(child.as_fd()) {
+            return status.terminating_signal();
+        }
+        let _ = poll(&mut [PollFd::new(child, PollFlags::IN)], Some(&LOOK));
+    }
+    None
+}
+
+/// How often, and how long each time, an exec or an end in progress is waited for: a tracer may hold it up.
+const LOOKS: u32 = 1000;
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
 
 fn program(options: &Options) -> &OsStr {
     options

@@ -295,8 +295,14 @@ impl Keeper<'_> {
         if swept.is_err() {
             kill_command();
         }
+        let mut moving = false;
+        if let Some(proc) = &self.proc {
+            moving = tree::kill_youngest_children(proc, |number| {
+                fresh += u32::from(kill.killed.insert(number));
+            });
+        }
         self.ledger.add_killed(fresh);
-        if fresh > 0 {
+        if fresh > 0 || moving {
             kill.pause = FIRST_PAUSE;
         }
         swept.map_or(1, |swept| swept.found)

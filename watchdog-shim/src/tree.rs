@@ -99,6 +99,39 @@ pub(crate) fn signal_descendants(
     Ok(sweep.swept)
 }
 
+/// So often are the youngest children looked at, and so many of them.
+const ROUNDS: usize = 64;
+const YOUNGEST: usize = 32;
+
+/// SIGKILL to the youngest children of this process, again and again while there are others; each is told to `signalled`
+/// by its number. Whether there still were others at the end.
+///
+/// Who forks and ends, and whose child does the same, is gone before a walk through all processes comes to it. The child
+/// is this process's own by then, and the last one in its list.
+pub(crate) fn kill_youngest_children(proc: &Proc, mut signalled: impl FnMut(i32)) -> bool {
+    let Ok(root) = sys::own_pid() else {
+        return false;
+    };
+    let mut before = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut now = proc.own_children(root.as_raw_nonzero().get());
+        now.reverse();
+        now.truncate(YOUNGEST);
+        if now == before {
+            return false;
+        }
+        for &number in &now {
+            let child = sys::pid(number).and_then(|pid| Process::open(pid).ok());
+            let child = child.filter(|child| matches!(sys::end_of_child(child.as_fd()), Ok(None)));
+            if child.is_some_and(|child| child.send_signal(Signal::KILL).is_ok()) {
+                signalled(number);
+            }
+        }
+        before = now;
+    }
+    true
+}
+
 /// Those who were found and not signalled yet.
 struct Sweep<'a, F, G> {
     signals: &'a [Signal],
@@ -175,7 +208,7 @@ impl Proc {
         Some(stat.group)
     }
 
-    /// Whether a process that has ended, and was not reaped, had executed no program since its fork.
+    /// Whether a process that was not reaped has executed no program since its fork.
     pub(crate) fn is_without_exec(&self, number: Pid) -> bool {
         let stat = self.read(number.as_raw_nonzero().get());
         // PF_FORKNOEXEC of include/linux/sched.h.
@@ -224,17 +257,22 @@ impl Proc {
                 children.entry(stat.parent).or_default().push(number);
             }
         }
-        // Those are in it who are hidden elsewhere. A kernel may have no such file.
-        let own = self.text(&format!("self/task/{root}/children"));
-        let own = own.ok().flatten().unwrap_or_default();
-        let own = String::from_utf8(own).unwrap_or_default();
+        // Those are in it who are hidden elsewhere.
         let seen = children.entry(root).or_default();
-        for number in own.split_ascii_whitespace().flat_map(str::parse) {
-            if !seen.contains(&number) {
-                seen.push(number);
-            }
-        }
+        let known: HashSet<i32> = seen.iter().copied().collect();
+        let own = self.own_children(root).into_iter();
+        seen.extend(own.filter(|number| !known.contains(number)));
         Ok(children)
+    }
+
+    /// The children of this process, the oldest first. None where the kernel has no such file.
+    fn own_children(&self, root: i32) -> Vec<i32> {
+        let text = self.text(&format!("self/task/{root}/children"));
+        let text = text.ok().flatten().unwrap_or_default();
+        let numbers = text.split(|byte| *byte == b' ');
+        numbers
+            .filter_map(|number| std::str::from_utf8(number).ok()?.parse().ok())
+            .collect()
     }
 
     fn read(&self, number: i32) -> Result<Option<Stat>, Crowded> {
