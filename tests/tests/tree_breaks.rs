@@ -12,10 +12,14 @@ use pidfd_watcher::Signal;
 use workspace_tests::below::{ends, living, nobody_is_left, open, pid_of, term, three};
 use workspace_tests::container::as_init;
 use workspace_tests::installed::installed;
+use workspace_tests::orders::Order;
 use workspace_tests::play::can;
-use workspace_tests::{Dialogue, Folder, Guard, alone_in_pid_namespace, proc_fs, seccomp, until};
+use workspace_tests::{
+    DEADLINE, Dialogue, Folder, Guard, alone_in_pid_namespace, proc_fs, seccomp, until,
+};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
+const FORKER: &str = env!("CARGO_BIN_EXE_forker");
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65534;
@@ -583,5 +587,49 @@ fn command_that_was_killed_before_it_was_executed_is_reported_as_not_started() {
         assert!(error.contains("killed by signal 31 before"), "{error}");
         let said = fs::read_to_string(folder.join("report")).expect("read");
         assert_eq!(said, "");
+    });
+}
+
+#[test]
+fn inner_that_is_stopped_as_soon_as_command_runs_is_continued() {
+    alone_in_pid_namespace!({
+        if !installed(&["strace"]) {
+            return;
+        }
+        // INNER has not gone on from the start of COMMAND when it is stopped.
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=setsid"]);
+        strace.args(["--inject=setsid:delay_enter=500000", SHIM, "--session=keep"]);
+        strace.args(["--contain=subreaper", "--stop-timeout=100ms", "--"]);
+        let text = "kill -STOP $PPID; echo ready; while :; do sleep 0.01; done";
+        let mut strace = Dialogue::spawn(strace.args(["bash", "-c", text]));
+        assert_eq!(strace.hear(), "ready");
+        let outer = proc_fs::children_of(pid_of(&mut strace))[0].pid;
+        open(outer).send_signal(Signal::TERM).expect("send");
+        strace.child().wait_deadline();
+        nobody_is_left();
+    });
+}
+
+/// Eight of them, on fewer processors, each of which is another process all the time.
+#[test]
+fn comets_are_caught() {
+    alone_in_pid_namespace!({
+        let folder = Folder::new();
+        let lasts = DEADLINE;
+        let path = folder.join("");
+        let order = Order::Comet {
+            folder: path,
+            lasts,
+        };
+        let order = order.argument();
+        let text = "for i in 1 2 3 4 5 6 7 8; do \"$0\" \"$1\" & done; wait";
+        let words = ["sh", "-c", text, FORKER, &order];
+        let start = std::time::Instant::now();
+        let options = ["--contain=subreaper", "--stop-timeout=100ms"];
+        let status = Guard::spawn(&mut shim(&options, &words)).wait_deadline();
+        assert!(status.success(), "{status}");
+        assert!(start.elapsed() < lasts);
+        nobody_is_left();
     });
 }

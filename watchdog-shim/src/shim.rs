@@ -61,30 +61,27 @@ struct Above {
     _starting: OwnedFd,
 }
 
-/// A pipe whose write end only the processes below OUTER hold. Its end continues OUTER, should that be stopped: as COMMAND
-/// was by Ctrl-Z, or by COMMAND. Nobody else would, once the runtime has let go, and OUTER would stay for ever.
+/// A pipe that continues OUTER, should that be stopped, when the tree is gone: nobody else would, once the runtime has let
+/// go, and OUTER would stay for ever. COMMAND may have stopped it, and Ctrl-Z stops both.
+///
+/// The kernel does it when something is written, and when the processes below OUTER are gone. It is set up before they
+/// exist, since OUTER may be stopped at any time.
 struct Wake {
-    read: OwnedFd,
+    _read: OwnedFd,
     write: OwnedFd,
 }
 
 impl Wake {
     fn make() -> io::Result<Wake> {
         let (read, write) = sys::pipe()?;
-        Ok(Wake { read, write })
-    }
-
-    /// In OUTER.
-    fn arm(self) -> OwnedFd {
-        drop(self.write);
         // A filter that refuses it takes this alone.
-        let _ = sys::continue_at_the_end_of(&self.read);
-        self.read
+        let _ = sys::continue_at_news_of(&read);
+        Ok(Wake { _read: read, write })
     }
 
-    /// Below OUTER: until this process has ended.
-    fn hold(self) {
-        let _ = self.write.into_raw_fd();
+    /// Below OUTER: nothing is left to be done.
+    fn done(&self) {
+        let _ = rustix::io::write(&self.write, &[0]);
     }
 }
 
@@ -188,12 +185,13 @@ impl<'a> Shim<'a> {
         match sys::fork(&self.alone).map_err(failed)? {
             Forked::Parent(child) => {
                 drop(theirs);
-                self.outer(&ours, child, wake)
+                let Wake { _read, write } = wake;
+                drop(write);
+                self.outer(&ours, child)
             }
             Forked::Child => {
                 drop(ours);
-                wake.hold();
-                self.standby(theirs)
+                self.standby(theirs, &wake)
             }
         }
     }
@@ -209,11 +207,12 @@ impl<'a> Shim<'a> {
         match sys::fork(&self.alone).map_err(failed)? {
             Forked::Parent(child) => {
                 drop(theirs);
-                self.outer(&ours, child, wake)
+                let Wake { _read, write } = wake;
+                drop(write);
+                self.outer(&ours, child)
             }
             Forked::Child => {
                 drop(ours);
-                wake.hold();
                 let inside = namespace::inside(&self.alone).and_then(|inside| {
                     if how.proc {
                         namespace::mount_proc()?;
@@ -224,9 +223,9 @@ impl<'a> Shim<'a> {
                     Ok(inside) => {
                         // The one that was open shows another PID namespace.
                         let proc = Proc::open().ok();
-                        Shim { proc, ..self }.inner(Some(theirs), None, Some(inside))
+                        Shim { proc, ..self }.inner(Some(theirs), None, Some(inside), &wake)
                     }
-                    Err(error) => self.refuse(&failed(error)),
+                    Err(error) => self.refuse(&failed(error), &wake),
                 }
             }
         }
@@ -248,9 +247,8 @@ impl<'a> Shim<'a> {
     }
 
     /// Passes signals on until nobody is left on the other side of the line.
-    fn outer(self, line: &Line, child: Pid, wake: Wake) -> Result<End, Failure> {
+    fn outer(self, line: &Line, child: Pid) -> Result<End, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
-        let _wake = wake.arm();
         let signals = sys::signal_fd().map_err(failed)?;
         let place = Place::here(self.session);
         loop {
@@ -298,7 +296,7 @@ impl<'a> Shim<'a> {
     }
 
     /// Starts INNER, and takes over if that is killed.
-    fn standby(self, line: Line) -> ! {
+    fn standby(self, line: Line, wake: &Wake) -> ! {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
         let prepared = become_subreaper().and_then(|()| {
             let (started, starting) = sys::pipe()?;
@@ -309,27 +307,28 @@ impl<'a> Shim<'a> {
             Ok((above, started, sys::fork(&self.alone)?))
         });
         match prepared {
-            Err(error) => self.refuse(&failed(error)),
+            Err(error) => self.refuse(&failed(error), wake),
             Ok((above, started, Forked::Child)) => {
                 drop(started);
-                self.inner(Some(line), Some(above), None)
+                self.inner(Some(line), Some(above), None, wake)
             }
             Ok((above, started, Forked::Parent(pid))) => {
                 drop(above);
                 // A session of its own: no terminal's signal comes here, and no group's.
                 let _ = setsid();
-                // Nothing more until COMMAND runs, or INNER has ended: COMMAND's start takes less time so.
-                let _ = retry_on_intr(|| rustix::io::read(&started, &mut [0]));
-                let_go_of_inherited(&self.alone);
                 // Without the descriptor the line ends with this process, and OUTER takes over.
                 let Ok(signals) = sys::signal_fd() else {
                     sys::exit_now(REFUSED)
                 };
+                // Nothing more until COMMAND runs, or INNER has ended: COMMAND's start takes less time so.
+                until_news_of(&started, pid, &signals);
+                let_go_of_inherited(&self.alone);
                 until_the_end_of(pid, &signals);
                 if self.ledger.phase() == Phase::Done {
                     let _ = sys::reap(pid);
                 } else {
                     self.take_over(signals, Some(line));
+                    wake.done();
                 }
                 sys::exit_now(0)
             }
@@ -337,17 +336,25 @@ impl<'a> Shim<'a> {
     }
 
     /// Starts COMMAND and is in charge of the tree.
-    fn inner(self, line: Option<Line>, above: Option<Above>, inside: Option<Inside>) -> ! {
+    fn inner(
+        self,
+        line: Option<Line>,
+        above: Option<Above>,
+        inside: Option<Inside>,
+        wake: &Wake,
+    ) -> ! {
         let (ledger, code) = (self.ledger, 0);
         match self.start(line, above, inside) {
             Ok(keeper) => keeper.run(),
             Err(failure) => refuse(ledger, &failure),
         }
+        wake.done();
         sys::exit_now(code)
     }
 
-    fn refuse(&self, failure: &Failure) -> ! {
+    fn refuse(&self, failure: &Failure, wake: &Wake) -> ! {
         refuse(self.ledger, failure);
+        wake.done();
         sys::exit_now(failure.code())
     }
 
@@ -454,23 +461,33 @@ fn until_the_end_of(inner: Pid, signals: &OwnedFd) {
     // A child that nobody else reaps: its number is its own.
     if let Ok(process) = Process::open(inner) {
         while let Ok(None) = process.try_wait() {
-            continue_if_stopped(inner);
-            let mut fds = [
-                PollFd::new(signals, PollFlags::IN),
-                PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN),
-            ];
-            // Whatever it answers, both are looked at.
-            let _ = poll(&mut fds, None);
-            for _ in 0..HEARD_AT_ONCE {
-                if sys::next_signal(signals).is_none() {
-                    break;
-                }
-            }
+            until_news_of(&process, inner, signals);
         }
     }
     // Tells of its end at once where the loop has seen that; without a pidfd it waits. No other answer is an end.
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     let _ = retry_on_intr(|| waitid(WaitId::Pid(inner), ended));
+}
+
+/// Waits until that can be read, and keeps INNER going until then.
+fn until_news_of(what: &impl AsFd, inner: Pid, signals: &OwnedFd) {
+    loop {
+        continue_if_stopped(inner);
+        let mut fds = [
+            PollFd::new(what, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        // An error says nothing, and there is no other way to wait.
+        let _ = poll(&mut fds, None);
+        if !fds[0].revents().is_empty() {
+            return;
+        }
+        for _ in 0..HEARD_AT_ONCE {
+            if sys::next_signal(signals).is_none() {
+                break;
+            }
+        }
+    }
 }
 
 /// COMMAND of the same user may stop a process of the shim, and would put off its own end so. The parent continues it. The

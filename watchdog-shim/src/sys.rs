@@ -299,7 +299,7 @@ pub(crate) struct Arrived {
     pub(crate) signal: c_int,
     /// The kernel sent it: a terminal's Ctrl-C, for example.
     pub(crate) by_kernel: bool,
-    /// This process has caused it: SIGPIPE, by writing where nobody reads; SIGCONT, by [`continue_at_the_end_of`].
+    /// This process has caused it: SIGPIPE, by writing where nobody reads; SIGCONT, by [`continue_at_news_of`].
     pub(crate) by_itself: bool,
     /// The process that sent it; 0 where it lives outside of this PID namespace, and for the kernel.
     pub(crate) sender: u32,
@@ -351,8 +351,8 @@ pub(crate) fn can_signal(process: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The kernel sends SIGCONT to this process when the last writer of the pipe has closed it: F_SETSIG of fcntl(2).
-pub(crate) fn continue_at_the_end_of(pipe: &OwnedFd) -> io::Result<()> {
+/// The kernel sends SIGCONT to this process when the pipe can be read, or has no writer any more: F_SETSIG of fcntl(2).
+pub(crate) fn continue_at_news_of(pipe: &OwnedFd) -> io::Result<()> {
     let (fd, own) = (pipe.as_raw_fd(), own_pid()?.as_raw_nonzero().get());
     // SAFETY: an open descriptor of ours and plain numbers; the signal is blocked, and runs no handler.
     let failed = unsafe {
