@@ -86,7 +86,10 @@ impl Keeper<'_> {
             self.advance(empty);
             match self.ledger.phase() {
                 Phase::Done => break,
-                Phase::Killing => self.kill(&mut kill),
+                Phase::Killing => {
+                    self.kill(&mut kill);
+                    self.catch(&mut kill);
+                }
                 _ => {}
             }
             let timeout = if more == Reaped::More {
@@ -278,6 +281,19 @@ impl Keeper<'_> {
         }
     }
 
+    /// SIGKILL to children that a sweep came too late for: after each, and while there are such.
+    fn catch(&self, kill: &mut Kill) {
+        if !kill.moving || matches!(self.tree, Tree::CommandAlone | Tree::Namespace(_)) {
+            return;
+        }
+        let Some(proc) = &self.proc else { return };
+        let mut fresh = 0;
+        kill.moving = tree::kill_youngest_children(proc, |number| {
+            fresh += u32::from(kill.killed.insert(number));
+        });
+        self.ledger.add_killed(fresh);
+    }
+
     /// SIGKILL to all descendants; how many live.
     fn sweep(&self, kill: &mut Kill) -> u32 {
         let mut fresh = 0;
@@ -295,14 +311,8 @@ impl Keeper<'_> {
         if swept.is_err() {
             kill_command();
         }
-        let mut moving = false;
-        if let Some(proc) = &self.proc {
-            moving = tree::kill_youngest_children(proc, |number| {
-                fresh += u32::from(kill.killed.insert(number));
-            });
-        }
         self.ledger.add_killed(fresh);
-        if fresh > 0 || moving {
+        if fresh > 0 {
             kill.pause = FIRST_PAUSE;
         }
         swept.map_or(1, |swept| swept.found)
@@ -494,6 +504,8 @@ struct Kill {
     next: Option<Instant>,
     pause: Duration,
     reported: bool,
+    /// There may be children whom no sweep comes to in time.
+    moving: bool,
 }
 
 impl Default for Kill {
@@ -504,6 +516,7 @@ impl Default for Kill {
             next: None,
             pause: FIRST_PAUSE,
             reported: false,
+            moving: false,
         }
     }
 }
@@ -524,6 +537,7 @@ impl Kill {
         let begun = *self.begun.get_or_insert(now);
         self.next = Some(now.after(self.pause.max(now.since(sweep_began))));
         self.pause = (self.pause * 2).min(LAST_PAUSE);
+        self.moving = true;
         now.since(begun)
     }
 }

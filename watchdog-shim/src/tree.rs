@@ -100,7 +100,7 @@ pub(crate) fn signal_descendants(
 }
 
 /// So often are the youngest children looked at, and so many of them.
-const ROUNDS: usize = 64;
+const ROUNDS: usize = 16;
 const YOUNGEST: usize = 32;
 
 /// SIGKILL to the youngest children of this process, again and again while there are others; each is told to `signalled`
