@@ -53,6 +53,17 @@ impl Failure {
         Failure { code, message }
     }
 
+    /// COMMAND was killed before it was executed.
+    pub(crate) fn killed(program: &std::ffi::OsStr, signal: i32) -> Failure {
+        Failure {
+            code: NOT_EXECUTABLE,
+            message: format!(
+                "{}: killed by signal {signal} before it was executed",
+                program.display()
+            ),
+        }
+    }
+
     pub(crate) fn code(&self) -> u8 {
         self.code
     }

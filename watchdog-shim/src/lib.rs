@@ -109,9 +109,9 @@ pub unsafe fn run_if_asked() {
 }
 
 fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result<End, Failure> {
-    sys::fill_standard_streams(&alone).map_err(|error| {
+    sys::occupy_standard_streams().map_err(|error| {
         Failure::io(
-            "a standard stream is closed, and /dev/null cannot be put there",
+            "a standard stream is closed, and nothing can be put there",
             &error,
         )
     })?;
@@ -120,6 +120,9 @@ fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result
         Request::Version => say(concat!("watchdog-shim ", env!("CARGO_PKG_VERSION"), "\n")),
         Request::PrintPlan(options) => {
             shim::check_calls()?;
+            // Where the caller ignores SIGCHLD, no child that tries something could be waited for.
+            sys::take_signals()
+                .map_err(|error| Failure::io("signals cannot be blocked", &error))?;
             say(&format!("{}\n", Plan::explain(&alone, &options)?))
         }
         Request::Run(options) => shim::run(alone, &options),

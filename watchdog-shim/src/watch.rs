@@ -40,14 +40,32 @@ pub(crate) enum News {
     },
 }
 
-/// The parent of this process, opened before anything else is done: `None` if it is gone already.
+/// The parent of this process, opened before anything else is done.
 #[derive(Debug)]
-pub(crate) struct Parent(pub(crate) Option<Process>);
+pub(crate) enum Parent {
+    Alive(Process),
+    /// It cannot be watched: why.
+    Unknown(Failure),
+    /// Something else is watched, or nothing where this process is pid 1 of a container, whose end is everybody's.
+    NotWatched,
+}
 
 impl Parent {
+    /// For whoever may do without.
+    pub(crate) fn look() -> Parent {
+        if sys::is_init() {
+            return Parent::NotWatched;
+        }
+        match Parent::open() {
+            Ok(process) => Parent::Alive(process),
+            Err(failure) => Parent::Unknown(failure),
+        }
+    }
+
     /// An error says why the parent cannot be watched.
-    pub(crate) fn open() -> Result<Parent, Failure> {
+    pub(crate) fn open() -> Result<Process, Failure> {
         let failed = |error: &io::Error| Failure::io("--watch=parent", error);
+        let gone = || Failure::refused("--watch=parent: the parent is gone already");
         let number = sys::parent_pid().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Failure::refused(
                 "--watch=parent: the parent is outside of this PID namespace; \
@@ -61,12 +79,16 @@ impl Parent {
                 Ok(now) if now == number => Err(Failure::refused(
                     "--watch=parent: pidfd_open(2) is refused here; use --watch=env, --watch=fd:N or --watch=stdin",
                 )),
-                _ => Ok(Parent(None)),
+                _ => Err(gone()),
             };
         };
         // A number is opened race-free only if it is still the parent's afterwards.
         let now = sys::parent_pid().map_err(|error| failed(&error))?;
-        Ok(Parent((now == number).then_some(process)))
+        if now == number {
+            Ok(process)
+        } else {
+            Err(gone())
+        }
     }
 }
 
@@ -75,7 +97,7 @@ impl Watch {
     pub(crate) fn arm(
         alone: &SoleThread,
         options: &Options,
-        parent: Option<Parent>,
+        parent: Parent,
     ) -> Result<Watch, Failure> {
         match options.watch {
             options::Watch::Env => link(alone)?.ok_or_else(|| {
@@ -86,9 +108,9 @@ impl Watch {
             }),
             options::Watch::Default => match link(alone)? {
                 Some(link) => Ok(link),
-                None => Ok(parent_or_nothing(parent)),
+                None => of_parent(parent),
             },
-            options::Watch::Parent => Ok(parent_or_nothing(parent)),
+            options::Watch::Parent => of_parent(parent),
             options::Watch::Fd(number) => {
                 let fd = given(alone, &format!("--watch=fd:{number}"), number)?;
                 Ok(match number {
@@ -176,11 +198,11 @@ fn link(alone: &SoleThread) -> Result<Option<Watch>, Failure> {
     Ok(adopted.map(|watchdog| Watch::Link(Box::new(watchdog))))
 }
 
-fn parent_or_nothing(parent: Option<Parent>) -> Watch {
+fn of_parent(parent: Parent) -> Result<Watch, Failure> {
     match parent {
-        Some(Parent(Some(process))) => Watch::Parent(process),
-        // The caller has looked whether the parent is gone already.
-        _ => Watch::Released,
+        Parent::Alive(process) => Ok(Watch::Parent(process)),
+        Parent::Unknown(failure) => Err(failure),
+        Parent::NotWatched => Ok(Watch::Released),
     }
 }
 
