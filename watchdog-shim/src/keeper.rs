@@ -390,7 +390,6 @@ impl Keeper<'_> {
             Meaning::Stop | Meaning::Interrupt if stopping => {
                 self.ledger.set_deadline(Instant::now());
             }
-            Meaning::Stop => {}
             Meaning::Interrupt => self.signal_command(Signal::INT),
             // A shell's fg continues the whole group, COMMAND with it: it is not to hear of that twice.
             Meaning::Forward(Signal::CONT) if self.place.session == Session::Keep => {
@@ -400,7 +399,7 @@ impl Keeper<'_> {
                 }
             }
             Meaning::Forward(signal) => self.signal_command(signal),
-            Meaning::Nothing => {}
+            Meaning::Stop | Meaning::Nothing => {}
         }
     }
 

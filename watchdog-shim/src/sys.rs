@@ -340,7 +340,7 @@ pub(crate) fn is_close_on_exec(number: RawFd) -> bool {
     unsafe { libc::fcntl(number, libc::F_GETFD) == libc::FD_CLOEXEC }
 }
 
-/// Whether pidfd_send_signal(2) works: signal 0 checks, and sends nothing.
+/// Whether `pidfd_send_signal(2)` works: signal 0 checks, and sends nothing.
 pub(crate) fn can_signal(process: BorrowedFd<'_>) -> io::Result<()> {
     let nothing = ptr::null::<libc::siginfo_t>();
     let number = process.as_raw_fd();
@@ -351,7 +351,7 @@ pub(crate) fn can_signal(process: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The kernel sends SIGCONT to this process when the pipe can be read, or has no writer any more: F_SETSIG of fcntl(2).
+/// The kernel sends SIGCONT to this process when the pipe can be read, or has no writer any more: `F_SETSIG` of fcntl(2).
 pub(crate) fn continue_at_news_of(pipe: &OwnedFd) -> io::Result<()> {
     let (fd, own) = (pipe.as_raw_fd(), own_pid()?.as_raw_nonzero().get());
     // SAFETY: an open descriptor of ours and plain numbers; the signal is blocked, and runs no handler.
