@@ -633,3 +633,54 @@ fn comets_are_caught() {
         nobody_is_left();
     });
 }
+
+/// Somebody else takes the room in the pipe of the reports after INNER has looked for it.
+#[test]
+fn report_that_has_no_room_any_more_does_not_put_off_the_end() {
+    alone_in_pid_namespace!({
+        if !installed(&["strace"]) {
+            return;
+        }
+        let (read, write) = rustix::pipe::pipe().expect("pipe");
+        let text = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
+        let words = ["bash", "-c", text];
+        let options = [
+            "--status-fd=9",
+            "--stop-timeout=100ms",
+            "--contain=subreaper",
+        ];
+        let mut command = shim(&options, &words);
+        let mut fds = PreserveFds::new();
+        let other = write.try_clone().expect("a duplicate");
+        fds.map_fd(other, 9).expect("a plan");
+        let applied = fds.apply(&mut command).expect("apply");
+        let mut shim = Dialogue::spawn(&mut command);
+        drop((command, applied));
+        assert_eq!(shim.hear(), "ready");
+        let [_, _, inner] = three(&mut shim);
+        let folder = Folder::new();
+        let log = folder.join("log");
+        let mut strace = Command::new("strace");
+        strace
+            .args(["-qq", "-p", &inner.to_string(), "-o"])
+            .arg(&log);
+        strace.args(["-e", "trace=poll,ppoll,write,sendto"]);
+        let delay = "--inject=write,sendto:delay_enter=500000";
+        let _strace = Guard::spawn(strace.arg(delay));
+        until("INNER is traced", || {
+            let status = fs::read_to_string(format!("/proc/{inner}/status")).ok()?;
+            (!status.contains("TracerPid:\t0\n")).then_some(())
+        });
+        term(&mut shim);
+        until("INNER has found room", || {
+            let log = fs::read_to_string(&log).ok()?;
+            log.contains("revents=POLLOUT").then_some(())
+        });
+        rustix::io::ioctl_fionbio(&write, true).expect("a flag");
+        while rustix::io::write(&write, &[b'.'; 4096]).is_ok() {}
+        rustix::io::ioctl_fionbio(&write, false).expect("a flag");
+        shim.child().wait_deadline();
+        nobody_is_left();
+        drop(read);
+    });
+}

@@ -151,6 +151,16 @@ fn command_that_kills_all_three_at_once_is_free() {
     });
 }
 
+/// Whether a signal has come to a process that has not taken it yet; `None` once it is gone.
+fn has_pending(pid: i32, signal: Signal) -> Option<bool> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let set = status
+        .lines()
+        .find_map(|line| line.strip_prefix("ShdPnd:\t"))?;
+    let set = u64::from_str_radix(set, 16).expect("a set of signals");
+    Some(set >> (signal.as_raw() - 1) & 1 == 1)
+}
+
 #[test]
 fn command_cannot_put_off_its_end_by_stopping_one_or_two_processes_of_the_shim() {
     alone_in_pid_namespace!({
@@ -167,8 +177,11 @@ fn command_cannot_put_off_its_end_by_stopping_one_or_two_processes_of_the_shim()
             assert_eq!(shim.hear(), "ready");
             let [outer, standby, inner] = three(&mut shim);
             until("all but OUTER are continued", || {
-                let state = |pid| Some(proc_fs::stat(pid)?.state);
-                (state(standby)? != 'T' && state(inner)? != 'T').then_some(())
+                // In this order: one that is about to stop has the signal pending, and is stopped when it has not.
+                let goes_on = |pid| {
+                    Some(!has_pending(pid, Signal::STOP)? && proc_fs::stat(pid)?.state != 'T')
+                };
+                (goes_on(standby)? && goes_on(inner)?).then_some(())
             });
             // OUTER's parent, which nobody here is, would continue OUTER; its death is seen by INNER all the same.
             open(outer).send_signal(Signal::KILL).expect("send");

@@ -153,12 +153,13 @@ fn status_fd(alone: &SoleThread, options: &Options) -> Result<Option<OwnedFd>, F
         return Ok(None);
     };
     let name = format!("--status-fd={number}");
-    if options.watch == options::Watch::Fd(number) && number > 2 {
-        return Err(Failure::refused(format!(
-            "{name}: the lifetime hangs on the same descriptor; give the shim another one for its reports"
-        )));
-    }
-    let fd = sys::given(alone, number).map_err(|error| Failure::descriptor(&name, &error))?;
+    let fd = if options.watch == options::Watch::Fd(number) {
+        // The lifetime hangs on the same socket, whose number has its owner there.
+        sys::duplicate_of_given(alone, number)
+    } else {
+        sys::given(alone, number)
+    };
+    let fd = fd.map_err(|error| Failure::descriptor(&name, &error))?;
     let flags = fcntl_getfl(&fd).map_err(|error| Failure::io(&name, &error.into()))?;
     if flags & OFlags::ACCMODE == OFlags::RDONLY {
         return Err(Failure::refused(format!(

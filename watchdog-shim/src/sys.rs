@@ -172,6 +172,17 @@ pub(crate) fn given(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     Ok(stream?)
 }
 
+/// The same as a duplicate, whatever the number: it has another owner, or will have.
+pub(crate) fn duplicate_of_given(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return given(alone, number);
+    }
+    let fd = own(alone, number)?;
+    let duplicate = rustix::io::fcntl_dupfd_cloexec(&fd, 3);
+    let _ = fd.into_raw_fd();
+    Ok(duplicate?)
+}
+
 fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD takes no argument and changes nothing; a number that is not open is only an error.
     if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
