@@ -164,6 +164,10 @@ impl SpawnError {
         }
     }
 
+    pub(crate) fn is_time_out(&self) -> bool {
+        matches!(&self.cause, Cause::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+
     pub(crate) fn with_stage(self, stage: Stage) -> SpawnError {
         SpawnError { stage, ..self }
     }

@@ -68,7 +68,10 @@ impl SupervisedStart<'_> {
             .status_pipe
             .wait(process, self.supervisor.time_to_start());
         waited.map_err(|error| match error.stage() {
-            Stage::Supervisor => error.with_path(Some(&self.program)),
+            Stage::Supervisor => self
+                .supervisor
+                .explain(error)
+                .with_path(Some(&self.program)),
             stage => error.with_path(spawner.path_of(stage)),
         })
     }

@@ -13,6 +13,12 @@ use crate::{SpawnError, Stage};
 /// The name of the program, and of a program that is executed again to be it.
 const NAME: &str = "watchdog-shim";
 
+/// What makes a program its own supervisor.
+const CALL: &str = "watchdog_shim::run_if_asked()";
+
+/// The exit code of a supervisor that starts nothing and says why.
+const REFUSED: i32 = 125;
+
 /// How long it may take until COMMAND was executed, unless the caller says it.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -207,9 +213,31 @@ impl Supervisor {
             // It was executed as the supervisor and has not become it. Its own spawns would go on
             // so without end.
             Program::Own if was_asked() => Err(SpawnError::invalid(
-                "this program does not begin with watchdog_shim::run_if_asked()",
+                "this program was executed as the supervisor, and its main does not begin with \
+                 watchdog_shim::run_if_asked()",
             )),
             Program::Own => Ok(("/proc/self/exe".into(), NAME.into())),
+        }
+    }
+
+    /// The error of a start, in which this process's own program says what it lacks if it did not become the supervisor.
+    pub(crate) fn explain(&self, error: SpawnError) -> SpawnError {
+        if !matches!(self.program, Program::Own) {
+            return error;
+        }
+        let io = |kind, text| SpawnError::io(Stage::Supervisor, io::Error::new(kind, text));
+        match error.exit_status().and_then(|status| status.code()) {
+            Some(code) if code != REFUSED => {
+                let text = format!(
+                    "it exited with {code} and started nothing: its main does not begin with {CALL}"
+                );
+                io(io::ErrorKind::InvalidInput, text)
+            }
+            None if error.is_time_out() => {
+                let text = format!("it said nothing in time; its main must begin with {CALL}");
+                io(io::ErrorKind::TimedOut, text)
+            }
+            _ => error,
         }
     }
 

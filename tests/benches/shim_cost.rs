@@ -14,6 +14,7 @@
 //! cargo bench -p workspace-tests --bench shim_cost -- death --sizes 0,4
 //! ```
 //!
+//! `--other PATH` is a shim that was built otherwise, beside this build in `start`, `memory` and `rest`.
 //! Without a name all of them are run. `--quick` takes fewer rounds and smaller trees, `--rounds N` so many. All of it
 //! happens in a PID namespace of the bench's own: nobody stays behind, and other processes of the machine are not seen.
 
@@ -53,6 +54,7 @@ struct Options {
     parts: Vec<String>,
     quick: bool,
     early: bool,
+    other: Option<String>,
     rounds: Option<usize>,
     seconds: Option<u64>,
     sizes: Option<Vec<usize>>,
@@ -65,6 +67,7 @@ impl Options {
             parts: Vec::new(),
             quick: false,
             early: false,
+            other: None,
             rounds: None,
             seconds: None,
             sizes: None,
@@ -83,6 +86,7 @@ impl Options {
                 "--bench" => {}
                 "--quick" => options.quick = true,
                 "--early" => options.early = true,
+                "--other" => options.other = Some(value()),
                 "--rounds" => options.rounds = Some(value().parse().expect("a number")),
                 "--seconds" => options.seconds = Some(value().parse().expect("a number")),
                 "--sizes" => options.sizes = numbers(value()),

@@ -7,6 +7,7 @@
 pub mod allow_list;
 pub mod alone;
 pub mod ask;
+pub mod below;
 pub mod clock;
 pub mod clone_method;
 pub mod container;

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use workspace_tests::Folder;
+use workspace_tests::installed::installed;
 use workspace_tests::terminal::Terminal;
 
 const COMPLETIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../watchdog-shim/completions");
@@ -13,15 +15,6 @@ const PROMPT: &str = "ready> ";
 
 /// A program of the test's own, whose completions are `apple` and `--contrast`.
 const FRUIT: &str = "fruitsalad";
-
-fn installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output();
-    let found = found.is_ok_and(|output| output.status.success());
-    if !found {
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
-}
 
 /// A folder in which [`FRUIT`] is, and a search path that begins with it.
 fn fruit() -> (Folder, String) {
@@ -55,10 +48,14 @@ fn shell(program: &str, args: &[&str], preparation: &[&str]) -> (Folder, Termina
     (folder, terminal)
 }
 
-/// Types into bash, and waits for what a tab adds.
+/// Types into bash, and waits for what a tab adds. bash finds COMMAND's own completions by bash-completion alone.
 fn bash(typed: &str, added: &str) {
-    if !installed("bash") {
+    if !installed(&["bash"]) {
         return;
+    }
+    let of_command = typed.contains(&format!("{FRUIT} "));
+    if of_command && !Path::new(BASH_COMPLETION).exists() {
+        return eprintln!("skipped: bash-completion is not installed");
     }
     let own = format!("source '{COMPLETIONS}/watchdog-shim.bash'");
     let preparation = [
@@ -76,7 +73,7 @@ fn bash(typed: &str, added: &str) {
 
 /// Types into zsh, and waits for what a tab adds.
 fn zsh(typed: &str, added: &str) {
-    if !installed("zsh") {
+    if !installed(&["zsh"]) {
         return;
     }
     let own = format!("fpath=('{COMPLETIONS}' $fpath)");
@@ -95,7 +92,7 @@ fn zsh(typed: &str, added: &str) {
 
 /// Asks fish what it would offer, which has to be one thing.
 fn fish(typed: &str, added: &str) {
-    if !installed("fish") {
+    if !installed(&["fish"]) {
         return;
     }
     let (folder, path) = fruit();

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use pidfd_watcher::{Pid, Process, Signal};
+use pidfd_watcher::Signal;
+use workspace_tests::below::{ends, living, nobody_is_left, open, pid_of, term, three};
 use workspace_tests::container::as_init;
 use workspace_tests::orders::Order;
 use workspace_tests::play::can;
@@ -29,45 +30,6 @@ fn shim(contain: &str, options: &[&str], command: &[&str]) -> Dialogue {
 
 fn script(contain: &str, options: &[&str], script: &str) -> Dialogue {
     shim(contain, options, &["bash", "-c", script])
-}
-
-fn pid_of(shim: &mut Dialogue) -> i32 {
-    i32::try_from(shim.child().id()).expect("a pid")
-}
-
-fn open(pid: i32) -> Process {
-    Process::open(Pid::from_raw(pid).expect("a pid")).expect("it lives")
-}
-
-fn term(shim: &mut Dialogue) {
-    open(pid_of(shim)).send_signal(Signal::TERM).expect("send");
-}
-
-/// OUTER, STANDBY and INNER, where COMMAND runs.
-fn three(shim: &mut Dialogue) -> [i32; 3] {
-    let outer = pid_of(shim);
-    let below = |pid| proc_fs::children_of(pid)[0].pid;
-    let standby = below(outer);
-    [outer, standby, below(standby)]
-}
-
-/// Everybody but this process, zombies left out.
-fn living() -> Vec<i32> {
-    let mut all = proc_fs::all();
-    all.retain(|stat| stat.pid != 1 && !matches!(stat.state, 'Z' | 'X'));
-    all.into_iter().map(|stat| stat.pid).collect()
-}
-
-fn nobody_is_left() {
-    until("nobody is left", || living().is_empty().then_some(()));
-}
-
-/// COMMAND says `ready`, is asked to end, and nobody is left.
-fn ends(mut shim: Dialogue) {
-    assert_eq!(shim.hear(), "ready");
-    term(&mut shim);
-    shim.child().wait_deadline();
-    nobody_is_left();
 }
 
 // COMMAND of the same user reaches for the shim.

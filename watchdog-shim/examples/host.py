@@ -14,7 +14,7 @@ shim, watch, *server = sys.argv[1:]
 if watch == "stdin":
     # The lifetime hangs on the server's standard input, of which this process alone has the other end.
     process = subprocess.Popen(
-        [shim, "--watch=stdin", "--", *server],
+        [shim, "--watch=stdin", "--stop-timeout=2s", "--", *server],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -24,7 +24,7 @@ else:
     # nobody else that this process starts holds the write end.
     ended, lives = os.pipe()
     process = subprocess.Popen(
-        [shim, f"--watch=fd:{ended}", "--", *server],
+        [shim, f"--watch=fd:{ended}", "--stop-timeout=2s", "--", *server],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pass_fds=[ended],

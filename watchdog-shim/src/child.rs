@@ -108,7 +108,7 @@ impl Image {
         let all = [Step::Cgroup, Step::Session, Step::Exec];
         let known = |step: &Step| *step as i32 == entry.step.load(Ordering::Acquire);
         let step = all.into_iter().find(known).unwrap_or(Step::Exec);
-        sys::reap(pid);
+        let _ = sys::reap(pid);
         Err(NotStarted::Child(step, io::Error::from_raw_os_error(errno)))
     }
 

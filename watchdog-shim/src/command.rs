@@ -3,9 +3,11 @@
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pidfd_watcher::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::child::{Image, NotStarted, Step, Strings};
 use crate::failure::Failure;
@@ -13,6 +15,7 @@ use crate::ledger::Ledger;
 use crate::options::{Options, Session};
 use crate::plan::Containment;
 use crate::sys::{self, BornSignals, SoleThread};
+use crate::tree::Proc;
 
 impl Image {
     /// Everything that the child needs.
@@ -47,6 +50,7 @@ impl Image {
         alone: &SoleThread,
         ledger: &'static Ledger,
         options: &Options,
+        proc: Option<&Proc>,
     ) -> Result<Process, Failure> {
         // Shows, before anything runs, that a pidfd can be opened here and that there is room for one.
         let room = sys::own_pid().and_then(|own| Ok(Process::open(own)?));
@@ -58,13 +62,43 @@ impl Image {
             NotStarted::Clone(error) => Failure::io("COMMAND cannot be started", &error),
         })?;
         // A child of ours that nobody else reaps: its number is its own.
-        Process::open(pid).map_err(|error| {
+        let process = Process::open(pid).map_err(|error| {
             // Only where the whole system has no room any more. COMMAND ends, since nobody could stop it later.
             sys::kill_child(pid);
             Failure::io("COMMAND cannot be watched", &error.into())
-        })
+        })?;
+        if let Some(signal) = killed_on_the_way(&process, proc) {
+            ledger.set_command(0);
+            let _ = sys::reap(pid);
+            return Err(Failure::killed(program(options), signal));
+        }
+        Ok(process)
     }
 }
+
+/// The signal that ended the child before it had executed its program. This process goes on then as if it had. Without
+/// /proc it is not known.
+fn killed_on_the_way(child: &Process, proc: Option<&Proc>) -> Option<i32> {
+    let proc = proc?;
+    for _ in 0..LOOKS {
+        if !proc.is_without_exec(child.pid()) {
+            return None;
+        }
+        // In the middle of the exec, or of its end: neither lasts.
+        if let Ok(Some(status)) = sys::end_of_child(child.as_fd()) {
+            return status.terminating_signal();
+        }
+        let _ = poll(&mut [PollFd::new(child, PollFlags::IN)], Some(&LOOK));
+    }
+    None
+}
+
+/// How often, and how long each time, an exec or an end in progress is waited for: a tracer may hold it up.
+const LOOKS: u32 = 1000;
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
 
 fn program(options: &Options) -> &OsStr {
     options

@@ -1,7 +1,9 @@
 //! Why the shim did not start COMMAND: one line that names the thing and the way out, and an exit code.
 
-use std::fmt;
-use std::io::{self, Write};
+use std::ffi::OsStr;
+use std::fmt::{self, Write as _};
+use std::fs::{self, Metadata};
+use std::io::{self, Write as _};
 
 /// Exit codes of the shim's own, as env(1), nice(1) and timeout(1) have them.
 pub(crate) const REFUSED: u8 = 125;
@@ -29,15 +31,36 @@ impl Failure {
         Failure::refused(format!("{what}: {error}"))
     }
 
+    /// The descriptor that an option names cannot be taken.
+    pub(crate) fn descriptor(option: &str, error: &io::Error) -> Failure {
+        let way_out = match error.raw_os_error() {
+            Some(libc::EBADF) => "; whoever starts the shim has to pass that descriptor on",
+            _ => "",
+        };
+        Failure::refused(format!("{option}: {error}{way_out}"))
+    }
+
     /// COMMAND could not be executed.
-    pub(crate) fn exec(program: &std::ffi::OsStr, error: &io::Error) -> Failure {
+    pub(crate) fn exec(program: &OsStr, error: &io::Error) -> Failure {
         let code = match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => NOT_FOUND,
             _ => NOT_EXECUTABLE,
         };
+        let message = match why_not(program, error) {
+            Some(reason) => format!("{}: {reason}", program.display()),
+            None => format!("{}: {error}", program.display()),
+        };
+        Failure { code, message }
+    }
+
+    /// COMMAND was killed before it was executed.
+    pub(crate) fn killed(program: &std::ffi::OsStr, signal: i32) -> Failure {
         Failure {
-            code,
-            message: format!("{}: {error}", program.display()),
+            code: NOT_EXECUTABLE,
+            message: format!(
+                "{}: killed by signal {signal} before it was executed",
+                program.display()
+            ),
         }
     }
 
@@ -51,8 +74,45 @@ impl Failure {
     }
 }
 
+/// What the error means for a COMMAND of that name, and the way out; `None` where the error says it all.
+fn why_not(program: &OsStr, error: &io::Error) -> Option<&'static str> {
+    if program.is_empty() {
+        return Some("COMMAND is empty; name a program");
+    }
+    let is_path = program.as_encoded_bytes().contains(&b'/');
+    let file = is_path.then(|| fs::metadata(program).ok()).flatten();
+    match error.raw_os_error()? {
+        libc::ENOENT if !is_path => {
+            Some("not found in PATH; mend PATH, or give the program's path")
+        }
+        libc::ENOENT if file.is_some() => {
+            Some("its interpreter or its loader was not found; install what its first line names")
+        }
+        libc::ENOENT | libc::ENOTDIR => Some("not found; see that the path is right"),
+        libc::EACCES if file.as_ref().is_some_and(Metadata::is_dir) => {
+            Some("a directory; name a program in it")
+        }
+        libc::EACCES if is_path && file.is_none() => {
+            Some("a directory on the way may not be entered by this user")
+        }
+        libc::EACCES => Some("this user may not execute it; see chmod(1), and mount(8) for noexec"),
+        libc::ENOEXEC => Some(
+            "no program for this machine; a script begins with a line as #!/bin/sh, which this does not",
+        ),
+        _ => None,
+    }
+}
+
+/// In one line, whatever is quoted in it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "watchdog-shim: {}", self.message)
+        f.write_str("watchdog-shim: ")?;
+        self.message.chars().try_for_each(|letter| {
+            if letter.is_control() {
+                write!(f, "{}", letter.escape_default())
+            } else {
+                f.write_char(letter)
+            }
+        })
     }
 }

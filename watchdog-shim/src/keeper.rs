@@ -4,14 +4,16 @@
 //! ledger says how far the stop has got.
 
 use std::collections::HashSet;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Pid, Signal};
 
 use crate::cgroup::Cgroup;
 use crate::ledger::{Instant, Ledger, Phase, Policy};
@@ -20,12 +22,15 @@ use crate::namespace::Inside;
 use crate::options::{OnExit, Options, Session, SignalTo};
 use crate::signals::{self, Meaning, Place};
 use crate::status::{Cause, Event, Status};
-use crate::sys;
-use crate::tree::{self, Of};
+use crate::sys::{self, Arrived};
+use crate::tree::{self, Of, Proc, Swept};
 use crate::watch::{News, Watch};
 
 /// So many children are reaped before the clock is looked at: a storm of forks must not put the deadline off.
 const REAPED_AT_ONCE: usize = 256;
+
+/// So many signals and messages are heard before anything else is looked at: a flood must not put the end off.
+pub(crate) const HEARD_AT_ONCE: usize = 256;
 
 /// The wait between two sweeps of SIGKILL: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -52,6 +57,8 @@ pub(crate) enum Tree {
 pub(crate) struct Keeper<'a> {
     pub(crate) options: &'a Options,
     pub(crate) place: Place,
+    /// Where it is there.
+    pub(crate) proc: Option<Proc>,
     pub(crate) ledger: &'static Ledger,
     pub(crate) status: Status,
     pub(crate) tree: Tree,
@@ -65,6 +72,11 @@ pub(crate) struct Keeper<'a> {
     pub(crate) command: Option<Process>,
     /// Whether COMMAND was stopped, and not continued since.
     pub(crate) stopped: bool,
+    /// When the standard input lost its other end, if the lifetime hangs on that. The grace has begun then. The end of file
+    /// is the first step of the stop: COMMAND has half of the grace to end by itself, and gets the stop signal after that.
+    pub(crate) input_ended: Option<Instant>,
+    /// Whether somebody has asked for the end of the tree: another time means at once.
+    pub(crate) asked: bool,
 }
 
 impl Keeper<'_> {
@@ -72,12 +84,15 @@ impl Keeper<'_> {
     pub(crate) fn run(mut self) {
         let mut kill = Kill::default();
         loop {
-            let more = self.reap();
+            let more = self.reap(&mut kill);
             let empty = (more == Reaped::Nobody && !self.has_strangers()) || self.is_over();
             self.advance(empty);
             match self.ledger.phase() {
                 Phase::Done => break,
-                Phase::Killing => self.kill(&mut kill),
+                Phase::Killing => {
+                    self.kill(&mut kill);
+                    self.catch(&mut kill);
+                }
                 _ => {}
             }
             let timeout = if more == Reaped::More {
@@ -86,8 +101,8 @@ impl Keeper<'_> {
                 self.timeout(&kill)
             };
             self.wait(timeout);
-            self.take_signals();
-            self.take_messages();
+            self.take_signals(&mut kill);
+            self.take_messages(&mut kill);
             self.look();
         }
         if let Tree::Cgroup(cgroup) = &self.tree {
@@ -113,12 +128,16 @@ impl Keeper<'_> {
             return;
         }
         let Policy { signal, grace } = self.ledger.policy();
-        self.ledger.set_deadline(Instant::now().after(grace));
+        let (deadline, left) = match self.input_ended {
+            None => (Instant::now().after(grace), grace),
+            Some(at) => (at.after(grace), at.after(grace).remaining()),
+        };
+        self.ledger.set_deadline(deadline);
         // One that is stopped takes the stop signal once it is continued.
         self.ask(&[signal, Signal::CONT]);
         // After the signals: if this process is killed before all are sent, whoever takes over sends them again.
         self.ledger.set_phase(Phase::Stopping);
-        self.status.report(Event::Stopping { cause, grace });
+        self.status.report(Event::Stopping { cause, grace: left });
     }
 
     fn signal_command(&self, signal: Signal) {
@@ -128,40 +147,63 @@ impl Keeper<'_> {
         }
     }
 
-    /// Sends `signals` to those who are asked to stop: once to each, COMMAND first.
+    /// Sends `signals` to those who are asked to stop: once to each. COMMAND comes first, before the others are looked
+    /// for: how soon it learns does not depend on how many processes there are.
     fn ask(&self, signals: &[Signal]) {
-        let ask_command = || {
-            for signal in signals {
-                self.signal_command(*signal);
-            }
-        };
         let of = match self.options.signal_to {
             SignalTo::Main => None,
+            // Looked up first: COMMAND may end at once.
             SignalTo::Group => self.command_group().map(Of::Group),
             SignalTo::All => Some(Of::All),
         };
-        match (&self.tree, of) {
-            (Tree::CommandAlone, _) | (_, None) => ask_command(),
+        if let (Tree::Namespace(inside), Some(Of::All)) = (&self.tree, of) {
             // COMMAND is one of them.
-            (Tree::Namespace(inside), Some(Of::All)) => {
-                for signal in signals {
-                    let _ = sys::signal_namespace(inside, signal.as_raw());
-                }
+            for signal in signals {
+                let _ = sys::signal_namespace(inside, signal.as_raw());
             }
+            return;
+        }
+        for signal in signals {
+            self.signal_command(*signal);
+        }
+        let command = self.command.as_ref().map(Process::pid);
+        match (&self.tree, of) {
+            (Tree::CommandAlone, _) | (_, None) => {}
             (Tree::Cgroup(cgroup), Some(Of::All)) => {
-                ask_command();
-                let command = self.command.as_ref().map(Process::pid);
                 for signal in signals {
                     let _ = cgroup.signal(*signal, command);
                 }
             }
-            (_, Some(of)) => {
-                let command = self.command.as_ref().map(Process::pid);
-                if tree::signal_descendants(signals, of, command, ask_command, |_| {}).is_err() {
-                    ask_command();
-                }
+            (_, Some(of)) => self.ask_descendants(signals, of),
+        }
+    }
+
+    fn ask_descendants(&self, signals: &[Signal], of: Of) {
+        let command = self.command.as_ref().map(Process::pid);
+        let mut asked: HashSet<i32> = command
+            .map(|pid| pid.as_raw_nonzero().get())
+            .into_iter()
+            .collect();
+        // Where descriptors are few, some have moved to another parent before they were found.
+        loop {
+            let mut fresh = Vec::new();
+            let swept = self.signal_descendants(signals, of, &asked, |n| fresh.push(n));
+            match swept {
+                Ok(Swept { crowded: true, .. }) if !fresh.is_empty() => asked.extend(fresh),
+                Ok(_) | Err(_) => break,
             }
         }
+    }
+
+    fn signal_descendants(
+        &self,
+        signals: &[Signal],
+        of: Of,
+        except: &HashSet<i32>,
+        signalled: impl FnMut(i32),
+    ) -> io::Result<Swept> {
+        let proc = self.proc.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        tree::signal_descendants(proc, signals, of, except, signalled)
     }
 
     /// Where COMMAND has ended, the group that it was in. Only descendants are looked at, so that the worst that
@@ -169,7 +211,7 @@ impl Keeper<'_> {
     fn command_group(&self) -> Option<i32> {
         match &self.command {
             // Not reaped yet: the number is its own.
-            Some(command) => tree::group_of(command.pid()),
+            Some(command) => self.proc.as_ref()?.group_of(command.pid()),
             None => self.ledger.group(),
         }
     }
@@ -180,6 +222,11 @@ impl Keeper<'_> {
         let ended = self.ledger.status().is_some();
         if empty {
             self.ledger.set_phase(Phase::Done);
+        } else if phase == Phase::Running
+            && let Some(at) = self.stop_after_input()
+            && (ended || at.remaining().is_zero())
+        {
+            self.stop(Cause::RuntimeDied);
         } else if phase == Phase::Running && ended && self.options.on_exit == OnExit::Stop {
             // Only now: where COMMAND has left nobody behind, nobody is looked for.
             self.stop(Cause::CommandExited);
@@ -193,12 +240,20 @@ impl Keeper<'_> {
         }
     }
 
+    /// When the stop signal follows the end of standard input, if that has come.
+    fn stop_after_input(&self) -> Option<Instant> {
+        let grace = self.ledger.policy().grace;
+        self.input_ended.map(|at| at.after(grace / 2))
+    }
+
     /// Whether what is left is none of our business.
     fn is_over(&self) -> bool {
         let ended = self.ledger.status().is_some();
         match (&self.tree, self.options.on_exit) {
             (Tree::CommandAlone, _) => ended,
-            (_, OnExit::Leave) => ended && self.ledger.phase() == Phase::Running,
+            (_, OnExit::Leave) => {
+                ended && self.ledger.phase() == Phase::Running && self.input_ended.is_none()
+            }
             _ => false,
         }
     }
@@ -238,18 +293,27 @@ impl Keeper<'_> {
         }
     }
 
+    /// SIGKILL to children that a sweep came too late for: after each, and while there are such.
+    fn catch(&self, kill: &mut Kill) {
+        if !kill.moving || matches!(self.tree, Tree::CommandAlone | Tree::Namespace(_)) {
+            return;
+        }
+        let Some(proc) = &self.proc else { return };
+        let mut fresh = 0;
+        kill.moving = tree::kill_youngest_children(proc, |number| {
+            fresh += u32::from(kill.killed.insert(number));
+        });
+        self.ledger.add_killed(fresh);
+    }
+
     /// SIGKILL to all descendants; how many live.
     fn sweep(&self, kill: &mut Kill) -> u32 {
         let mut fresh = 0;
-        let swept = tree::signal_descendants(
-            &[Signal::KILL],
-            Of::All,
-            None,
-            || {},
-            |number| {
-                fresh += u32::from(kill.killed.insert(number));
-            },
-        );
+        let swept = self.signal_descendants(&[Signal::KILL], Of::All, &HashSet::new(), |number| {
+            fresh += u32::from(kill.killed.insert(number));
+        });
+        // It does not need to be found.
+        self.signal_command(Signal::KILL);
         self.ledger.add_killed(fresh);
         if fresh > 0 {
             kill.pause = FIRST_PAUSE;
@@ -261,6 +325,7 @@ impl Keeper<'_> {
         match self.ledger.phase() {
             Phase::Stopping => self.ledger.deadline().map(Instant::remaining),
             Phase::Killing => Some(kill.until_next()),
+            Phase::Running => self.stop_after_input().map(Instant::remaining),
             _ => None,
         }
     }
@@ -279,17 +344,33 @@ impl Keeper<'_> {
         let _ = poll(&mut fds, timeout.as_ref());
     }
 
-    fn take_signals(&mut self) {
-        while let Some(arrived) = sys::next_signal(&self.signals) {
-            self.obey(signals::meaning(arrived, self.place));
+    fn take_signals(&mut self, kill: &mut Kill) {
+        for _ in 0..HEARD_AT_ONCE {
+            let Some(arrived) = sys::next_signal(&self.signals) else {
+                break;
+            };
+            if self.is_addressed(arrived) {
+                self.obey(signals::meaning(arrived, self.place), kill);
+            }
         }
     }
 
-    fn take_messages(&mut self) {
-        loop {
+    /// Whoever wants something of the shim tells OUTER. A signal that comes here as well was sent to every process in
+    /// sight, as by a service manager or by another shim above: it was meant once. Only COMMAND's tree in a PID namespace
+    /// sees no other process of the shim.
+    fn is_addressed(&self, arrived: Arrived) -> bool {
+        match (&self.line, &self.tree) {
+            (None, _) => true,
+            (Some(_), Tree::Namespace(_)) => arrived.sender != 0,
+            (Some(_), _) => false,
+        }
+    }
+
+    fn take_messages(&mut self, kill: &mut Kill) {
+        for _ in 0..HEARD_AT_ONCE {
             match self.line.as_ref().map(Line::hear) {
                 Some(Heard::Message(Message::Signal(signal))) => {
-                    self.obey(signals::meaning_of_forwarded(signal));
+                    self.obey(signals::meaning_of_forwarded(signal), kill);
                 }
                 Some(Heard::Message(_)) => {}
                 Some(Heard::End) => {
@@ -301,24 +382,28 @@ impl Keeper<'_> {
         }
     }
 
-    fn obey(&mut self, meaning: Meaning) {
+    fn obey(&mut self, meaning: Meaning, kill: &mut Kill) {
         let stopping = self.ledger.phase() == Phase::Stopping;
         match meaning {
+            // Who stops a whole machine asks everybody: the tree may be stopping already, since the runtime was asked too.
+            Meaning::Stop if !self.asked => {
+                self.asked = true;
+                self.stop(Cause::Asked);
+            }
             // The second one: whoever asks has lost patience.
             Meaning::Stop | Meaning::Interrupt if stopping => {
                 self.ledger.set_deadline(Instant::now());
             }
-            Meaning::Stop => self.stop(Cause::Asked),
             Meaning::Interrupt => self.signal_command(Signal::INT),
             // A shell's fg continues the whole group, COMMAND with it: it is not to hear of that twice.
             Meaning::Forward(Signal::CONT) if self.place.session == Session::Keep => {
-                self.reap();
+                self.reap(kill);
                 if self.stopped {
                     self.signal_command(Signal::CONT);
                 }
             }
             Meaning::Forward(signal) => self.signal_command(signal),
-            Meaning::Nothing => {}
+            Meaning::Stop | Meaning::Nothing => {}
         }
     }
 
@@ -327,6 +412,7 @@ impl Keeper<'_> {
             News::Lives => {}
             News::Died => self.stop(Cause::RuntimeDied),
             News::Dropped => self.stop(Cause::RuntimeDropped),
+            News::InputEnded { .. } => self.input_ended = Some(Instant::now()),
         }
         let gone = |process: &Process| matches!(process.try_wait(), Ok(Some(_)));
         if self.above.as_ref().is_some_and(gone) {
@@ -336,20 +422,28 @@ impl Keeper<'_> {
     }
 
     /// Never by counting SIGCHLD: several children may end with one of it.
-    fn reap(&mut self) -> Reaped {
-        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
+    fn reap(&mut self, kill: &mut Kill) -> Reaped {
         for _ in 0..REAPED_AT_ONCE {
             match sys::peek() {
                 Ok(Some(news)) => {
                     let is_command = self.command.as_ref().map(Process::pid) == Some(news.pid);
-                    if let (true, Some(status)) = (is_command, news.ended) {
-                        self.note_end(news.pid, status);
-                    }
-                    match waitpid(Some(news.pid), options) {
-                        Ok(Some((_, status))) if is_command => self.note(status),
-                        Ok(Some(_)) => {}
-                        // Nobody else takes the news; should it be gone all the same, this is no loop.
-                        Ok(None) | Err(_) => return Reaped::All,
+                    let taken = match news.ended {
+                        Some(status) => {
+                            if is_command {
+                                self.note_end(news.pid, status);
+                            }
+                            self.count(kill, news.pid, status, is_command);
+                            sys::reap(news.pid)
+                        }
+                        None => sys::take_stop(news.pid).map(|stopped| {
+                            if let (true, Some(stopped)) = (is_command, stopped) {
+                                self.note_stop(stopped);
+                            }
+                        }),
+                    };
+                    // Nobody else takes the news; should it be gone all the same, this is no loop.
+                    if taken.is_err() {
+                        return Reaped::All;
                     }
                 }
                 Err(Errno::CHILD) => return Reaped::Nobody,
@@ -362,7 +456,8 @@ impl Keeper<'_> {
 
     /// COMMAND has ended, and still has its number: whoever takes over must not take a stranger for it.
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
-        if let Some(group) = tree::group_of(pid) {
+        let group = self.proc.as_ref().and_then(|proc| proc.group_of(pid));
+        if let Some(group) = group {
             self.ledger.set_group(group);
         }
         self.ledger.set_status(status);
@@ -371,10 +466,20 @@ impl Keeper<'_> {
         self.status.report(Event::Exited { status });
     }
 
+    /// One of the tree that was killed, unless a sweep has counted it already.
+    fn count(&self, kill: &mut Kill, pid: Pid, status: ExitStatus, is_command: bool) {
+        let counted = kill.killed.remove(&pid.as_raw_nonzero().get());
+        let ours = is_command || !matches!(self.tree, Tree::CommandAlone);
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        if killed && ours && !counted && self.ledger.phase() == Phase::Killing {
+            self.ledger.add_killed(1);
+        }
+    }
+
     /// COMMAND was stopped or continued.
-    fn note(&mut self, status: WaitStatus) {
-        self.stopped = status.stopped();
-        if status.stopped()
+    fn note_stop(&mut self, stopped: bool) {
+        self.stopped = stopped;
+        if stopped
             && self.place.session == Session::Keep
             && let Some(line) = &self.line
         {
@@ -397,11 +502,14 @@ enum Reaped {
 /// How far the killing has got.
 #[derive(Debug)]
 struct Kill {
+    /// Who was killed by a sweep and not reaped here since.
     killed: HashSet<i32>,
     begun: Option<Instant>,
     next: Option<Instant>,
     pause: Duration,
     reported: bool,
+    /// There may be children whom no sweep comes to in time.
+    moving: bool,
 }
 
 impl Default for Kill {
@@ -412,6 +520,7 @@ impl Default for Kill {
             next: None,
             pause: FIRST_PAUSE,
             reported: false,
+            moving: false,
         }
     }
 }
@@ -432,6 +541,7 @@ impl Kill {
         let begun = *self.begun.get_or_insert(now);
         self.next = Some(now.after(self.pause.max(now.since(sweep_began))));
         self.pause = (self.pause * 2).min(LAST_PAUSE);
+        self.moving = true;
         now.since(begun)
     }
 }

@@ -109,10 +109,22 @@ pub unsafe fn run_if_asked() {
 }
 
 fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result<End, Failure> {
+    sys::occupy_standard_streams().map_err(|error| {
+        Failure::io(
+            "a standard stream is closed, and nothing can be put there",
+            &error,
+        )
+    })?;
     match options::parse(args)? {
         Request::Help => say(&help::text()),
         Request::Version => say(concat!("watchdog-shim ", env!("CARGO_PKG_VERSION"), "\n")),
-        Request::PrintPlan(options) => say(&format!("{}\n", Plan::explain(&alone, &options)?)),
+        Request::PrintPlan(options) => {
+            shim::check_calls()?;
+            // Where the caller ignores SIGCHLD, no child that tries something could be waited for.
+            sys::take_signals()
+                .map_err(|error| Failure::io("signals cannot be blocked", &error))?;
+            say(&format!("{}\n", Plan::explain(&alone, &options)?))
+        }
         Request::Run(options) => shim::run(alone, &options),
     }
 }

@@ -4,7 +4,8 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 
-use rustix::process::{WaitOptions, getegid, geteuid, waitpid};
+use rustix::io::retry_on_intr;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::sys::{self, Forked, SoleThread};
 
@@ -67,9 +68,9 @@ pub(crate) fn in_child(
             sys::exit_now(u8::try_from(code).unwrap_or(u8::MAX))
         }
         Forked::Parent(pid) => {
-            let (_, status) =
-                waitpid(Some(pid), WaitOptions::empty())?.ok_or(io::ErrorKind::InvalidData)?;
-            status.exit_status().ok_or_else(|| {
+            let status = retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED))?;
+            let code = status.and_then(|status| status.exit_status());
+            code.ok_or_else(|| {
                 // Killed by a filter.
                 io::Error::from_raw_os_error(libc::EPERM)
             })
@@ -85,7 +86,7 @@ pub(crate) fn enter(alone: &SoleThread, user: bool) -> io::Result<()> {
     if !user {
         return sys::unshare(alone, libc::CLONE_NEWPID);
     }
-    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    let (uid, gid) = sys::effective_ids()?;
     sys::unshare(alone, libc::CLONE_NEWUSER | libc::CLONE_NEWPID)?;
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::failure::Failure;
 use crate::sys;
 pub(crate) use crate::table::{Contain, ExitAs, Level, OnExit, Session, SignalTo};
-use crate::table::{Id, Row, TABLE};
+use crate::table::{Id, Row, TABLE, Value};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -69,6 +69,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
         command: Vec::new(),
     };
     let mut print_plan = false;
+    let mut given = Vec::new();
     let mut parser = Parser::from_args(args);
     let refused = |error: lexopt::Error| Failure::refused(format!("{error}; see --help"));
     while let Some(arg) = parser.next().map_err(refused)? {
@@ -80,8 +81,21 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             options.command.extend(parser.raw_args().map_err(refused)?);
             break;
         };
-        let mut value = || value(&mut parser);
         let name = format!("--{}", row.name);
+        if given.contains(&row.id) {
+            return Err(Failure::refused(format!(
+                "{name} is there twice; leave one of them out"
+            )));
+        }
+        given.push(row.id);
+        if let Value::Nothing = row.value
+            && parser.optional_value().is_some()
+        {
+            return Err(Failure::refused(format!(
+                "{name} takes no value; see --help"
+            )));
+        }
+        let mut value = || value(&mut parser);
         match row.id {
             Id::Help => return Ok(Request::Help),
             Id::Version => return Ok(Request::Version),
@@ -94,7 +108,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             Id::StopTimeout => options.stop_timeout = Some(duration(&name, &value()?)?),
             Id::OnExit => options.on_exit = word(&name, &value()?, OnExit::ALL)?,
             Id::Session => options.session = Some(word(&name, &value()?, Session::ALL)?),
-            Id::StatusFd => options.status_fd = Some(number(&name, &value()?)?),
+            Id::StatusFd => options.status_fd = Some(number(&name, '=', &value()?)?),
             Id::Exit => options.exit = word(&name, &value()?, ExitAs::ALL)?,
         }
     }
@@ -155,12 +169,20 @@ pub(crate) fn written<T: Copy + PartialEq>(value: T, known: &[(T, &'static str)]
     found.map_or("", |(_, word)| word)
 }
 
-fn number(option: &str, value: &OsStr) -> Result<RawFd, Failure> {
-    let parsed = value.to_str().and_then(|text| text.parse().ok());
-    parsed.filter(|number| *number >= 0).ok_or_else(|| {
+/// `separator` stands before the number on the command line.
+fn number(option: &str, separator: char, value: &OsStr) -> Result<RawFd, Failure> {
+    value.to_str().and_then(digits).ok_or_else(|| {
         let value = value.display();
-        Failure::refused(format!("{option}={value}: not the number of a descriptor"))
+        Failure::refused(format!(
+            "{option}{separator}{value}: not the number of a descriptor; 3 is one"
+        ))
     })
+}
+
+/// A number of digits alone: Rust reads a sign as well.
+fn digits(text: &str) -> Option<i32> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok())?
 }
 
 fn watch(value: &OsStr) -> Result<Watch, Failure> {
@@ -168,9 +190,11 @@ fn watch(value: &OsStr) -> Result<Watch, Failure> {
         Some("env") => Ok(Watch::Env),
         Some("stdin") => Ok(Watch::Stdin),
         Some("parent") => Ok(Watch::Parent),
-        Some(text) if text.starts_with("fd:") => {
-            Ok(Watch::Fd(number("--watch=fd", OsStr::new(&text[3..]))?))
-        }
+        Some(text) if text.starts_with("fd:") => Ok(Watch::Fd(number(
+            "--watch=fd",
+            ':',
+            OsStr::new(&text[3..]),
+        )?)),
         _ => {
             let value = value.display();
             Err(Failure::refused(format!(
@@ -187,9 +211,9 @@ pub(crate) fn signal(option: &str, value: &OsStr) -> Result<Signal, Failure> {
         let name = name.strip_prefix("SIG").unwrap_or(&name);
         let number = NAMES.iter().find(|(known, _)| *known == name);
         let number = number.map(|(_, number)| *number);
-        let real_time = || libc::SIGRTMIN().checked_add(name.strip_prefix("RTMIN+")?.parse().ok()?);
+        let real_time = || libc::SIGRTMIN().checked_add(digits(name.strip_prefix("RTMIN+")?)?);
         number
-            .or_else(|| name.parse().ok())
+            .or_else(|| digits(name))
             .or_else(real_time)
             .and_then(sys::signal)
     });
@@ -264,7 +288,6 @@ fn duration(option: &str, value: &OsStr) -> Result<Duration, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Value;
 
     fn options(args: &[&str]) -> Result<Options, String> {
         match parse(args.iter().map(OsString::from)) {
@@ -301,7 +324,7 @@ mod tests {
                 &["--contain=jail", "pidns"][..],
             ),
             (&["--require=told", "x"], &["--require=told", "certain"]),
-            (&["--watch=fd:x", "x"], &["--watch=fd=x", "descriptor"]),
+            (&["--watch=fd:x", "x"], &["--watch=fd:x", "descriptor"]),
             (&["--watch=pipe", "x"], &["--watch=pipe", "fd:N"]),
             (
                 &["--stop-signal=BOOM", "x"],
@@ -314,6 +337,22 @@ mod tests {
             (&["--stop-timeout=1e9", "x"], &["--stop-timeout=1e9"]),
             (&["--stop-timeout=-1s", "x"], &["--stop-timeout=-1s"]),
             (&["--status-fd=-1", "x"], &["--status-fd=-1"]),
+            (&["--status-fd=+1", "x"], &["--status-fd=+1"]),
+            (&["--status-fd=", "x"], &["--status-fd="]),
+            (&["--watch=fd:", "x"], &["--watch=fd:"]),
+            (
+                &["--watch=fd:99999999999", "x"],
+                &["--watch=fd:99999999999"],
+            ),
+            (&["--stop-signal=+15", "x"], &["--stop-signal=+15"]),
+            (
+                &["--contain=auto", "--contain", "none", "x"],
+                &["--contain", "twice"],
+            ),
+            (&["--help=x", "x"], &["--help", "no value"]),
+            (&["-Vx", "x"], &["--version", "no value"]),
+            (&["--bo\ngus", "x"], &["--bo\\ngus"]),
+            (&["--exit=\r\x1b[2J", "x"], &["--exit=\\r\\u{1b}[2J"]),
             (&["--bogus", "x"], &["--bogus", "--help"]),
             (&["--print-plan=x", "x"], &["--print-plan"]),
             (&["--contain"], &["--contain", "--help"]),

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::namespace::{self, How};
 use crate::options::{Contain, Level, Options, written};
 use crate::sys::{self, SoleThread};
-use crate::tree;
+use crate::tree::Proc;
 
 /// How the tree is held together.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ impl Containment {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) containment: Containment,
+    /// Where it is there and of use.
+    pub(crate) proc: Option<Proc>,
     notes: Vec<String>,
 }
 
@@ -78,15 +80,16 @@ impl Plan {
     }
 
     fn choose(alone: &SoleThread, options: &Options) -> Result<Plan, Failure> {
+        let mut proc = Proc::open();
         let containment = match options.contain {
-            Contain::Auto if is_init() => Containment::AlreadyInit,
+            Contain::Auto if sys::is_init() => Containment::AlreadyInit,
             Contain::Auto | Contain::Subreaper => {
-                tree::is_visible().map_err(|error| {
+                proc = Ok(proc.map_err(|error| {
                     Failure::refused(format!(
                         "--contain=subreaper: descendants are found in /proc, which cannot be used here ({error}); \
                          mount /proc, or use --contain=pidns or --contain=none"
                     ))
-                })?;
+                })?);
                 Containment::Subreaper
             }
             Contain::PidNamespace => {
@@ -111,6 +114,7 @@ impl Plan {
         };
         Ok(Plan {
             containment,
+            proc: proc.ok(),
             notes: Vec::new(),
         })
     }
@@ -141,8 +145,8 @@ impl Plan {
             }
             Err(error) => format!("cgroup: not here ({error})"),
         });
-        plan.notes.push(match tree::is_visible() {
-            Ok(()) => "subreaper: good; COMMAND notices nothing".to_owned(),
+        plan.notes.push(match Proc::open() {
+            Ok(_) => "subreaper: good; COMMAND notices nothing".to_owned(),
             Err(error) => format!("subreaper: not here ({error})"),
         });
         plan.notes
@@ -169,8 +173,4 @@ fn rank(level: Level) -> usize {
         .iter()
         .position(|(known, _)| *known == level)
         .unwrap_or(0)
-}
-
-fn is_init() -> bool {
-    sys::own_pid().is_ok_and(|pid| pid.as_raw_nonzero().get() == 1)
 }

@@ -13,16 +13,17 @@ use std::process::ExitStatus;
 
 use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, FdFlags, fcntl_setfd, retry_on_intr};
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, chdir, kill_process, set_child_subreaper,
-    set_dumpable_behavior, setsid, waitid,
+    set_dumpable_behavior, setsid, test_kill_process, waitid,
 };
 
 use crate::child::Image;
 use crate::failure::{Failure, REFUSED};
-use crate::keeper::{Keeper, Tree};
-use crate::ledger::{Ledger, Phase, Policy};
+use crate::keeper::{HEARD_AT_ONCE, Keeper, Tree};
+use crate::ledger::{Instant, Ledger, Phase, Policy};
 use crate::line::{Heard, Line, Message};
 use crate::namespace::{self, How, Inside};
 use crate::options::{self, ExitAs, Options, Session};
@@ -30,6 +31,7 @@ use crate::plan::{Containment, Plan};
 use crate::signals::{self, Meaning, Place};
 use crate::status::{Event, Status};
 use crate::sys::{self, BornSignals, Forked, SoleThread};
+use crate::tree::Proc;
 use crate::watch::{News, Parent, Watch};
 
 /// How the shim is to end.
@@ -49,7 +51,8 @@ struct Shim<'a> {
     ledger: &'static Ledger,
     status: Option<OwnedFd>,
     born: BornSignals,
-    parent: Option<Parent>,
+    parent: Parent,
+    proc: Option<Proc>,
 }
 
 /// What INNER has of STANDBY.
@@ -59,25 +62,45 @@ struct Above {
     _starting: OwnedFd,
 }
 
+/// A pipe that continues OUTER, should that be stopped, when the tree is gone: nobody else would, once the runtime has let
+/// go, and OUTER would stay for ever. COMMAND may have stopped it, and Ctrl-Z stops both.
+///
+/// The kernel does it when something is written, and when the processes below OUTER are gone. It is set up before they
+/// exist, since OUTER may be stopped at any time.
+struct Wake {
+    _read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Wake {
+    fn make() -> io::Result<Wake> {
+        let (read, write) = sys::pipe()?;
+        // A filter that refuses it takes this alone.
+        let _ = sys::continue_at_news_of(&read);
+        Ok(Wake { _read: read, write })
+    }
+
+    /// Below OUTER: nothing is left to be done.
+    fn done(&self) {
+        let _ = rustix::io::write(&self.write, &[0]);
+    }
+}
+
 /// Runs COMMAND under the shim. In OUTER it comes back when the tree is gone; the others end on the way.
 pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> {
     let parent = match options.watch {
-        options::Watch::Parent => Some(Parent::open()?),
+        options::Watch::Parent => Parent::Alive(Parent::open()?),
         // Not needed where the environment names a watchdog; then it is no error that the parent cannot be watched.
-        options::Watch::Default => Some(Parent::open().unwrap_or(Parent(None))),
-        _ => None,
+        options::Watch::Default => Parent::look(),
+        _ => Parent::NotWatched,
     };
-    if options.watch == options::Watch::Parent && matches!(parent, Some(Parent(None))) {
-        return Err(Failure::refused(
-            "--watch=parent: the parent is gone already",
-        ));
-    }
-    check_the_ways_to_wait()?;
+    check_calls()?;
     let session = options.session.unwrap_or_else(default_session);
+    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
+    // Before anything is forked: where the caller ignores SIGCHLD, no child could be waited for.
+    let born = sys::take_signals().map_err(failed("signals cannot be blocked"))?;
     let plan = Plan::make(&alone, options)?;
     let status = status_fd(&alone, options)?;
-    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
-    let born = sys::take_signals().map_err(failed("signals cannot be blocked"))?;
     let ledger = sys::shared_ledger().map_err(failed("no shared page"))?;
     let shim = Shim {
         alone,
@@ -88,6 +111,7 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
         status,
         born,
         parent,
+        proc: plan.proc,
     };
     match shim.containment {
         Containment::AlreadyInit => shim.run_alone(),
@@ -96,16 +120,24 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
     }
 }
 
-/// All that waits here waits by these. A filter that refuses one is told here, where nothing was started: a loop over
-/// a wait that fails burns a processor, and a keeper that takes a refusal for an end ends the tree.
-fn check_the_ways_to_wait() -> Result<(), Failure> {
+/// What everything here stands on. A filter that refuses one of these calls is told here, where nothing was started.
+///
+/// All that waits here waits by the first three: a loop over a wait that fails burns a processor, and a keeper that takes a
+/// refusal for an end ends the tree. One that cannot signal anybody never ends it. Where nothing can be closed, no pipe and
+/// no line ever ends, and std panics when it has listed a folder.
+pub(crate) fn check_calls() -> Result<(), Failure> {
     sys::monotonic_nanoseconds().map_err(|error| Failure::io("clock_gettime(2)", &error))?;
     poll(&mut [], Some(&Timespec::default()))
         .map_err(|errno| Failure::io("poll(2)", &errno.into()))?;
     match sys::peek() {
-        Ok(_) | Err(Errno::CHILD) => Ok(()),
-        Err(errno) => Err(Failure::io("waitid(2)", &errno.into())),
+        Ok(_) | Err(Errno::CHILD) => {}
+        Err(errno) => return Err(Failure::io("waitid(2)", &errno.into())),
     }
+    let own = sys::own_pid().map_err(|error| Failure::io("getpid(2)", &error))?;
+    test_kill_process(own).map_err(|errno| Failure::io("kill(2)", &errno.into()))?;
+    let own = Process::open(own).map_err(|error| Failure::io("pidfd_open(2)", &error.into()))?;
+    sys::can_signal(own.as_fd()).map_err(|error| Failure::io("pidfd_send_signal(2)", &error))?;
+    sys::try_close().map_err(|error| Failure::io("close(2)", &error))
 }
 
 fn default_session() -> Session {
@@ -120,18 +152,19 @@ fn status_fd(alone: &SoleThread, options: &Options) -> Result<Option<OwnedFd>, F
     let Some(number) = options.status_fd else {
         return Ok(None);
     };
-    let failed = |error: io::Error| Failure::io(format_args!("--status-fd={number}"), &error);
-    if number <= 2 {
-        // Its owner is the standard stream: a duplicate will do, and nothing is closed behind COMMAND's back.
-        let stream = match number {
-            0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
-            1 => rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3),
-            _ => rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3),
-        };
-        return Ok(Some(stream.map_err(|error| failed(error.into()))?));
+    let name = format!("--status-fd={number}");
+    if options.watch == options::Watch::Fd(number) && number > 2 {
+        return Err(Failure::refused(format!(
+            "{name}: the lifetime hangs on the same descriptor; give the shim another one for its reports"
+        )));
     }
-    let fd = sys::own(alone, number).map_err(failed)?;
-    fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+    let fd = sys::given(alone, number).map_err(|error| Failure::descriptor(&name, &error))?;
+    let flags = fcntl_getfl(&fd).map_err(|error| Failure::io(&name, &error.into()))?;
+    if flags & OFlags::ACCMODE == OFlags::RDONLY {
+        return Err(Failure::refused(format!(
+            "{name}: not open for writing; give the shim the write end of a pipe"
+        )));
+    }
     Ok(Some(fd))
 }
 
@@ -142,14 +175,17 @@ impl<'a> Shim<'a> {
         hide();
         let (ours, theirs) = Line::pair().map_err(failed)?;
         become_subreaper().map_err(failed)?;
+        let wake = Wake::make().map_err(failed)?;
         match sys::fork(&self.alone).map_err(failed)? {
             Forked::Parent(child) => {
                 drop(theirs);
+                let Wake { _read, write } = wake;
+                drop(write);
                 self.outer(&ours, child)
             }
             Forked::Child => {
                 drop(ours);
-                self.standby(theirs)
+                self.standby(theirs, &wake)
             }
         }
     }
@@ -161,9 +197,12 @@ impl<'a> Shim<'a> {
         namespace::enter(&self.alone, how.user).map_err(failed)?;
         // Not before: the files in /proc that set up a user namespace would be root's.
         hide();
+        let wake = Wake::make().map_err(failed)?;
         match sys::fork(&self.alone).map_err(failed)? {
             Forked::Parent(child) => {
                 drop(theirs);
+                let Wake { _read, write } = wake;
+                drop(write);
                 self.outer(&ours, child)
             }
             Forked::Child => {
@@ -175,8 +214,12 @@ impl<'a> Shim<'a> {
                     Ok(inside)
                 });
                 match inside {
-                    Ok(inside) => self.inner(Some(theirs), None, Some(inside)),
-                    Err(error) => self.refuse(&failed(error)),
+                    Ok(inside) => {
+                        // The one that was open shows another PID namespace.
+                        let proc = Proc::open().ok();
+                        Shim { proc, ..self }.inner(Some(theirs), None, Some(inside), &wake)
+                    }
+                    Err(error) => self.refuse(&failed(error), &wake),
                 }
             }
         }
@@ -187,7 +230,12 @@ impl<'a> Shim<'a> {
         hide();
         let ledger = self.ledger;
         let exit = self.options.exit;
-        let keeper = self.start(None, None, None)?;
+        // Without a /proc of its own all of the namespace is the tree, as it is anyway when this process ends.
+        let inside = match self.proc {
+            Some(_) => None,
+            None => namespace::inside(&self.alone).ok(),
+        };
+        let keeper = self.start(None, None, inside)?;
         keeper.run();
         Ok(end(ledger, exit))
     }
@@ -205,7 +253,10 @@ impl<'a> Shim<'a> {
             // Whatever it answers, both are looked at.
             let _ = poll(&mut fds, None);
             continue_if_stopped(child);
-            while let Some(arrived) = sys::next_signal(&signals) {
+            for _ in 0..HEARD_AT_ONCE {
+                let Some(arrived) = sys::next_signal(&signals) else {
+                    break;
+                };
                 let signal = match signals::meaning(arrived, place) {
                     Meaning::Nothing => continue,
                     Meaning::Stop | Meaning::Interrupt | Meaning::Forward(_) => arrived.signal,
@@ -225,7 +276,10 @@ impl<'a> Shim<'a> {
         }
         let (ledger, exit) = (self.ledger, self.options.exit);
         let containment = self.containment.clone();
-        if ledger.phase() != Phase::Done {
+        if ledger.phase() == Phase::Done {
+            // Whoever gets its orphans may not reap them: it has ended, or is about to.
+            let _ = sys::reap(child);
+        } else {
             self.take_over(signals, None);
         }
         if let Containment::Cgroup(cgroup) = containment {
@@ -236,7 +290,7 @@ impl<'a> Shim<'a> {
     }
 
     /// Starts INNER, and takes over if that is killed.
-    fn standby(self, line: Line) -> ! {
+    fn standby(self, line: Line, wake: &Wake) -> ! {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
         let prepared = become_subreaper().and_then(|()| {
             let (started, starting) = sys::pipe()?;
@@ -247,25 +301,28 @@ impl<'a> Shim<'a> {
             Ok((above, started, sys::fork(&self.alone)?))
         });
         match prepared {
-            Err(error) => self.refuse(&failed(error)),
+            Err(error) => self.refuse(&failed(error), wake),
             Ok((above, started, Forked::Child)) => {
                 drop(started);
-                self.inner(Some(line), Some(above), None)
+                self.inner(Some(line), Some(above), None, wake)
             }
             Ok((above, started, Forked::Parent(pid))) => {
                 drop(above);
                 // A session of its own: no terminal's signal comes here, and no group's.
                 let _ = setsid();
-                // Nothing more until COMMAND runs, or INNER has ended: COMMAND's start takes less time so.
-                let _ = retry_on_intr(|| rustix::io::read(&started, &mut [0]));
-                let_go_of_inherited(&self.alone);
                 // Without the descriptor the line ends with this process, and OUTER takes over.
                 let Ok(signals) = sys::signal_fd() else {
                     sys::exit_now(REFUSED)
                 };
+                // Nothing more until COMMAND runs, or INNER has ended: COMMAND's start takes less time so.
+                until_news_of(&started, pid, &signals);
+                let_go_of_inherited(&self.alone);
                 until_the_end_of(pid, &signals);
-                if self.ledger.phase() != Phase::Done {
+                if self.ledger.phase() == Phase::Done {
+                    let _ = sys::reap(pid);
+                } else {
                     self.take_over(signals, Some(line));
+                    wake.done();
                 }
                 sys::exit_now(0)
             }
@@ -273,17 +330,25 @@ impl<'a> Shim<'a> {
     }
 
     /// Starts COMMAND and is in charge of the tree.
-    fn inner(self, line: Option<Line>, above: Option<Above>, inside: Option<Inside>) -> ! {
+    fn inner(
+        self,
+        line: Option<Line>,
+        above: Option<Above>,
+        inside: Option<Inside>,
+        wake: &Wake,
+    ) -> ! {
         let (ledger, code) = (self.ledger, 0);
         match self.start(line, above, inside) {
             Ok(keeper) => keeper.run(),
             Err(failure) => refuse(ledger, &failure),
         }
+        wake.done();
         sys::exit_now(code)
     }
 
-    fn refuse(&self, failure: &Failure) -> ! {
+    fn refuse(&self, failure: &Failure, wake: &Wake) -> ! {
         refuse(self.ledger, failure);
+        wake.done();
         sys::exit_now(failure.code())
     }
 
@@ -310,12 +375,17 @@ impl<'a> Shim<'a> {
         });
         let signals = sys::signal_fd().map_err(failed)?;
         let image = Image::of(self.options, self.session, self.born, &self.containment)?;
-        if watch.look() != News::Lives {
-            return Err(Failure::refused(
-                "the runtime is gone already: nothing was started",
-            ));
-        }
-        let command = image.start(&self.alone, self.ledger, self.options)?;
+        let input_ended = match watch.look() {
+            News::Lives => None,
+            // What the runtime has written before it went is COMMAND's.
+            News::InputEnded { unread: true } => Some(Instant::now()),
+            News::Died | News::Dropped | News::InputEnded { unread: false } => {
+                return Err(Failure::refused(
+                    "the runtime is gone already: nothing was started",
+                ));
+            }
+        };
+        let command = image.start(&self.alone, self.ledger, self.options, self.proc.as_ref())?;
         self.ledger.set_phase(Phase::Running);
         // What this process changes of itself from here on is none of COMMAND's business.
         if line.is_some() {
@@ -333,6 +403,7 @@ impl<'a> Shim<'a> {
         Ok(Keeper {
             options: self.options,
             place: Place::here(self.session),
+            proc: self.proc,
             ledger: self.ledger,
             status,
             tree: match (self.containment, inside) {
@@ -347,6 +418,8 @@ impl<'a> Shim<'a> {
             watch,
             command: Some(command),
             stopped: false,
+            input_ended,
+            asked: false,
         })
     }
 
@@ -363,6 +436,7 @@ impl<'a> Shim<'a> {
         let keeper = Keeper {
             options: self.options,
             place: Place::here(self.session),
+            proc: self.proc,
             ledger: self.ledger,
             status: Status::to(self.status),
             tree: match self.containment {
@@ -376,6 +450,8 @@ impl<'a> Shim<'a> {
             watch: Watch::Released,
             command,
             stopped: false,
+            input_ended: None,
+            asked: false,
         };
         keeper.take_over();
     }
@@ -386,19 +462,33 @@ fn until_the_end_of(inner: Pid, signals: &OwnedFd) {
     // A child that nobody else reaps: its number is its own.
     if let Ok(process) = Process::open(inner) {
         while let Ok(None) = process.try_wait() {
-            continue_if_stopped(inner);
-            let mut fds = [
-                PollFd::new(signals, PollFlags::IN),
-                PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN),
-            ];
-            // Whatever it answers, both are looked at.
-            let _ = poll(&mut fds, None);
-            while sys::next_signal(signals).is_some() {}
+            until_news_of(&process, inner, signals);
         }
     }
     // Tells of its end at once where the loop has seen that; without a pidfd it waits. No other answer is an end.
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     let _ = retry_on_intr(|| waitid(WaitId::Pid(inner), ended));
+}
+
+/// Waits until that can be read, and keeps INNER going until then.
+fn until_news_of(what: &impl AsFd, inner: Pid, signals: &OwnedFd) {
+    loop {
+        continue_if_stopped(inner);
+        let mut fds = [
+            PollFd::new(what, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        // An error says nothing, and there is no other way to wait.
+        let _ = poll(&mut fds, None);
+        if !fds[0].revents().is_empty() {
+            return;
+        }
+        for _ in 0..HEARD_AT_ONCE {
+            if sys::next_signal(signals).is_none() {
+                break;
+            }
+        }
+    }
 }
 
 /// COMMAND of the same user may stop a process of the shim, and would put off its own end so. The parent continues it. The

@@ -55,8 +55,8 @@ pub(crate) fn meaning(arrived: Arrived, place: Place) -> Meaning {
         // A child's news is found by reaping. The other two are for a process in the background that touches its
         // terminal, which the shim does not.
         libc::SIGCHLD | libc::SIGTTIN | libc::SIGTTOU => Meaning::Nothing,
-        // A reader of the status that is gone is none of COMMAND's business.
-        libc::SIGPIPE if arrived.by_itself => Meaning::Nothing,
+        // A reader of the status that is gone is none of COMMAND's business, nor is it what wakes OUTER at the end.
+        libc::SIGPIPE | libc::SIGCONT if arrived.by_itself => Meaning::Nothing,
         signal => meaning_of_forwarded(signal),
     }
 }
@@ -79,6 +79,7 @@ mod tests {
             signal,
             by_kernel,
             by_itself: false,
+            sender: 0,
         }
     }
 

@@ -1,13 +1,18 @@
 //! What the shim reports on `--status-fd`: a JSON object a line.
 
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 use rustix::process::Pid;
+use rustix::termios::isatty;
 
 /// Why the tree is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +114,7 @@ pub(crate) struct Status(Option<OwnedFd>);
 
 impl Status {
     pub(crate) fn to(fd: Option<OwnedFd>) -> Status {
-        Status(fd)
+        Status(fd.map(|fd| opened_again(&fd).unwrap_or(fd)))
     }
 
     pub(crate) fn report(&self, event: Event) {
@@ -118,11 +123,29 @@ impl Status {
         };
         let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)];
         let room = poll(&mut fds, Some(&Timespec::default()));
-        // POLLOUT of a pipe promises room for PIPE_BUF bytes, which a line is shorter than. SIGPIPE is blocked.
+        // Where the description could not be opened again, somebody else may take the room before it is used: then this
+        // waits. SIGPIPE is blocked.
         if room == Ok(1) && fds[0].revents().contains(PollFlags::OUT) {
-            let _ = rustix::io::write(fd, event.line().as_bytes());
+            let line = event.line();
+            let sent = send(fd, line.as_bytes(), SendFlags::DONTWAIT);
+            if sent == Err(Errno::NOTSOCK) {
+                let _ = rustix::io::write(fd, line.as_bytes());
+            }
         }
     }
+}
+
+/// A pipe or a terminal, by a description of the shim's own that never waits: the one that came is COMMAND's too, and
+/// stays as it is. A file is left alone: another description would write over what is there.
+fn opened_again(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    let kind = FileType::from_raw_mode(fstat(fd)?.st_mode);
+    if kind != FileType::Fifo && !isatty(fd) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let again = rustix::fs::open(path, flags, Mode::empty())?;
+    crate::sys::above_standard_streams(again)
 }
 
 #[cfg(test)]

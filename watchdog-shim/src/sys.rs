@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, OsString, c_char, c_int};
 use std::io;
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -13,7 +13,7 @@ use std::ptr;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, waitid};
 
 use crate::ledger::Ledger;
 
@@ -89,6 +89,11 @@ pub(crate) fn own_pid() -> io::Result<Pid> {
     positive(unsafe { libc::syscall(libc::SYS_getpid) })
 }
 
+/// Whether this process is pid 1 of its PID namespace.
+pub(crate) fn is_init() -> bool {
+    own_pid().is_ok_and(|pid| pid.as_raw_nonzero().get() == 1)
+}
+
 /// The number of the parent; an error of kind `NotFound` where it lives outside of this PID namespace.
 pub(crate) fn parent_pid() -> io::Result<Pid> {
     // SAFETY: takes nothing.
@@ -101,6 +106,32 @@ fn positive(answer: libc::c_long) -> io::Result<Pid> {
         Ok(number) => pid(number).ok_or_else(io::Error::last_os_error),
         Err(_) => Err(io::Error::from_raw_os_error(libc::EOVERFLOW)),
     }
+}
+
+/// The effective user and group of this process. geteuid(2) has no way to fail, and hands out a number that is no user's
+/// where a filter refuses it.
+pub(crate) fn effective_ids() -> io::Result<(u32, u32)> {
+    let ([mut real, mut user, mut saved], [mut real_group, mut group, mut saved_group]) =
+        ([0; 3], [0; 3]);
+    // SAFETY: the six places have room for an id each.
+    let failed = unsafe {
+        libc::getresuid(&raw mut real, &raw mut user, &raw mut saved) != 0
+            || libc::getresgid(&raw mut real_group, &raw mut group, &raw mut saved_group) != 0
+    };
+    if failed {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((user, group))
+}
+
+/// Closes a descriptor of its own, and says what came of it.
+pub(crate) fn try_close() -> io::Result<()> {
+    let (read, _write) = pipe()?;
+    // SAFETY: ours alone, and given up.
+    if unsafe { libc::close(read.into_raw_fd()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// What the monotonic clock shows, in nanoseconds. rustix gives whatever was in memory where a filter refuses.
@@ -120,8 +151,28 @@ pub(crate) fn monotonic_nanoseconds() -> io::Result<u64> {
     Ok(seconds.saturating_add(now.tv_nsec.unsigned_abs().into()))
 }
 
-/// Takes a number of the command line, or of the environment, for our own.
-pub(crate) fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+/// The descriptor of a number on the command line, close-on-exec. It is a duplicate of a standard stream, which stays
+/// COMMAND's; any other one becomes our own.
+pub(crate) fn given(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+    // What is close-on-exec did not come through an exec: it was closed, and is a filler.
+    // SAFETY: F_GETFD takes no argument and changes nothing.
+    if number <= 2 && unsafe { libc::fcntl(number, libc::F_GETFD) } != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    let stream = match number {
+        0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
+        1 => rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3),
+        2 => rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3),
+        _ => {
+            let fd = own(alone, number)?;
+            rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+            return Ok(fd);
+        }
+    };
+    Ok(stream?)
+}
+
+fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD takes no argument and changes nothing; a number that is not open is only an error.
     if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
@@ -232,8 +283,8 @@ pub(crate) struct News {
     pub(crate) ended: Option<ExitStatus>,
 }
 
-/// The next child that has ended, was stopped or continued. It stays as it is until somebody takes the news
-/// by waitpid(2).
+/// The next child that has ended, was stopped or continued. It stays as it is until somebody takes the news:
+/// [`reap`], [`take_stop`].
 ///
 /// A status that is written down before the number is free again leaves no instant in which another process could take
 /// the number of one that was reaped for its own. rustix's waitid(2) does not tell the number.
@@ -261,15 +312,31 @@ pub(crate) fn peek() -> Result<Option<News>, Errno> {
     }))
 }
 
-/// Waits until a child of this process has ended, and takes its status.
-pub(crate) fn reap(child: Pid) {
-    let _ = retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
+/// Waits until a child of this process has ended, and reaps it.
+///
+/// All waits here are waitid(2): a filter that refuses it is found before anything was started.
+pub(crate) fn reap(child: Pid) -> Result<(), Errno> {
+    retry_on_intr(|| waitid(WaitId::Pid(child), WaitIdOptions::EXITED)).map(drop)
+}
+
+/// Takes the news that a child was stopped (true) or continued, and no other: should the child have ended since the news
+/// was seen, its end is still there to be seen.
+pub(crate) fn take_stop(child: Pid) -> Result<Option<bool>, Errno> {
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
+    let status = retry_on_intr(|| waitid(WaitId::Pid(child), options))?;
+    Ok(status.map(|status| status.stopped()))
+}
+
+/// How a child of this process has ended, or `None` while it lives. It is not reaped. An error for everybody else.
+pub(crate) fn end_of_child(process: BorrowedFd<'_>) -> Result<Option<WaitIdStatus>, Errno> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::PidFd(process), look)
 }
 
 /// Ends a child of this process that nobody has reaped: its number is its own.
 pub(crate) fn kill_child(child: Pid) {
     let _ = kill_process(child, Signal::KILL);
-    reap(child);
+    let _ = reap(child);
 }
 
 /// A signal that came, and what is known of its sender.
@@ -278,8 +345,10 @@ pub(crate) struct Arrived {
     pub(crate) signal: c_int,
     /// The kernel sent it: a terminal's Ctrl-C, for example.
     pub(crate) by_kernel: bool,
-    /// This process sent it to itself: SIGPIPE, by writing where nobody reads.
+    /// This process has caused it: SIGPIPE, by writing where nobody reads; SIGCONT, by [`continue_at_news_of`].
     pub(crate) by_itself: bool,
+    /// The process that sent it; 0 where it lives outside of this PID namespace, and for the kernel.
+    pub(crate) sender: u32,
 }
 
 /// A descriptor from which all signals are read; they must be blocked. Above the standard streams, close-on-exec.
@@ -296,6 +365,50 @@ pub(crate) fn signal_fd() -> io::Result<OwnedFd> {
     // SAFETY: just made, and nobody else's.
     above_standard_streams(unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+/// Fills the numbers 0 to 2 that are closed, so that no descriptor of the shim's lands there: what it lets go of when
+/// COMMAND runs are these numbers. COMMAND finds them closed, as they were.
+pub(crate) fn occupy_standard_streams() -> io::Result<()> {
+    loop {
+        // An end to read that has no other end: nothing can be read from it or written to it.
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        drop(write);
+        if read.as_raw_fd() > 2 {
+            return Ok(());
+        }
+        let _ = read.into_raw_fd();
+    }
+}
+
+/// Whether [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html) works: signal 0 checks, and sends nothing.
+pub(crate) fn can_signal(process: BorrowedFd<'_>) -> io::Result<()> {
+    let nothing = ptr::null::<libc::siginfo_t>();
+    let number = process.as_raw_fd();
+    // SAFETY: an open pidfd and plain values.
+    if unsafe { libc::syscall(libc::SYS_pidfd_send_signal, number, 0, nothing, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The kernel sends SIGCONT to this process when the pipe can be read, or has no writer any more:
+/// `F_SETSIG` of [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html).
+pub(crate) fn continue_at_news_of(pipe: &OwnedFd) -> io::Result<()> {
+    let (fd, own) = (pipe.as_raw_fd(), own_pid()?.as_raw_nonzero().get());
+    // SAFETY: an open descriptor of ours and plain numbers; the signal is blocked, and runs no handler.
+    let failed = unsafe {
+        libc::fcntl(fd, libc::F_SETOWN, own) != 0
+            || libc::fcntl(fd, F_SETSIG, libc::SIGCONT) != 0
+            || libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC) != 0
+    };
+    if failed {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// include/uapi/asm-generic/fcntl.h.
+const F_SETSIG: c_int = 10;
 
 /// A pipe: the end to read, and the end to write.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -328,7 +441,10 @@ pub(crate) fn next_signal(fd: &OwnedFd) -> Option<Arrived> {
         // SI_KERNEL of include/uapi/asm-generic/siginfo.h.
         by_kernel: info.ssi_code == 0x80,
         by_itself: own_pid()
-            .is_ok_and(|own| own.as_raw_nonzero().get().unsigned_abs() == info.ssi_pid),
+            .is_ok_and(|own| own.as_raw_nonzero().get().unsigned_abs() == info.ssi_pid)
+            // POLL_IN to POLL_HUP of include/uapi/asm-generic/siginfo.h.
+            || info.ssi_signo == libc::SIGCONT.unsigned_abs() && matches!(info.ssi_code, 1..=6),
+        sender: info.ssi_pid,
     })
 }
 
@@ -361,8 +477,8 @@ pub(crate) fn signal_namespace(_: &crate::namespace::Inside, signal: c_int) -> i
 /// Ends this process as `signal` ended COMMAND, without a core dump of its own; comes back where that cannot be, as for
 /// pid 1 of a PID namespace.
 pub(crate) fn die_of(signal: c_int) {
-    // SAFETY: SIG_DFL is no function that could be wrong; the set is initialised before it is used; raise(3) sends to
-    // this thread alone.
+    // SAFETY: SIG_DFL is no function that could be wrong; the set is initialised before it is used; the number of this
+    // process means this process alone.
     unsafe {
         let none = libc::rlimit {
             rlim_cur: 0,
@@ -370,7 +486,9 @@ pub(crate) fn die_of(signal: c_int) {
         };
         libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
         libc::signal(signal, libc::SIG_DFL);
-        libc::raise(signal);
+        // raise(3) refuses the two signals that the C library keeps to itself, and never blocks: COMMAND may have died of
+        // one of them too.
+        libc::kill(libc::getpid(), signal);
         let mut set = MaybeUninit::uninit();
         libc::sigemptyset(set.as_mut_ptr());
         libc::sigaddset(set.as_mut_ptr(), signal);

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use pidfd_watcher::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
+use rustix::net::{SocketType, sockopt};
 use watchdog_pipe::{StopPolicy, Verdict, Watchdog};
 
 use crate::failure::Failure;
@@ -19,6 +20,8 @@ pub(crate) enum Watch {
     Link(Box<Watchdog>),
     /// The other end of this is the runtime's: a pipe, a socket or a terminal.
     Other(OwnedFd),
+    /// The same of COMMAND's own standard input.
+    Input(OwnedFd),
     Parent(Process),
     /// The runtime has let go: nothing is watched any more.
     Released,
@@ -30,16 +33,39 @@ pub(crate) enum News {
     Lives,
     Died,
     Dropped,
+    /// Standard input has no other end any more. COMMAND finds that out by itself once it has read what is left.
+    InputEnded {
+        /// There is something left to be read.
+        unread: bool,
+    },
 }
 
-/// The parent of this process, opened before anything else is done: `None` if it is gone already.
+/// The parent of this process, opened before anything else is done.
 #[derive(Debug)]
-pub(crate) struct Parent(pub(crate) Option<Process>);
+pub(crate) enum Parent {
+    Alive(Process),
+    /// It cannot be watched: why.
+    Unknown(Failure),
+    /// Something else is watched, or nothing where this process is pid 1 of a container, whose end is everybody's.
+    NotWatched,
+}
 
 impl Parent {
+    /// For whoever may do without.
+    pub(crate) fn look() -> Parent {
+        if sys::is_init() {
+            return Parent::NotWatched;
+        }
+        match Parent::open() {
+            Ok(process) => Parent::Alive(process),
+            Err(failure) => Parent::Unknown(failure),
+        }
+    }
+
     /// An error says why the parent cannot be watched.
-    pub(crate) fn open() -> Result<Parent, Failure> {
+    pub(crate) fn open() -> Result<Process, Failure> {
         let failed = |error: &io::Error| Failure::io("--watch=parent", error);
+        let gone = || Failure::refused("--watch=parent: the parent is gone already");
         let number = sys::parent_pid().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Failure::refused(
                 "--watch=parent: the parent is outside of this PID namespace; \
@@ -53,12 +79,16 @@ impl Parent {
                 Ok(now) if now == number => Err(Failure::refused(
                     "--watch=parent: pidfd_open(2) is refused here; use --watch=env, --watch=fd:N or --watch=stdin",
                 )),
-                _ => Ok(Parent(None)),
+                _ => Err(gone()),
             };
         };
         // A number is opened race-free only if it is still the parent's afterwards.
         let now = sys::parent_pid().map_err(|error| failed(&error))?;
-        Ok(Parent((now == number).then_some(process)))
+        if now == number {
+            Ok(process)
+        } else {
+            Err(gone())
+        }
     }
 }
 
@@ -67,7 +97,7 @@ impl Watch {
     pub(crate) fn arm(
         alone: &SoleThread,
         options: &Options,
-        parent: Option<Parent>,
+        parent: Parent,
     ) -> Result<Watch, Failure> {
         match options.watch {
             options::Watch::Env => link(alone)?.ok_or_else(|| {
@@ -78,20 +108,17 @@ impl Watch {
             }),
             options::Watch::Default => match link(alone)? {
                 Some(link) => Ok(link),
-                None => Ok(parent_or_nothing(parent)),
+                None => of_parent(parent),
             },
-            options::Watch::Parent => Ok(parent_or_nothing(parent)),
+            options::Watch::Parent => of_parent(parent),
             options::Watch::Fd(number) => {
-                let name = format!("--watch=fd:{number}");
-                let fd = sys::own(alone, number).map_err(|error| Failure::io(&name, &error))?;
-                other(&name, fd)
+                let fd = given(alone, &format!("--watch=fd:{number}"), number)?;
+                Ok(match number {
+                    0 => Watch::Input(fd),
+                    _ => Watch::Other(fd),
+                })
             }
-            options::Watch::Stdin => {
-                let stdin = std::io::stdin();
-                let fd = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)
-                    .map_err(|error| Failure::io("--watch=stdin", &error.into()))?;
-                other("--watch=stdin", fd)
-            }
+            options::Watch::Stdin => Ok(Watch::Input(given(alone, "--watch=stdin", 0)?)),
         }
     }
 
@@ -112,7 +139,7 @@ impl Watch {
             Watch::Parent(process) => {
                 Some(PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN))
             }
-            Watch::Other(fd) => Some(hang_up(fd.as_fd())),
+            Watch::Other(fd) | Watch::Input(fd) => Some(hang_up(fd.as_fd())),
             Watch::Released => None,
         }
     }
@@ -135,14 +162,11 @@ impl Watch {
                 Ok(None) | Err(_) => News::Lives,
                 Ok(Some(_)) => News::Died,
             },
-            Watch::Other(fd) => {
-                let mut fds = [hang_up(fd.as_fd())];
-                match poll(&mut fds, Some(&Timespec::default())) {
-                    Ok(0) | Err(_) => News::Lives,
-                    Ok(_) => News::Died,
-                }
-            }
-            Watch::Released => News::Lives,
+            Watch::Other(fd) if has_ended(fd) => News::Died,
+            Watch::Input(fd) if has_ended(fd) => News::InputEnded {
+                unread: rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0),
+            },
+            Watch::Other(_) | Watch::Input(_) | Watch::Released => News::Lives,
         };
         if news != News::Lives {
             // Once is enough: a level would be found again by every wait.
@@ -158,6 +182,12 @@ fn hang_up(fd: BorrowedFd<'_>) -> PollFd<'_> {
     PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)
 }
 
+/// A look that fails says nothing, as above.
+fn has_ended(fd: &OwnedFd) -> bool {
+    let polled = poll(&mut [hang_up(fd.as_fd())], Some(&Timespec::default()));
+    polled.is_ok_and(|ready| ready > 0)
+}
+
 fn link(alone: &SoleThread) -> Result<Option<Watch>, Failure> {
     let adopted = sys::adopt_watchdog(alone).map_err(|error| {
         Failure::refused(format!(
@@ -168,44 +198,53 @@ fn link(alone: &SoleThread) -> Result<Option<Watch>, Failure> {
     Ok(adopted.map(|watchdog| Watch::Link(Box::new(watchdog))))
 }
 
-fn parent_or_nothing(parent: Option<Parent>) -> Watch {
+fn of_parent(parent: Parent) -> Result<Watch, Failure> {
     match parent {
-        Some(Parent(Some(process))) => Watch::Parent(process),
-        // The caller has looked whether the parent is gone already.
-        _ => Watch::Released,
+        Parent::Alive(process) => Ok(Watch::Parent(process)),
+        Parent::Unknown(failure) => Err(failure),
+        Parent::NotWatched => Ok(Watch::Released),
     }
 }
 
-/// Any descriptor whose other end can be closed.
-fn other(name: &str, fd: OwnedFd) -> Result<Watch, Failure> {
+/// A descriptor of the command line whose other end can be closed.
+fn given(alone: &SoleThread, name: &str, number: RawFd) -> Result<OwnedFd, Failure> {
+    let fd = sys::given(alone, number).map_err(|error| Failure::descriptor(name, &error))?;
     let failed = |error: rustix::io::Errno| Failure::io(name, &error.into());
+    let refused = |reason: &str| Err(Failure::refused(format!("{name}: {reason}")));
     let stat = fstat(&fd).map_err(failed)?;
-    let flags = fcntl_getfl(&fd).map_err(failed)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Fifo => {
+            let flags = fcntl_getfl(&fd).map_err(failed)?;
             if flags & OFlags::ACCMODE != OFlags::RDONLY {
-                return Err(Failure::refused(format!(
-                    "{name}: not the read end of a pipe; give the write end to the runtime alone"
-                )));
+                return refused(
+                    "not the read end of a pipe; give the shim that one, and the write end to the runtime alone",
+                );
             }
             if let Some(writer) = own_writer(stat.st_dev, stat.st_ino) {
-                return Err(Failure::refused(format!(
-                    "{name}: descriptor {writer} is a write end of the same pipe, which would never end; close it before"
-                )));
+                return refused(&format!(
+                    "descriptor {writer} is a write end of the same pipe, which would never end; close it before"
+                ));
             }
         }
-        FileType::Socket => {}
+        FileType::Socket => {
+            let kind = sockopt::socket_type(&fd).map_err(failed)?;
+            let connects = [SocketType::STREAM, SocketType::SEQPACKET].contains(&kind);
+            if !connects || sockopt::socket_acceptconn(&fd).map_err(failed)? {
+                return refused(
+                    "a socket without a connection has no other end that could be closed; \
+                     give the shim a pipe or one socket of a pair",
+                );
+            }
+        }
         FileType::CharacterDevice if rustix::termios::isatty(&fd) => {}
         _ => {
-            return Err(Failure::refused(format!(
-                "{name}: not a pipe, a socket or a terminal: it has no other end that could be closed"
-            )));
+            return refused(
+                "not a pipe, a socket or a terminal: it has no other end that could be closed; \
+                 give the shim the read end of a pipe",
+            );
         }
     }
-    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(failed)?;
-    Ok(Watch::Other(
-        sys::above_standard_streams(fd).map_err(|error| Failure::io(name, &error))?,
-    ))
+    sys::above_standard_streams(fd).map_err(|error| Failure::io(name, &error))
 }
 
 /// A descriptor of this process that could write to that pipe. Without /proc it is not found, and only this check is lost.

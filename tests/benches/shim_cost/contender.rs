@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use workspace_tests::play;
 
-pub const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
+const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 pub const COMMAND: &str = env!("CARGO_BIN_EXE_told_command");
 
 pub const BARE: &str = "COMMAND alone";
@@ -34,9 +34,14 @@ impl Contender {
 
     /// The shim; `None`, with the reason on standard error, where this machine has no such containment. More options may follow `contain`.
     pub fn shim(name: &'static str, contain: &str) -> Option<Contender> {
+        Contender::shim_at(SHIM, name, contain)
+    }
+
+    /// The same, of a shim that was built otherwise.
+    fn shim_at(shim: &str, name: &'static str, contain: &str) -> Option<Contender> {
         let kind = contain.split(' ').next().unwrap_or(contain);
-        play::can(SHIM, kind).then(|| {
-            let words = format!("{SHIM} --contain={contain} --");
+        play::can(shim, kind).then(|| {
+            let words = format!("{shim} --contain={contain} --");
             Contender::new(name, &words)
         })
     }
@@ -58,14 +63,14 @@ impl Contender {
     }
 
     /// COMMAND alone first.
-    pub fn all() -> Vec<Contender> {
+    pub fn all(other: Option<&str>) -> Vec<Contender> {
         let mut all = vec![Contender::new(BARE, "")];
-        all.extend(Contender::between());
+        all.extend(Contender::between(other));
         all
     }
 
-    /// All that stand between a runtime and COMMAND.
-    pub fn between() -> Vec<Contender> {
+    /// All that stand between a runtime and COMMAND. `other` is a shim that was built otherwise.
+    pub fn between(other: Option<&str>) -> Vec<Contender> {
         let all = [
             Contender::tool(TINI, "tini -s -p SIGKILL --"),
             Contender::tool("dumb-init", "dumb-init --"),
@@ -78,6 +83,9 @@ impl Contender {
             Contender::shim(SUBREAPER, "subreaper"),
             Contender::shim(CGROUP, "cgroup"),
             Contender::shim(PIDNS, "pidns"),
+            other.and_then(|shim| Contender::shim_at(shim, "other shim, subreaper", "subreaper")),
+            other.and_then(|shim| Contender::shim_at(shim, "other shim, cgroup", "cgroup")),
+            other.and_then(|shim| Contender::shim_at(shim, "other shim, pidns", "pidns")),
         ];
         all.into_iter().flatten().collect()
     }

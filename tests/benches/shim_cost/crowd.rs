@@ -87,7 +87,7 @@ fn take_turns(count: usize, ignore_term: bool, rounds: usize) -> Samples {
             let mut running = runtime.start();
             let start = running.kill();
             let closed = running.closed();
-            running.ended();
+            running.ended(0);
             let taken = Duration::from_nanos(closed.saturating_sub(start));
             // The deadline is set when the runtime's end was noticed, so that this counts a little too much.
             let grace = if ignore_term { GRACE } else { Duration::ZERO };

@@ -37,7 +37,7 @@ pub fn measure(options: &Options) -> Vec<Samples> {
         .map(|size| {
             let what = format!("runtime of {size} GiB killed, until COMMAND's handler runs");
             let samples = Samples::new(what, "us").at("GiB", *size as f64);
-            take_turns(options, samples, (*size as u64) << 30, rounds)
+            take_turns(options, samples, (*size as u64) << 30, 0, rounds)
         })
         .collect();
     let others: Vec<Fork> = (0..OTHERS)
@@ -53,7 +53,7 @@ pub fn measure(options: &Options) -> Vec<Samples> {
         "small runtime killed beside {OTHERS} other processes, until COMMAND's handler runs"
     );
     let samples = Samples::new(what, "us").at("other processes", OTHERS as f64);
-    all.push(take_turns(options, samples, 0, rounds));
+    all.push(take_turns(options, samples, 0, others.len(), rounds));
     drop(others);
     reap_all();
     all
@@ -84,7 +84,13 @@ fn contenders() -> Vec<(Contender, By)> {
         .collect()
 }
 
-fn take_turns(options: &Options, samples: Samples, bytes: u64, rounds: usize) -> Samples {
+fn take_turns(
+    options: &Options,
+    samples: Samples,
+    bytes: u64,
+    others: usize,
+    rounds: usize,
+) -> Samples {
     let contenders = contenders();
     let mut samples = samples.compare(SUBREAPER, SETPRIV);
     let command = Order::TellStop.argument();
@@ -103,7 +109,7 @@ fn take_turns(options: &Options, samples: Samples, bytes: u64, rounds: usize) ->
             std::thread::sleep(IDLE);
             let start = running.kill();
             let told = running.told();
-            running.ended();
+            running.ended(others);
             if round > 0 {
                 samples.push(contender.name, told.saturating_sub(start) as f64 / 1e3);
             }

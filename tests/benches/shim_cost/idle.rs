@@ -46,7 +46,7 @@ impl Idle {
     }
 }
 
-pub fn memory(_: &Options) -> Vec<Samples> {
+pub fn memory(options: &Options) -> Vec<Samples> {
     let titled = |what: &str| {
         Samples::new(
             format!("{what} of all between the runtime and COMMAND"),
@@ -60,7 +60,7 @@ pub fn memory(_: &Options) -> Vec<Samples> {
         titled("processes"),
     ];
     count.unit = "number".into();
-    for contender in Contender::between() {
+    for contender in Contender::between(options.other.as_deref()) {
         for _ in 0..5 {
             let idle = Idle::start(&contender);
             let sum = |fields: &[&str]| {
@@ -101,7 +101,10 @@ pub fn rest(options: &Options) -> Vec<Samples> {
         .unwrap_or(if options.quick { 5 } else { 60 });
     let what = format!("switches to all between the runtime and COMMAND, at rest for {seconds} s");
     let mut samples = Samples::new(what, "number").compare(SUBREAPER, PIDNS);
-    let all: Vec<Idle> = Contender::between().iter().map(Idle::start).collect();
+    let all: Vec<Idle> = Contender::between(options.other.as_deref())
+        .iter()
+        .map(Idle::start)
+        .collect();
     let count = |idle: &Idle| idle.processes.iter().map(|pid| switches(*pid)).sum::<u64>();
     let before: Vec<u64> = all.iter().map(count).collect();
     std::thread::sleep(Duration::from_secs(seconds));

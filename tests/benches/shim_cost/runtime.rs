@@ -129,23 +129,31 @@ impl Running {
         closed
     }
 
-    /// Waits for the end of everybody: all are children of this process by then.
-    pub fn ended(mut self) {
+    /// Waits for the end of everybody but so many others: all are children of this process by then.
+    pub fn ended(mut self, others: usize) {
         self.runtime.wait();
-        reap_all();
+        reap_all_but(others);
     }
 }
 
 /// Reaps until there is no child any more.
 pub fn reap_all() {
+    reap_all_but(0);
+}
+
+/// Reaps until only so many children are left, who do not end by themselves.
+fn reap_all_but(others: usize) {
     until("all have ended", || {
         loop {
             // SAFETY: no status is asked for; nobody else waits for these children.
             match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
-                0 => return None,
+                0 => break,
                 -1 => return Some(()),
                 _ => {}
             }
         }
+        // The bench has one thread, and every child is its.
+        let children = std::fs::read_to_string("/proc/thread-self/children").expect("/proc");
+        (children.split_whitespace().count() == others).then_some(())
     });
 }

@@ -17,12 +17,12 @@ const USER: u32 = 65534;
 
 pub fn measure(options: &Options) -> Vec<Samples> {
     let rounds = options.rounds(400, 60);
-    let mut all = Vec::from(take_turns("root", rounds));
+    let mut all = Vec::from(take_turns("root", options, rounds));
     let file = memfd_create("samples", MemfdFlags::CLOEXEC).expect("memfd_create");
     let mut file = File::from(file);
     Fork::run(|| {
         become_user();
-        let samples = take_turns("a user", rounds);
+        let samples = take_turns("a user", options, rounds);
         let json = serde_json::to_vec(&samples).expect("JSON");
         (&file).write_all(&json).expect("tell the samples");
     })
@@ -42,8 +42,8 @@ fn become_user() {
     assert_eq!(done, 0, "setuid: {}", std::io::Error::last_os_error());
 }
 
-fn take_turns(user: &str, rounds: usize) -> [Samples; 2] {
-    let contenders = Contender::all();
+fn take_turns(user: &str, options: &Options, rounds: usize) -> [Samples; 2] {
+    let contenders = Contender::all(options.other.as_deref());
     let titled = |until: &str| Samples::new(format!("start as {user}, until {until}"), "us");
     let [mut main, mut end] = [
         titled("COMMAND's main"),
