@@ -38,8 +38,8 @@ impl Dispatcher {
             .name("pidfd-watcher".into())
             .spawn(move || {
                 let tid = sys::gettid().unwrap_or_else(|errno| -errno.raw_os_error());
-                // Relaxed: `join` looks when the thread has ended, and all that a thread did happens
-                // before its join returns.
+                // Relaxed: `join` looks when the thread has ended, and all that a thread did
+                // happens before its join returns.
                 tell.store(tid, Ordering::Relaxed);
                 run(&shared, &poller);
             })

@@ -10,9 +10,10 @@ use crate::Stage;
 
 /// What the child has to say. All zeros: it has not run yet.
 ///
-/// The parent looks when the child runs no code of ours any more. Besides, each Release store of the
-/// child pairs with an Acquire load of the parent: the child stores the number before the error, and
-/// the parent loads the error before the number. So a parent that sees an error sees its number.
+/// The parent looks when the child runs no code of ours any more. Besides, each Release store of
+/// the child pairs with an Acquire load of the parent: the child stores the number before the
+/// error, and the parent loads the error before the number. So a parent that sees an error sees its
+/// number.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Report {

@@ -220,7 +220,8 @@ impl Supervisor {
         }
     }
 
-    /// The error of a start, in which this process's own program says what it lacks if it did not become the supervisor.
+    /// The error of a start, in which this process's own program says what it lacks if it did not
+    /// become the supervisor.
     pub(crate) fn explain(&self, error: SpawnError) -> SpawnError {
         if !matches!(self.program, Program::Own) {
             return error;

@@ -61,8 +61,8 @@ impl Watchdog {
         }
         let adopted = from_environment(&inherited);
         if !matches!(adopted, Ok(Some(_))) {
-            // Release, for the Acquire of the swap above in a later call: all that this call did, and
-            // undid, happens before that one looks at the descriptors.
+            // Release, for the Acquire of the swap above in a later call: all that this call did,
+            // and undid, happens before that one looks at the descriptors.
             CLAIMED.store(false, Ordering::Release);
         }
         adopted

@@ -47,8 +47,8 @@ impl Cancel {
 
     /// The same where nobody polls: without write(2).
     pub(crate) fn set_for_sleepers(&self) -> io::Result<()> {
-        // Release, for the Acquire in `is_set`: what was done before the cancel, such as the act on a
-        // verdict, happens before what follows in a thread that finds it cancelled.
+        // Release, for the Acquire in `is_set`: what was done before the cancel, such as the act on
+        // a verdict, happens before what follows in a thread that finds it cancelled.
         self.state.store(CANCELLED, Ordering::Release);
         futex::wake(&self.state, Flags::PRIVATE, i32::MAX.unsigned_abs())?;
         Ok(())

@@ -56,7 +56,8 @@ impl Readiness {
     /// for a system call more. The caller has the watchdog for itself (`&mut`): never at the same
     /// time as `as_fd`.
     pub(crate) fn settle(&self) {
-        // Relaxed: whatever gives the watchdog to one thread after the other orders this and `as_fd`.
+        // Relaxed: whatever gives the watchdog to one thread after the other orders this and
+        // `as_fd`.
         self.settled.store(true, Ordering::Relaxed);
         if self.asked.load(Ordering::Relaxed) {
             self.latch();

@@ -53,8 +53,9 @@ impl Thread {
                 if let Some(slice) = start.slice.filter(|_| start.extras.slices) {
                     sys::ask_for_slices(slice);
                 }
-                // Release, for the Acquire in `wait_for_start`: the calls above happen before `start`
-                // returns. Without that, a filter that is installed then could still meet them.
+                // Release, for the Acquire in `wait_for_start`: the calls above happen before
+                // `start` returns. Without that, a filter that is installed then could still meet
+                // them.
                 theirs.store(1, Ordering::Release);
                 let _ = futex::wake(&theirs, Flags::PRIVATE, 1);
                 drop(theirs);

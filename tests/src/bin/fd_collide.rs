@@ -351,12 +351,14 @@ fn rdev((dev, ino): fd_table::FileId) -> u64 {
 
 /// Where there is no /dev/null, a closed standard stream is refused.
 fn stdio_refused() {
-    let empty = std::env::temp_dir().join(format!("fd-empty-{}", std::process::id()));
+    // The working directory stays outside of the new root: from there the folder can be removed.
+    std::env::set_current_dir(std::env::temp_dir()).expect("chdir");
+    let empty = format!("fd-empty-{}", std::process::id());
     fs::create_dir(&empty).expect("mkdir");
-    let root = std::ffi::CString::new(empty.to_str().expect("a plain path")).expect("no NUL");
+    let root = std::ffi::CString::new(empty.as_str()).expect("no NUL");
     // SAFETY: one thread; this process sees another root from here on.
     let done = unsafe { libc::chroot(root.as_ptr()) };
-    fs::remove_dir(&empty).ok();
+    fs::remove_dir(&empty).expect("rmdir");
     if done != 0 {
         eprintln!("skipped: chroot is refused: {}", io::Error::last_os_error());
         return;
@@ -370,7 +372,6 @@ fn stdio_refused() {
         "{refused:?}"
     );
     assert_eq!(stdio(), before);
-    fs::remove_dir(&empty).ok();
 }
 
 /// Another spawner, without any error socket: nothing is reserved, and parked copies still miss every

@@ -58,8 +58,8 @@ impl ListenerState {
     /// Sleeps until it is to leave. A filter need not allow a thread to end as long as the
     /// protection lasts.
     fn wait_to_leave(&self) {
-        // The other way round than in `leave`: what happened before `stop` set `STOP` happens before
-        // this thread goes on.
+        // The other way round than in `leave`: what happened before `stop` set `STOP` happens
+        // before this thread goes on.
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let mut state = self
             .state
@@ -75,8 +75,8 @@ impl ListenerState {
     }
 
     fn leave(&self) {
-        // Release, for the Acquire loads in `stop`: the last look of this thread at the word happens
-        // before `stop` returns.
+        // Release, for the Acquire loads in `stop`: the last look of this thread at the word
+        // happens before `stop` returns.
         if self.state.swap(LEFT, Ordering::AcqRel) == STOP {
             let _ = futex::wake(&self.state, Flags::PRIVATE, 1);
         }

@@ -49,8 +49,8 @@ impl Slot {
     /// Parent: out of the sentinel's reach. Where the kernel was faster, this process is dying, and
     /// it stays told.
     pub(crate) fn let_go(&self, thread: u32) {
-        // An exchange continues the release sequence that the store in `take` has begun: a child that
-        // loads the word as it is left here loads the number of the link, too.
+        // An exchange continues the release sequence that the store in `take` has begun: a child
+        // that loads the word as it is left here loads the number of the link, too.
         let (held, nobody) = (held_by(thread), 0);
         let _ = self
             .word

@@ -49,9 +49,9 @@ impl Sentinel {
     /// Takes every word out of the reach of a thread that is about to end, so that its end is no
     /// death. Nobody may give it a word meanwhile, or afterwards.
     pub(super) fn end(&self) {
-        // The lock of all sentinels is held here, and by whoever would give a word to the thread: that
-        // is what keeps the words let go. The flag alone is also asked without the lock, and guards
-        // no other memory.
+        // The lock of all sentinels is held here, and by whoever would give a word to the thread:
+        // that is what keeps the words let go. The flag alone is also asked without the lock, and
+        // guards no other memory.
         self.ended.store(true, Ordering::Release);
         for slot in self.words {
             slot.let_go(self.thread);

@@ -107,9 +107,9 @@ impl SharedPage {
         let Ok(thread @ 1..=libc::FUTEX_TID_MASK) = u32::try_from(thread) else {
             return Err(last_errno());
         };
-        // Release, for the Acquire in `wait_for_exec_or_death`: the registration of the list happens
-        // before the parent sees the word owned, and sleeps without a limit. Nobody is woken for
-        // that: who waits for another value is woken by the mark too.
+        // Release, for the Acquire in `wait_for_exec_or_death`: the registration of the list
+        // happens before the parent sees the word owned, and sleeps without a limit. Nobody is
+        // woken for that: who waits for another value is woken by the mark too.
         content
             .word
             .store(thread | libc::FUTEX_WAITERS, Ordering::Release);
@@ -119,8 +119,8 @@ impl SharedPage {
     /// The parent has a handle on the child: it may go on, and end.
     pub(in crate::engine) fn hold(&self) {
         let held = &self.content().held;
-        // Release, for the Acquire in `await_hold`: opening the handle happens before the child goes
-        // on. Without that, the child could be gone before the handle is open.
+        // Release, for the Acquire in `await_hold`: opening the handle happens before the child
+        // goes on. Without that, the child could be gone before the handle is open.
         held.store(1, Ordering::Release);
         let _ = futex::wake(held, futex::Flags::empty(), 1);
     }

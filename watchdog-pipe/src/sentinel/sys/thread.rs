@@ -129,9 +129,9 @@ extern "C" fn run<T: Sync + 'static>(start: *mut c_void) -> *mut c_void {
 }
 
 fn answer(place: *const AtomicU32, said: u32) {
-    // Release, for the Acquire in `answer_of`: the registration of the list happens before the id is
-    // known to anybody. Without that, a word could be given to a thread whose end the kernel would
-    // not tell yet.
+    // Release, for the Acquire in `answer_of`: the registration of the list happens before the id
+    // is known to anybody. Without that, a word could be given to a thread whose end the kernel
+    // would not tell yet.
     // SAFETY: who made the thread keeps the place until it has an answer.
     unsafe { (*place).store(said, Ordering::Release) };
     // From here on the place may be gone; its address is all that is used of it. A wake that comes
