@@ -217,7 +217,11 @@ fn command_of_a_shim_below_a_shim_has_its_grace() {
 fn first_term_does_not_end_the_grace_that_began_when_the_runtime_died() {
     alone_in_pid_namespace!({
         let text = "trap 'echo asked' TERM; trap 'sleep 0.2; exit 5' USR1; echo ready; while :; do sleep 0.01; done";
-        let mut shim = script(&["--watch=stdin", "--stop-timeout=1h"], text);
+        // The runtime's pipe is not COMMAND's standard input, whose end would be the first step.
+        let moved = "exec \"$@\" 7<&0 </dev/null";
+        let mut command = Command::new("sh");
+        command.args(["-c", moved, "sh", SHIM, "--watch=fd:7", "--stop-timeout=1h"]);
+        let mut shim = Dialogue::spawn(command.args(["--", "bash", "-c", text]));
         assert_eq!(shim.hear(), "ready");
         shim.hang_up();
         assert_eq!(shim.hear(), "asked");
