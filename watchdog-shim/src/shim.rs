@@ -225,7 +225,9 @@ impl<'a> Shim<'a> {
         }
         let (ledger, exit) = (self.ledger, self.options.exit);
         let containment = self.containment.clone();
-        if ledger.phase() != Phase::Done {
+        if ledger.phase() == Phase::Done {
+            reap(child);
+        } else {
             self.take_over(signals, None);
         }
         if let Containment::Cgroup(cgroup) = containment {
@@ -264,7 +266,9 @@ impl<'a> Shim<'a> {
                     sys::exit_now(REFUSED)
                 };
                 until_the_end_of(pid, &signals);
-                if self.ledger.phase() != Phase::Done {
+                if self.ledger.phase() == Phase::Done {
+                    reap(pid);
+                } else {
                     self.take_over(signals, Some(line));
                 }
                 sys::exit_now(0)
@@ -399,6 +403,12 @@ fn until_the_end_of(inner: Pid, signals: &OwnedFd) {
     // Tells of its end at once where the loop has seen that; without a pidfd it waits. No other answer is an end.
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     let _ = retry_on_intr(|| waitid(WaitId::Pid(inner), ended));
+}
+
+/// Reaps the process of the shim that this one has started, and that has closed what it had, as it does at its end. Whoever
+/// is next above the shim would have to do it, and a pid 1 that reaps nobody would keep the zombies for ever.
+fn reap(child: Pid) {
+    let _ = retry_on_intr(|| waitid(WaitId::Pid(child), WaitIdOptions::EXITED));
 }
 
 /// COMMAND of the same user may stop a process of the shim, and would put off its own end so. The parent continues it. The
