@@ -119,6 +119,12 @@ fn runtime_killed_leaves_no_orphan_no_zombie_and_no_descriptor() {
     }
     assert_eq!(shims[3]["verdict"], Value::Null);
     assert_eq!(shims[3]["answer_after_kill"], "HTTP/1.0 200 OK");
+    let tree = &document["tree"];
+    assert_eq!(tree["cause"], "runtime-died");
+    assert_eq!(tree["good_order"], true);
+    assert_eq!(tree["killed"], 1, "{tree:#}");
+    assert!(tree["worker_gone_ns"].as_u64() > tree["program_gone_ns"].as_u64());
+    assert!(tree["gone_ns"].is_u64(), "{tree:#}");
     assert!(document["adoption"]["stopped_ns"].is_u64(), "{document:#}");
     demo.assert_nothing_is_left();
 }
@@ -191,8 +197,8 @@ fn demo_that_is_killed_leaves_nothing_behind() {
         "exec sleep 1000",
     ];
     let mut front = Guard(demo.command(&program).spawn().unwrap());
-    // The runtime, five shims, five programs.
-    until("all actors run", || demo.processes().len() == 11);
+    // The runtime, five shims, five programs; three processes of watchdog-shim, a server, its worker.
+    until("all actors run", || demo.processes().len() == 16);
     front.0.kill().unwrap();
     front.0.wait().unwrap();
     until("the stage has cleared up", || is_empty(&demo.folder));

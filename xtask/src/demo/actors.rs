@@ -13,6 +13,7 @@ pub(super) struct Actors {
     pub(super) runtime: PathBuf,
     pub(super) shim: PathBuf,
     pub(super) http_server: PathBuf,
+    pub(super) watchdog_shim: PathBuf,
 }
 
 impl Actors {
@@ -25,6 +26,8 @@ impl Actors {
                 "demo_shim",
                 "--bin",
                 "http_server",
+                "--bin",
+                "shim_under_test",
             ])
             // Where a program ended up is cargo's to say: target folder and profile are configurable.
             .args(["--message-format", "json-render-diagnostics"])
@@ -42,6 +45,8 @@ impl Actors {
             runtime: find("demo_runtime")?,
             shim: find("demo_shim")?,
             http_server: find("http_server")?,
+            // Of the same package as the others.
+            watchdog_shim: find("shim_under_test")?,
         })
     }
 }

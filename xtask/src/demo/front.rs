@@ -2,7 +2,7 @@
 
 use std::fs::DirBuilder;
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -27,6 +27,7 @@ pub(super) fn run(options: Options) -> Outcome {
         actors,
         options,
     };
+    symlink(&setup.actors.watchdog_shim, setup.supervisor()).context("link watchdog-shim")?;
     let outcome = play(&setup);
     // A stage that came to its end has swept already, and nothing is found.
     sweep::sweep(&run);

@@ -21,6 +21,7 @@ mod process;
 mod record;
 mod setup;
 mod stage;
+mod status;
 mod sweep;
 mod text;
 #[allow(dead_code, reason = "the stage receives, an actor sends")]

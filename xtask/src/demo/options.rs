@@ -14,8 +14,10 @@ The main job on real programs: a runtime starts shims, is killed, and none of th
 Usage: cargo xtask demo [--attached N] [--timeout SECONDS] [--json] [--program COMMAND...]
 
 Starts a runtime that spawns N attached shims and a detached one, each with a program behind it, and
-asks every program for `GET / HTTP/1.0`. Then it kills the runtime with SIGKILL and tells when each
-shim learned of it and why, when each process was gone, that the detached shim's program still
+watchdog-shim with a server that uses none of our crates and has a worker: a child in a session of its
+own, which ignores SIGTERM. It asks every program for `GET / HTTP/1.0`. Then it kills the runtime with
+SIGKILL and tells when each shim learned of it and why, when each process was gone, that the server
+stopped in good order and its worker was killed after a grace, that the detached shim's program still
 answers, and that a new runtime adopts that shim by its saved identity and stops it. At the end it
 counts in /proc what was left behind. Exit status 0 only if everything was as it should be.
 
@@ -34,6 +36,10 @@ counts in /proc what was left behind. Exit status 0 only if everything was as it
     shims              for each: name, detached, pid, program_pid, port, answer (the first line),
                        answer_after_kill (detached), verdict, learned_ns (attached),
                        program_gone_ns, gone_ns, status
+    tree               pid and shim_pids of watchdog-shim, program_pid (the server), worker_pid, port,
+                       answer, cause (in the shim's words), learned_ns, good_order (of the server),
+                       exit_code (its own), killed (by the shim), program_gone_ns, worker_gone_ns,
+                       gone_ns, status (the shim's)
     adoption           pid of the new runtime, adopted_ns, proven (the identity names one process
                        for ever), stopped_ns, status that it saw or null, gone_ns
     timeline           for each event: at_ns, pid, who, kind, text

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use rustix::process::{Pid, Signal, getsid};
+
 /// The variable that every process of a run inherits from the first one, with the run's own value.
 pub(super) const MARK: &str = "SHIM_DEMO_RUN";
 
@@ -90,6 +92,21 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
         state: fields.next()?.chars().next()?,
         parent: fields.next()?.parse().ok()?,
     })
+}
+
+/// Its session; `None` once the process is reaped.
+pub(super) fn session(pid: i32) -> Option<i32> {
+    let pid = Pid::from_raw(pid)?;
+    Some(getsid(Some(pid)).ok()?.as_raw_nonzero().get())
+}
+
+/// Whether SIGTERM does nothing to it.
+pub(super) fn ignores_sigterm(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signal 1 is bit 0.
+    ignored.is_some_and(|mask| mask >> (Signal::TERM.as_raw() - 1) & 1 == 1)
 }
 
 /// Every process there is.

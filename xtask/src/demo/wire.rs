@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub(crate) struct Plan {
     /// Where the detached shim's identity goes.
     pub(crate) identity: PathBuf,
     pub(crate) shims: Vec<ShimPlan>,
+    pub(crate) tree: TreePlan,
 }
 
 /// What one shim is to do.
@@ -35,6 +37,23 @@ pub(crate) struct ShimPlan {
     pub(crate) log: PathBuf,
     /// The stage's socket.
     pub(crate) reports: PathBuf,
+}
+
+/// The unmodified tree, and the `watchdog-shim` that it is put under.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TreePlan {
+    /// The program `watchdog-shim`.
+    pub(crate) supervisor: PathBuf,
+    /// The server and its arguments.
+    pub(crate) command: Vec<String>,
+    /// Where the server is expected to answer, on 127.0.0.1.
+    pub(crate) port: u16,
+    /// Where the server's output goes.
+    pub(crate) log: PathBuf,
+    /// The named pipe for the lines of `--status-fd`.
+    pub(crate) status: PathBuf,
+    /// Between the stop signal and SIGKILL.
+    pub(crate) grace: Duration,
 }
 
 /// Something that happened to an actor, told by itself.
