@@ -9,6 +9,7 @@ pub mod alone;
 pub mod ask;
 pub mod clock;
 pub mod container;
+pub mod demo;
 mod dialogue;
 pub mod fd_table;
 mod folder;

@@ -5,10 +5,6 @@
 //! the detached shim, and waits to be killed. `demo_runtime adopt IDENTITY REPORTS` takes over the shim that the file
 //! names, stops it, and exits.
 
-#[path = "../../../xtask/src/demo/wire.rs"]
-#[allow(dead_code, reason = "an actor sends, the stage receives")]
-mod wire;
-
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use shim_spawner::{ShimHandler, ShimIdentity, ShimSpawner, Stdio};
 use watchdog_pipe::StopPolicy;
 
-use wire::{Plan, ShimPlan, TreePlan, What, Wire, now_ns};
+use workspace_tests::clock;
+use workspace_tests::demo::wire::{Plan, ShimPlan, TreePlan, What, Wire};
 
 /// Where `watchdog-shim` writes what happens.
 const STATUS_FD: i32 = 3;
@@ -43,7 +40,7 @@ fn main() -> ExitCode {
             if let Err(error) = &done {
                 wire.send(
                     "runtime",
-                    now_ns(),
+                    clock::now(),
                     What::Failed {
                         error: format!("{error:#}"),
                     },
@@ -69,7 +66,7 @@ fn start(plan: &Path, wire: &Wire) -> Result<()> {
         handlers.push(handler);
     }
     handlers.push(supervise(&plan.tree).context("spawn the tree")?);
-    wire.send("runtime", now_ns(), What::Ready)?;
+    wire.send("runtime", clock::now(), What::Ready)?;
     // Nothing more to do until it is killed, and nothing that could tell the shims of it.
     loop {
         std::thread::park();
@@ -112,9 +109,9 @@ fn adopt(identity: &Path, wire: &Wire) -> Result<()> {
     let mut handler = ShimHandler::adopt(&identity).context("adopt the shim")?;
     let shim = handler.pid().as_raw_nonzero().get();
     let proven = identity.proven();
-    wire.send("new runtime", now_ns(), What::Adopted { shim, proven })?;
+    wire.send("new runtime", clock::now(), What::Adopted { shim, proven })?;
     let exit = handler.stop().context("stop the shim")?;
     let status = exit.status.map(|status| status.to_string());
-    wire.send("new runtime", now_ns(), What::Stopped { shim, status })?;
+    wire.send("new runtime", clock::now(), What::Stopped { shim, status })?;
     Ok(())
 }

@@ -9,7 +9,8 @@ use rustix::io::Errno;
 
 use super::process::Process;
 use super::status::{Said, StatusPipe};
-use super::wire::{Report, Wire, now_ns};
+use super::wire::{Report, Wire};
+use crate::clock;
 
 #[derive(Debug)]
 pub(super) enum Event {
@@ -53,7 +54,7 @@ impl Events {
     pub(super) fn kill(&self, pid: i32) -> Result<u64> {
         let process = self.watched.iter().find(|process| process.pid() == pid);
         let process = process.with_context(|| format!("process {pid} has ended already"))?;
-        let at_ns = now_ns();
+        let at_ns = clock::now();
         process.kill()?;
         Ok(at_ns)
     }
@@ -80,7 +81,7 @@ impl Events {
                 Err(Errno::INTR) => continue,
                 polled => polled.context("poll")?,
             };
-            let at_ns = now_ns();
+            let at_ns = clock::now();
             // Nobody writes to it: it is readable when the front has gone.
             if !fds[0].revents().is_empty() {
                 bail!("interrupted");

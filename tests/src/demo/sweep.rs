@@ -29,7 +29,7 @@ pub(super) fn sweep(run: &Path) {
         let left: Vec<_> = proc_fs::all()
             .into_iter()
             .filter(|stat| !stat.is_zombie() && stat.pid != me)
-            .filter(|stat| stat.parent == me || proc_fs::is_marked(stat.pid, &mark))
+            .filter(|stat| stat.ppid == me || proc_fs::is_marked(stat.pid, &mark))
             .collect();
         if left.is_empty() || Instant::now() > deadline {
             break;
@@ -37,7 +37,7 @@ pub(super) fn sweep(run: &Path) {
         for stat in left {
             // Looked at again with the pidfd in hand: the number may be another's by now.
             if let Ok(Some(process)) = Process::open(stat.pid)
-                && (proc_fs::stat(stat.pid).is_some_and(|now| now.parent == me)
+                && (proc_fs::stat(stat.pid).is_some_and(|now| now.ppid == me)
                     || proc_fs::is_marked(stat.pid, &mark))
             {
                 let _ = process.kill();

@@ -31,7 +31,7 @@ pub(super) struct Setup {
 impl Setup {
     /// The shims to start, on ports that are free.
     pub(super) fn plan(&self) -> Result<Plan> {
-        let mut ports = probe::free_ports(self.options.attached + 2).context("find free ports")?;
+        let mut ports = probe::free_ports(self.attached() + 2).context("find free ports")?;
         let tree = self.tree(ports.pop().context("a port")?);
         let shims = ports.into_iter().enumerate();
         Ok(Plan {
@@ -42,9 +42,13 @@ impl Setup {
         })
     }
 
+    fn attached(&self) -> usize {
+        self.options.attached.into()
+    }
+
     /// The attached ones come first, the detached one is the last.
     fn shim(&self, index: usize, port: u16) -> ShimPlan {
-        let detached = index == self.options.attached;
+        let detached = index == self.attached();
         let name = if detached {
             "detached".to_owned()
         } else {

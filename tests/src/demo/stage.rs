@@ -15,8 +15,9 @@ use super::events::Events;
 use super::process::Process;
 use super::record::Record;
 use super::setup::{Setup, TREE};
-use super::wire::{Plan, now_ns};
+use super::wire::Plan;
 use super::{leaks, probe, proc_fs};
+use crate::clock;
 
 const RUNTIME: &str = "runtime";
 const NEW_RUNTIME: &str = "new runtime";
@@ -71,7 +72,7 @@ impl<'a> Stage<'a> {
         let pid = self.spawn_runtime(RUNTIME, "start", &plan)?;
         self.record.document.runtime.pid = Some(pid);
         self.record
-            .enter(now_ns(), pid, RUNTIME, Kind::Started, "started");
+            .enter(clock::now(), pid, RUNTIME, Kind::Started, "started");
         self.until("every shim to start its program", |document| {
             document.runtime.ready_ns.is_some()
                 && document.shims.iter().all(|shim| shim.program_pid.is_some())
@@ -114,7 +115,7 @@ impl<'a> Stage<'a> {
         let Listener { who, pid, .. } = program;
         let text = format!("answers: {line}");
         self.record
-            .enter(now_ns(), *pid, who, Kind::Answered, &text);
+            .enter(clock::now(), *pid, who, Kind::Answered, &text);
         self.record.document.keep_answer(program, line);
     }
 
@@ -250,7 +251,7 @@ impl<'a> Stage<'a> {
         let shim = &self.record.document.shims[index];
         let (pid, name) = (shim.program_pid.unwrap_or_default(), shim.name.clone());
         self.record
-            .enter(now_ns(), pid, &name, Kind::Answered, text);
+            .enter(clock::now(), pid, &name, Kind::Answered, text);
     }
 
     fn deadline(&self) -> Instant {

@@ -33,7 +33,7 @@ pub(super) fn count(document: &Document, run: &Path, leaks: &[String]) -> Count 
     for zombie in &zombies {
         left_behind.push(format!(
             "zombie: pid {}, child of {}",
-            zombie.pid, zombie.parent
+            zombie.pid, zombie.ppid
         ));
     }
     left_behind.extend(leaks.iter().map(|leak| format!("descriptor: {leak}")));
@@ -52,9 +52,7 @@ fn left(run: &Path, known: &[i32]) -> Vec<Stat> {
     let mut all = proc_fs::all();
     all.retain(|stat| {
         stat.pid != me
-            && (stat.parent == me
-                || known.contains(&stat.pid)
-                || proc_fs::is_marked(stat.pid, &mark))
+            && (stat.ppid == me || known.contains(&stat.pid) || proc_fs::is_marked(stat.pid, &mark))
     });
     all
 }
@@ -65,7 +63,7 @@ fn reap_strangers(known: &[i32]) {
     let me = own_pid();
     let children = proc_fs::all()
         .into_iter()
-        .filter(|stat| stat.parent == me && stat.is_zombie());
+        .filter(|stat| stat.ppid == me && stat.is_zombie());
     for stat in children.filter(|stat| !known.contains(&stat.pid)) {
         if let Ok(Some(process)) = Process::open(stat.pid) {
             let _ = process.reap();

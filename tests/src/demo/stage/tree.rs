@@ -3,12 +3,12 @@
 use anyhow::{Context, Result, bail};
 
 use super::Stage;
+use crate::clock;
 use crate::demo::document::Kind;
 use crate::demo::proc_fs;
 use crate::demo::process::Process;
 use crate::demo::setup::{TREE, TREE_GRACE};
 use crate::demo::status::Said;
-use crate::demo::wire::now_ns;
 
 /// What the server prints when it has been asked to stop, and has.
 const GOOD_ORDER: &str = "stopped in good order";
@@ -67,11 +67,10 @@ impl Stage<'_> {
             tree.pid.unwrap_or_default(),
             tree.program_pid.unwrap_or_default(),
         );
-        let worker = proc_fs::all()
-            .into_iter()
-            .find(|stat| stat.parent == program);
-        let worker = worker.context("the server has no worker")?.pid;
-        if proc_fs::session(worker) != Some(worker) || !proc_fs::ignores_sigterm(worker) {
+        let worker = proc_fs::all().into_iter().find(|stat| stat.ppid == program);
+        let worker = worker.context("the server has no worker")?;
+        let (worker, session) = (worker.pid, worker.session);
+        if session != worker || !proc_fs::ignores_sigterm(worker) {
             bail!("{TREE}: the worker, pid {worker}, would not outlive its server");
         }
         // In the order in which they end, so that one look at all tells them in it.
@@ -81,7 +80,7 @@ impl Stage<'_> {
         self.record.document.tree.worker_pid = Some(worker);
         let text = "the server's worker: in a session of its own, ignores SIGTERM";
         self.record
-            .enter(now_ns(), worker, TREE, Kind::Started, text);
+            .enter(clock::now(), worker, TREE, Kind::Started, text);
         Ok(())
     }
 
@@ -141,7 +140,7 @@ impl Stage<'_> {
 
 /// The ancestors of `process` below `top`, from above.
 fn between(top: Option<i32>, process: i32) -> Vec<i32> {
-    let parent = |pid: &i32| Some(proc_fs::stat(*pid)?.parent).filter(|pid| *pid > 1);
+    let parent = |pid: &i32| Some(proc_fs::stat(*pid)?.ppid).filter(|pid| *pid > 1);
     let above = std::iter::successors(parent(&process), parent);
     let mut above: Vec<i32> = above.take_while(|pid| Some(*pid) != top).collect();
     above.reverse();
