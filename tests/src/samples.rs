@@ -32,20 +32,30 @@ pub struct Row {
 }
 
 impl Row {
-    /// The value below which `share` of the samples lie; NaN without samples.
-    pub fn quantile(&self, share: f64) -> f64 {
+    /// The samples from the smallest to the largest.
+    pub fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.samples.clone();
         sorted.sort_by(f64::total_cmp);
-        let last = sorted.len().saturating_sub(1) as f64;
         sorted
-            .get((last * share).round() as usize)
-            .copied()
-            .unwrap_or(f64::NAN)
+    }
+
+    /// The value below which `share` of the samples lie; NaN without samples.
+    pub fn quantile(&self, share: f64) -> f64 {
+        quantile(&self.sorted(), share)
     }
 
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
+}
+
+/// The value below which `share` of the samples lie; NaN without samples.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1) as f64;
+    sorted
+        .get((last * share).round() as usize)
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 impl Samples {
@@ -85,8 +95,12 @@ impl Samples {
         }
     }
 
+    pub fn row(&self, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name)
+    }
+
     pub fn median(&self, name: &str) -> Option<f64> {
-        Some(self.rows.iter().find(|row| row.name == name)?.median())
+        Some(self.row(name)?.median())
     }
 
     /// Prints a line a contender: median, p90, smallest and largest, and the median's ratio to that of the limit.
@@ -165,6 +179,7 @@ mod tests {
             [0.0, 0.5, 0.9, 1.0].map(|share| row.quantile(share)),
             [1.0, 3.0, 5.0, 5.0]
         );
+        assert!(quantile(&[], 0.5).is_nan());
         assert!(samples.median("b").is_none());
     }
 

@@ -2,21 +2,45 @@
 
 use std::ffi::OsString;
 
-use crate::{Outcome, cargo};
+use anyhow::Result;
+use xshell::cmd;
+
+use crate::shell;
 
 const PROGRAMS: [&str; 5] = [
-    "demo",
-    "demo_runtime",
-    "demo_shim",
-    "http_server",
-    "shim_under_test",
+    "--bin=demo",
+    "--bin=demo_runtime",
+    "--bin=demo_shim",
+    "--bin=http_server",
+    "--bin=shim_under_test",
 ];
 
-pub(crate) fn run(args: &[OsString]) -> Outcome {
-    let mut build = cargo::cargo(["build", "--quiet", "--package", "workspace-tests"]);
-    build.args(PROGRAMS.iter().flat_map(|name| ["--bin", name]));
-    cargo::check(&mut build)?;
-    let mut demo = cargo::cargo(["run", "--quiet", "--package", "workspace-tests"]);
-    let status = demo.args(["--bin", "demo", "--"]).args(args).status()?;
-    Ok(cargo::exit_code(status))
+/// The main job on real programs: kill a runtime, and watch what its shims do
+#[derive(Debug, Default, clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// The demo's own: --help has them
+    #[arg(
+        value_name = "ARGS",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    args: Vec<OsString>,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<()> {
+        let args = &self.args;
+        let shell = shell::shell()?;
+        let build = cmd!(
+            shell,
+            "cargo build --quiet --package workspace-tests {PROGRAMS...}"
+        );
+        shell::run_quietly(build)?;
+        let demo = cmd!(
+            shell,
+            "cargo run --quiet --package workspace-tests --bin demo -- {args...}"
+        );
+        shell::run_quietly(demo)
+    }
 }

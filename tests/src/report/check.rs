@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::samples::{Row, Samples, quantile};
+use crate::samples::{Row, Samples, quantile};
 
 /// Layout of the address space, place of the processes, temperature.
 const FLOOR: f64 = 0.05;
