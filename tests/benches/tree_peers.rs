@@ -1,5 +1,6 @@
-//! The hostile tree under everything that is put between a runtime and a program, ours among it: the runtime is killed,
-//! and two seconds afterwards is counted who of the seven is left. Prints a Markdown table.
+//! The hostile tree under everything that is put between a runtime and a program, ours among it:
+//! the runtime is killed, and two seconds afterwards is counted who of the seven is left. Prints a
+//! Markdown table.
 //!
 //! `cargo xtask peers` runs it. Every trial has a PID namespace of its own, which takes root.
 //! `--rounds N`: trials of those for whom there is something to time, 25; the others have three.

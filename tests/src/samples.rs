@@ -1,7 +1,8 @@
-//! Figures of the benches that criterion cannot drive: taken turn by turn, shown as medians and ratios.
+//! Figures of the benches that criterion cannot drive: taken turn by turn, shown as medians and
+//! ratios.
 //!
-//! A round runs every contender once, in an order of its own, so that whatever the machine does meanwhile it does to all of them.
-//! The raw samples are kept as JSON under `target/samples`.
+//! A round runs every contender once, in an order of its own, so that whatever the machine does
+//! meanwhile it does to all of them. The raw samples are kept as JSON under `target/samples`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,7 +104,8 @@ impl Samples {
         Some(self.row(name)?.median())
     }
 
-    /// Prints a line a contender: median, p90, smallest and largest, and the median's ratio to that of the limit.
+    /// Prints a line a contender: median, p90, smallest and largest, and the median's ratio to that
+    /// of the limit.
     pub fn print(&self) {
         let base = self.median(&self.limit).unwrap_or(f64::NAN);
         println!("\n{} [{}]", self.what, self.unit);
@@ -149,8 +151,9 @@ pub fn folder() -> PathBuf {
         .join("samples")
 }
 
-/// In which order `count` contenders have their turns in this round. Another one each round, since what one leaves
-/// behind (pages to be copied after a fork, a warm cache) the next one pays or is paid; the same in every run.
+/// In which order `count` contenders have their turns in this round. Another one each round, since
+/// what one leaves behind (pages to be copied after a fork, a warm cache) the next one pays or is
+/// paid; the same in every run.
 pub fn order(round: usize, count: usize) -> Vec<usize> {
     let mut state = (round as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut order: Vec<usize> = (0..count).collect();

@@ -1,8 +1,8 @@
 //! The demo from end to end, as a user runs it, with its failures.
 //!
-//! Each test gives the demo a folder of its own for temporary files: the run's folder stands in it, and
-//! its path is the mark that every process of the run carries in its environment. So "nothing left
-//! behind" can be asked of the file system and of /proc.
+//! Each test gives the demo a folder of its own for temporary files: the run's folder stands in it,
+//! and its path is the mark that every process of the run carries in its environment. So "nothing
+//! left behind" can be asked of the file system and of /proc.
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
@@ -164,7 +164,8 @@ fn demo_that_is_killed_leaves_nothing_behind() {
         "exec sleep 1000",
     ];
     let mut front = Guard::spawn(&mut demo.command(&program));
-    // The runtime, five shims, five programs; three processes of watchdog-shim, a server, its worker.
+    // The runtime, five shims, five programs; three processes of watchdog-shim, a server, its
+    // worker.
     until("all actors run", || {
         (demo.processes().len() == 16).then_some(())
     });

@@ -405,8 +405,9 @@ fn until_the_end_of(inner: Pid, signals: &OwnedFd) {
     let _ = retry_on_intr(|| waitid(WaitId::Pid(inner), ended));
 }
 
-/// Reaps the process of the shim that this one has started, and that has closed what it had, as it does at its end. Whoever
-/// is next above the shim would have to do it, and a pid 1 that reaps nobody would keep the zombies for ever.
+/// Reaps the process of the shim that this one has started, and that has closed what it had, as it
+/// does at its end. Whoever is next above the shim would have to do it, and a pid 1 that reaps
+/// nobody would keep the zombies for ever.
 fn reap(child: Pid) {
     let _ = retry_on_intr(|| waitid(WaitId::Pid(child), WaitIdOptions::EXITED));
 }

@@ -22,8 +22,8 @@ const BENCHES: [&str; 6] = [
 
 /// The comparisons across crates, with their peers and the bare kernel, on an idle machine
 ///
-/// Prints one table and writes docs/bench: a page and plots. With a package, a filter or --no-run it is
-/// `cargo bench` of these, and nothing is written.
+/// Prints one table and writes docs/bench: a page and plots. With a package, a filter or --no-run
+/// it is `cargo bench` of these, and nothing is written.
 #[allow(clippy::struct_excessive_bools, reason = "flags that are typed or not")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -86,8 +86,9 @@ impl Args {
         ))
     }
 
-    /// Compiles all, then runs one after another: nothing else is to run meanwhile. An interrupted bench leaves no child,
-    /// and ^C of a terminal reaches it as it reaches us. Gives how many seconds it took.
+    /// Compiles all, then runs one after another: nothing else is to run meanwhile. An interrupted
+    /// bench leaves no child, and ^C of a terminal reaches it as it reaches us. Gives how many
+    /// seconds it took.
     fn measure(&self, shell: &Shell) -> Result<u64> {
         shell::run(cmd!(
             shell,
@@ -121,8 +122,8 @@ impl Plain {
         self.no_run || self.filter.is_some() || !self.packages.is_empty() || !self.args.is_empty()
     }
 
-    /// The criterion targets alone: the harness of unit tests, which `cargo bench` would run as well, does not know
-    /// criterion's arguments.
+    /// The criterion targets alone: the harness of unit tests, which `cargo bench` would run as
+    /// well, does not know criterion's arguments.
     fn run(&self, shell: &Shell, quick: bool) -> Result<()> {
         let mut selected: Vec<&str> = Vec::new();
         for package in &self.packages {

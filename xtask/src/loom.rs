@@ -14,8 +14,8 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Optimised, since loom runs each test many thousand times; in a folder of its own, since the flag changes
-    /// every crate and would have the usual build made anew.
+    /// Optimised, since loom runs each test many thousand times; in a folder of its own, since the
+    /// flag changes every crate and would have the usual build made anew.
     pub(crate) fn run(&self) -> Result<()> {
         let filters = &self.filters;
         let shell = shell::shell()?;

@@ -19,8 +19,8 @@ use clap::{Parser, Subcommand};
 
 /// The workspace's own commands.
 ///
-/// Exit status: 0 it passed, 2 the command line makes no sense, else it failed: 1, or what cargo or the
-/// test runner ended with.
+/// Exit status: 0 it passed, 2 the command line makes no sense, else it failed: 1, or what cargo or
+/// the test runner ended with.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", max_term_width = 100)]
 struct Xtask {

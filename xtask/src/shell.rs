@@ -58,7 +58,8 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// Says what is about to run, and runs it to its end, with our own streams and without a standard input to wait on.
+/// Says what is about to run, and runs it to its end, with our own streams and without a standard
+/// input to wait on.
 pub(crate) fn run(command: Cmd<'_>) -> Result<()> {
     eprintln!("$ {command}");
     run_quietly(command)

@@ -10,13 +10,14 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::shell::{self, Failed};
 
-/// nextest found no test with a name like that: <https://docs.rs/nextest-metadata>, `NextestExitCode::NO_TESTS_RUN`.
+/// nextest found no test with a name like that: <https://docs.rs/nextest-metadata>,
+/// `NextestExitCode::NO_TESTS_RUN`.
 const NO_TESTS_RUN: Option<i32> = Some(4);
 
 /// Build and pass every test and every doc test
 ///
-/// Runs them with cargo-nextest where it is installed, with cargo test where not. After nextest it says
-/// which checks were skipped, and why.
+/// Runs them with cargo-nextest where it is installed, with cargo test where not. After nextest it
+/// says which checks were skipped, and why.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -32,14 +33,15 @@ pub(crate) struct Selection {
     /// The tests with one of these in their names
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
-    /// The test harness's own (--exact, --skip NAME, --nocapture, --test-threads N): the same under both
-    /// runners
+    /// The test harness's own (--exact, --skip NAME, --nocapture, --test-threads N): the same under
+    /// both runners
     #[arg(last = true, value_name = "ARGS")]
     harness: Vec<OsString>,
 }
 
 impl Args {
-    /// The doc tests first, so that the last lines are those that nextest closes with, and what was skipped.
+    /// The doc tests first, so that the last lines are those that nextest closes with, and what was
+    /// skipped.
     pub(crate) fn run(&self) -> Result<()> {
         let tests = &self.tests;
         let docs = tests.run_docs();

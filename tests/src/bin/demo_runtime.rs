@@ -1,9 +1,9 @@
 //! The demo's runtime: starts shims and a tree under `watchdog-shim`, or adopts a shim that another
 //! runtime has started.
 //!
-//! `demo_runtime start PLAN REPORTS` spawns every shim of the plan and its tree, saves the identity of
-//! the detached shim, and waits to be killed. `demo_runtime adopt IDENTITY REPORTS` takes over the shim that the file
-//! names, stops it, and exits.
+//! `demo_runtime start PLAN REPORTS` spawns every shim of the plan and its tree, saves the identity
+//! of the detached shim, and waits to be killed. `demo_runtime adopt IDENTITY REPORTS` takes over
+//! the shim that the file names, stops it, and exits.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! The demo's shim: keeps a program running for as long as its own runtime lives.
 //!
-//! What to run is in its config. It tells the stage when it learned that its runtime died, and why; then
-//! it stops the program and exits. A detached shim has no watchdog and stops when it is told to by SIGTERM.
+//! What to run is in its config. It tells the stage when it learned that its runtime died, and why;
+//! then it stops the program and exits. A detached shim has no watchdog and stops when it is told
+//! to by SIGTERM.
 
 use std::fs::File;
 use std::io;

@@ -1,11 +1,11 @@
 //! A tiny HTTP/1.0 server on 127.0.0.1: the demo's program that does work. It uses no crate of this
 //! workspace.
 //!
-//! Usage: `http_server PORT [with-worker]` (port 0 lets the kernel choose). Prints the port it listens
-//! on, then answers every request for `/` with 200 and its pid, and any other with 404. On SIGTERM it
-//! finishes the answer that it is at, prints "stopped in good order" and exits with 0. With a worker it
-//! first starts itself again as a child in a session of its own, which ignores SIGTERM, does nothing
-//! and never ends.
+//! Usage: `http_server PORT [with-worker]` (port 0 lets the kernel choose). Prints the port it
+//! listens on, then answers every request for `/` with 200 and its pid, and any other with 404. On
+//! SIGTERM it finishes the answer that it is at, prints "stopped in good order" and exits with 0.
+//! With a worker it first starts itself again as a child in a session of its own, which ignores
+//! SIGTERM, does nothing and never ends.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

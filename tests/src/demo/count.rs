@@ -45,7 +45,8 @@ pub(super) fn count(document: &Document, run: &Path, leaks: &[String]) -> Count 
     }
 }
 
-/// Every process that is of the run: by its mark, by its number, or since it came to us as an orphan.
+/// Every process that is of the run: by its mark, by its number, or since it came to us as an
+/// orphan.
 fn left(run: &Path, known: &[i32]) -> Vec<Stat> {
     let me = own_pid();
     let mark = run.to_string_lossy();
@@ -57,8 +58,8 @@ fn left(run: &Path, known: &[i32]) -> Vec<Stat> {
     all
 }
 
-/// Reaps what programs had started and did not wait for, as init would. A shim or a program of a shim
-/// is not touched: it is for others to reap, and a zombie if they did not.
+/// Reaps what programs had started and did not wait for, as init would. A shim or a program of a
+/// shim is not touched: it is for others to reap, and a zombie if they did not.
 fn reap_strangers(known: &[i32]) {
     let me = own_pid();
     let children = proc_fs::all()

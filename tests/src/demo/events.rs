@@ -43,8 +43,8 @@ impl Events {
         })
     }
 
-    /// Watches the process for its end. One that is reaped already is nobody's news: whoever reaped it
-    /// reports how it ended.
+    /// Watches the process for its end. One that is reaped already is nobody's news: whoever reaped
+    /// it reports how it ended.
     pub(super) fn watch(&mut self, pid: i32) -> Result<()> {
         self.watched.extend(Process::open(pid)?);
         Ok(())

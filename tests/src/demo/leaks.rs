@@ -44,9 +44,9 @@ fn beyond_stdio(fds: &[(i32, Open)]) -> impl Iterator<Item = &(i32, Open)> {
     fds.iter().filter(|(fd, _)| *fd > 2)
 }
 
-/// Whether both are the same file, as far as /proc can tell. Epoll instances, eventfds and the like all
-/// share one inode, and before Linux 6.9 pidfds share it too: fdinfo decides there. Of a file whose
-/// fdinfo says nothing, /proc cannot tell.
+/// Whether both are the same file, as far as /proc can tell. Epoll instances, eventfds and the like
+/// all share one inode, and before Linux 6.9 pidfds share it too: fdinfo decides there. Of a file
+/// whose fdinfo says nothing, /proc cannot tell.
 fn same_file(a: &Open, b: &Open) -> bool {
     if (a.dev, a.ino) != (b.dev, b.ino) {
         return false;

@@ -1,13 +1,14 @@
 //! The main job on real programs, with /proc as the witness: the program `demo`.
 //!
-//! Two processes of ours take part. The *front* is the one that was started: it starts the stage, passes
-//! its output on, and answers for its leaving nothing behind. The *stage* plays, in a process group of
-//! its own, with a pipe from the front as its standard input. Whatever ends the front, Ctrl-C and SIGKILL
-//! included, is an end of file for the stage, which then leaves nothing behind; and whatever ends the
-//! stage, the front leaves nothing behind. No signal handler is needed.
+//! Two processes of ours take part. The *front* is the one that was started: it starts the stage,
+//! passes its output on, and answers for its leaving nothing behind. The *stage* plays, in a
+//! process group of its own, with a pipe from the front as its standard input. Whatever ends the
+//! front, Ctrl-C and SIGKILL included, is an end of file for the stage, which then leaves nothing
+//! behind; and whatever ends the stage, the front leaves nothing behind. No signal handler is
+//! needed.
 //!
-//! Both use none of the crates that they show: they judge them from outside. The actors are programs of
-//! their own, and use them.
+//! Both use none of the crates that they show: they judge them from outside. The actors are
+//! programs of their own, and use them.
 
 mod actors;
 mod count;

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 /// The main job on real programs: a runtime starts shims, is killed, and none of them outlives it.
 ///
-/// Starts a runtime that spawns N attached shims and a detached one, each with a program behind it, and
-/// watchdog-shim with a server that uses none of our crates and has a worker: a child in a session of its
-/// own, which ignores SIGTERM. It asks every program for `GET / HTTP/1.0`. Then it kills the runtime with
-/// SIGKILL and tells when each shim learned of it and why, when each process was gone, that the server
-/// stopped in good order and its worker was killed after a grace, that the detached shim's program still
-/// answers, and that a new runtime adopts that shim by its saved identity and stops it. At the end it
-/// counts in /proc what was left behind. Exit status 0 only if everything was as it should be, 2 if the
-/// command line makes no sense.
+/// Starts a runtime that spawns N attached shims and a detached one, each with a program behind it,
+/// and watchdog-shim with a server that uses none of our crates and has a worker: a child in a
+/// session of its own, which ignores SIGTERM. It asks every program for `GET / HTTP/1.0`. Then it
+/// kills the runtime with SIGKILL and tells when each shim learned of it and why, when each process
+/// was gone, that the server stopped in good order and its worker was killed after a grace, that
+/// the detached shim's program still answers, and that a new runtime adopts that shim by its saved
+/// identity and stops it. At the end it counts in /proc what was left behind. Exit status 0 only if
+/// everything was as it should be, 2 if the command line makes no sense.
 #[derive(Clone, Debug, PartialEq, Parser, Serialize, Deserialize)]
 #[command(
     name = "demo",
@@ -24,7 +24,12 @@ use serde::{Deserialize, Serialize};
 )]
 pub struct Options {
     /// Attached shims, 1 to 64
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 4,
+        value_parser = clap::value_parser!(u8).range(1..=64)
+    )]
     pub(super) attached: u8,
     /// The longest wait for any single thing, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
@@ -34,9 +39,10 @@ pub struct Options {
     pub(super) json: bool,
     /// Put COMMAND behind each shim instead of the built-in HTTP server
     ///
-    /// COMMAND is all words that follow. {port} in a word becomes the port to listen on; where no word has
-    /// it, the port is appended as the last one. It is in the variable PORT too.
-    /// e.g. --program python3 -m http.server
+    /// COMMAND is all words that follow. {port} in a word becomes the port to listen on; where no
+    /// word has it, the port is appended as the last one. It is in the variable PORT too.
+    ///
+    /// For example: --program python3 -m http.server
     #[arg(long = "program", requires = "program")]
     has_program: bool,
     /// Empty: the built-in one.

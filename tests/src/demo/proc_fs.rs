@@ -54,7 +54,8 @@ pub(super) fn fds_of(pid: i32) -> FdTable {
 }
 
 /// What tells a pidfd or an eventfd from all others of its kind: the process, or the kernel's own
-/// number. Other anonymous files have nothing like it, nor has the pidfd of a process that was reaped.
+/// number. Other anonymous files have nothing like it, nor has the pidfd of a process that was
+/// reaped.
 ///
 /// Before Linux 6.9 a pidfd has the one inode that all anonymous files share.
 /// <https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html>

@@ -40,7 +40,8 @@ impl<'a> Record<'a> {
         });
     }
 
-    /// Shows what is new. At the end of an act: a report may be overtaken by what happened after it.
+    /// Shows what is new. At the end of an act: a report may be overtaken by what happened after
+    /// it.
     pub(super) fn show(&mut self) {
         let killed_ns = self.document.runtime.killed_ns;
         let new = &mut self.document.timeline[self.shown..];

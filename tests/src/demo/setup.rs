@@ -65,7 +65,8 @@ impl Setup {
         }
     }
 
-    /// A server of ours in any case: only of this one is known that it has a worker, and what it prints.
+    /// A server of ours in any case: only of this one is known that it has a worker, and what it
+    /// prints.
     fn tree(&self, port: u16) -> TreePlan {
         let server = self.actors.http_server.to_string_lossy().into_owned();
         TreePlan {

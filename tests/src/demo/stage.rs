@@ -29,9 +29,9 @@ pub(super) struct Stage<'a> {
     plan: Plan,
     events: Events,
     record: Record<'a>,
-    /// Shims that have ended, to be reaped at the end of the act. A shim may be dead before the runtime
-    /// has let go of it, and only then becomes our child; and the detached one's zombie stays until the
-    /// new runtime has seen its status.
+    /// Shims that have ended, to be reaped at the end of the act. A shim may be dead before the
+    /// runtime has let go of it, and only then becomes our child; and the detached one's zombie
+    /// stays until the new runtime has seen its status.
     unreaped: Vec<Process>,
 }
 

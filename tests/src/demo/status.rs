@@ -72,8 +72,8 @@ impl StatusPipe {
         self.file.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes in what there is now, without waiting. Only where a poll says that there is something: before the first writer
-    /// came, a read is an end of file.
+    /// Takes in what there is now, without waiting. Only where a poll says that there is something:
+    /// before the first writer came, a read is an end of file.
     pub(super) fn read(&mut self) -> Result<()> {
         let Some(file) = &mut self.file else {
             return Ok(());

@@ -11,7 +11,8 @@ use super::process::Process;
 /// SIGKILL needs no longer, unless a process sits in a system call that the kernel does not end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whose parent dies becomes our child: none can escape the count or the sweep to the machine's init.
+/// Whose parent dies becomes our child: none can escape the count or the sweep to the machine's
+/// init.
 pub(super) fn adopt_orphans() -> std::io::Result<()> {
     // Any number but zero switches it on. Linux 3.4.
     // https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html

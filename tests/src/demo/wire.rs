@@ -1,7 +1,7 @@
 //! What the demo and its actors say to each other.
 //!
-//! The runtime is given a [`Plan`] in a file, each shim its part of it as its config; all of them tell
-//! the stage what happens to them by a [`Report`] in a datagram.
+//! The runtime is given a [`Plan`] in a file, each shim its part of it as its config; all of them
+//! tell the stage what happens to them by a [`Report`] in a datagram.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,5 +1,5 @@
-//! What the benches have measured, as a table, a page with plots, and beside the committed baseline: the
-//! program `bench_report`.
+//! What the benches have measured, as a table, a page with plots, and beside the committed
+//! baseline: the program `bench_report`.
 
 mod check;
 mod page;

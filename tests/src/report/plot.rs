@@ -1,4 +1,5 @@
-//! The plots of the report: SVG whose text is text, so that no font and no system library is needed.
+//! The plots of the report: SVG whose text is text, so that no font and no system library is
+//! needed.
 
 use std::ops::Range;
 use std::path::Path;

@@ -17,7 +17,8 @@ pub(super) fn report() -> PathBuf {
     shell::root().join("target/nextest/default/junit.xml")
 }
 
-/// How many tests have skipped something, and each reason with the number of its tests; nothing where none has.
+/// How many tests have skipped something, and each reason with the number of its tests; nothing
+/// where none has.
 pub(super) fn told(report: &str) -> Result<String> {
     let report = Report::deserialize_from_str(report).context("read nextest's report")?;
     let cases = report
