@@ -1,8 +1,10 @@
-//! The hostile tree under everything that is put between a runtime and a program, ours among it: the runtime is killed,
-//! and two seconds afterwards is counted who of the seven is left. Prints a Markdown table.
+//! The hostile tree under everything that is put between a runtime and a program, ours among it:
+//! the runtime is killed, and two seconds afterwards is counted who of the seven is left. Prints a
+//! Markdown table.
 //!
-//! `cargo xtask peers` runs it and writes docs/peers.md. Every trial has a PID namespace of its own, which takes root.
+//! `cargo xtask peers` runs it. Every trial has a PID namespace of its own, which takes root.
 //! `--rounds N`: trials of those for whom there is something to time, 25; the others have three.
+//! `--page FILE`: writes the table there too, with what a reader of it alone needs.
 
 use std::io::{Read, Write, pipe};
 use std::process::ExitCode;
@@ -14,6 +16,8 @@ use workspace_tests::progress::Progress;
 use workspace_tests::samples::{Row, order};
 use workspace_tests::{namespace, signals};
 
+#[path = "tree_peers/page.rs"]
+mod page;
 #[path = "tree_peers/processkit.rs"]
 mod processkit;
 use crate::processkit::PROCESSKIT;
@@ -29,11 +33,8 @@ const COUNTED: usize = 3;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
-    let rounds = args
-        .iter()
-        .skip_while(|arg| *arg != "--rounds")
-        .nth(1)
-        .map_or(25, |rounds| rounds.parse().expect("a number"));
+    let value = |name| args.iter().skip_while(move |arg| *arg != name).nth(1);
+    let rounds = value("--rounds").map_or(25, |rounds| rounds.parse().expect("a number"));
     signals::default_actions();
     let mut peers = Peer::all();
     let ours = peers.iter().position(Peer::is_ours).unwrap_or(peers.len());
@@ -62,7 +63,12 @@ fn main() -> ExitCode {
         progress.step();
     }
     drop(progress);
-    print(&peers, &found);
+    let (rows, versions) = (rows(&peers, &found), versions(&peers));
+    println!("{rows}\n\n{versions}");
+    if let Some(file) = value("--page") {
+        std::fs::write(file, page::page(&rows, &versions)).expect("write the page");
+        println!("\nwritten: {file}");
+    }
     ExitCode::SUCCESS
 }
 
@@ -94,22 +100,28 @@ fn in_namespace(peer: &Peer) -> Option<Outcome> {
     serde_json::from_slice(&json).ok()
 }
 
-fn print(peers: &[Peer], found: &[Vec<Outcome>]) {
-    println!(
-        "| between the runtime and COMMAND | left of seven | TERM handler ran | until it ran | until nobody is left | n |"
-    );
-    println!("|---|---:|---|---:|---:|---:|");
-    for (peer, outcomes) in peers.iter().zip(found) {
-        println!("{}", line(peer, outcomes));
-    }
-    println!();
-    let mut said = Vec::new();
+/// The table.
+fn rows(peers: &[Peer], found: &[Vec<Outcome>]) -> String {
+    let head = [
+        "| between the runtime and COMMAND | left of seven | TERM handler ran | until it ran | until nobody is left | n |",
+        "|---|---:|---|---:|---:|---:|",
+    ];
+    let rows = peers.iter().zip(found);
+    let rows = rows.map(|(peer, outcomes)| line(peer, outcomes));
+    let lines: Vec<String> = head.map(str::to_owned).into_iter().chain(rows).collect();
+    lines.join("\n")
+}
+
+/// Each once.
+fn versions(peers: &[Peer]) -> String {
+    let mut lines = Vec::new();
     for version in peers.iter().filter_map(Peer::version) {
-        if !said.contains(&version) {
-            println!("- {version}");
-            said.push(version);
+        let line = format!("- {version}");
+        if !lines.contains(&line) {
+            lines.push(line);
         }
     }
+    lines.join("\n")
 }
 
 fn line(peer: &Peer, outcomes: &[Outcome]) -> String {

@@ -47,6 +47,13 @@ pub struct Stat {
     pub start_time: u64,
 }
 
+impl Stat {
+    /// Dead, and not waited for yet.
+    pub fn is_zombie(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
 /// Reads /proc/PID/stat; `None` once the process is gone.
 pub fn stat(pid: i32) -> Option<Stat> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -77,7 +84,7 @@ pub fn children_of(pid: i32) -> Vec<Stat> {
 
 /// Whether the process runs: it exists and is no zombie.
 pub fn is_running(pid: i32) -> bool {
-    stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+    stat(pid).is_some_and(|stat| !stat.is_zombie())
 }
 
 /// Whether some epoll instance of this process has an interest in this very descriptor of `process`.

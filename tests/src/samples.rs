@@ -1,7 +1,8 @@
-//! Figures of the benches that criterion cannot drive: taken turn by turn, shown as medians and ratios.
+//! Figures of the benches that criterion cannot drive: taken turn by turn, shown as medians and
+//! ratios.
 //!
-//! A round runs every contender once, in an order of its own, so that whatever the machine does meanwhile it does to all of them.
-//! The raw samples are kept as JSON under `target/samples`.
+//! A round runs every contender once, in an order of its own, so that whatever the machine does
+//! meanwhile it does to all of them. The raw samples are kept as JSON under `target/samples`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,20 +33,30 @@ pub struct Row {
 }
 
 impl Row {
-    /// The value below which `share` of the samples lie; NaN without samples.
-    pub fn quantile(&self, share: f64) -> f64 {
+    /// The samples from the smallest to the largest.
+    pub fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.samples.clone();
         sorted.sort_by(f64::total_cmp);
-        let last = sorted.len().saturating_sub(1) as f64;
         sorted
-            .get((last * share).round() as usize)
-            .copied()
-            .unwrap_or(f64::NAN)
+    }
+
+    /// The value below which `share` of the samples lie; NaN without samples.
+    pub fn quantile(&self, share: f64) -> f64 {
+        quantile(&self.sorted(), share)
     }
 
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
+}
+
+/// The value below which `share` of the samples lie; NaN without samples.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1) as f64;
+    sorted
+        .get((last * share).round() as usize)
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 impl Samples {
@@ -85,11 +96,16 @@ impl Samples {
         }
     }
 
-    pub fn median(&self, name: &str) -> Option<f64> {
-        Some(self.rows.iter().find(|row| row.name == name)?.median())
+    pub fn row(&self, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name)
     }
 
-    /// Prints a line a contender: median, p90, smallest and largest, and the median's ratio to that of the limit.
+    pub fn median(&self, name: &str) -> Option<f64> {
+        Some(self.row(name)?.median())
+    }
+
+    /// Prints a line a contender: median, p90, smallest and largest, and the median's ratio to that
+    /// of the limit.
     pub fn print(&self) {
         let base = self.median(&self.limit).unwrap_or(f64::NAN);
         println!("\n{} [{}]", self.what, self.unit);
@@ -135,8 +151,9 @@ pub fn folder() -> PathBuf {
         .join("samples")
 }
 
-/// In which order `count` contenders have their turns in this round. Another one each round, since what one leaves
-/// behind (pages to be copied after a fork, a warm cache) the next one pays or is paid; the same in every run.
+/// In which order `count` contenders have their turns in this round. Another one each round, since
+/// what one leaves behind (pages to be copied after a fork, a warm cache) the next one pays or is
+/// paid; the same in every run.
 pub fn order(round: usize, count: usize) -> Vec<usize> {
     let mut state = (round as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut order: Vec<usize> = (0..count).collect();
@@ -165,6 +182,7 @@ mod tests {
             [0.0, 0.5, 0.9, 1.0].map(|share| row.quantile(share)),
             [1.0, 3.0, 5.0, 5.0]
         );
+        assert!(quantile(&[], 0.5).is_nan());
         assert!(samples.median("b").is_none());
     }
 

@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 use pidfd_watcher::{Pid, Process, Signal};
 use workspace_tests::orders::Order;
 use workspace_tests::trees::Tree;
-use workspace_tests::{DEADLINE, Guard, alone, proc_fs, until};
+use workspace_tests::{DEADLINE, Guard, alone, alone_in_pid_namespace, proc_fs, until};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile_tree");
@@ -509,6 +509,22 @@ fn orphans_are_reaped() {
     });
     drop(child.stdin.take());
     let _: ExitStatus = child.wait_deadline();
+}
+
+/// This process is pid 1: whom nobody else reaps comes here.
+#[test]
+fn shim_that_has_ended_leaves_no_zombie_of_its_own() {
+    alone_in_pid_namespace!({
+        for contain in ["subreaper", "pidns", "none"] {
+            let contain = format!("--contain={contain}");
+            for command in ["true", "/nowhere"] {
+                let mut shim = Guard::spawn(&mut shim(&[&contain, "--", command]));
+                shim.wait_deadline();
+                let left = proc_fs::children_of(std::process::id().cast_signed());
+                assert_eq!(left, [], "{contain} {command}");
+            }
+        }
+    });
 }
 
 // What the lifetime hangs on.

@@ -1,20 +1,67 @@
-//! `cargo xtask ci`: what has to pass before a merge.
+//! `cargo xtask ci`: the one definition of what has to pass before a merge.
 
-use std::ffi::OsString;
-use std::process::Command;
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use xshell::cmd;
 
-use anyhow::Context;
+use crate::{bench, demo, lint, loom, shell, test};
 
-use crate::{Outcome, bench, cargo, lint, loom, no_arguments, test};
+/// What has to pass before a merge: every step, one after the other
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave this one out: whoever runs it otherwise need not run it twice
+    #[arg(long, value_name = "STEP")]
+    skip: Vec<Step>,
+}
 
-pub(crate) fn run(args: &[OsString]) -> Outcome {
-    no_arguments("ci", args)?;
-    lint::run(&[])?;
-    cargo::check(&mut bench::command(&["--no-run".into()]))?;
-    // In a process of its own, which becomes the reaper of orphans: the tests need the usual one.
-    let this = std::env::current_exe().context("find this program")?;
-    cargo::check(Command::new(this).arg("demo"))?;
-    loom::run(&[])?;
-    // Last, so that the last lines on the screen are the test runner's own.
-    test::run(&[])
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// Format, clippy, documentation, dependencies: a warning is an error
+    Lint,
+    /// The benchmarks compile
+    Bench,
+    /// The main job on real programs
+    Demo,
+    /// What `cargo install` makes of watchdog-shim runs
+    Install,
+    /// Every order of events in the watcher's registry
+    Loom,
+    /// Every test and doc test. The last, so that the last lines are the test runner's own
+    Test,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<()> {
+        let steps = Step::value_variants().iter();
+        for step in steps.filter(|step| !self.skip.contains(step)) {
+            step.run().with_context(|| format!("ci: {step:?} failed"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    fn run(self) -> Result<()> {
+        match self {
+            Step::Lint => lint::run(),
+            Step::Bench => bench::compile(),
+            Step::Demo => demo::Args::default().run(),
+            Step::Install => install(),
+            Step::Loom => loom::Args::default().run(),
+            Step::Test => test::Args::default().run(),
+        }
+    }
+}
+
+/// Word for word as watchdog-shim's front page says.
+fn install() -> Result<()> {
+    let shell = shell::shell()?;
+    let root = shell.create_temp_dir()?;
+    let root = root.path();
+    let install = cmd!(
+        shell,
+        "cargo install --quiet --locked --path watchdog-shim --profile shim --root {root}"
+    );
+    shell::run(install)?;
+    shell::run(cmd!(shell, "{root}/bin/watchdog-shim -- true"))
 }

@@ -1,12 +1,11 @@
 //! `cargo xtask lint`: format, clippy, documentation, and the shape of the dependency tree.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use xshell::{Shell, cmd};
 
-use crate::{Outcome, cargo, no_arguments};
+use crate::shell;
 
 /// The crates that are usable alone, and so depend on none of the others.
 const LEAVES: [&str; 3] = ["watchdog-pipe", "fd-preserve", "pidfd-watcher"];
@@ -15,45 +14,32 @@ const COMPOSITIONS: [&str; 2] = ["shim-spawner", "watchdog-shim"];
 /// A leaf's whole normal tree, itself left out, stays below this.
 const LEAF_LIMIT: usize = 6;
 
-pub(crate) fn run(args: &[OsString]) -> Outcome {
-    no_arguments("lint", args)?;
-    cargo::check(&mut cargo::cargo(["fmt", "--all", "--check"]))?;
-    cargo::check(&mut cargo::cargo([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
-    cargo::check(
-        cargo::cargo(["doc", "--workspace", "--all-features", "--no-deps"])
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )?;
+pub(crate) fn run() -> Result<()> {
+    let shell = shell::shell()?;
+    shell::run(cmd!(shell, "cargo fmt --all --check"))?;
+    shell::run(cmd!(
+        shell,
+        "cargo clippy --workspace --all-targets --all-features -- -D warnings"
+    ))?;
+    let docs = cmd!(shell, "cargo doc --workspace --all-features --no-deps");
+    shell::run(docs.env("RUSTDOCFLAGS", "-D warnings"))?;
     for leaf in LEAVES {
-        check_tree(leaf, &tree(leaf)?)?;
+        check_tree(leaf, &tree(&shell, leaf)?)?;
     }
     for composition in COMPOSITIONS {
-        check_composition(composition, &tree(composition)?)?;
+        check_composition(composition, &tree(&shell, composition)?)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The names of the crates that `package` stands on, itself left out.
-fn tree(package: &str) -> Result<BTreeSet<String>> {
-    let output = cargo::cargo([
-        "tree", "-p", package, "-e", "normal", "--prefix", "none", "-f", "{p}",
-    ])
-    .output()
-    .context("run cargo tree")?;
-    if !output.status.success() {
-        bail!(
-            "cargo tree -p {package}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    let text = String::from_utf8(output.stdout).context("cargo tree")?;
+fn tree(shell: &Shell, package: &str) -> Result<BTreeSet<String>> {
+    let format = "{p}";
+    let tree = cmd!(
+        shell,
+        "cargo tree -p {package} -e normal --prefix none -f {format}"
+    );
+    let text = tree.quiet().read()?;
     let names = text.lines().filter_map(|line| line.split(' ').next());
     Ok(names
         .filter(|name| *name != package)

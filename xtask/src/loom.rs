@@ -1,25 +1,28 @@
 //! `cargo xtask loom`: every order in which threads can meet in the watcher's registry.
 
-use std::ffi::OsString;
-use std::process::ExitCode;
+use anyhow::Result;
+use xshell::cmd;
 
-use crate::{Outcome, cargo};
+use crate::shell;
 
-/// Optimised, since loom runs each test many thousand times; in a folder of its own, since the flag changes
-/// every crate and would have the usual build made anew.
-pub(crate) fn run(filters: &[OsString]) -> Outcome {
-    let mut command = cargo::cargo([
-        "test",
-        "-p",
-        "pidfd-watcher",
-        "--lib",
-        "--release",
-        "--target-dir",
-        "target/loom",
-        "--",
-        "loom",
-    ]);
-    command.args(filters).env("RUSTFLAGS", "--cfg loom");
-    cargo::check(&mut command)?;
-    Ok(ExitCode::SUCCESS)
+/// Every order in which threads can meet in the watcher's registry
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Those with one of these in their names
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+}
+
+impl Args {
+    /// Optimised, since loom runs each test many thousand times; in a folder of its own, since the
+    /// flag changes every crate and would have the usual build made anew.
+    pub(crate) fn run(&self) -> Result<()> {
+        let filters = &self.filters;
+        let shell = shell::shell()?;
+        let tests = cmd!(
+            shell,
+            "cargo test -p pidfd-watcher --lib --release --target-dir target/loom -- loom {filters...}"
+        );
+        shell::run(tests.env("RUSTFLAGS", "--cfg loom"))
+    }
 }

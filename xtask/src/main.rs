@@ -2,91 +2,83 @@
 
 mod asan;
 mod bench;
-mod cargo;
 mod ci;
 mod demo;
-mod help;
 mod lint;
 mod loom;
 mod man;
 mod peers;
+mod shell;
 mod stress;
 mod test;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// What a verb says when it is done: an exit code that is honest, or an error to print.
-type Outcome = anyhow::Result<ExitCode>;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 
-/// The command line makes no sense: told apart from a failure of what was asked for.
-const USAGE: u8 = 2;
+/// The workspace's own commands.
+///
+/// Exit status: 0 it passed, 2 the command line makes no sense, else it failed: 1, or what cargo or
+/// the test runner ended with.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Xtask {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Test(test::Args),
+    Demo(demo::Args),
+    Bench(bench::Args),
+    Peers(peers::Args),
+    /// Format, clippy, documentation, and the shape of the dependency tree; warnings are errors
+    Lint,
+    Loom(loom::Args),
+    /// Write the manual page and the completions of watchdog-shim, from the table of its options
+    Man,
+    /// The watcher's tests under the address sanitizer, where this toolchain can
+    Asan,
+    Ci(ci::Args),
+    Stress(stress::Args),
+}
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    let verb = args.next().unwrap_or_else(|| OsString::from("help"));
-    let args: Vec<OsString> = args.collect();
-    let help = |arg: &OsString| arg == "--help" || arg == "-h";
-    let outcome = match verb.to_str() {
-        // The demo has a text of its own.
-        Some("asan" | "bench" | "ci" | "lint" | "loom" | "man" | "peers" | "stress" | "test")
-            if args.first().is_some_and(help) =>
-        {
-            help::print();
-            Ok(ExitCode::SUCCESS)
-        }
-        Some("asan") => asan::run(&args),
-        Some("bench") => bench::run(&args),
-        Some("ci") => ci::run(&args),
-        Some("demo") => demo::run(args),
-        Some(demo::STAGE) => demo::stage(&args),
-        Some("lint") => lint::run(&args),
-        Some("loom") => loom::run(&args),
-        Some("man") => man::run(&args),
-        Some("peers") => peers::run(&args),
-        Some("stress") => stress::run(&args),
-        Some("test") => test::run(&args),
-        Some("help" | "--help" | "-h") => {
-            help::print();
-            Ok(ExitCode::SUCCESS)
-        }
-        _ => Err(usage(format!("no such command: {}", verb.display()))),
+    let done = match Xtask::parse().verb {
+        Verb::Test(args) => args.run(),
+        Verb::Demo(args) => args.run(),
+        Verb::Bench(args) => args.run(),
+        Verb::Peers(args) => args.run(),
+        Verb::Lint => lint::run(),
+        Verb::Loom(args) => args.run(),
+        Verb::Man => man::run(),
+        Verb::Asan => asan::run(),
+        Verb::Ci(args) => args.run(),
+        Verb::Stress(args) => args.run(),
     };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("xtask: {error:#}");
-        match error.downcast_ref::<UsageError>() {
-            Some(_) => {
-                eprintln!("       `cargo xtask help` lists what there is");
-                ExitCode::from(USAGE)
-            }
-            None => ExitCode::FAILURE,
-        }
-    })
+    exit_code(done)
 }
 
-/// A command line that makes no sense.
-#[derive(Debug)]
-struct UsageError(String);
-
-impl std::fmt::Display for UsageError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+fn exit_code(done: Result<()>) -> ExitCode {
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("xtask: {error:#}");
+    // Of whoever has failed.
+    let code = error.downcast_ref::<shell::Failed>();
+    code.map_or(ExitCode::FAILURE, shell::Failed::exit_code)
 }
 
-impl std::error::Error for UsageError {}
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
 
-fn usage(message: impl Into<String>) -> anyhow::Error {
-    UsageError(message.into()).into()
-}
+    use super::*;
 
-/// Refuses arguments that a verb has no use for, so that a typing error is never silently ignored.
-fn no_arguments(verb: &str, args: &[OsString]) -> anyhow::Result<()> {
-    match args.first() {
-        None => Ok(()),
-        Some(arg) => Err(usage(format!(
-            "{verb} takes no argument: {}",
-            arg.display()
-        ))),
+    #[test]
+    fn command_line_is_a_sound_one() {
+        Xtask::command().debug_assert();
     }
 }

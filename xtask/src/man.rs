@@ -9,14 +9,12 @@ mod page;
 mod table;
 mod zsh;
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 
-use crate::{Outcome, cargo, no_arguments};
+use crate::shell;
 
 /// Where the files are, from the workspace's root.
 const FOLDER: &str = "watchdog-shim";
@@ -32,11 +30,10 @@ fn files() -> [(&'static str, String); 4] {
 }
 
 fn path(file: &str) -> PathBuf {
-    cargo::root().join(FOLDER).join(file)
+    shell::root().join(FOLDER).join(file)
 }
 
-pub(crate) fn run(args: &[OsString]) -> Outcome {
-    no_arguments("man", args)?;
+pub(crate) fn run() -> Result<()> {
     for (file, text) in files() {
         let path = path(file);
         if let Some(folder) = path.parent() {
@@ -45,7 +42,7 @@ pub(crate) fn run(args: &[OsString]) -> Outcome {
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         println!("{FOLDER}/{file}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 #[cfg(test)]

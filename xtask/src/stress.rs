@@ -1,65 +1,61 @@
 //! `cargo xtask stress`: the tests many times in a row on a loaded machine.
 
-use std::ffi::OsString;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::{Outcome, test, usage};
+use anyhow::{Context, Result};
 
-const ROUNDS: u32 = 20;
+use crate::test::Selection;
+
 const BUSY_LOOPS: usize = 2;
 
-pub(crate) fn run(args: &[OsString]) -> Outcome {
-    let (rounds, args) = match args {
-        [first, rest @ ..]
-            if first
-                .to_str()
-                .is_some_and(|word| word.parse::<u32>().is_ok()) =>
-        {
-            (first.to_string_lossy().parse()?, rest)
-        }
-        _ => (ROUNDS, args),
-    };
-    if rounds == 0 {
-        return Err(usage("stress: 0 rounds would prove nothing"));
-    }
-    let tests = test::Request::parse(args)?;
-    // Built before the load, which is there for the tests and not for the compiler.
-    tests.build()?;
-
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..BUSY_LOOPS {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        let outcome = repeat(rounds, &tests);
-        done.store(true, Ordering::Relaxed);
-        outcome
-    })
+/// The tests many times in a row while two busy loops load the cores
+///
+/// Stops at the first failure and says how many rounds passed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many times
+    #[arg(default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    #[command(flatten)]
+    tests: Selection,
 }
 
-fn repeat(rounds: u32, tests: &test::Request) -> Outcome {
-    let started = Instant::now();
-    for round in 1..=rounds {
-        eprintln!("stress: round {round} of {rounds}");
-        let code = tests.run_units()?;
-        if code != ExitCode::SUCCESS {
-            eprintln!(
-                "stress: round {round} FAILED after {} that passed ({:.0?})",
-                round - 1,
-                started.elapsed()
-            );
-            return Ok(code);
-        }
+impl Args {
+    pub(crate) fn run(&self) -> Result<()> {
+        // Built before the load, which is there for the tests and not for the compiler.
+        self.tests.build()?;
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..BUSY_LOOPS {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            let outcome = self.repeat();
+            done.store(true, Ordering::Relaxed);
+            outcome
+        })
     }
-    eprintln!(
-        "stress: {rounds} of {rounds} rounds passed ({:.0?})",
-        started.elapsed()
-    );
-    Ok(ExitCode::SUCCESS)
+
+    fn repeat(&self) -> Result<()> {
+        let (rounds, started) = (self.rounds, Instant::now());
+        for round in 1..=rounds {
+            eprintln!("stress: round {round} of {rounds}");
+            self.tests.run_units().with_context(|| {
+                format!(
+                    "stress: round {round} FAILED after {} that passed ({:.0?})",
+                    round - 1,
+                    started.elapsed()
+                )
+            })?;
+        }
+        eprintln!(
+            "stress: {rounds} of {rounds} rounds passed ({:.0?})",
+            started.elapsed()
+        );
+        Ok(())
+    }
 }

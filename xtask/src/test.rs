@@ -1,247 +1,204 @@
-//! `cargo xtask test`: every test, then every doc test.
+//! `cargo xtask test`: every test and every doc test.
 
 mod harness;
+mod skips;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
-use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use xshell::{Cmd, Shell, cmd};
 
-use crate::cargo::{self, Stream};
-use crate::{Outcome, usage};
+use crate::shell::{self, Failed};
 
-pub(crate) fn run(args: &[OsString]) -> Outcome {
-    let request = Request::parse(args)?;
-    let mut closing = Closing::default();
-    let units = request.units(&mut closing)?;
-    let docs = request.docs(&mut closing)?;
-    closing.print();
-    if closing.tests == 0 {
-        eprintln!("xtask: no test ran: nothing has a name like that");
-        return Ok(ExitCode::FAILURE);
-    }
-    Ok(if units == ExitCode::SUCCESS {
-        docs
-    } else {
-        units
-    })
+/// nextest found no test with a name like that: <https://docs.rs/nextest-metadata>,
+/// `NextestExitCode::NO_TESTS_RUN`.
+const NO_TESTS_RUN: Option<i32> = Some(4);
+
+/// Build and pass every test and every doc test
+///
+/// Runs them with cargo-nextest where it is installed, with cargo test where not. After nextest it
+/// says which checks were skipped, and why.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    tests: Selection,
 }
 
-/// Which tests to run, and how: what stands behind `cargo xtask test`.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Request {
-    packages: Vec<OsString>,
-    filters: Vec<OsString>,
+/// Which tests to run, and how.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Selection {
+    /// The tests of this package
+    #[arg(short, long = "package", value_name = "PACKAGE")]
+    packages: Vec<String>,
+    /// The tests with one of these in their names
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+    /// The test harness's own (--exact, --skip NAME, --nocapture, --test-threads N): the same under
+    /// both runners
+    #[arg(last = true, value_name = "ARGS")]
     harness: Vec<OsString>,
 }
 
-/// What the runners said last, and how many tests they ran.
-#[derive(Default)]
-struct Closing {
-    lines: Vec<String>,
-    tests: u64,
+impl Args {
+    /// The doc tests first, so that the last lines are those that nextest closes with, and what was
+    /// skipped.
+    pub(crate) fn run(&self) -> Result<()> {
+        let tests = &self.tests;
+        let docs = tests.run_docs();
+        let units = tests.run_units();
+        if let Err(error) = &docs {
+            eprintln!("xtask: the doc tests failed: {error:#}");
+        }
+        match units {
+            // The filters may mean doc tests alone.
+            Err(error) if ran_none(&error) => {
+                if tests.has_docs() && tests.lists_any("--doc")? {
+                    return docs;
+                }
+                bail!(NoTests)
+            }
+            Err(error) => Err(error),
+            Ok(()) => docs,
+        }
+    }
 }
 
-impl Request {
-    /// `[-p PACKAGE] [FILTER...] [-- ARGS]`
-    pub(crate) fn parse(args: &[OsString]) -> Result<Request> {
-        let mut request = Request::default();
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            match arg.to_str() {
-                Some("--") => {
-                    request.harness = args.cloned().collect();
-                    break;
-                }
-                Some("-p" | "--package") => {
-                    let package = args.next().ok_or_else(|| usage("-p needs a package"))?;
-                    request
-                        .packages
-                        .extend([OsString::from("-p"), package.clone()]);
-                }
-                Some(option) if option.starts_with('-') => {
-                    return Err(usage(format!(
-                        "unknown option {option} (the test harness's own go behind a --)"
-                    )));
-                }
-                _ => request.filters.push(arg.clone()),
-            }
-        }
-        Ok(request)
-    }
+/// Whether it failed for want of a test.
+fn ran_none(error: &anyhow::Error) -> bool {
+    let failed = error.downcast_ref::<Failed>();
+    error.is::<NoTests>() || failed.is_some_and(|failed| failed.code() == NO_TESTS_RUN)
+}
 
+#[derive(Debug)]
+struct NoTests;
+
+impl std::fmt::Display for NoTests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no test ran: nothing has a name like that")
+    }
+}
+
+impl std::error::Error for NoTests {}
+
+impl Selection {
     /// Compiles what [`Self::run_units`] runs.
     pub(crate) fn build(&self) -> Result<()> {
-        let mut command = if has_nextest() {
-            self.nextest()
+        let shell = shell::shell()?;
+        let packages = self.packages();
+        let build = if has_nextest(&shell) {
+            cmd!(
+                shell,
+                "cargo nextest run --all-features {packages...} --no-run"
+            )
         } else {
-            self.cargo_test("--tests")
+            cmd!(
+                shell,
+                "cargo test --all-features {packages...} --tests --no-run"
+            )
         };
-        cargo::check(command.arg("--no-run"))
+        shell::run(build)
     }
 
-    /// Runs the tests without the doc tests.
-    pub(crate) fn run_units(&self) -> Outcome {
-        let mut closing = Closing::default();
-        let code = self.units(&mut closing)?;
-        if closing.tests == 0 {
-            eprintln!("xtask: no test ran: nothing has a name like that");
-            return Ok(ExitCode::FAILURE);
+    /// Runs the tests without the doc tests. To run none is to fail.
+    pub(crate) fn run_units(&self) -> Result<()> {
+        let shell = shell::shell()?;
+        if !has_nextest(&shell) {
+            if !self.lists_any("--tests")? {
+                bail!(NoTests);
+            }
+            return shell::run(self.cargo_test(&shell, "--tests"));
         }
-        Ok(code)
-    }
-
-    fn units(&self, closing: &mut Closing) -> Outcome {
-        if !has_nextest() {
-            return self.see(self.cargo_test("--tests"), Stream::Stdout, closing);
+        let (packages, filters) = (self.packages(), &self.filters);
+        let harness::Harness { before, after } = harness::for_nextest(&self.harness);
+        let report = skips::report();
+        let _ = std::fs::remove_file(&report);
+        let done = shell::run(cmd!(
+            shell,
+            "cargo nextest run --all-features {packages...} {before...} {filters...} -- {after...}"
+        ));
+        // No report where nextest did not come to its end; it has said why.
+        if let Ok(report) = std::fs::read_to_string(&report) {
+            eprint!("{}", skips::told(&report)?);
         }
-        let mut command = self.nextest();
-        // A filter that selects none here may yet select doc tests: judged when both are done.
-        command.args(["--no-tests", "pass"]);
-        // nextest speaks on stderr, which is read for its closing line and so is no terminal to it.
-        if io::stderr().is_terminal() {
-            command.args(["--color", "always"]);
+        done
+    }
+
+    fn run_docs(&self) -> Result<()> {
+        if !self.has_docs() {
+            return Ok(());
         }
-        let harness = harness::for_nextest(&self.harness);
-        command
-            .args(harness.before)
-            .args(&self.filters)
-            .arg("--")
-            .args(harness.after);
-        let status = cargo::run_seeing(&mut command, Stream::Stderr, |line| closing.see(line))?;
-        Ok(cargo::exit_code(status))
+        let shell = shell::shell()?;
+        shell::run(self.cargo_test(&shell, "--doc"))
     }
 
-    fn docs(&self, closing: &mut Closing) -> Outcome {
-        if self.packages == ["-p", "xtask"] {
-            // No library, no doc tests: cargo would call it an error.
-            return Ok(ExitCode::SUCCESS);
+    /// xtask has no library: cargo calls it an error to ask for its doc tests alone.
+    fn has_docs(&self) -> bool {
+        self.packages != ["xtask"]
+    }
+
+    /// Whether the filters leave any test of this kind.
+    fn lists_any(&self, kind: &str) -> Result<bool> {
+        if self.filters.is_empty() && self.harness.is_empty() {
+            return Ok(true);
         }
-        self.see(self.cargo_test("--doc"), Stream::Stdout, closing)
+        let shell = shell::shell()?;
+        let list = self
+            .cargo_test(&shell, kind)
+            .args(["--list", "--format", "terse"]);
+        let listed = list.quiet().ignore_stderr().read()?;
+        Ok(listed.lines().any(|line| line.ends_with(": test")))
     }
 
-    fn see(&self, mut command: Command, stream: Stream, closing: &mut Closing) -> Outcome {
-        // Behind the `--` the harness takes any number of filters, in front of it cargo takes one.
-        command.arg("--").args(&self.filters).args(&self.harness);
-        let status = cargo::run_seeing(&mut command, stream, |line| closing.see(line))?;
-        Ok(cargo::exit_code(status))
+    fn cargo_test<'a>(&self, shell: &'a Shell, kind: &str) -> Cmd<'a> {
+        let (packages, filters, harness) = (self.packages(), &self.filters, &self.harness);
+        cmd!(
+            shell,
+            "cargo test --all-features --no-fail-fast {kind} {packages...} -- {filters...} {harness...}"
+        )
     }
 
-    fn nextest(&self) -> Command {
-        self.select(cargo::cargo(["nextest", "run", "--all-features"]))
-    }
-
-    fn cargo_test(&self, targets: &str) -> Command {
-        self.select(cargo::cargo([
-            "test",
-            "--all-features",
-            "--no-fail-fast",
-            targets,
-        ]))
-    }
-
-    fn select(&self, mut command: Command) -> Command {
+    fn packages(&self) -> Vec<&str> {
         if self.packages.is_empty() {
-            command.arg("--workspace");
+            return vec!["--workspace"];
         }
-        command.args(&self.packages);
-        command
+        let packages = self.packages.iter();
+        packages.flat_map(|package| ["-p", package]).collect()
     }
 }
 
-impl Closing {
-    /// Keeps a line if it is one that a runner closes with.
-    fn see(&mut self, line: &str) {
-        if let Some(tests) = tests_run(line) {
-            self.tests += tests;
-            self.lines.push(line.trim().to_owned());
-        }
-    }
-
-    fn print(&self) {
-        eprintln!();
-        for line in &self.lines {
-            eprintln!("{line}");
-        }
-    }
-}
-
-/// How many tests a runner's closing line speaks of; `None` for any other line.
-///
-/// nextest: `Summary [   0.1s] 12 tests run: 12 passed, 0 skipped`;
-/// libtest: `test result: ok. 12 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; ...`.
-fn tests_run(line: &str) -> Option<u64> {
-    let line = without_colour(line);
-    let line = line.trim_start();
-    if line.starts_with("Summary [") {
-        return line
-            .split("] ")
-            .nth(1)?
-            .trim_start()
-            .split([' ', '/'])
-            .next()?
-            .parse()
-            .ok();
-    }
-    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
-    let count = |word: &str| -> Option<u64> {
-        counts
-            .split("; ")
-            .find_map(|part| part.strip_suffix(word)?.trim().parse().ok())
-    };
-    Some(count(" passed")? + count(" failed")?)
-}
-
-/// The line without its ANSI escape sequences.
-fn without_colour(line: &str) -> String {
-    let mut parts = line.split('\x1b');
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        plain.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
-    }
-    plain
-}
-
-/// cargo-nextest, where it is installed.
-fn has_nextest() -> bool {
-    let mut version = cargo::cargo(["nextest", "--version"]);
-    let status = version.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
+fn has_nextest(shell: &Shell) -> bool {
+    let version = cmd!(shell, "cargo nextest --version").quiet();
+    version.ignore_stdout().ignore_stderr().run().is_ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
-    fn words(line: &str) -> Vec<OsString> {
-        line.split_whitespace().map(OsString::from).collect()
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        tests: Selection,
+    }
+
+    fn parse(line: &str) -> Result<Selection, clap::Error> {
+        let words = ["test"].into_iter().chain(line.split_whitespace());
+        Ok(Line::try_parse_from(words)?.tests)
     }
 
     #[test]
     fn filters_stand_before_the_dashes_and_arguments_behind() {
-        let request = Request::parse(&words("-p fd-preserve swap chain -- --exact x")).unwrap();
-        assert_eq!(request.packages, words("-p fd-preserve"));
-        assert_eq!(request.filters, words("swap chain"));
-        assert_eq!(request.harness, words("--exact x"));
+        let tests = parse("-p fd-preserve swap chain -- --exact x").unwrap();
+        assert_eq!(tests.packages(), ["-p", "fd-preserve"]);
+        assert_eq!(tests.filters, ["swap", "chain"]);
+        assert_eq!(tests.harness, ["--exact", "x"]);
     }
 
     #[test]
     fn option_of_the_harness_before_the_dashes_is_refused() {
-        assert!(Request::parse(&words("--nocapture")).is_err());
-        assert!(Request::parse(&words("-p")).is_err());
-    }
-
-    #[test]
-    fn closing_lines_of_both_runners_are_counted() {
-        let nextest = "     Summary [   1.005s] 12/40 tests run: 11 passed, 1 failed, 3 skipped";
-        assert_eq!(tests_run(nextest), Some(12));
-        let coloured =
-            "\x1b[32;1m     Summary\x1b[0m [   0.1s] \x1b[1m7\x1b[0m tests run: 7 passed";
-        assert_eq!(tests_run(coloured), Some(7));
-        let libtest =
-            "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 9 filtered out; x";
-        assert_eq!(tests_run(libtest), Some(5));
-        assert_eq!(tests_run("test passes ... ok"), None);
+        assert!(parse("--nocapture").is_err());
+        assert!(parse("-p").is_err());
     }
 }

@@ -1,22 +1,24 @@
-//! The demo's runtime: starts shims, or adopts one that another runtime has started.
+//! The demo's runtime: starts shims and a tree under `watchdog-shim`, or adopts a shim that another
+//! runtime has started.
 //!
-//! `demo_runtime start PLAN REPORTS` spawns every shim of the plan, saves the identity of the detached
-//! one, and waits to be killed. `demo_runtime adopt IDENTITY REPORTS` takes over the shim that the file
-//! names, stops it, and exits.
+//! `demo_runtime start PLAN REPORTS` spawns every shim of the plan and its tree, saves the identity
+//! of the detached shim, and waits to be killed. `demo_runtime adopt IDENTITY REPORTS` takes over
+//! the shim that the file names, stops it, and exits.
 
-#[path = "../../../xtask/src/demo/wire.rs"]
-#[allow(dead_code, reason = "an actor sends, the stage receives")]
-mod wire;
-
+use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use shim_spawner::{ShimHandler, ShimIdentity, ShimSpawner};
+use shim_spawner::{ShimHandler, ShimIdentity, ShimSpawner, Stdio};
 use watchdog_pipe::StopPolicy;
 
-use wire::{Plan, ShimPlan, What, Wire, now_ns};
+use workspace_tests::clock;
+use workspace_tests::demo::wire::{Plan, ShimPlan, TreePlan, What, Wire};
+
+/// Where `watchdog-shim` writes what happens.
+const STATUS_FD: i32 = 3;
 
 /// Longer than a shim gives its program, so that it is the shim that stops it.
 const GRACE: Duration = Duration::from_secs(5);
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
             if let Err(error) = &done {
                 wire.send(
                     "runtime",
-                    now_ns(),
+                    clock::now(),
                     What::Failed {
                         error: format!("{error:#}"),
                     },
@@ -63,7 +65,8 @@ fn start(plan: &Path, wire: &Wire) -> Result<()> {
         let handler = spawn(&plan, shim).with_context(|| format!("spawn {}", shim.name))?;
         handlers.push(handler);
     }
-    wire.send("runtime", now_ns(), What::Ready)?;
+    handlers.push(supervise(&plan.tree).context("spawn the tree")?);
+    wire.send("runtime", clock::now(), What::Ready)?;
     // Nothing more to do until it is killed, and nothing that could tell the shims of it.
     loop {
         std::thread::park();
@@ -83,14 +86,32 @@ fn spawn(plan: &Plan, shim: &ShimPlan) -> Result<ShimHandler> {
     Ok(ShimHandler::new(spawner.spawn()?))
 }
 
+/// The server knows nothing of us: `watchdog-shim` holds the lifetime of all that it starts.
+fn supervise(tree: &TreePlan) -> Result<ShimHandler> {
+    let log = File::create(&tree.log).context("create the server's log")?;
+    let status = OpenOptions::new().write(true).open(&tree.status);
+    let status = status.context("open the pipe for the shim's status lines")?;
+    let mut spawner = ShimSpawner::new(&tree.supervisor);
+    spawner
+        .arg(format!("--status-fd={STATUS_FD}"))
+        .arg("--")
+        .args(&tree.command)
+        .map_fd(status, STATUS_FD)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .stop_policy(StopPolicy::new().grace(tree.grace));
+    Ok(ShimHandler::new(spawner.spawn()?))
+}
+
 fn adopt(identity: &Path, wire: &Wire) -> Result<()> {
     let identity = ShimIdentity::load(identity).context("load the identity")?;
     let mut handler = ShimHandler::adopt(&identity).context("adopt the shim")?;
     let shim = handler.pid().as_raw_nonzero().get();
     let proven = identity.proven();
-    wire.send("new runtime", now_ns(), What::Adopted { shim, proven })?;
+    wire.send("new runtime", clock::now(), What::Adopted { shim, proven })?;
     let exit = handler.stop().context("stop the shim")?;
     let status = exit.status.map(|status| status.to_string());
-    wire.send("new runtime", now_ns(), What::Stopped { shim, status })?;
+    wire.send("new runtime", clock::now(), What::Stopped { shim, status })?;
     Ok(())
 }

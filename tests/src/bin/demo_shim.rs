@@ -1,11 +1,8 @@
 //! The demo's shim: keeps a program running for as long as its own runtime lives.
 //!
-//! What to run is in its config. It tells the stage when it learned that its runtime died, and why; then
-//! it stops the program and exits. A detached shim has no watchdog and stops when it is told to by SIGTERM.
-
-#[path = "../../../xtask/src/demo/wire.rs"]
-#[allow(dead_code, reason = "an actor sends, the stage receives")]
-mod wire;
+//! What to run is in its config. It tells the stage when it learned that its runtime died, and why;
+//! then it stops the program and exits. A detached shim has no watchdog and stops when it is told
+//! to by SIGTERM.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +17,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, kill_process_group};
 use watchdog_pipe::Watchdog;
 
-use wire::{ShimPlan, What, Wire, now_ns};
+use workspace_tests::clock;
+use workspace_tests::demo::wire::{ShimPlan, What, Wire};
 
 /// How long the program may take over SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
@@ -48,7 +46,7 @@ fn run(watchdog: Option<Watchdog>) -> Result<()> {
     if let Err(error) = &program {
         wire.send(
             &plan.name,
-            now_ns(),
+            clock::now(),
             What::Failed {
                 error: format!("{error:#}"),
             },
@@ -70,7 +68,7 @@ fn live(
 ) -> Result<()> {
     wire.send(
         &plan.name,
-        now_ns(),
+        clock::now(),
         What::Started {
             program: program.pid(),
         },
@@ -98,7 +96,7 @@ fn reason_to_stop(
             Err(rustix::io::Errno::INTR) => continue,
             polled => polled?,
         };
-        let at_ns = now_ns();
+        let at_ns = clock::now();
         let [told, ended] = [&fds[0], &fds[1]].map(|fd| !fd.revents().is_empty());
         if let Some(verdict) = watchdog
             .as_mut()

@@ -117,7 +117,8 @@ fn capital(text: &str) -> String {
     first.into_iter().chain(letters).collect()
 }
 
-/// Bold and italics, as man(7) has them. A dash that is typed is one in the page: what is bold can be copied.
+/// Bold and italics, as man(7) has them. A dash that is typed is one in the page: what is bold can
+/// be copied.
 fn marked(text: &str) -> String {
     let mut page = String::new();
     let mut bold = false;
@@ -171,7 +172,8 @@ mod tests {
 
     use super::*;
 
-    /// Gives the page to a program on its standard input, and gives what it says on both streams; `None` without it.
+    /// Gives the page to a program on its standard input, and gives what it says on both streams;
+    /// `None` without it.
     fn judged(program: &str, args: &[&str]) -> Option<(String, String)> {
         let child = Command::new(program)
             .args(args)

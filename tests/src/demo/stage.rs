@@ -1,6 +1,7 @@
 //! The stage: starts the actors, kills the runtime, and sees what becomes of the others.
 
 mod hear;
+mod tree;
 
 use std::fs::File;
 use std::path::Path;
@@ -9,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::document::{Adoption, Document, Kind, Shim};
+use super::document::{Adoption, Document, Kind, Listener, Shim};
 use super::events::Events;
 use super::process::Process;
 use super::record::Record;
-use super::setup::Setup;
-use super::wire::{Plan, now_ns};
+use super::setup::{Setup, TREE};
+use super::wire::Plan;
 use super::{leaks, probe, proc_fs};
+use crate::clock;
 
 const RUNTIME: &str = "runtime";
 const NEW_RUNTIME: &str = "new runtime";
@@ -27,15 +29,15 @@ pub(super) struct Stage<'a> {
     plan: Plan,
     events: Events,
     record: Record<'a>,
-    /// Shims that have ended, to be reaped at the end of the act. A shim may be dead before the runtime
-    /// has let go of it, and only then becomes our child; and the detached one's zombie stays until the
-    /// new runtime has seen its status.
+    /// Shims that have ended, to be reaped at the end of the act. A shim may be dead before the
+    /// runtime has let go of it, and only then becomes our child; and the detached one's zombie
+    /// stays until the new runtime has seen its status.
     unreaped: Vec<Process>,
 }
 
 impl<'a> Stage<'a> {
     pub(super) fn new(setup: &'a Setup, plan: Plan, record: Record<'a>) -> Result<Stage<'a>> {
-        let events = Events::new(&setup.socket())?;
+        let events = Events::new(&setup.socket(), &setup.status())?;
         Ok(Stage {
             setup,
             plan,
@@ -55,6 +57,8 @@ impl<'a> Stage<'a> {
     fn acts(&mut self) -> Result<Vec<String>> {
         self.start_the_runtime()?;
         self.hear_every_program_answer()?;
+        self.meet_the_tree()?;
+        self.record.show();
         let leaks = self.survey_descriptors();
         self.kill_the_runtime()?;
         self.hear_the_detached_one_again()?;
@@ -68,10 +72,11 @@ impl<'a> Stage<'a> {
         let pid = self.spawn_runtime(RUNTIME, "start", &plan)?;
         self.record.document.runtime.pid = Some(pid);
         self.record
-            .enter(now_ns(), pid, RUNTIME, Kind::Started, "started");
+            .enter(clock::now(), pid, RUNTIME, Kind::Started, "started");
         self.until("every shim to start its program", |document| {
             document.runtime.ready_ns.is_some()
                 && document.shims.iter().all(|shim| shim.program_pid.is_some())
+                && document.tree.program_pid.is_some()
         })
     }
 
@@ -79,32 +84,24 @@ impl<'a> Stage<'a> {
         let deadline = self.deadline();
         loop {
             let mut silent = None;
-            for index in 0..self.record.document.shims.len() {
-                let shim = &self.record.document.shims[index];
-                if shim.answer.is_some() {
-                    continue;
-                }
-                match probe::ask(shim.port) {
-                    Ok(line) => {
-                        self.enter_answer(index, &format!("answers: {line}"));
-                        self.record.document.shims[index].answer = Some(line);
-                    }
-                    Err(error) => silent = Some((index, error)),
+            for program in self.record.document.unanswered() {
+                match probe::ask(program.port) {
+                    Ok(line) => self.keep_answer(&program, line),
+                    Err(error) => silent = Some((program, error)),
                 }
             }
             self.record.show();
-            let Some((index, error)) = silent else {
+            let Some((program, error)) = silent else {
                 return Ok(());
             };
             if Instant::now() > deadline {
-                let shim = &self.record.document.shims[index];
                 bail!(
                     "{}: its program, pid {}, gave no answer on 127.0.0.1:{} within {:?}: {error}{}",
-                    shim.name,
-                    shim.program_pid.unwrap_or_default(),
-                    shim.port,
+                    program.who,
+                    program.pid,
+                    program.port,
                     self.setup.options.timeout,
-                    self.setup.last_words(&shim.name)
+                    self.setup.last_words(&program.who)
                 );
             }
             // A program that has ended will never answer: its shim says so.
@@ -114,11 +111,19 @@ impl<'a> Stage<'a> {
         }
     }
 
+    fn keep_answer(&mut self, program: &Listener, line: String) {
+        let Listener { who, pid, .. } = program;
+        let text = format!("answers: {line}");
+        self.record
+            .enter(clock::now(), *pid, who, Kind::Answered, &text);
+        self.record.document.keep_answer(program, line);
+    }
+
     /// While everything is alive: does anybody hold what is another's?
     fn survey_descriptors(&self) -> Vec<String> {
         let holder = |who: &str, pid: i32| leaks::Holder {
             who: format!("{who} (pid {pid})"),
-            fds: proc_fs::fds_of(pid),
+            fds: proc_fs::fds_of(pid).into_iter().collect(),
         };
         let document = &self.record.document;
         let runtime = document.runtime.pid.unwrap_or_default();
@@ -127,17 +132,23 @@ impl<'a> Stage<'a> {
             .iter()
             .filter_map(|shim| Some((shim.pid?, &shim.name)));
         let shims: Vec<(i32, &String)> = shims.collect();
+        let tree = &document.tree.shim_pids;
         // Whatever else belongs to the run is a program, or was started by one.
         let programs = proc_fs::marked(&self.setup.run.to_string_lossy())
             .into_iter()
             .map(|stat| stat.pid)
             .filter(|pid| *pid != runtime && shims.iter().all(|(shim, _)| shim != pid))
+            .filter(|pid| !tree.contains(pid))
             .map(|pid| holder("program", pid));
         leaks::survey(
             &holder(RUNTIME, runtime),
             &shims
                 .iter()
                 .map(|(pid, name)| holder(name, *pid))
+                .chain([leaks::Holder {
+                    who: format!("{TREE}'s shim"),
+                    fds: tree.iter().flat_map(|pid| proc_fs::fds_of(*pid)).collect(),
+                }])
                 .collect::<Vec<_>>(),
             &programs.collect::<Vec<_>>(),
         )
@@ -150,8 +161,12 @@ impl<'a> Stage<'a> {
         self.record
             .enter(at_ns, pid, RUNTIME, Kind::Killed, "SIGKILL");
         self.until(
-            "every attached shim and its program to be gone",
-            |document| document.runtime.gone_ns.is_some() && document.attached().all(Shim::is_gone),
+            "every attached shim, the tree's, and their programs to be gone",
+            |document| {
+                document.runtime.gone_ns.is_some()
+                    && document.attached().all(Shim::is_gone)
+                    && document.tree.gone_ns.is_some()
+            },
         )?;
         self.reap_shims()?;
         for shim in self.record.document.attached() {
@@ -161,7 +176,7 @@ impl<'a> Stage<'a> {
                 None => bail!("{}: gone without having learned of the death", shim.name),
             }
         }
-        Ok(())
+        self.judge_the_tree()
     }
 
     fn hear_the_detached_one_again(&mut self) -> Result<()> {
@@ -236,7 +251,7 @@ impl<'a> Stage<'a> {
         let shim = &self.record.document.shims[index];
         let (pid, name) = (shim.program_pid.unwrap_or_default(), shim.name.clone());
         self.record
-            .enter(now_ns(), pid, &name, Kind::Answered, text);
+            .enter(clock::now(), pid, &name, Kind::Answered, text);
     }
 
     fn deadline(&self) -> Instant {

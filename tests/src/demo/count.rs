@@ -33,7 +33,7 @@ pub(super) fn count(document: &Document, run: &Path, leaks: &[String]) -> Count 
     for zombie in &zombies {
         left_behind.push(format!(
             "zombie: pid {}, child of {}",
-            zombie.pid, zombie.parent
+            zombie.pid, zombie.ppid
         ));
     }
     left_behind.extend(leaks.iter().map(|leak| format!("descriptor: {leak}")));
@@ -45,27 +45,26 @@ pub(super) fn count(document: &Document, run: &Path, leaks: &[String]) -> Count 
     }
 }
 
-/// Every process that is of the run: by its mark, by its number, or since it came to us as an orphan.
+/// Every process that is of the run: by its mark, by its number, or since it came to us as an
+/// orphan.
 fn left(run: &Path, known: &[i32]) -> Vec<Stat> {
     let me = own_pid();
     let mark = run.to_string_lossy();
     let mut all = proc_fs::all();
     all.retain(|stat| {
         stat.pid != me
-            && (stat.parent == me
-                || known.contains(&stat.pid)
-                || proc_fs::is_marked(stat.pid, &mark))
+            && (stat.ppid == me || known.contains(&stat.pid) || proc_fs::is_marked(stat.pid, &mark))
     });
     all
 }
 
-/// Reaps what programs had started and did not wait for, as init would. A shim or a program of a shim
-/// is not touched: it is for others to reap, and a zombie if they did not.
+/// Reaps what programs had started and did not wait for, as init would. A shim or a program of a
+/// shim is not touched: it is for others to reap, and a zombie if they did not.
 fn reap_strangers(known: &[i32]) {
     let me = own_pid();
     let children = proc_fs::all()
         .into_iter()
-        .filter(|stat| stat.parent == me && stat.is_zombie());
+        .filter(|stat| stat.ppid == me && stat.is_zombie());
     for stat in children.filter(|stat| !known.contains(&stat.pid)) {
         if let Ok(Some(process)) = Process::open(stat.pid) {
             let _ = process.reap();

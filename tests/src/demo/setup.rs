@@ -1,6 +1,7 @@
 //! What the front gives to the stage, and where in the run's folder things are.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::actors::Actors;
 use super::options::Options;
 use super::probe;
-use super::wire::{Plan, ShimPlan};
+use super::wire::{Plan, ShimPlan, TreePlan};
+
+/// The tree in all its places: the timeline, the log, errors.
+pub(super) const TREE: &str = "tree";
+/// Between the stop signal and SIGKILL, for the tree's worker, which ignores the first.
+pub(super) const TREE_GRACE: Duration = Duration::from_millis(300);
 
 /// Lines of a log that stand behind an error.
 const LAST_WORDS: usize = 3;
@@ -25,18 +31,24 @@ pub(super) struct Setup {
 impl Setup {
     /// The shims to start, on ports that are free.
     pub(super) fn plan(&self) -> Result<Plan> {
-        let ports = probe::free_ports(self.options.attached + 1).context("find free ports")?;
+        let mut ports = probe::free_ports(self.attached() + 2).context("find free ports")?;
+        let tree = self.tree(ports.pop().context("a port")?);
         let shims = ports.into_iter().enumerate();
         Ok(Plan {
             shim: self.actors.shim.clone(),
             identity: self.run.join("detached.identity"),
             shims: shims.map(|(index, port)| self.shim(index, port)).collect(),
+            tree,
         })
+    }
+
+    fn attached(&self) -> usize {
+        self.options.attached.into()
     }
 
     /// The attached ones come first, the detached one is the last.
     fn shim(&self, index: usize, port: u16) -> ShimPlan {
-        let detached = index == self.options.attached;
+        let detached = index == self.attached();
         let name = if detached {
             "detached".to_owned()
         } else {
@@ -51,6 +63,30 @@ impl Setup {
             reports: self.socket(),
             name,
         }
+    }
+
+    /// A server of ours in any case: only of this one is known that it has a worker, and what it
+    /// prints.
+    fn tree(&self, port: u16) -> TreePlan {
+        let server = self.actors.http_server.to_string_lossy().into_owned();
+        TreePlan {
+            supervisor: self.supervisor(),
+            command: vec![server, port.to_string(), "with-worker".to_owned()],
+            port,
+            log: self.log(TREE),
+            status: self.status(),
+            grace: TREE_GRACE,
+        }
+    }
+
+    /// The program `watchdog-shim`, by its own name.
+    pub(super) fn supervisor(&self) -> PathBuf {
+        self.run.join("watchdog-shim")
+    }
+
+    /// The named pipe with what `watchdog-shim` says.
+    pub(super) fn status(&self) -> PathBuf {
+        self.run.join("tree.status")
     }
 
     /// Where the reports arrive.

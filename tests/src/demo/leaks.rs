@@ -2,10 +2,10 @@
 
 use super::proc_fs::{FdTable, Open};
 
-/// A process and its open descriptors.
+/// Processes that share what they have, mostly one, and their open descriptors.
 pub(super) struct Holder {
     pub(super) who: String,
-    pub(super) fds: FdTable,
+    pub(super) fds: Vec<(i32, Open)>,
 }
 
 /// What has leaked, a text each:
@@ -40,13 +40,13 @@ fn shared(holder: &Holder, owners: &[&Holder]) -> Vec<String> {
         .collect()
 }
 
-fn beyond_stdio(fds: &FdTable) -> impl Iterator<Item = (&i32, &Open)> {
-    fds.iter().filter(|(fd, _)| **fd > 2)
+fn beyond_stdio(fds: &[(i32, Open)]) -> impl Iterator<Item = &(i32, Open)> {
+    fds.iter().filter(|(fd, _)| *fd > 2)
 }
 
-/// Whether both are the same file, as far as /proc can tell. Epoll instances, eventfds and the like all
-/// share one inode, and before Linux 6.9 pidfds share it too: fdinfo decides there. Of a file whose
-/// fdinfo says nothing, /proc cannot tell.
+/// Whether both are the same file, as far as /proc can tell. Epoll instances, eventfds and the like
+/// all share one inode, and before Linux 6.9 pidfds share it too: fdinfo decides there. Of a file
+/// whose fdinfo says nothing, /proc cannot tell.
 fn same_file(a: &Open, b: &Open) -> bool {
     if (a.dev, a.ino) != (b.dev, b.ino) {
         return false;
@@ -117,7 +117,7 @@ mod tests {
     /// A holder with one anonymous file as descriptor 4. All have inode 7, as before pidfs.
     fn anonymous(who: &str, name: &str, fdinfo: Option<&str>) -> Holder {
         let mut holder = holder(who, &[(4, 7, name)]);
-        for open in holder.fds.values_mut() {
+        for (_, open) in &mut holder.fds {
             open.fdinfo = fdinfo.map(str::to_owned);
         }
         holder
@@ -154,12 +154,10 @@ mod tests {
 
     #[test]
     fn descriptor_that_came_and_stayed_is_left_open() {
-        let before = holder("me", &[(0, 1, "a"), (5, 2, "b")]);
-        let after = holder("me", &[(0, 1, "a"), (6, 2, "b")]);
-        assert_eq!(
-            left_open("me", &before.fds, &after.fds),
-            ["me still has b as 6"]
-        );
-        assert!(left_open("me", &after.fds, &after.fds).is_empty());
+        let table = |fds| FdTable::from_iter(holder("me", fds).fds);
+        let before = table(&[(0, 1, "a"), (5, 2, "b")]);
+        let after = table(&[(0, 1, "a"), (6, 2, "b")]);
+        assert_eq!(left_open("me", &before, &after), ["me still has b as 6"]);
+        assert!(left_open("me", &after, &after).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use super::{NEW_RUNTIME, RUNTIME, Stage};
 use crate::demo::document::{Kind, Shim};
 use crate::demo::events::Event;
 use crate::demo::process::Process;
+use crate::demo::setup::TREE;
 use crate::demo::wire::{Report, What};
 
 /// In the words of [`std::process::ExitStatus`].
@@ -15,6 +16,7 @@ impl Stage<'_> {
     pub(super) fn hear(&mut self, event: Event) -> Result<()> {
         match event {
             Event::Report(report) => self.hear_report(report),
+            Event::Said { said, at_ns } => self.hear_shim_say(&said, at_ns),
             Event::Gone { process, at_ns } => self.hear_end(process, at_ns),
         }
     }
@@ -98,6 +100,8 @@ impl Stage<'_> {
             .is_some_and(|adoption| pid == Some(adoption.pid))
         {
             self.hear_new_runtime_end(&process, at_ns)
+        } else if document.tree.has(process.pid()) {
+            self.hear_tree_end(process, at_ns)
         } else {
             self.hear_shim_end(process, at_ns)
         }
@@ -174,11 +178,16 @@ impl Stage<'_> {
             let mut shims = self.record.document.shims.iter_mut();
             if let Some(shim) = shims.find(|shim| shim.pid == Some(process.pid())) {
                 shim.status = status;
+            } else if self.record.document.tree.pid == Some(process.pid()) {
+                self.record.document.tree.status = status;
             }
         }
-        for shim in &self.record.document.shims {
-            if let Some(status) = shim.status.as_deref().filter(|status| *status != SUCCESS) {
-                bail!("{}: the shim failed: {status}", shim.name);
+        let document = &self.record.document;
+        let shims = document.shims.iter();
+        let statuses = shims.map(|shim| (&shim.name[..], &shim.status));
+        for (name, status) in statuses.chain([(TREE, &document.tree.status)]) {
+            if let Some(status) = status.as_deref().filter(|status| *status != SUCCESS) {
+                bail!("{name}: the shim failed: {status}");
             }
         }
         Ok(())

@@ -3,13 +3,12 @@
 use std::fmt::Write;
 
 use super::plot::Plot;
-use super::samples::{Run, Samples, quantile};
+use super::run::Run;
+use crate::samples::{Row, Samples, quantile};
 
 /// One contender's figures as text: count, median, quartiles, p99, ratio to the limit.
 fn figures(samples: &Samples) -> Vec<[String; 7]> {
-    let limit = samples
-        .row(&samples.limit)
-        .map_or(f64::NAN, super::samples::Row::median);
+    let limit = samples.row(&samples.limit).map_or(f64::NAN, Row::median);
     let figures = samples.rows.iter().map(|row| {
         let sorted = row.sorted();
         let median = quantile(&sorted, 0.5);

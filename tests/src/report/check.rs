@@ -1,10 +1,11 @@
 //! Whether ours has become slower beside the limit than the committed baseline says.
 //!
-//! Compared are ratios of medians, ours to the limit, which a faster or slower machine leaves as they are. How far two
-//! runs may differ by chance is measured from the run's own rounds: the ratio in the first half of them against that in
-//! the second, and in the even ones against the odd. A half has twice the variance of the whole, so the logarithms of
-//! two halves differ by two standard deviations of the whole, and two runs by 1.4. The band is twice the largest
-//! difference, here or in the baseline, and a floor for what is the same throughout a run and not between two.
+//! Compared are ratios of medians, ours to the limit, which a faster or slower machine leaves as
+//! they are. How far two runs may differ by chance is measured from the run's own rounds: the ratio
+//! in the first half of them against that in the second, and in the even ones against the odd. A
+//! half has twice the variance of the whole, so the logarithms of two halves differ by two standard
+//! deviations of the whole, and two runs by 1.4. The band is twice the largest difference, here or
+//! in the baseline, and a floor for what is the same throughout a run and not between two.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::samples::{Row, Samples, quantile};
+use crate::samples::{Row, Samples, quantile};
 
 /// Layout of the address space, place of the processes, temperature.
 const FLOOR: f64 = 0.05;

@@ -2,7 +2,7 @@
 
 use std::fs::DirBuilder;
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -12,21 +12,20 @@ use anyhow::{Context, Result, bail};
 use super::actors::Actors;
 use super::options::Options;
 use super::setup::Setup;
-use super::{STAGE, sweep, wire};
-use crate::Outcome;
-use crate::cargo;
+use super::sweep;
+use crate::clock;
 
-pub(super) fn run(options: Options) -> Outcome {
-    let actors = Actors::build()?;
-    // Not before the build: what a compiler leaves running in the background is not ours.
+pub(super) fn run(options: &Options) -> Result<ExitCode> {
+    let actors = Actors::find()?;
     sweep::adopt_orphans().context("become the reaper of orphans")?;
     let run = folder()?;
     let setup = Setup {
-        colour: colour(&options),
+        colour: colour(options),
         run: run.clone(),
         actors,
-        options,
+        options: options.clone(),
     };
+    symlink(&setup.actors.watchdog_shim, setup.supervisor()).context("link watchdog-shim")?;
     let outcome = play(&setup);
     // A stage that came to its end has swept already, and nothing is found.
     sweep::sweep(&run);
@@ -35,7 +34,7 @@ pub(super) fn run(options: Options) -> Outcome {
 
 fn play(setup: &Setup) -> Result<ExitCode> {
     let mut stage = Command::new(std::env::current_exe().context("find this program")?)
-        .arg(STAGE)
+        .arg("--stage")
         .arg(serde_json::to_string(setup)?)
         // Our end closes with us; nothing is ever written to it.
         .stdin(Stdio::piped())
@@ -50,16 +49,16 @@ fn play(setup: &Setup) -> Result<ExitCode> {
         let _ = io::copy(&mut output, &mut io::stdout());
     }
     let status = stage.wait().context("wait for the stage")?;
-    if status.code().is_none() {
+    match status.code() {
+        Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         // Killed from outside: it could say nothing itself.
-        bail!("the demo's stage was ended: {status}");
+        None => bail!("the demo's stage was ended: {status}"),
     }
-    Ok(cargo::exit_code(status))
 }
 
 /// A new folder that nobody else can write to; its path is unlike any other run's.
 fn folder() -> Result<PathBuf> {
-    let name = format!("shim-demo-{}-{:x}", std::process::id(), wire::now_ns());
+    let name = format!("shim-demo-{}-{:x}", std::process::id(), clock::now());
     let folder = Path::new(&std::env::temp_dir()).join(name);
     let made = DirBuilder::new().mode(0o700).create(&folder);
     made.with_context(|| format!("create {}", folder.display()))?;

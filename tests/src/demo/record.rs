@@ -2,7 +2,7 @@
 
 use super::document::{Document, Entry, Kind};
 use super::text::Text;
-use super::wire::now_ns;
+use crate::clock;
 
 pub(super) struct Record<'a> {
     pub(super) document: &'a mut Document,
@@ -18,7 +18,7 @@ impl<'a> Record<'a> {
         Record {
             document,
             text,
-            origin_ns: now_ns(),
+            origin_ns: clock::now(),
             shown: 0,
         }
     }
@@ -40,7 +40,8 @@ impl<'a> Record<'a> {
         });
     }
 
-    /// Shows what is new. At the end of an act: a report may be overtaken by what happened after it.
+    /// Shows what is new. At the end of an act: a report may be overtaken by what happened after
+    /// it.
     pub(super) fn show(&mut self) {
         let killed_ns = self.document.runtime.killed_ns;
         let new = &mut self.document.timeline[self.shown..];

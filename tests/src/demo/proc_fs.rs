@@ -1,8 +1,12 @@
-//! What /proc says: the witness that is no code of the crates shown here.
+//! What /proc says of the processes of a run and of their descriptors.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+
+use rustix::process::Signal;
+
+pub(super) use crate::proc_fs::{Stat, all, stat};
 
 /// The variable that every process of a run inherits from the first one, with the run's own value.
 pub(super) const MARK: &str = "SHIM_DEMO_RUN";
@@ -50,7 +54,8 @@ pub(super) fn fds_of(pid: i32) -> FdTable {
 }
 
 /// What tells a pidfd or an eventfd from all others of its kind: the process, or the kernel's own
-/// number. Other anonymous files have nothing like it, nor has the pidfd of a process that was reaped.
+/// number. Other anonymous files have nothing like it, nor has the pidfd of a process that was
+/// reaped.
 ///
 /// Before Linux 6.9 a pidfd has the one inode that all anonymous files share.
 /// <https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html>
@@ -65,41 +70,13 @@ fn fdinfo_of(pid: i32, fd: i32, name: &str) -> Option<String> {
     (value != "-1").then(|| value.to_owned())
 }
 
-/// State and parent of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
-    pub(super) pid: i32,
-    pub(super) state: char,
-    pub(super) parent: i32,
-}
-
-impl Stat {
-    /// Dead, and not waited for yet.
-    pub(super) fn is_zombie(self) -> bool {
-        matches!(self.state, 'Z' | 'X')
-    }
-}
-
-/// <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>; `None` once the process is reaped.
-pub(super) fn stat(pid: i32) -> Option<Stat> {
-    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command's name, in brackets, may hold spaces and brackets of its own.
-    let mut fields = line[line.rfind(')')? + 1..].split_whitespace();
-    Some(Stat {
-        pid,
-        state: fields.next()?.chars().next()?,
-        parent: fields.next()?.parse().ok()?,
-    })
-}
-
-/// Every process there is.
-pub(super) fn all() -> Vec<Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|e| stat(e.ok()?.file_name().to_str()?.parse().ok()?))
-        .collect()
+/// Whether SIGTERM does nothing to it.
+pub(super) fn ignores_sigterm(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signal 1 is bit 0.
+    ignored.is_some_and(|mask| mask >> (Signal::TERM.as_raw() - 1) & 1 == 1)
 }
 
 /// Every process that carries the mark of the run.

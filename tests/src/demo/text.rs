@@ -36,6 +36,9 @@ impl Text {
         let cast =
             format!("a runtime, {attached} attached and 1 detached shim; behind each: {program}");
         self.line(&self.paint(BOLD, &cast));
+        let tree =
+            "the tree: a server that knows nothing of us, and its worker; under watchdog-shim";
+        self.line(&self.paint(BOLD, tree));
         self.line(&self.paint(
             DIM,
             &format!(
@@ -67,6 +70,9 @@ impl Text {
     pub(super) fn closing(&self, document: &Document) {
         if let Some(summary) = summary(document) {
             self.line(&format!("\n{summary}"));
+        }
+        if let Some(summary) = tree_summary(document) {
+            self.line(&summary);
         }
         let count = &document.count;
         for text in count.left_behind.iter().take(MOST_LEFT_BEHIND) {
@@ -111,6 +117,19 @@ fn summary(document: &Document) -> Option<String> {
     Some(format!(
         "the slowest attached shim: learned of the death after {learned} ms, \
          its program gone after {program} ms, gone itself after {gone} ms"
+    ))
+}
+
+/// The same of the tree under `watchdog-shim`.
+fn tree_summary(document: &Document) -> Option<String> {
+    let killed = document.runtime.killed_ns?;
+    let after = |at: Option<u64>| Some(ms(at?.saturating_sub(killed)));
+    let tree = &document.tree;
+    let (learned, server) = (after(tree.learned_ns)?, after(tree.program_gone_ns)?);
+    let (worker, gone) = (after(tree.worker_gone_ns)?, after(tree.gone_ns)?);
+    Some(format!(
+        "the tree: its shim learned of the death after {learned} ms, its server gone after {server} ms, \
+         its worker after {worker} ms, the shim itself after {gone} ms"
     ))
 }
 

@@ -1,55 +1,72 @@
 //! What the demo and its actors say to each other.
 //!
-//! The runtime is given a [`Plan`] in a file, each shim its part of it as its config; all of them tell
-//! the stage what happens to them by a [`Report`] in a datagram. The two actors, which are fixtures of
-//! the package `workspace-tests`, include this file: neither package may depend on the other.
+//! The runtime is given a [`Plan`] in a file, each shim its part of it as its config; all of them
+//! tell the stage what happens to them by a [`Report`] in a datagram.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// What the runtime is to start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// The shim's program.
-    pub(crate) shim: PathBuf,
+    pub shim: PathBuf,
     /// Where the detached shim's identity goes.
-    pub(crate) identity: PathBuf,
-    pub(crate) shims: Vec<ShimPlan>,
+    pub identity: PathBuf,
+    pub shims: Vec<ShimPlan>,
+    pub tree: TreePlan,
 }
 
 /// What one shim is to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ShimPlan {
-    pub(crate) name: String,
-    pub(crate) detached: bool,
+pub struct ShimPlan {
+    pub name: String,
+    pub detached: bool,
     /// The program behind the shim, and its arguments.
-    pub(crate) command: Vec<String>,
+    pub command: Vec<String>,
     /// Where the program is expected to answer, on 127.0.0.1.
-    pub(crate) port: u16,
+    pub port: u16,
     /// Where the program's output goes.
-    pub(crate) log: PathBuf,
+    pub log: PathBuf,
     /// The stage's socket.
-    pub(crate) reports: PathBuf,
+    pub reports: PathBuf,
+}
+
+/// The unmodified tree, and the `watchdog-shim` that it is put under.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TreePlan {
+    /// The program `watchdog-shim`.
+    pub supervisor: PathBuf,
+    /// The server and its arguments.
+    pub command: Vec<String>,
+    /// Where the server is expected to answer, on 127.0.0.1.
+    pub port: u16,
+    /// Where the server's output goes.
+    pub log: PathBuf,
+    /// The named pipe for the lines of `--status-fd`.
+    pub status: PathBuf,
+    /// Between the stop signal and SIGKILL.
+    pub grace: Duration,
 }
 
 /// Something that happened to an actor, told by itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Report {
+pub struct Report {
     /// When, in nanoseconds of `CLOCK_MONOTONIC`, which all processes share.
-    pub(crate) at_ns: u64,
+    pub at_ns: u64,
     /// The actor.
-    pub(crate) pid: i32,
-    pub(crate) who: String,
-    pub(crate) what: What,
+    pub pid: i32,
+    pub who: String,
+    pub what: What,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum What {
+pub enum What {
     /// The runtime has spawned its shims, and saved the identity of the detached one.
     Ready,
     /// The shim has started its program.
@@ -70,24 +87,24 @@ pub(crate) enum What {
 
 /// A socket that carries reports.
 #[derive(Debug)]
-pub(crate) struct Wire(UnixDatagram);
+pub struct Wire(UnixDatagram);
 
 impl Wire {
     /// The stage's end.
-    pub(crate) fn bind(path: &Path) -> io::Result<Wire> {
+    pub fn bind(path: &Path) -> io::Result<Wire> {
         let socket = UnixDatagram::bind(path)?;
         socket.set_nonblocking(true)?;
         Ok(Wire(socket))
     }
 
     /// An actor's end.
-    pub(crate) fn connect(path: &Path) -> io::Result<Wire> {
+    pub fn connect(path: &Path) -> io::Result<Wire> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(path)?;
         Ok(Wire(socket))
     }
 
-    pub(crate) fn send(&self, who: &str, at_ns: u64, what: What) -> io::Result<()> {
+    pub fn send(&self, who: &str, at_ns: u64, what: What) -> io::Result<()> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let report = Report {
             at_ns,
@@ -100,7 +117,7 @@ impl Wire {
     }
 
     /// The next report, if there is one now.
-    pub(crate) fn try_recv(&self) -> io::Result<Option<Report>> {
+    pub fn try_recv(&self) -> io::Result<Option<Report>> {
         // Longer than any report: what does not fit would be cut off and be no JSON.
         let mut buffer = vec![0; 64 * 1024];
         match self.0.recv(&mut buffer) {
@@ -115,11 +132,4 @@ impl AsFd for Wire {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
-}
-
-/// Now, in nanoseconds of `CLOCK_MONOTONIC`.
-pub(crate) fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let part = |part: i64| u64::try_from(part).unwrap_or_default();
-    part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
 }

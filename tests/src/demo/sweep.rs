@@ -11,7 +11,8 @@ use super::process::Process;
 /// SIGKILL needs no longer, unless a process sits in a system call that the kernel does not end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whose parent dies becomes our child: none can escape the count or the sweep to the machine's init.
+/// Whose parent dies becomes our child: none can escape the count or the sweep to the machine's
+/// init.
 pub(super) fn adopt_orphans() -> std::io::Result<()> {
     // Any number but zero switches it on. Linux 3.4.
     // https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
@@ -29,7 +30,7 @@ pub(super) fn sweep(run: &Path) {
         let left: Vec<_> = proc_fs::all()
             .into_iter()
             .filter(|stat| !stat.is_zombie() && stat.pid != me)
-            .filter(|stat| stat.parent == me || proc_fs::is_marked(stat.pid, &mark))
+            .filter(|stat| stat.ppid == me || proc_fs::is_marked(stat.pid, &mark))
             .collect();
         if left.is_empty() || Instant::now() > deadline {
             break;
@@ -37,7 +38,7 @@ pub(super) fn sweep(run: &Path) {
         for stat in left {
             // Looked at again with the pidfd in hand: the number may be another's by now.
             if let Ok(Some(process)) = Process::open(stat.pid)
-                && (proc_fs::stat(stat.pid).is_some_and(|now| now.parent == me)
+                && (proc_fs::stat(stat.pid).is_some_and(|now| now.ppid == me)
                     || proc_fs::is_marked(stat.pid, &mark))
             {
                 let _ = process.kill();

@@ -8,11 +8,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::process::Process;
-use super::wire::{Report, Wire, now_ns};
+use super::status::{Said, StatusPipe};
+use super::wire::{Report, Wire};
+use crate::clock;
 
 #[derive(Debug)]
 pub(super) enum Event {
     Report(Report),
+    /// By `watchdog-shim`, of its tree.
+    Said {
+        said: Said,
+        at_ns: u64,
+    },
     /// The process has ended; it is not reaped yet.
     Gone {
         process: Process,
@@ -22,20 +29,22 @@ pub(super) enum Event {
 
 pub(super) struct Events {
     wire: Wire,
+    status: StatusPipe,
     watched: Vec<Process>,
 }
 
 impl Events {
-    pub(super) fn new(socket: &Path) -> Result<Events> {
+    pub(super) fn new(socket: &Path, status: &Path) -> Result<Events> {
         let wire = Wire::bind(socket).with_context(|| format!("bind {}", socket.display()))?;
         Ok(Events {
             wire,
+            status: StatusPipe::make(status)?,
             watched: Vec::new(),
         })
     }
 
-    /// Watches the process for its end. One that is reaped already is nobody's news: whoever reaped it
-    /// reports how it ended.
+    /// Watches the process for its end. One that is reaped already is nobody's news: whoever reaped
+    /// it reports how it ended.
     pub(super) fn watch(&mut self, pid: i32) -> Result<()> {
         self.watched.extend(Process::open(pid)?);
         Ok(())
@@ -45,7 +54,7 @@ impl Events {
     pub(super) fn kill(&self, pid: i32) -> Result<u64> {
         let process = self.watched.iter().find(|process| process.pid() == pid);
         let process = process.with_context(|| format!("process {pid} has ended already"))?;
-        let at_ns = now_ns();
+        let at_ns = clock::now();
         process.kill()?;
         Ok(at_ns)
     }
@@ -66,19 +75,32 @@ impl Events {
                     .iter()
                     .map(|process| PollFd::new(process, PollFlags::IN)),
             );
+            let status = self.status.fd();
+            fds.extend(status.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             match poll(&mut fds, Some(&timespec(left))) {
                 Err(Errno::INTR) => continue,
                 polled => polled.context("poll")?,
             };
-            let at_ns = now_ns();
+            let at_ns = clock::now();
             // Nobody writes to it: it is readable when the front has gone.
             if !fds[0].revents().is_empty() {
                 bail!("interrupted");
             }
-            let gone = fds[2..].iter().position(|fd| !fd.revents().is_empty());
+            let mut watched = fds[2..].iter().take(self.watched.len());
+            let gone = watched.position(|fd| !fd.revents().is_empty());
+            // The last, so that it is seen after the end of whoever wrote there.
+            let says = fds[2 + self.watched.len()..]
+                .iter()
+                .any(|fd| !fd.revents().is_empty());
             // Asked after the poll: what an ended process sent before its end is there by now.
             if let Some(report) = self.wire.try_recv().context("receive a report")? {
                 return Ok(Some(Event::Report(report)));
+            }
+            if says {
+                self.status.read()?;
+            }
+            if let Some(said) = self.status.take() {
+                return Ok(Some(Event::Said { said, at_ns }));
             }
             if let Some(index) = gone {
                 return Ok(Some(Event::Gone {

@@ -1,4 +1,5 @@
-//! The plots of the report: SVG whose text is text, so that no font and no system library is needed.
+//! The plots of the report: SVG whose text is text, so that no font and no system library is
+//! needed.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,7 +8,7 @@ use anyhow::{Result, anyhow};
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
-use super::samples::{Samples, quantile};
+use crate::samples::{Samples, quantile};
 
 /// Eight that are told apart by those who see few colours as well (Okabe and Ito, and grey).
 const COLOURS: [RGBColor; 8] = [
@@ -243,7 +244,7 @@ fn label(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::samples::Row;
+    use crate::samples::Row;
 
     /// Whoever has no samples, or none above zero, is no reason to fail.
     #[test]
