@@ -231,11 +231,9 @@ impl<'a> Shim<'a> {
         hide();
         let ledger = self.ledger;
         let exit = self.options.exit;
-        // Without a /proc of its own all of the namespace is the tree, as it is anyway when this process ends.
-        let inside = match self.proc {
-            Some(_) => None,
-            None => namespace::inside(&self.alone).ok(),
-        };
+        // All of the namespace is the tree, as it is anyway when this process ends. One call reaches
+        // everybody, also who is forked meanwhile, and needs no /proc.
+        let inside = namespace::inside(&self.alone).ok();
         let keeper = self.start(None, None, inside)?;
         keeper.run();
         Ok(end(ledger, exit))
