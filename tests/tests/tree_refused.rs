@@ -297,17 +297,6 @@ fn reports_to_what_is_not_open_for_writing_are_refused() {
     refused(shim(["--status-fd=0"]), 125, &["--status-fd=0", "writing"]);
 }
 
-#[test]
-fn reports_to_what_the_lifetime_hangs_on_are_refused() {
-    let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
-    let words = ["--status-fd=9", "--watch=fd:9"];
-    refused(
-        with_fd(socket, &words),
-        125,
-        &["--status-fd=9", "another one"],
-    );
-}
-
 // COMMAND.
 
 /// A file with this content and mode.
