@@ -139,9 +139,10 @@ fn command_that_kills_one_or_two_processes_of_the_shim_ends_its_own_tree() {
 #[test]
 fn command_that_kills_all_three_at_once_is_free() {
     alone_in_pid_namespace!({
-        // Stopped first, so that none of them sees the end of another.
+        // Stopped first, so that none of them sees the end of another; and from above, since each
+        // continues the one below it.
         let attack = format!(
-            "{ABOVE} kill -STOP $inner $standby $outer; kill -9 $inner $standby $outer; \
+            "{ABOVE} kill -STOP $outer $standby $inner; kill -9 $outer $standby $inner; \
              while [ -e /proc/$inner/exe ] || [ -e /proc/$standby/exe ]; do :; done; echo free; read line"
         );
         let mut shim = script("subreaper", &[], &attack);
