@@ -14,7 +14,7 @@ use rustix::process::Pid;
 
 use crate::ledger::Ledger;
 use crate::options::Session;
-use crate::sys::{self, BornSignals, LAST_SIGNAL, SoleThread};
+use crate::sys::{self, InheritedSignals, LAST_SIGNAL, SoleThread};
 
 /// A program, its arguments and its environment, and what the child does before it executes them.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Image {
     pub(crate) arguments: Strings,
     pub(crate) variables: Strings,
     pub(crate) session: Session,
-    pub(crate) born: BornSignals,
+    pub(crate) born: InheritedSignals,
     /// `cgroup.procs` of the cgroup to enter.
     pub(crate) cgroup: Option<OwnedFd>,
 }
@@ -66,7 +66,7 @@ pub(crate) enum NotStarted {
 /// The child's memory is the parent's: what it stores here is there when the parent goes on.
 struct Entry<'a> {
     image: &'a Image,
-    ledger: &'static Ledger,
+    ledger: Ledger,
     /// What failed, and the errno; 0: nothing has.
     step: AtomicI32,
     errno: AtomicI32,
@@ -77,7 +77,7 @@ const STACK: usize = 32 * 1024;
 
 impl Image {
     /// Starts COMMAND. Every signal is blocked here, so that no handler runs in the child.
-    pub(crate) fn spawn(&self, _: &SoleThread, ledger: &'static Ledger) -> Result<Pid, NotStarted> {
+    pub(crate) fn spawn(&self, _: &SoleThread, ledger: Ledger) -> Result<Pid, NotStarted> {
         let entry = Entry {
             image: self,
             ledger,

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::options::{Options, Session};
 use crate::plan::Containment;
-use crate::sys::{self, BornSignals, SoleThread};
+use crate::sys::{self, InheritedSignals, SoleThread};
 use crate::tree::Proc;
 
 impl Image {
@@ -22,7 +22,7 @@ impl Image {
     pub(crate) fn of(
         options: &Options,
         session: Session,
-        born: BornSignals,
+        born: InheritedSignals,
         containment: &Containment,
     ) -> Result<Image, Failure> {
         let program = program(options);
@@ -48,7 +48,7 @@ impl Image {
     pub(crate) fn start(
         &self,
         alone: &SoleThread,
-        ledger: &'static Ledger,
+        ledger: Ledger,
         options: &Options,
         proc: Option<&Proc>,
     ) -> Result<Process, Failure> {

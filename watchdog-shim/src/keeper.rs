@@ -16,13 +16,14 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use crate::cgroup::Cgroup;
-use crate::ledger::{Instant, Ledger, Phase, Policy};
+use crate::instant::Instant;
+use crate::ledger::{Ledger, Phase};
 use crate::line::{Heard, Line, Message};
-use crate::namespace::Inside;
 use crate::options::{OnExit, Options, Session, SignalTo};
+use crate::policy::Policy;
 use crate::signals::{self, Meaning, Place};
 use crate::status::{Cause, Event, Status};
-use crate::sys::{self, Arrived};
+use crate::sys::{self, NamespaceInit, ReceivedSignal};
 use crate::tree::{self, Of, Proc, Swept};
 use crate::watch::{News, Watch};
 
@@ -45,7 +46,7 @@ pub(crate) enum Tree {
     /// All descendants, found in /proc.
     Descendants,
     /// All processes of the PID namespace.
-    Namespace(Inside),
+    Namespace(NamespaceInit),
     /// All members of the cgroup, and descendants that have left it.
     Cgroup(Cgroup),
     /// COMMAND alone.
@@ -59,7 +60,7 @@ pub(crate) struct Keeper<'a> {
     pub(crate) place: Place,
     /// Where it is there.
     pub(crate) proc: Option<Proc>,
-    pub(crate) ledger: &'static Ledger,
+    pub(crate) ledger: Ledger,
     pub(crate) status: Status,
     pub(crate) tree: Tree,
     pub(crate) signals: OwnedFd,
@@ -159,7 +160,7 @@ impl Keeper<'_> {
         if let (Tree::Namespace(inside), Some(Of::All)) = (&self.tree, of) {
             // COMMAND is one of them.
             for signal in signals {
-                let _ = sys::signal_namespace(inside, signal.as_raw());
+                let _ = inside.signal_all_others(signal.as_raw());
             }
             return;
         }
@@ -278,7 +279,7 @@ impl Keeper<'_> {
                 u32::from(self.command.is_some())
             }
             Tree::Namespace(inside) => {
-                let _ = sys::signal_namespace(inside, libc::SIGKILL);
+                let _ = inside.signal_all_others(libc::SIGKILL);
                 1
             }
             Tree::Cgroup(cgroup) => {
@@ -358,7 +359,7 @@ impl Keeper<'_> {
     /// Whoever wants something of the shim tells OUTER. A signal that comes here as well was sent to every process in
     /// sight, as by a service manager or by another shim above: it was meant once. Only COMMAND's tree in a PID namespace
     /// sees no other process of the shim.
-    fn is_addressed(&self, arrived: Arrived) -> bool {
+    fn is_addressed(&self, arrived: ReceivedSignal) -> bool {
         match (&self.line, &self.tree) {
             (None, _) => true,
             (Some(_), Tree::Namespace(_)) => arrived.sender != 0,
@@ -424,7 +425,7 @@ impl Keeper<'_> {
     /// Never by counting SIGCHLD: several children may end with one of it.
     fn reap(&mut self, kill: &mut Kill) -> Reaped {
         for _ in 0..REAPED_AT_ONCE {
-            match sys::peek() {
+            match sys::peek_state_change() {
                 Ok(Some(news)) => {
                     let is_command = self.command.as_ref().map(Process::pid) == Some(news.pid);
                     let taken = match news.ended {

@@ -22,15 +22,17 @@ use rustix::process::{
 
 use crate::child::Image;
 use crate::failure::{Failure, REFUSED};
+use crate::instant::Instant;
 use crate::keeper::{HEARD_AT_ONCE, Keeper, Tree};
-use crate::ledger::{Instant, Ledger, Phase, Policy};
+use crate::ledger::{Ledger, Phase};
 use crate::line::{Heard, Line, Message};
-use crate::namespace::{self, How, Inside};
+use crate::namespace::{self, How};
 use crate::options::{self, ExitAs, Options, Session};
 use crate::plan::{Containment, Plan};
+use crate::policy::Policy;
 use crate::signals::{self, Meaning, Place};
 use crate::status::{Event, Status};
-use crate::sys::{self, BornSignals, Forked, SoleThread};
+use crate::sys::{self, Forked, InheritedSignals, NamespaceInit, SoleThread};
 use crate::tree::Proc;
 use crate::watch::{News, Parent, Watch};
 
@@ -48,9 +50,9 @@ struct Shim<'a> {
     options: &'a Options,
     session: Session,
     containment: Containment,
-    ledger: &'static Ledger,
+    ledger: Ledger,
     status: Option<OwnedFd>,
-    born: BornSignals,
+    born: InheritedSignals,
     parent: Parent,
     proc: Option<Proc>,
 }
@@ -101,7 +103,7 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
     let born = sys::take_signals().map_err(failed("signals cannot be blocked"))?;
     let plan = Plan::make(&alone, options)?;
     let status = status_fd(&alone, options)?;
-    let ledger = sys::shared_ledger().map_err(failed("no shared page"))?;
+    let ledger = Ledger::shared().map_err(failed("no shared page"))?;
     let shim = Shim {
         alone,
         options,
@@ -129,7 +131,7 @@ pub(crate) fn check_calls() -> Result<(), Failure> {
     sys::monotonic_nanoseconds().map_err(|error| Failure::io("clock_gettime(2)", &error))?;
     poll(&mut [], Some(&Timespec::default()))
         .map_err(|errno| Failure::io("poll(2)", &errno.into()))?;
-    match sys::peek() {
+    match sys::peek_state_change() {
         Ok(_) | Err(Errno::CHILD) => {}
         Err(errno) => return Err(Failure::io("waitid(2)", &errno.into())),
     }
@@ -155,9 +157,9 @@ fn status_fd(alone: &SoleThread, options: &Options) -> Result<Option<OwnedFd>, F
     let name = format!("--status-fd={number}");
     let fd = if options.watch == options::Watch::Fd(number) {
         // The lifetime hangs on the same socket, whose number has its owner there.
-        sys::duplicate_of_given(alone, number)
+        sys::inherited_duplicate(alone, number)
     } else {
-        sys::given(alone, number)
+        sys::inherited_descriptor(alone, number)
     };
     let fd = fd.map_err(|error| Failure::descriptor(&name, &error))?;
     let flags = fcntl_getfl(&fd).map_err(|error| Failure::io(&name, &error.into()))?;
@@ -208,7 +210,7 @@ impl<'a> Shim<'a> {
             }
             Forked::Child => {
                 drop(ours);
-                let inside = namespace::inside(&self.alone).and_then(|inside| {
+                let inside = NamespaceInit::of_this_process(&self.alone).and_then(|inside| {
                     if how.proc {
                         namespace::mount_proc()?;
                     }
@@ -234,7 +236,7 @@ impl<'a> Shim<'a> {
         // Without a /proc of its own all of the namespace is the tree, as it is anyway when this process ends.
         let inside = match self.proc {
             Some(_) => None,
-            None => namespace::inside(&self.alone).ok(),
+            None => NamespaceInit::of_this_process(&self.alone).ok(),
         };
         let keeper = self.start(None, None, inside)?;
         keeper.run();
@@ -335,7 +337,7 @@ impl<'a> Shim<'a> {
         self,
         line: Option<Line>,
         above: Option<Above>,
-        inside: Option<Inside>,
+        inside: Option<NamespaceInit>,
         wake: &Wake,
     ) -> ! {
         let (ledger, code) = (self.ledger, 0);
@@ -358,7 +360,7 @@ impl<'a> Shim<'a> {
         self,
         line: Option<Line>,
         above: Option<Above>,
-        inside: Option<Inside>,
+        inside: Option<NamespaceInit>,
     ) -> Result<Keeper<'a>, Failure> {
         let failed = |error: io::Error| Failure::io("the shim cannot be set up", &error);
         if line.is_some() && inside.is_none() {
@@ -517,13 +519,13 @@ fn become_subreaper() -> io::Result<()> {
 }
 
 /// Nothing was started, or it could not become COMMAND.
-fn refuse(ledger: &Ledger, failure: &Failure) {
+fn refuse(ledger: Ledger, failure: &Failure) {
     failure.tell();
     ledger.set_refusal(failure.code());
     ledger.set_phase(Phase::Done);
 }
 
-fn end(ledger: &Ledger, exit: ExitAs) -> End {
+fn end(ledger: Ledger, exit: ExitAs) -> End {
     if let Some(code) = ledger.refusal() {
         return End::Code(code);
     }

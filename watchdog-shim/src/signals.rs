@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::options::Session;
-use crate::sys::{self, Arrived};
+use crate::sys::{self, ReceivedSignal};
 
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Place {
 }
 
 /// Of a signal that came to this process.
-pub(crate) fn meaning(arrived: Arrived, place: Place) -> Meaning {
+pub(crate) fn meaning(arrived: ReceivedSignal, place: Place) -> Meaning {
     let hang_up = matches!(arrived.signal, libc::SIGHUP | libc::SIGCONT);
     // What a terminal sends otherwise, it sends to the whole foreground group.
     let to_group = matches!(
@@ -74,8 +74,8 @@ pub(crate) fn meaning_of_forwarded(signal: i32) -> Meaning {
 mod tests {
     use super::*;
 
-    fn arrived(signal: i32, by_kernel: bool) -> Arrived {
-        Arrived {
+    fn arrived(signal: i32, by_kernel: bool) -> ReceivedSignal {
+        ReceivedSignal {
             signal,
             by_kernel,
             by_itself: false,

@@ -208,7 +208,8 @@ fn of_parent(parent: Parent) -> Result<Watch, Failure> {
 
 /// A descriptor of the command line whose other end can be closed.
 fn given(alone: &SoleThread, name: &str, number: RawFd) -> Result<OwnedFd, Failure> {
-    let fd = sys::given(alone, number).map_err(|error| Failure::descriptor(name, &error))?;
+    let fd = sys::inherited_descriptor(alone, number)
+        .map_err(|error| Failure::descriptor(name, &error))?;
     let failed = |error: rustix::io::Errno| Failure::io(name, &error.into());
     let refused = |reason: &str| Err(Failure::refused(format!("{name}: {reason}")));
     let stat = fstat(&fd).map_err(failed)?;
