@@ -23,7 +23,7 @@ pub(crate) struct Image {
     pub(crate) arguments: Strings,
     pub(crate) variables: Strings,
     pub(crate) session: Session,
-    pub(crate) born: InheritedSignals,
+    pub(crate) signals: InheritedSignals,
     /// `cgroup.procs` of the cgroup to enter.
     pub(crate) cgroup: Option<OwnedFd>,
 }
@@ -129,12 +129,12 @@ impl Image {
             // SAFETY: takes a plain number.
             unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
         }
-        let ignored = self.born.ignored;
+        let ignored = self.signals.ignored;
         for signal in (1..=LAST_SIGNAL).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
             // SAFETY: SIG_IGN is no function that could be wrong. Without CLONE_SIGHAND the child's actions are its own.
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
-        let blocked = &raw const self.born.blocked;
+        let blocked = &raw const self.signals.blocked;
         // SAFETY: the set is valid; the old one is not asked for.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, blocked, ptr::null_mut()) };
         (Step::Exec, self.execute())

@@ -11,7 +11,7 @@ use crate::sys::{self, Forked, NamespaceInit, SoleThread};
 
 /// How a PID namespace can be had here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct How {
+pub(crate) struct NamespaceKind {
     /// By way of a user namespace, for whom `CAP_SYS_ADMIN` is missing.
     pub(crate) user: bool,
     /// With a /proc that shows it; else COMMAND sees its caller's.
@@ -19,11 +19,11 @@ pub(crate) struct How {
 }
 
 /// Tries it in a child: an unprivileged user namespace may be made on some systems, and all that is done in it refused.
-pub(crate) fn probe(alone: &SoleThread) -> io::Result<How> {
+pub(crate) fn probe(alone: &SoleThread) -> io::Result<NamespaceKind> {
     let mut reason = io::Error::from_raw_os_error(libc::EPERM);
     for user in [false, true] {
         match probe_one(alone, user) {
-            Ok(proc) => return Ok(How { user, proc }),
+            Ok(proc) => return Ok(NamespaceKind { user, proc }),
             Err(error) => reason = error,
         }
     }
