@@ -10,11 +10,12 @@ use std::fs;
 use std::path::Path;
 
 /// The crates that are looked at.
-const CRATES: [&str; 5] = [
+const CRATES: [&str; 6] = [
     "watchdog-pipe",
     "fd-preserve",
     "pidfd-watcher",
     "shim-spawner",
+    "watchdog-shim",
     "tests",
 ];
 

@@ -14,7 +14,7 @@ use rustix::process::Pid;
 
 use crate::ledger::Ledger;
 use crate::options::Session;
-use crate::sys::{self, BornSignals, LAST_SIGNAL, SoleThread};
+use crate::sys::{self, InheritedSignals, LAST_SIGNAL, SoleThread};
 
 /// A program, its arguments and its environment, and what the child does before it executes them.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Image {
     pub(crate) arguments: Strings,
     pub(crate) variables: Strings,
     pub(crate) session: Session,
-    pub(crate) born: BornSignals,
+    pub(crate) signals: InheritedSignals,
     /// `cgroup.procs` of the cgroup to enter.
     pub(crate) cgroup: Option<OwnedFd>,
 }
@@ -66,7 +66,7 @@ pub(crate) enum NotStarted {
 /// The child's memory is the parent's: what it stores here is there when the parent goes on.
 struct Entry<'a> {
     image: &'a Image,
-    ledger: &'static Ledger,
+    ledger: Ledger,
     /// What failed, and the errno; 0: nothing has.
     step: AtomicI32,
     errno: AtomicI32,
@@ -77,7 +77,7 @@ const STACK: usize = 32 * 1024;
 
 impl Image {
     /// Starts COMMAND. Every signal is blocked here, so that no handler runs in the child.
-    pub(crate) fn spawn(&self, _: &SoleThread, ledger: &'static Ledger) -> Result<Pid, NotStarted> {
+    pub(crate) fn spawn(&self, _: &SoleThread, ledger: Ledger) -> Result<Pid, NotStarted> {
         let entry = Entry {
             image: self,
             ledger,
@@ -129,12 +129,12 @@ impl Image {
             // SAFETY: takes a plain number.
             unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
         }
-        let ignored = self.born.ignored;
+        let ignored = self.signals.ignored;
         for signal in (1..=LAST_SIGNAL).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
             // SAFETY: SIG_IGN is no function that could be wrong. Without CLONE_SIGHAND the child's actions are its own.
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
-        let blocked = &raw const self.born.blocked;
+        let blocked = &raw const self.signals.blocked;
         // SAFETY: the set is valid; the old one is not asked for.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, blocked, ptr::null_mut()) };
         (Step::Exec, self.execute())

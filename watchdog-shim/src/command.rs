@@ -14,15 +14,15 @@ use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::options::{Options, Session};
 use crate::plan::Containment;
-use crate::sys::{self, BornSignals, SoleThread};
-use crate::tree::Proc;
+use crate::proc::Proc;
+use crate::sys::{self, InheritedSignals, SoleThread};
 
 impl Image {
     /// Everything that the child needs.
     pub(crate) fn of(
         options: &Options,
         session: Session,
-        born: BornSignals,
+        signals: InheritedSignals,
         containment: &Containment,
     ) -> Result<Image, Failure> {
         let program = program(options);
@@ -39,7 +39,7 @@ impl Image {
             arguments: Strings::new(c_strings(options.command.iter().cloned()).map_err(failed)?),
             variables: Strings::new(c_strings(variables()).map_err(failed)?),
             session,
-            born,
+            signals,
             cgroup,
         })
     }
@@ -48,7 +48,7 @@ impl Image {
     pub(crate) fn start(
         &self,
         alone: &SoleThread,
-        ledger: &'static Ledger,
+        ledger: Ledger,
         options: &Options,
         proc: Option<&Proc>,
     ) -> Result<Process, Failure> {

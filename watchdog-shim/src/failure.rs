@@ -68,8 +68,8 @@ impl Failure {
         self.code
     }
 
-    /// Says it on standard error. Nobody need be there to read it: `eprintln!` would panic then.
-    pub(crate) fn tell(&self) {
+    /// Writes it to standard error. `eprintln!` would panic if that cannot be written to.
+    pub(crate) fn print(&self) {
         let _ = io::stderr().write_all(format!("{self}\n").as_bytes());
     }
 }

@@ -1,14 +1,19 @@
 //! What all processes of the shim know of the tree: one shared page.
 //!
-//! Whoever is in charge writes it. Whoever takes over, because that one was killed, goes on from it; and OUTER reads there
-//! how COMMAND ended.
+//! The process in charge writes it. When that process was killed, the next one takes over and goes on
+//! from what is written here. OUTER reads here how COMMAND ended.
 
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
+
+use crate::instant::Instant;
+use crate::policy::Policy;
+use crate::sys;
 
 /// How far the tree has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,93 +40,118 @@ impl Phase {
 }
 
 /// All zeros is its first state.
-#[derive(Debug)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ledger {
-    phase: AtomicU32,
+    phase: &'static AtomicU64,
     /// The pid of COMMAND as its parent sees it; 0 before it exists.
-    command: AtomicI32,
-    /// How COMMAND ended: [`KNOWN`] and the wait status.
-    status: AtomicU64,
+    command: &'static AtomicU64,
+    /// How COMMAND ended: [`ENDED`] and the wait status.
+    status: &'static AtomicU64,
     /// The process group in which COMMAND ended; 0 before that.
-    group: AtomicI32,
+    group: &'static AtomicU64,
     /// The first step of the stop; 0 while the default holds.
-    stop_signal: AtomicI32,
+    stop_signal: &'static AtomicU64,
     /// The grace period in nanoseconds, plus one; 0 while the default holds.
-    grace: AtomicU64,
+    grace: &'static AtomicU64,
     /// When the grace period ends, in nanoseconds of the monotonic clock; 0 before it began.
-    deadline: AtomicU64,
+    deadline: &'static AtomicU64,
     /// How many were killed by SIGKILL.
-    killed: AtomicU32,
+    killed: &'static AtomicU64,
     /// The exit code of a shim that could not start COMMAND; 0: it could.
-    refusal: AtomicU32,
+    refusal: &'static AtomicU64,
 }
 
-const KNOWN: u64 = 1 << 32;
+const ENDED: u64 = 1 << 32;
 
-// Orderings: each field stands by itself, and is written by the one process that is in charge. Another reads it after the
-// kernel has told it that this process is gone, or that the line to it was closed, which orders the accesses. Acquire and
-// Release cost nothing here and say so.
+// Orderings: each field stands by itself. Only the process in charge writes it. Another process
+// reads it once the kernel has told it that the writer has ended, or has closed its end of the
+// control socket: that orders the accesses. The exception is `command`. COMMAND's process writes
+// it before its exec, and INNER goes on after that exec only. A process that takes over before may
+// still read 0. Acquire and Release cost nothing here.
 impl Ledger {
+    /// A new one, in memory that this process shares with all that it forks.
+    pub(crate) fn shared() -> io::Result<Ledger> {
+        let [
+            phase,
+            command,
+            status,
+            group,
+            stop_signal,
+            grace,
+            deadline,
+            killed,
+            refusal,
+        ] = sys::shared_words()?;
+        Ok(Ledger {
+            phase,
+            command,
+            status,
+            group,
+            stop_signal,
+            grace,
+            deadline,
+            killed,
+            refusal,
+        })
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         let number = self.phase.load(Ordering::Acquire);
-        let known = Phase::ALL.into_iter().find(|phase| *phase as u32 == number);
+        let known = Phase::ALL.into_iter().find(|phase| *phase as u64 == number);
         // Nobody writes anything else.
         known.unwrap_or(Phase::Killing)
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u32, Ordering::Release);
+        self.phase.store(phase as u64, Ordering::Release);
     }
 
     pub(crate) fn command(&self) -> Option<Pid> {
-        crate::sys::pid(self.command.load(Ordering::Acquire))
+        sys::pid(number(self.command))
     }
 
-    /// Written by COMMAND itself, before it executes its program.
+    /// COMMAND's process writes it before it executes its program.
     pub(crate) fn set_command(&self, number: i32) {
-        self.command.store(number, Ordering::Release);
+        set_number(self.command, number);
     }
 
     pub(crate) fn status(&self) -> Option<ExitStatus> {
         let word = self.status.load(Ordering::Acquire);
-        // The low half is the wait status; the cast takes exactly that.
+        // The low half is the wait status, and the cast takes exactly that.
         #[allow(clippy::cast_possible_truncation)]
         let raw = (word as u32).cast_signed();
-        (word & KNOWN != 0).then(|| ExitStatus::from_raw(raw))
+        (word & ENDED != 0).then(|| ExitStatus::from_raw(raw))
     }
 
     pub(crate) fn set_status(&self, status: ExitStatus) {
-        let word = KNOWN | u64::from(status.into_raw().cast_unsigned());
+        let word = ENDED | u64::from(status.into_raw().cast_unsigned());
         self.status.store(word, Ordering::Release);
     }
 
     /// The process group in which COMMAND ended.
     pub(crate) fn group(&self) -> Option<i32> {
-        match self.group.load(Ordering::Acquire) {
+        match number(self.group) {
             0 => None,
             group => Some(group),
         }
     }
 
     pub(crate) fn set_group(&self, group: i32) {
-        self.group.store(group, Ordering::Release);
+        set_number(self.group, group);
     }
 
     /// How the tree is stopped.
     pub(crate) fn policy(&self) -> Policy {
         let default = Policy::default();
         let grace = self.grace.load(Ordering::Acquire).checked_sub(1);
-        let signal = self.stop_signal.load(Ordering::Acquire);
         Policy {
-            signal: crate::sys::signal(signal).unwrap_or(default.signal),
+            signal: sys::signal(number(self.stop_signal)).unwrap_or(default.signal),
             grace: grace.map_or(default.grace, Duration::from_nanos),
         }
     }
 
     pub(crate) fn set_policy(&self, policy: Policy) {
-        self.stop_signal
-            .store(policy.signal.as_raw(), Ordering::Release);
+        set_number(self.stop_signal, policy.signal.as_raw());
         let grace = u64::try_from(policy.grace.as_nanos()).unwrap_or(u64::MAX);
         self.grace.store(grace.saturating_add(1), Ordering::Release);
     }
@@ -130,20 +160,21 @@ impl Ledger {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.deadline.load(Ordering::Acquire) {
             0 => None,
-            nanoseconds => Some(Instant(nanoseconds)),
+            nanoseconds => Some(Instant::from_nanoseconds(nanoseconds)),
         }
     }
 
     pub(crate) fn set_deadline(&self, at: Instant) {
-        self.deadline.store(at.0.max(1), Ordering::Release);
+        self.deadline
+            .store(at.nanoseconds().max(1), Ordering::Release);
     }
 
-    pub(crate) fn killed(&self) -> u32 {
+    pub(crate) fn killed(&self) -> u64 {
         self.killed.load(Ordering::Acquire)
     }
 
     pub(crate) fn add_killed(&self, count: u32) {
-        self.killed.fetch_add(count, Ordering::AcqRel);
+        self.killed.fetch_add(count.into(), Ordering::AcqRel);
     }
 
     pub(crate) fn refusal(&self) -> Option<u8> {
@@ -158,70 +189,25 @@ impl Ledger {
     }
 }
 
-/// How the tree is stopped: by this signal, and by SIGKILL after the grace period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Policy {
-    pub(crate) signal: Signal,
-    pub(crate) grace: Duration,
+/// A number that [`set_number`] has written; 0 before.
+fn number(word: &AtomicU64) -> i32 {
+    i32::try_from(word.load(Ordering::Acquire)).unwrap_or(0)
 }
 
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy {
-            signal: Signal::TERM,
-            grace: Duration::from_secs(10),
-        }
-    }
-}
-
-/// An instant of the monotonic clock that means the same in every process of the shim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Instant(u64);
-
-impl Instant {
-    /// The shim has read the clock before it started anything, and no filter comes later: it would be the shim's own.
-    /// Should the clock fail all the same, it stands still at the far end: a deadline has passed.
-    pub(crate) fn now() -> Instant {
-        Instant(crate::sys::monotonic_nanoseconds().unwrap_or(u64::MAX))
-    }
-
-    pub(crate) fn after(self, duration: Duration) -> Instant {
-        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Instant(self.0.saturating_add(nanoseconds))
-    }
-
-    /// How long ago an earlier one was.
-    pub(crate) fn since(self, earlier: Instant) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-
-    /// How long it is until then; zero once it has passed.
-    pub(crate) fn remaining(self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(Instant::now().0))
-    }
+/// Writes a pid, a group or a signal. None of them is negative.
+fn set_number(word: &AtomicU64, number: i32) {
+    word.store(u64::try_from(number).unwrap_or(0), Ordering::Release);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use rustix::process::Signal;
 
-    fn fresh() -> Ledger {
-        Ledger {
-            phase: AtomicU32::new(0),
-            command: AtomicI32::new(0),
-            status: AtomicU64::new(0),
-            group: AtomicI32::new(0),
-            stop_signal: AtomicI32::new(0),
-            grace: AtomicU64::new(0),
-            deadline: AtomicU64::new(0),
-            killed: AtomicU32::new(0),
-            refusal: AtomicU32::new(0),
-        }
-    }
+    use super::*;
 
     #[test]
     fn fresh_ledger_says_that_nothing_has_started() {
-        let ledger = fresh();
+        let ledger = Ledger::shared().expect("a shared page");
         assert_eq!(ledger.phase(), Phase::Starting);
         assert_eq!(ledger.command(), None);
         assert_eq!(ledger.status(), None);
@@ -233,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let ledger = fresh();
+        let ledger = Ledger::shared().expect("a shared page");
         for phase in Phase::ALL {
             ledger.set_phase(phase);
             assert_eq!(ledger.phase(), phase);

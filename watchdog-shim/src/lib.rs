@@ -13,14 +13,19 @@ mod cgroup;
 #[allow(unsafe_code)]
 mod child;
 mod command;
+mod control;
+mod descendants;
 mod failure;
 mod help;
+mod instant;
 mod keeper;
 mod ledger;
-mod line;
 mod namespace;
 mod options;
 mod plan;
+mod policy;
+mod proc;
+mod required_calls;
 mod shim;
 mod signals;
 mod status;
@@ -62,7 +67,7 @@ pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
             sys::exit_now(u8::try_from(128 + signal).unwrap_or(u8::MAX))
         }
         Err(failure) => {
-            failure.tell();
+            failure.print();
             sys::exit_now(failure.code())
         }
     }
@@ -119,7 +124,7 @@ fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result
         Request::Help => say(&help::text()),
         Request::Version => say(concat!("watchdog-shim ", env!("CARGO_PKG_VERSION"), "\n")),
         Request::PrintPlan(options) => {
-            shim::check_calls()?;
+            required_calls::check()?;
             // Where the caller ignores SIGCHLD, no child that tries something could be waited for.
             sys::take_signals()
                 .map_err(|error| Failure::io("signals cannot be blocked", &error))?;

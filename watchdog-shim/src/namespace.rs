@@ -7,27 +7,23 @@ use std::io;
 use rustix::io::retry_on_intr;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::sys::{self, Forked, SoleThread};
+use crate::sys::{self, Forked, NamespaceInit, SoleThread};
 
 /// How a PID namespace can be had here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct How {
+pub(crate) struct NamespaceKind {
     /// By way of a user namespace, for whom `CAP_SYS_ADMIN` is missing.
     pub(crate) user: bool,
     /// With a /proc that shows it; else COMMAND sees its caller's.
     pub(crate) proc: bool,
 }
 
-/// This process is pid 1 of a PID namespace that was made for COMMAND.
-#[derive(Debug)]
-pub(crate) struct Inside(());
-
 /// Tries it in a child: an unprivileged user namespace may be made on some systems, and all that is done in it refused.
-pub(crate) fn probe(alone: &SoleThread) -> io::Result<How> {
+pub(crate) fn probe(alone: &SoleThread) -> io::Result<NamespaceKind> {
     let mut reason = io::Error::from_raw_os_error(libc::EPERM);
     for user in [false, true] {
         match probe_one(alone, user) {
-            Ok(proc) => return Ok(How { user, proc }),
+            Ok(proc) => return Ok(NamespaceKind { user, proc }),
             Err(error) => reason = error,
         }
     }
@@ -41,7 +37,7 @@ fn probe_one(alone: &SoleThread, user: bool) -> io::Result<bool> {
         enter(alone, user)?;
         // A grandchild is pid 1 there.
         let mounted = in_child(alone, || {
-            inside(alone)?;
+            NamespaceInit::of_this_process(alone)?;
             Ok(if mount_proc().is_ok() {
                 0
             } else {
@@ -91,14 +87,6 @@ pub(crate) fn enter(alone: &SoleThread, user: bool) -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
-}
-
-/// In the child of a process that has called [`enter`].
-pub(crate) fn inside(_: &SoleThread) -> io::Result<Inside> {
-    if sys::own_pid()?.as_raw_nonzero().get() == 1 {
-        return Ok(Inside(()));
-    }
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Mounts of this process's own, and a /proc that shows its PID namespace.

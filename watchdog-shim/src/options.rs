@@ -451,7 +451,7 @@ mod tests {
                 Id::StopTimeout => {
                     let (_, last) = row.default.rsplit_once(' ').expect("a word for it");
                     let last = duration("", OsStr::new(last)).expect("a time");
-                    assert_eq!(last, crate::ledger::Policy::default().grace);
+                    assert_eq!(last, crate::policy::Policy::default().grace);
                 }
                 Id::StatusFd => assert_eq!(row.default, "none"),
                 Id::PrintPlan | Id::Help | Id::Version => assert_eq!(row.default, ""),

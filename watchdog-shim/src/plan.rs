@@ -4,10 +4,10 @@ use std::fmt;
 
 use crate::cgroup::Cgroup;
 use crate::failure::Failure;
-use crate::namespace::{self, How};
+use crate::namespace::{self, NamespaceKind};
 use crate::options::{Contain, Level, Options, written};
+use crate::proc::Proc;
 use crate::sys::{self, SoleThread};
-use crate::tree::Proc;
 
 /// How the tree is held together.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub(crate) enum Containment {
     /// This process is pid 1 of a container: when it ends, the kernel ends all the others.
     AlreadyInit,
     /// A PID namespace of its own.
-    PidNamespace(How),
+    PidNamespace(NamespaceKind),
     /// Orphans come to the shim, which finds descendants in /proc.
     Subreaper,
     /// A cgroup of its own; the shim is a subreaper besides.
@@ -123,7 +123,7 @@ impl Plan {
     pub(crate) fn explain(alone: &SoleThread, options: &Options) -> Result<Plan, Failure> {
         let mut plan = Plan::make(alone, options)?;
         plan.notes.push(match namespace::probe(alone) {
-            Ok(How { user, proc }) => {
+            Ok(NamespaceKind { user, proc }) => {
                 let by = if user {
                     "by way of a user namespace"
                 } else {

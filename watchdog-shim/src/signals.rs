@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::options::Session;
-use crate::sys::{self, Arrived};
+use crate::sys::{self, ReceivedSignal};
 
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,18 +17,18 @@ pub(crate) enum Meaning {
     Nothing,
 }
 
-/// Where this process stands: what the kernel sends by itself depends on it.
+/// The sessions of COMMAND and of this process: what the kernel sends by itself depends on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct SessionRole {
+    /// COMMAND's.
     pub(crate) session: Session,
     /// This process leads its session: the hang-up of the terminal is sent to it alone.
     pub(crate) leads: bool,
 }
 
-impl Place {
-    /// Of this process.
-    pub(crate) fn here(session: Session) -> Place {
-        Place {
+impl SessionRole {
+    pub(crate) fn of_this_process(session: Session) -> SessionRole {
+        SessionRole {
             session,
             leads: sys::leads_session(),
         }
@@ -36,27 +36,27 @@ impl Place {
 }
 
 /// Of a signal that came to this process.
-pub(crate) fn meaning(arrived: Arrived, place: Place) -> Meaning {
-    let hang_up = matches!(arrived.signal, libc::SIGHUP | libc::SIGCONT);
+pub(crate) fn meaning(received: ReceivedSignal, role: SessionRole) -> Meaning {
+    let hang_up = matches!(received.signal, libc::SIGHUP | libc::SIGCONT);
     // What a terminal sends otherwise, it sends to the whole foreground group.
     let to_group = matches!(
-        arrived.signal,
+        received.signal,
         libc::SIGINT | libc::SIGQUIT | libc::SIGTSTP | libc::SIGWINCH
     );
-    let known_already = match place.session {
-        Session::Keep => to_group || hang_up && !place.leads,
+    let known_already = match role.session {
+        Session::Keep => to_group || hang_up && !role.leads,
         // Of the terminal that the shim gave up for COMMAND.
         Session::New => hang_up,
     };
-    if arrived.by_kernel && known_already {
+    if received.by_kernel && known_already {
         return Meaning::Nothing;
     }
-    match arrived.signal {
+    match received.signal {
         // A child's news is found by reaping. The other two are for a process in the background that touches its
         // terminal, which the shim does not.
         libc::SIGCHLD | libc::SIGTTIN | libc::SIGTTOU => Meaning::Nothing,
         // A reader of the status that is gone is none of COMMAND's business, nor is it what wakes OUTER at the end.
-        libc::SIGPIPE | libc::SIGCONT if arrived.by_itself => Meaning::Nothing,
+        libc::SIGPIPE | libc::SIGCONT if received.by_itself => Meaning::Nothing,
         signal => meaning_of_forwarded(signal),
     }
 }
@@ -74,8 +74,8 @@ pub(crate) fn meaning_of_forwarded(signal: i32) -> Meaning {
 mod tests {
     use super::*;
 
-    fn arrived(signal: i32, by_kernel: bool) -> Arrived {
-        Arrived {
+    fn received(signal: i32, by_kernel: bool) -> ReceivedSignal {
+        ReceivedSignal {
             signal,
             by_kernel,
             by_itself: false,
@@ -83,11 +83,11 @@ mod tests {
         }
     }
 
-    const KEEP: Place = Place {
+    const KEEP: SessionRole = SessionRole {
         session: Session::Keep,
         leads: false,
     };
-    const NEW: Place = Place {
+    const NEW: SessionRole = SessionRole {
         session: Session::New,
         leads: false,
     };
@@ -95,29 +95,29 @@ mod tests {
     #[test]
     fn what_the_terminal_sends_is_not_sent_twice() {
         for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH] {
-            assert_eq!(meaning(arrived(signal, true), KEEP), Meaning::Nothing);
-            assert_ne!(meaning(arrived(signal, false), KEEP), Meaning::Nothing);
-            assert_ne!(meaning(arrived(signal, true), NEW), Meaning::Nothing);
+            assert_eq!(meaning(received(signal, true), KEEP), Meaning::Nothing);
+            assert_ne!(meaning(received(signal, false), KEEP), Meaning::Nothing);
+            assert_ne!(meaning(received(signal, true), NEW), Meaning::Nothing);
         }
         for signal in [libc::SIGHUP, libc::SIGCONT] {
-            assert_eq!(meaning(arrived(signal, true), NEW), Meaning::Nothing);
-            assert_eq!(meaning(arrived(signal, true), KEEP), Meaning::Nothing);
+            assert_eq!(meaning(received(signal, true), NEW), Meaning::Nothing);
+            assert_eq!(meaning(received(signal, true), KEEP), Meaning::Nothing);
         }
     }
 
     #[test]
     fn hang_up_that_comes_to_the_leader_of_the_session_alone_is_passed_on() {
-        let place = Place {
+        let role = SessionRole {
             leads: true,
             ..KEEP
         };
-        let hang_up = meaning(arrived(libc::SIGHUP, true), place);
+        let hang_up = meaning(received(libc::SIGHUP, true), role);
         assert_eq!(hang_up, Meaning::Forward(Signal::HUP));
     }
 
     #[test]
     fn term_stops_the_tree_and_the_rest_is_commands() {
-        let of = |signal| meaning(arrived(signal, false), NEW);
+        let of = |signal| meaning(received(signal, false), NEW);
         assert_eq!(of(libc::SIGTERM), Meaning::Stop);
         assert_eq!(of(libc::SIGINT), Meaning::Interrupt);
         assert_eq!(of(libc::SIGUSR1), Meaning::Forward(Signal::USR1));

@@ -65,7 +65,7 @@ pub(crate) enum Event {
         count: u32,
     },
     Gone {
-        killed: u32,
+        killed: u64,
     },
 }
 

@@ -11,12 +11,12 @@ use rustix::net::{SocketType, sockopt};
 use watchdog_pipe::{StopPolicy, Verdict, Watchdog};
 
 use crate::failure::Failure;
-use crate::options::{self, Options};
+use crate::options::{Options, Watch};
 use crate::sys::{self, SoleThread};
 
 /// Somebody whose end is the tree's end.
 #[derive(Debug)]
-pub(crate) enum Watch {
+pub(crate) enum RuntimeWatch {
     Link(Box<Watchdog>),
     /// The other end of this is the runtime's: a pipe, a socket or a terminal.
     Other(OwnedFd),
@@ -29,8 +29,8 @@ pub(crate) enum Watch {
 
 /// What became of the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
-    Lives,
+pub(crate) enum RuntimeState {
+    Alive,
     Died,
     Dropped,
     /// Standard input has no other end any more. COMMAND finds that out by itself once it has read what is left.
@@ -92,40 +92,40 @@ impl Parent {
     }
 }
 
-impl Watch {
+impl RuntimeWatch {
     /// Begins to watch. What the environment names is adopted by the process that calls.
     pub(crate) fn arm(
         alone: &SoleThread,
         options: &Options,
         parent: Parent,
-    ) -> Result<Watch, Failure> {
+    ) -> Result<RuntimeWatch, Failure> {
         match options.watch {
-            options::Watch::Env => link(alone)?.ok_or_else(|| {
+            Watch::Env => link(alone)?.ok_or_else(|| {
                 Failure::refused(
                     "--watch=env: the environment names no watchdog for this process; \
                      start it by shim-spawner, or use --watch=parent",
                 )
             }),
-            options::Watch::Default => match link(alone)? {
+            Watch::Default => match link(alone)? {
                 Some(link) => Ok(link),
                 None => of_parent(parent),
             },
-            options::Watch::Parent => of_parent(parent),
-            options::Watch::Fd(number) => {
+            Watch::Parent => of_parent(parent),
+            Watch::Fd(number) => {
                 let fd = given(alone, &format!("--watch=fd:{number}"), number)?;
                 Ok(match number {
-                    0 => Watch::Input(fd),
-                    _ => Watch::Other(fd),
+                    0 => RuntimeWatch::Input(fd),
+                    _ => RuntimeWatch::Other(fd),
                 })
             }
-            options::Watch::Stdin => Ok(Watch::Input(given(alone, "--watch=stdin", 0)?)),
+            Watch::Stdin => Ok(RuntimeWatch::Input(given(alone, "--watch=stdin", 0)?)),
         }
     }
 
     /// The stop policy that the runtime set.
     pub(crate) fn stop_policy(&self) -> Option<StopPolicy> {
         match self {
-            Watch::Link(watchdog) => watchdog.stop_policy(),
+            RuntimeWatch::Link(watchdog) => watchdog.stop_policy(),
             _ => None,
         }
     }
@@ -133,46 +133,48 @@ impl Watch {
     /// The descriptor to wait for, and for what.
     pub(crate) fn poll_fd(&self) -> Option<PollFd<'_>> {
         match self {
-            Watch::Link(watchdog) => {
+            RuntimeWatch::Link(watchdog) => {
                 Some(PollFd::from_borrowed_fd(watchdog.as_fd(), PollFlags::IN))
             }
-            Watch::Parent(process) => {
+            RuntimeWatch::Parent(process) => {
                 Some(PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN))
             }
-            Watch::Other(fd) | Watch::Input(fd) => Some(hang_up(fd.as_fd())),
-            Watch::Released => None,
+            RuntimeWatch::Other(fd) | RuntimeWatch::Input(fd) => Some(hang_up(fd.as_fd())),
+            RuntimeWatch::Released => None,
         }
     }
 
     /// Looks, and does not wait.
-    pub(crate) fn look(&mut self) -> News {
-        let news = match self {
-            Watch::Link(watchdog) => match watchdog.try_wait() {
-                Ok(None) => News::Lives,
+    pub(crate) fn look(&mut self) -> RuntimeState {
+        let state = match self {
+            RuntimeWatch::Link(watchdog) => match watchdog.try_wait() {
+                Ok(None) => RuntimeState::Alive,
                 Ok(Some(Verdict::Released)) => {
-                    *self = Watch::Released;
-                    News::Lives
+                    *self = RuntimeWatch::Released;
+                    RuntimeState::Alive
                 }
-                Ok(Some(Verdict::KeepaliveDropped)) => News::Dropped,
+                Ok(Some(Verdict::KeepaliveDropped)) => RuntimeState::Dropped,
                 // An error: the link is lost, and nobody else would ever end the tree.
-                Ok(Some(_)) | Err(_) => News::Died,
+                Ok(Some(_)) | Err(_) => RuntimeState::Died,
             },
             // A look that fails says nothing: there is another one after the next wait.
-            Watch::Parent(process) => match process.try_wait() {
-                Ok(None) | Err(_) => News::Lives,
-                Ok(Some(_)) => News::Died,
+            RuntimeWatch::Parent(process) => match process.try_wait() {
+                Ok(None) | Err(_) => RuntimeState::Alive,
+                Ok(Some(_)) => RuntimeState::Died,
             },
-            Watch::Other(fd) if has_ended(fd) => News::Died,
-            Watch::Input(fd) if has_ended(fd) => News::InputEnded {
+            RuntimeWatch::Other(fd) if has_ended(fd) => RuntimeState::Died,
+            RuntimeWatch::Input(fd) if has_ended(fd) => RuntimeState::InputEnded {
                 unread: rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0),
             },
-            Watch::Other(_) | Watch::Input(_) | Watch::Released => News::Lives,
+            RuntimeWatch::Other(_) | RuntimeWatch::Input(_) | RuntimeWatch::Released => {
+                RuntimeState::Alive
+            }
         };
-        if news != News::Lives {
+        if state != RuntimeState::Alive {
             // Once is enough: a level would be found again by every wait.
-            *self = Watch::Released;
+            *self = RuntimeWatch::Released;
         }
-        news
+        state
     }
 }
 
@@ -188,27 +190,28 @@ fn has_ended(fd: &OwnedFd) -> bool {
     polled.is_ok_and(|ready| ready > 0)
 }
 
-fn link(alone: &SoleThread) -> Result<Option<Watch>, Failure> {
+fn link(alone: &SoleThread) -> Result<Option<RuntimeWatch>, Failure> {
     let adopted = sys::adopt_watchdog(alone).map_err(|error| {
         Failure::refused(format!(
             "{}: {error}; take the variable out of the environment to go without it",
             watchdog_pipe::ENV_VAR
         ))
     })?;
-    Ok(adopted.map(|watchdog| Watch::Link(Box::new(watchdog))))
+    Ok(adopted.map(|watchdog| RuntimeWatch::Link(Box::new(watchdog))))
 }
 
-fn of_parent(parent: Parent) -> Result<Watch, Failure> {
+fn of_parent(parent: Parent) -> Result<RuntimeWatch, Failure> {
     match parent {
-        Parent::Alive(process) => Ok(Watch::Parent(process)),
+        Parent::Alive(process) => Ok(RuntimeWatch::Parent(process)),
         Parent::Unknown(failure) => Err(failure),
-        Parent::NotWatched => Ok(Watch::Released),
+        Parent::NotWatched => Ok(RuntimeWatch::Released),
     }
 }
 
 /// A descriptor of the command line whose other end can be closed.
 fn given(alone: &SoleThread, name: &str, number: RawFd) -> Result<OwnedFd, Failure> {
-    let fd = sys::given(alone, number).map_err(|error| Failure::descriptor(name, &error))?;
+    let fd = sys::inherited_descriptor(alone, number)
+        .map_err(|error| Failure::descriptor(name, &error))?;
     let failed = |error: rustix::io::Errno| Failure::io(name, &error.into());
     let refused = |reason: &str| Err(Failure::refused(format!("{name}: {reason}")));
     let stat = fstat(&fd).map_err(failed)?;

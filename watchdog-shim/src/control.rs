@@ -1,7 +1,7 @@
-//! The line between OUTER and whoever is in charge of the tree.
+//! The socket pair between OUTER and the process in charge of the tree.
 //!
-//! A socket pair. OUTER alone holds one end, so that its death is the end of the line. INNER and STANDBY share the other
-//! end, so that OUTER hears the end of the line when both are gone.
+//! OUTER alone holds one end: the other processes see end of file when OUTER dies. INNER and STANDBY
+//! share the other end: OUTER sees end of file when both are gone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,11 +13,15 @@ use rustix::net::{
 
 use crate::sys;
 
+/// So many signals and messages are received before anything else is looked at: a flood must not put
+/// off the end of the tree.
+pub(crate) const RECEIVED_AT_ONCE: usize = 256;
+
 /// One end.
 #[derive(Debug)]
-pub(crate) struct Line(OwnedFd);
+pub(crate) struct ControlSocket(OwnedFd);
 
-/// What is said.
+/// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     /// To the keeper: this signal came to OUTER.
@@ -28,9 +32,9 @@ pub(crate) enum Message {
     Stopped,
 }
 
-/// What came of a look.
+/// What was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     Message(Message),
     Nothing,
     /// Nobody holds the other end any more.
@@ -60,40 +64,41 @@ impl Message {
     }
 }
 
-impl Line {
-    /// Both ends: OUTER's, and the one of whoever is in charge.
-    pub(crate) fn pair() -> io::Result<(Line, Line)> {
+impl ControlSocket {
+    /// Both ends: OUTER's, and that of the process in charge.
+    pub(crate) fn pair() -> io::Result<(ControlSocket, ControlSocket)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (outer, keeper) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         let outer = sys::above_standard_streams(outer)?;
         let keeper = sys::above_standard_streams(keeper)?;
-        Ok((Line(outer), Line(keeper)))
+        Ok((ControlSocket(outer), ControlSocket(keeper)))
     }
 
-    /// Never blocks. A message that cannot be sent is lost: the other side is gone, or stopped with hundreds unread.
-    pub(crate) fn say(&self, message: Message) {
+    /// Never blocks. A message that cannot be sent is lost: the other side is gone, or is stopped
+    /// with hundreds unread.
+    pub(crate) fn send(&self, message: Message) {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let _ = send(&self.0, &message.bytes(), flags);
     }
 
     /// Never blocks.
-    pub(crate) fn hear(&self) -> Heard {
+    pub(crate) fn receive(&self) -> Received {
         let mut bytes = [0; 5];
         match recv(&self.0, &mut bytes, RecvFlags::DONTWAIT) {
-            // An error where it was closed with something unread.
-            Ok((_, 0)) | Err(Errno::CONNRESET) => Heard::End,
-            // What is no message comes from nobody of ours.
+            // The error: the other end was closed, and had not read everything.
+            Ok((_, 0)) | Err(Errno::CONNRESET) => Received::End,
+            // Only processes of the shim send here, and they send messages only.
             Ok((_, count)) => {
                 let read = bytes.get(..count).and_then(Message::parse);
-                read.map_or(Heard::Nothing, Heard::Message)
+                read.map_or(Received::Nothing, Received::Message)
             }
-            // AGAIN: there is nothing. Of any other, the next look may know more; it is no word of the other side's.
-            Err(_) => Heard::Nothing,
+            // AGAIN: there is nothing. Any other error says nothing of the other side.
+            Err(_) => Received::Nothing,
         }
     }
 }
 
-impl AsFd for Line {
+impl AsFd for ControlSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -105,18 +110,18 @@ mod tests {
 
     #[test]
     fn messages_arrive_whole_and_in_order_and_then_the_end() {
-        let (outer, keeper) = Line::pair().expect("a socket pair");
-        assert_eq!(keeper.hear(), Heard::Nothing);
+        let (outer, keeper) = ControlSocket::pair().expect("a socket pair");
+        assert_eq!(keeper.receive(), Received::Nothing);
         let messages = [Message::Signal(15), Message::Started, Message::Stopped];
         for message in messages {
-            outer.say(message);
+            outer.send(message);
         }
         for message in messages {
-            assert_eq!(keeper.hear(), Heard::Message(message));
+            assert_eq!(keeper.receive(), Received::Message(message));
         }
         drop(outer);
-        assert_eq!(keeper.hear(), Heard::End);
+        assert_eq!(keeper.receive(), Received::End);
         // No SIGPIPE, no error to anybody.
-        keeper.say(Message::Started);
+        keeper.send(Message::Started);
     }
 }

@@ -1,0 +1,245 @@
+//! Everything that descends from this process, found in /proc and signalled by pidfd.
+//!
+//! A number that was read in /proc may be a stranger's by the time it is opened. So a process is
+//! signalled only once it is proven: a pidfd of it is open, and its line in /proc, read afterwards,
+//! names a parent that is proven and alive. This process is proven to begin with.
+//!
+//! This process is a subreaper, and so the parent of orphans too. A process whose parent ends during
+//! the walk is found all the same. One that is missed because it moved elsewhere is found by the next
+//! sweep.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::AsFd;
+
+use pidfd_watcher::{Error, Process};
+use rustix::process::Signal;
+
+use crate::proc::{OutOfDescriptors, Proc};
+use crate::sys;
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// Living descendants that were to be signalled.
+    pub(crate) found: u32,
+    /// There were not descriptors enough to find all before the first was signalled.
+    pub(crate) ran_out_of_descriptors: bool,
+}
+
+/// Which descendants are meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Receivers {
+    All,
+    /// This process group.
+    Group(i32),
+}
+
+/// Sends `signals`, in this order, to the descendants of this process except those in `except`.
+/// `signalled` gets the number of each.
+///
+/// All are found before the first is signalled: a process that ends at once gives its children to the
+/// subreaper nearest to it, and the walk may have left that one behind.
+///
+/// An error if /proc cannot be read.
+pub(crate) fn signal_descendants(
+    proc: &Proc,
+    signals: &[Signal],
+    receivers: Receivers,
+    except: &HashSet<i32>,
+    signalled: impl FnMut(i32),
+) -> io::Result<Swept> {
+    let root = sys::own_pid()?.as_raw_nonzero().get();
+    let children = proc.children_by_parent(root)?;
+    let mut sweep = Sweep {
+        signals,
+        found: Vec::new(),
+        signalled,
+        swept: Swept::default(),
+    };
+    let mut left: Vec<(i32, Option<Parent>)> = Vec::new();
+    push(&mut left, &children, root, None);
+    while let Some((number, parent)) = left.pop() {
+        let prove = || prove(proc, number, root, parent.as_ref());
+        let proven = prove().or_else(|OutOfDescriptors| {
+            sweep.send();
+            sweep.swept.ran_out_of_descriptors = true;
+            prove()
+        });
+        let Ok(Some(Proven { process, group })) = proven else {
+            // It may have ended since. Then its children are this process's own.
+            push(&mut left, &children, number, None);
+            continue;
+        };
+        push(&mut left, &children, number, Some(&process));
+        let is_meant = !except.contains(&number)
+            && match receivers {
+                Receivers::All => true,
+                Receivers::Group(meant) => group == Some(meant),
+            };
+        if is_meant {
+            sweep.found.push((number, process));
+        }
+    }
+    sweep.send();
+    Ok(sweep.swept)
+}
+
+/// So often are the youngest children looked at, and so many of them.
+const ROUNDS: usize = 16;
+const YOUNGEST: usize = 32;
+
+/// Sends SIGKILL to the youngest children of this process, again and again while there are others.
+/// `signalled` gets the number of each. Whether there still were others at the end.
+///
+/// A process that forks and ends, and whose child does the same, is gone before a walk through all
+/// processes comes to it. The child is this process's own by then, and the last one in its list.
+pub(crate) fn kill_youngest_children(proc: &Proc, mut signalled: impl FnMut(i32)) -> bool {
+    let Ok(root) = sys::own_pid() else {
+        return false;
+    };
+    let mut before = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut now = proc.own_children(root.as_raw_nonzero().get());
+        now.reverse();
+        now.truncate(YOUNGEST);
+        if now == before {
+            return false;
+        }
+        for &number in &now {
+            let child = sys::pid(number).and_then(|pid| Process::open(pid).ok());
+            let child = child.filter(|child| matches!(sys::end_of_child(child.as_fd()), Ok(None)));
+            if child.is_some_and(|child| child.send_signal(Signal::KILL).is_ok()) {
+                signalled(number);
+            }
+        }
+        before = now;
+    }
+    true
+}
+
+/// The descendants that were found and not signalled yet.
+struct Sweep<'a, G> {
+    signals: &'a [Signal],
+    found: Vec<(i32, Process)>,
+    signalled: G,
+    swept: Swept,
+}
+
+impl<G: FnMut(i32)> Sweep<'_, G> {
+    /// Signals them, and closes their pidfds.
+    fn send(&mut self) {
+        for (number, process) in self.found.drain(..) {
+            let sent = self
+                .signals
+                .iter()
+                .try_for_each(|signal| process.send_signal(*signal));
+            match sent {
+                Ok(()) => {
+                    self.swept.found += 1;
+                    (self.signalled)(number);
+                }
+                Err(Error::NotFound(_)) => {}
+                // It may not be signalled, as one of another user.
+                Err(_) => self.swept.found += 1,
+            }
+        }
+    }
+}
+
+/// A proven parent, by its number in /proc.
+struct Parent {
+    number: i32,
+    process: Process,
+}
+
+/// Adds the children that `number` had. `proven` is its process; `None` if only this process can be
+/// their parent.
+fn push(
+    left: &mut Vec<(i32, Option<Parent>)>,
+    children: &HashMap<i32, Vec<i32>>,
+    number: i32,
+    proven: Option<&Process>,
+) {
+    for &child in children.get(&number).into_iter().flatten() {
+        let parent = proven.map(|process| Parent {
+            number,
+            process: process.clone(),
+        });
+        left.push((child, parent));
+    }
+}
+
+/// A descendant.
+struct Proven {
+    process: Process,
+    /// `None` if /proc does not show it.
+    group: Option<i32>,
+}
+
+/// The process, if it lives and is a child of `parent` at this moment, or of this process, whose
+/// number is `root`.
+fn prove(
+    proc: &Proc,
+    number: i32,
+    root: i32,
+    parent: Option<&Parent>,
+) -> Result<Option<Proven>, OutOfDescriptors> {
+    let process = match sys::pid(number).map(Process::open) {
+        Some(Ok(process)) => process,
+        Some(Err(Error::TooManyOpenFiles(_))) => return Err(OutOfDescriptors),
+        Some(Err(_)) | None => return Ok(None),
+    };
+    let lives = |process: &Process| matches!(process.try_wait(), Ok(None));
+    let (is_proven, group) = match proc.stat(number)? {
+        // A mount option may hide the line of a process that is not dumpable, or another user's.
+        None => (matches!(sys::end_of_child(process.as_fd()), Ok(None)), None),
+        // The order matters: both processes are looked at after the line was read. One that has not
+        // ended still has its number. So the line was its own, and the parent's number was the
+        // parent's.
+        Some(stat) => {
+            let is_parent =
+                |parent: &Parent| stat.parent == parent.number && lives(&parent.process);
+            let is_child = stat.parent == root || parent.is_some_and(is_parent);
+            (lives(&process) && is_child, Some(stat.group))
+        }
+    };
+    Ok(is_proven.then_some(Proven { process, group }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn child_whose_parent_in_the_walk_is_no_longer_its_parent_is_proven_if_it_came_to_this_process()
+    {
+        let mut command = std::process::Command::new("cat");
+        command.stdin(std::process::Stdio::piped());
+        let mut child = command.spawn().expect("run cat");
+        let mut other = command.spawn().expect("run cat");
+        let proc = Proc::open().expect("/proc");
+        let root = i32::try_from(std::process::id()).expect("a pid");
+        let numbers = [&child, &other].map(|child| i32::try_from(child.id()).expect("a pid"));
+        let parent = Parent {
+            number: numbers[1],
+            process: Process::from_child(&mut other).expect("a pidfd"),
+        };
+        let try_to = |root, parent| {
+            let proven = prove(&proc, numbers[0], root, parent);
+            proven.expect("descriptors are free").is_some()
+        };
+        let proven = [
+            try_to(root, Some(&parent)),
+            try_to(root, None),
+            try_to(numbers[1], Some(&parent)),
+            try_to(numbers[1], None),
+        ];
+        for child in [&mut child, &mut other] {
+            drop(child.stdin.take());
+            child.wait().expect("own child");
+        }
+        // The last two: with that number as its own, this process is no parent of the child.
+        assert_eq!(proven, [true, true, false, false]);
+    }
+}

@@ -1,0 +1,41 @@
+//! Time that several processes agree on.
+
+use std::time::Duration;
+
+use crate::sys;
+
+/// An instant of the monotonic clock. It means the same in every process of the shim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Instant(u64);
+
+impl Instant {
+    /// The shim has read the clock before it started anything, and only the shim could add a filter
+    /// to itself later. If the clock fails all the same, the answer is the end of time: every
+    /// deadline has passed.
+    pub(crate) fn now() -> Instant {
+        Instant(sys::monotonic_nanoseconds().unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn from_nanoseconds(nanoseconds: u64) -> Instant {
+        Instant(nanoseconds)
+    }
+
+    pub(crate) fn nanoseconds(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn after(self, duration: Duration) -> Instant {
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Instant(self.0.saturating_add(nanoseconds))
+    }
+
+    /// How long ago an earlier one was.
+    pub(crate) fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// How long it is until then; zero once it has passed.
+    pub(crate) fn remaining(self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(Instant::now().0))
+    }
+}

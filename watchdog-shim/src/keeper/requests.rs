@@ -1,0 +1,82 @@
+//! What comes to the keeper: signals, and messages from OUTER.
+
+use rustix::process::Signal;
+
+use crate::control::{ControlSocket, Message, RECEIVED_AT_ONCE, Received};
+use crate::instant::Instant;
+use crate::keeper::Keeper;
+use crate::ledger::Phase;
+use crate::options::Session;
+use crate::signals::{self, Meaning};
+use crate::status::Cause;
+use crate::sys::{self, ReceivedSignal};
+use crate::tree::Reach;
+
+impl Keeper<'_> {
+    pub(super) fn take_signals(&mut self) {
+        for _ in 0..RECEIVED_AT_ONCE {
+            let Some(received) = sys::next_signal(&self.signals) else {
+                break;
+            };
+            if self.is_addressed(received) {
+                self.obey(signals::meaning(received, self.role));
+            }
+        }
+    }
+
+    /// Whether the signal was meant for this process.
+    ///
+    /// A signal for the shim is sent to OUTER. One that comes here as well was sent to every process
+    /// in sight, as by a service manager or by another shim above, and was meant once. Only COMMAND's
+    /// tree in a PID namespace sees no other process of the shim.
+    fn is_addressed(&self, received: ReceivedSignal) -> bool {
+        match (&self.control, &self.tree.reach) {
+            (None, _) => true,
+            (Some(_), Reach::Namespace(_)) => received.sender != 0,
+            (Some(_), _) => false,
+        }
+    }
+
+    pub(super) fn take_messages(&mut self) {
+        for _ in 0..RECEIVED_AT_ONCE {
+            match self.control.as_ref().map(ControlSocket::receive) {
+                Some(Received::Message(Message::Signal(signal))) => {
+                    self.obey(signals::meaning_of_forwarded(signal));
+                }
+                Some(Received::Message(_)) => {}
+                Some(Received::End) => {
+                    self.control = None;
+                    self.stop(Cause::OuterDied);
+                }
+                Some(Received::Nothing) | None => break,
+            }
+        }
+    }
+
+    fn obey(&mut self, meaning: Meaning) {
+        let is_stopping = self.ledger.phase() == Phase::Stopping;
+        match meaning {
+            // A first request changes nothing if the tree is stopping already. A system that shuts
+            // down sends SIGTERM to the runtime too, which may have begun the stop.
+            Meaning::Stop if !self.stop_was_requested => {
+                self.stop_was_requested = true;
+                self.stop(Cause::Asked);
+            }
+            // The second request: whoever sends it has lost patience.
+            Meaning::Stop | Meaning::Interrupt if is_stopping => {
+                self.ledger.set_deadline(Instant::now());
+            }
+            Meaning::Interrupt => self.tree.signal_command(Signal::INT),
+            // A shell's fg continues the whole group, COMMAND with it, which must not get the signal
+            // twice.
+            Meaning::Forward(Signal::CONT) if self.role.session == Session::Keep => {
+                self.reap();
+                if self.command_is_stopped {
+                    self.tree.signal_command(Signal::CONT);
+                }
+            }
+            Meaning::Forward(signal) => self.tree.signal_command(signal),
+            Meaning::Stop | Meaning::Nothing => {}
+        }
+    }
+}

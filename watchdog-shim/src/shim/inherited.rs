@@ -1,0 +1,38 @@
+//! What this process has inherited, and closes once COMMAND runs.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::RawFd;
+
+use rustix::process::chdir;
+
+use crate::sys::{self, SoleThread};
+
+/// Closes all inherited descriptors. They are COMMAND's alone: whoever waits for the end of a stream
+/// or a pipe must not wait for the shim's end.
+///
+/// All descriptors of the shim's own are close-on-exec. No descriptor that came through the exec is.
+/// The working directory goes too: the shim must not keep a file system busy that COMMAND has left.
+pub(crate) fn close_all(alone: &SoleThread) {
+    let _ = chdir("/");
+    for number in open_numbers().unwrap_or_default() {
+        sys::close_inherited(alone, number);
+    }
+    let Ok(null) = File::options().read(true).write(true).open("/dev/null") else {
+        return;
+    };
+    let _ = rustix::stdio::dup2_stdin(&null);
+    let _ = rustix::stdio::dup2_stdout(&null);
+    let _ = rustix::stdio::dup2_stderr(&null);
+}
+
+/// The numbers above the standard streams that are open here. Without /proc they are not found, and
+/// stay open.
+fn open_numbers() -> io::Result<Vec<RawFd>> {
+    let entries = fs::read_dir("/proc/self/fd")?;
+    let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    Ok(entries
+        .filter_map(number)
+        .filter(|number| *number > 2)
+        .collect())
+}

@@ -1,0 +1,49 @@
+//! STANDBY or OUTER, when all processes of the shim below it were killed.
+
+use std::os::fd::OwnedFd;
+
+use pidfd_watcher::Process;
+
+use crate::control::ControlSocket;
+use crate::keeper::{Keeper, Killing};
+use crate::plan::Containment;
+use crate::shim::protection;
+use crate::shim::setup::Setup;
+use crate::signals::SessionRole;
+use crate::status::Status;
+use crate::tree::Tree;
+use crate::watch::RuntimeWatch;
+
+/// Stops the tree in their place, and comes back when it is gone. `control` is `None` in OUTER.
+pub(crate) fn run(setup: Setup<'_>, signals: OwnedFd, control: Option<ControlSocket>) {
+    protection::take_resources();
+    let command = command(&setup);
+    let keeper = Keeper {
+        options: setup.options,
+        role: SessionRole::of_this_process(setup.session),
+        ledger: setup.ledger,
+        status: Status::to(setup.status),
+        tree: Tree::new(setup.containment, None, setup.proc, command),
+        signals,
+        control,
+        standby: None,
+        watch: RuntimeWatch::Released,
+        command_is_stopped: false,
+        input_ended: None,
+        stop_was_requested: false,
+        killing: Killing::default(),
+    };
+    keeper.take_over();
+}
+
+/// COMMAND is this process's child now, or will be as soon as INNER is gone.
+///
+/// `None` if its status is known: it was reaped, and its number may be a stranger's. `None` after
+/// a PID namespace: COMMAND had another number there, and the kernel has ended it.
+fn command(setup: &Setup<'_>) -> Option<Process> {
+    let pid = match (setup.ledger.status(), &setup.containment) {
+        (Some(_), _) | (_, Containment::PidNamespace(_)) => None,
+        (None, _) => setup.ledger.command(),
+    };
+    pid.and_then(|pid| Process::open(pid).ok())
+}

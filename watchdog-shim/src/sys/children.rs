@@ -1,0 +1,98 @@
+//! Children of this process: fork, and what wait(2) tells of them.
+//!
+//! All waits are waitid(2), which the shim tries before it starts anything: a filter may refuse it.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, waitid};
+
+use crate::sys::identity::pid;
+use crate::sys::sole_thread::SoleThread;
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub(crate) enum Forked {
+    Parent(Pid),
+    Child,
+}
+
+/// fork(2), by the C library, whose own state is then right in the copy.
+pub(crate) fn fork(_: &SoleThread) -> io::Result<Forked> {
+    // SAFETY: the process has one thread, so that its copy may do everything.
+    match unsafe { libc::fork() } {
+        0 => Ok(Forked::Child),
+        // A positive number is the child. -1, and whatever else a filter returns, is a failure.
+        number => match pid(number) {
+            Some(pid) => Ok(Forked::Parent(pid)),
+            None => Err(io::Error::last_os_error()),
+        },
+    }
+}
+
+/// A child that has changed its state: it has ended, was stopped or was continued.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StateChange {
+    pub(crate) pid: Pid,
+    /// How it ended; `None` if it was stopped or continued.
+    pub(crate) ended: Option<ExitStatus>,
+}
+
+/// The next child that has changed its state. The change is seen again until somebody takes it:
+/// [`reap`] takes an end, [`take_stop`] the others.
+///
+/// A caller can so write down a status before the child's number is free again: another process
+/// could get that number, and be taken for the child. rustix's waitid(2) does not return the number.
+pub(crate) fn peek_state_change() -> Result<Option<StateChange>, Errno> {
+    let options = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::WNOWAIT;
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the place has room for the answer.
+    if unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) } != 0 {
+        let error = io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    }
+    // SAFETY: zeros are a valid siginfo_t, and the kernel has filled it if a child has changed.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: either zeros, or what waitid(2) fills, which has these two fields.
+    let (number, value) = unsafe { (info.si_pid(), info.si_status()) };
+    let status = match info.si_code {
+        libc::CLD_EXITED => Some((value & 0xff) << 8),
+        libc::CLD_KILLED => Some(value & 0x7f),
+        libc::CLD_DUMPED => Some(value & 0x7f | 0x80),
+        _ => None,
+    };
+    Ok(pid(number).map(|pid| StateChange {
+        pid,
+        ended: status.map(ExitStatus::from_raw),
+    }))
+}
+
+/// Waits until a child of this process has ended, and reaps it.
+pub(crate) fn reap(child: Pid) -> Result<(), Errno> {
+    retry_on_intr(|| waitid(WaitId::Pid(child), WaitIdOptions::EXITED)).map(drop)
+}
+
+/// Takes the news that a child was stopped (true) or continued, and no other. If the child has ended
+/// since, its end can still be seen.
+pub(crate) fn take_stop(child: Pid) -> Result<Option<bool>, Errno> {
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
+    let status = retry_on_intr(|| waitid(WaitId::Pid(child), options))?;
+    Ok(status.map(|status| status.stopped()))
+}
+
+/// How a child of this process has ended, or `None` while it lives. It is not reaped. An error if
+/// the process is not a child of this one.
+pub(crate) fn end_of_child(process: BorrowedFd<'_>) -> Result<Option<WaitIdStatus>, Errno> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::PidFd(process), look)
+}
+
+/// Kills and reaps a child of this process that nobody has reaped: its number is its own.
+pub(crate) fn kill_child(child: Pid) {
+    let _ = kill_process(child, Signal::KILL);
+    let _ = reap(child);
+}

@@ -1,0 +1,72 @@
+//! What came through the exec: descriptors by their numbers, and the watchdog that a variable names.
+
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use crate::sys::sole_thread::SoleThread;
+
+/// The inherited descriptor of a number on the command line, close-on-exec.
+///
+/// A standard stream is duplicated, since the original is COMMAND's. Any other descriptor becomes
+/// our own.
+pub(crate) fn inherited_descriptor(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+    // A close-on-exec stream did not come through an exec. The stream was closed, and
+    // `occupy_standard_streams` has filled the number.
+    // SAFETY: F_GETFD takes no argument and changes nothing.
+    if number <= 2 && unsafe { libc::fcntl(number, libc::F_GETFD) } != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    let stream = match number {
+        0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
+        1 => rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3),
+        2 => rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3),
+        _ => {
+            let fd = own(alone, number)?;
+            rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+            return Ok(fd);
+        }
+    };
+    Ok(stream?)
+}
+
+/// A duplicate of an inherited descriptor, whatever its number. The original has another owner, or
+/// will have one.
+pub(crate) fn inherited_duplicate(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return inherited_descriptor(alone, number);
+    }
+    let fd = own(alone, number)?;
+    let duplicate = rustix::io::fcntl_dupfd_cloexec(&fd, 3);
+    let _ = fd.into_raw_fd();
+    Ok(duplicate?)
+}
+
+fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD takes no argument and changes nothing. A closed number is only an error.
+    if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: it is open, and nobody else's: the promise of whoever made the `SoleThread`.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes an inherited number. A number that is close-on-exec was not inherited, and stays open.
+pub(crate) fn close_inherited(_: &SoleThread, number: RawFd) {
+    // SAFETY: F_GETFD takes no argument and changes nothing. A closed number is only an error. The
+    // closed descriptor has no owner here: all of this process's own are close-on-exec, and no part
+    // of it owns another one, by the promise of whoever made the `SoleThread`.
+    unsafe {
+        if libc::fcntl(number, libc::F_GETFD) == 0 {
+            libc::close(number);
+        }
+    }
+}
+
+/// The watchdog that the environment names for this process.
+pub(crate) fn adopt_watchdog(
+    _: &SoleThread,
+) -> Result<Option<watchdog_pipe::Watchdog>, watchdog_pipe::AdoptError> {
+    // SAFETY: the numbers of the environment belong to nobody else: the promise of whoever made the
+    // `SoleThread`.
+    unsafe { watchdog_pipe::Watchdog::from_env() }
+}

@@ -1,0 +1,92 @@
+//! Signals: what this process has inherited of them, their numbers, and two that it sends.
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+use rustix::process::Signal;
+
+/// The signals that a program blocks and ignores. It inherits them, and passes them on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InheritedSignals {
+    pub(crate) blocked: libc::sigset_t,
+    /// Signal `n` is bit `n - 1`.
+    pub(crate) ignored: u64,
+}
+
+/// The highest signal number there is on Linux.
+pub(crate) const LAST_SIGNAL: c_int = 64;
+
+/// Blocks every signal, and gives every ignored one its default action, since an ignored signal
+/// cannot be read from a descriptor. Returns what was blocked and ignored before.
+pub(crate) fn take_signals() -> io::Result<InheritedSignals> {
+    let mut all = MaybeUninit::uninit();
+    let mut blocked = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set. Both sets are valid for sigprocmask, which fills
+    // `blocked`.
+    let failed = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), blocked.as_mut_ptr())
+    };
+    if failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it answered 0, so it filled the set.
+    let blocked = unsafe { blocked.assume_init() };
+    let mut ignored = 0;
+    for signal in 1..=LAST_SIGNAL {
+        let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: no new action; `now` has room for the old one. The C library refuses its own two
+        // signals.
+        if unsafe { libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) } != 0 {
+            continue;
+        }
+        // SAFETY: it answered 0, so it filled the structure.
+        if unsafe { now.assume_init() }.sa_sigaction == libc::SIG_IGN {
+            ignored |= 1 << (signal - 1);
+            // SAFETY: SIG_DFL is no function that could be wrong.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+    Ok(InheritedSignals { blocked, ignored })
+}
+
+/// Gives SIGPIPE its default action, which is to end the process.
+pub(crate) fn default_sigpipe() {
+    // SAFETY: SIG_DFL is no function that could be wrong.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// A signal by its number, real-time signals included; `None` for what is none, and for the C
+/// library's own.
+pub(crate) fn signal(number: c_int) -> Option<Signal> {
+    let real_time = || {
+        (libc::SIGRTMIN()..=libc::SIGRTMAX())
+            .contains(&number)
+            .then(|| {
+                // SAFETY: the number is a real-time signal that the C library leaves to programs.
+                unsafe { Signal::from_raw_unchecked(number) }
+            })
+    };
+    Signal::from_named_raw(number).or_else(real_time)
+}
+
+/// Whether [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
+/// works. Signal 0 checks, and sends nothing.
+pub(crate) fn can_signal(process: BorrowedFd<'_>) -> io::Result<()> {
+    let nothing = ptr::null::<libc::siginfo_t>();
+    let number = process.as_raw_fd();
+    // SAFETY: an open pidfd and plain values.
+    if unsafe { libc::syscall(libc::SYS_pidfd_send_signal, number, 0, nothing, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Stops this process, as Ctrl-Z has stopped COMMAND. It comes back when it is continued.
+pub(crate) fn stop_here() {
+    // SAFETY: sends to this thread, and with it stops the process.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
