@@ -4,23 +4,20 @@
 //! them the note that the command has a plan. The allocator here stretches that instant.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
 use fd_preserve::PreserveFds;
-use workspace_tests::{fd_table, until};
-
-fn main() -> ExitCode {
-    fd_table::run(&[("successor", successor)])
-}
+use workspace_tests::{alone, until};
 
 /// Blocks of this size are names of programs, and nothing else.
 const NAME: usize = 54_321;
 
 /// The block that was freed last, for who asks next.
 static FREED: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+
 /// The block whose next owner is waited for when it is freed.
 static AWAITED: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
@@ -77,28 +74,31 @@ fn named() -> Command {
     Command::new(name)
 }
 
-fn successor() {
-    for _ in 0..10 {
-        let mut first = named();
-        PreserveFds::new()
-            .apply(&mut first)
-            .expect("a command of its own");
-        let name = first.get_program().as_encoded_bytes().as_ptr();
-        let identity = name.addr();
-        AWAITED.store(name.cast_mut(), Ordering::Release);
-        // What building it freed is none of our business.
-        FREED.store(ptr::null_mut(), Ordering::Release);
-        std::thread::scope(|scope| {
-            scope.spawn(|| drop(first));
-            until("the name is freed", || {
-                (FREED.load(Ordering::Acquire).addr() == identity).then_some(())
-            });
-            let mut second = named();
-            let address = second.get_program().as_encoded_bytes().as_ptr().addr();
-            assert_eq!(address, identity, "the name was not taken over");
+#[test]
+fn a_command_that_is_being_dropped_is_not_mistaken_for_its_successor() {
+    alone!({
+        for _ in 0..10 {
+            let mut first = named();
             PreserveFds::new()
-                .apply(&mut second)
+                .apply(&mut first)
                 .expect("a command of its own");
-        });
-    }
+            let name = first.get_program().as_encoded_bytes().as_ptr();
+            let identity = name.addr();
+            AWAITED.store(name.cast_mut(), Ordering::Release);
+            // What building it freed is none of our business.
+            FREED.store(ptr::null_mut(), Ordering::Release);
+            std::thread::scope(|scope| {
+                scope.spawn(|| drop(first));
+                until("the name is freed", || {
+                    (FREED.load(Ordering::Acquire).addr() == identity).then_some(())
+                });
+                let mut second = named();
+                let address = second.get_program().as_encoded_bytes().as_ptr().addr();
+                assert_eq!(address, identity, "the name was not taken over");
+                PreserveFds::new()
+                    .apply(&mut second)
+                    .expect("a command of its own");
+            });
+        }
+    });
 }
