@@ -8,8 +8,9 @@ use rustix::fs::{Mode, OFlags, fcntl_getfl, fstat, open};
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use watchdog_pipe::{AdoptError, ENV_VAR, Watchdog};
-use workspace_tests::fork::Fork;
-use workspace_tests::proc_fs;
+
+use crate::fork::Fork;
+use crate::proc_fs;
 
 /// A pipe as a spawner leaves it to its child: the read end inheritable, the write end somewhere else.
 pub struct Inherited {
@@ -52,13 +53,13 @@ pub fn value(number: RawFd) -> String {
 }
 
 pub fn borrow(number: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: the scenario put it there and closes it by nothing but its own end.
+    // SAFETY: the case put it there and closes it by nothing but its own end.
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
 pub fn set_variable(value: impl AsRef<OsStr>) {
     // Removed first: setenv(3) would leave a second one of that name as it is.
-    // SAFETY: a scenario has one thread.
+    // SAFETY: a case has one thread.
     unsafe {
         env::remove_var(ENV_VAR);
         env::set_var(ENV_VAR, value);
@@ -66,7 +67,7 @@ pub fn set_variable(value: impl AsRef<OsStr>) {
 }
 
 pub fn from_env() -> Result<Option<Watchdog>, AdoptError> {
-    // SAFETY: no inherited descriptor is owned by anybody in a scenario.
+    // SAFETY: no inherited descriptor is owned by anybody in a case.
     unsafe { Watchdog::from_env() }
 }
 
