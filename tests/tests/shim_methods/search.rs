@@ -2,21 +2,18 @@
 //! shell that execvp(3) asks to run a file without a header.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{fs, io};
 
 use shim_spawner::{ShimSpawner, Stage, Stdio};
-use workspace_tests::clone_method::CloneMethod;
-use workspace_tests::scenario::Scenario;
+use workspace_tests::by_every_method;
+use workspace_tests::clone_method::{CloneMethod, method};
 
-use super::snapshot::{method, spawner_of};
-
-pub const SCENARIOS: &[Scenario] = &[("method_search", search)];
+use super::snapshot::spawner_of;
 
 fn root() -> PathBuf {
     std::env::temp_dir().join(format!("shim-search-{}", std::process::id()))
@@ -31,57 +28,59 @@ fn script(root: &Path, folder: &str, text: &str, mode: u32) {
     fs::set_permissions(&tool, fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
-/// The program is found where std finds it, and not found for the same reason.
-fn search() {
-    let root = root();
-    let script = |folder: &str, text: &str, mode: u32| script(&root, folder, text, mode);
-    script("denied", "#!/bin/sh\necho denied\n", 0o644);
-    script("plain", "echo plain \"$0\" \"$@\"\n", 0o755);
-    script("header", "#!/bin/sh\necho header \"$@\"\n", 0o755);
-    script("bad", "#!/no/such/interpreter\n", 0o755);
-    fs::create_dir_all(root.join("folder/tool")).expect("mkdir");
-    let at = |folder: &str| root.join(folder).display().to_string();
-    let long = "x".repeat(5_000);
-    let paths = [
-        at("denied"),
-        at("plain"),
-        at("header"),
-        at("bad"),
-        at("folder"),
-        format!("{}:{}", at("denied"), at("header")),
-        format!("{}:{}", at("header"), at("denied")),
-        format!("{}:{}", at("bad"), at("plain")),
-        format!("/nonexistent:/dev/null:{}", at("plain")),
-        format!("{}:{}:/nonexistent", at("denied"), at("folder")),
-        format!("/{long}:{}", at("header")),
-        format!(":{}", at("denied")),
-        "::".to_owned(),
-        "plain:header".to_owned(),
-        String::new(),
-    ];
-    let name = "n".repeat(300);
-    for program in [
-        "tool",
-        "./tool",
-        "plain/tool",
-        "",
-        "no-such-tool",
-        &name,
-        "true",
-    ] {
-        let inherited = same_as_std(program, None, &root.join("header"));
-        for path in &paths {
-            for folder in ["header", "."] {
-                let _ = same_as_std(program, Some(Some(path)), &root.join(folder));
+by_every_method!(
+    /// The program is found where std finds it, and not found for the same reason.
+    fn program_is_found_where_std_finds_it() {
+        let root = root();
+        let script = |folder: &str, text: &str, mode: u32| script(&root, folder, text, mode);
+        script("denied", "#!/bin/sh\necho denied\n", 0o644);
+        script("plain", "echo plain \"$0\" \"$@\"\n", 0o755);
+        script("header", "#!/bin/sh\necho header \"$@\"\n", 0o755);
+        script("bad", "#!/no/such/interpreter\n", 0o755);
+        fs::create_dir_all(root.join("folder/tool")).expect("mkdir");
+        let at = |folder: &str| root.join(folder).display().to_string();
+        let long = "x".repeat(5_000);
+        let paths = [
+            at("denied"),
+            at("plain"),
+            at("header"),
+            at("bad"),
+            at("folder"),
+            format!("{}:{}", at("denied"), at("header")),
+            format!("{}:{}", at("header"), at("denied")),
+            format!("{}:{}", at("bad"), at("plain")),
+            format!("/nonexistent:/dev/null:{}", at("plain")),
+            format!("{}:{}:/nonexistent", at("denied"), at("folder")),
+            format!("/{long}:{}", at("header")),
+            format!(":{}", at("denied")),
+            "::".to_owned(),
+            "plain:header".to_owned(),
+            String::new(),
+        ];
+        let name = "n".repeat(300);
+        for program in [
+            "tool",
+            "./tool",
+            "plain/tool",
+            "",
+            "no-such-tool",
+            &name,
+            "true",
+        ] {
+            let inherited = same_as_std(program, None, &root.join("header"));
+            for path in &paths {
+                for folder in ["header", "."] {
+                    let _ = same_as_std(program, Some(Some(path)), &root.join(folder));
+                }
+            }
+            let default = same_as_std(program, Some(None), &root);
+            if program == "true" {
+                assert_eq!((inherited, default), (Ok(String::new()), Ok(String::new())));
             }
         }
-        let default = same_as_std(program, Some(None), &root);
-        if program == "true" {
-            assert_eq!((inherited, default), (Ok(String::new()), Ok(String::new())));
-        }
+        fs::remove_dir_all(&root).expect("remove");
     }
-    fs::remove_dir_all(&root).expect("remove");
-}
+);
 
 /// `path`: as it is, removed, or set. It is the child's, and then this process's own.
 fn same_as_std(program: &str, path: Option<Option<&str>>, folder: &Path) -> Result<String, i32> {

@@ -1,11 +1,10 @@
 //! What a spawn must not change: the descriptors and the children of this process.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use shim_spawner::{ShimSpawner, SpawnError, Stdio};
-use workspace_tests::clone_method::CloneMethod;
+use workspace_tests::clone_method::method;
+use workspace_tests::orders::Order;
 use workspace_tests::{fd_table, proc_fs};
 
 /// Descriptors by number, and children by pid with their state.
@@ -13,19 +12,6 @@ use workspace_tests::{fd_table, proc_fs};
 pub struct Snapshot {
     fds: BTreeMap<i32, String>,
     children: Vec<(i32, char)>,
-}
-
-static METHOD: OnceLock<CloneMethod> = OnceLock::new();
-
-/// Has every child of this fixture created in one way.
-pub fn force(method: CloneMethod) {
-    method.force();
-    METHOD.set(method).expect("once");
-}
-
-/// The way in which children are created here.
-pub fn method() -> CloneMethod {
-    *METHOD.get().expect("a method")
 }
 
 /// A spawner with the engine of that method.
@@ -87,12 +73,11 @@ pub fn full(program: impl AsRef<std::ffi::OsStr>) -> ShimSpawner {
     spawner
 }
 
-/// This fixture in another role.
-pub fn role(name: &str) -> ShimSpawner {
-    let own: PathBuf = std::env::args_os().next().expect("a name").into();
-    let mut spawner = spawner_of(own);
+/// The fixture that does what it is told, with both pipes.
+pub fn role(order: &Order) -> ShimSpawner {
+    let mut spawner = spawner_of(env!("CARGO_BIN_EXE_shim_role"));
     spawner
-        .arg(name)
+        .arg(order.argument())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     spawner
