@@ -3,7 +3,8 @@
 //! A case needs its own process when it changes process-wide state (limits, signal masks, seccomp filters, closed
 //! standard streams) or counts its own descriptors, threads or children. The test executes its own binary again and
 //! asks the harness there for this one test. The harness runs a test on a second thread; so that thread forks, and the
-//! body runs in the copy, which has a single thread. The copy is killed when the test ends before it.
+//! body runs in the copy. It has a single thread and no descriptor but the standard streams. It is killed when the test
+//! ends before it.
 //!
 //! ```no_run
 //! #[test]
@@ -118,8 +119,18 @@ fn run_in_copy(place: Place, body: impl FnOnce()) -> i32 {
         return 0;
     }
     let status = Fork::run(|| {
-        // SAFETY: this copy has one thread.
-        unsafe { std::env::remove_var(ENV_VAR) };
+        // SAFETY: this copy has one thread, and nothing that it will run owns a number above 2.
+        unsafe {
+            std::env::remove_var(ENV_VAR);
+            // What the test runner leaked into it would be counted, or be in the way.
+            let closed = libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
+            assert_eq!(
+                closed,
+                0,
+                "close_range: {}",
+                std::io::Error::last_os_error()
+            );
+        }
         signals::default_actions();
         if place == Place::PidNamespace {
             if !namespace::unshare_mounts() {

@@ -2,6 +2,7 @@
 //! refuses all others.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -9,7 +10,6 @@ use seccompiler::{
 };
 use shim_spawner::Engine;
 
-use crate::scenario;
 use crate::seccomp;
 
 /// One way.
@@ -25,20 +25,14 @@ pub enum CloneMethod {
     Fork,
 }
 
-const NAMES: [(&str, CloneMethod); 4] = [
-    ("clone3", CloneMethod::Clone3),
-    ("clone", CloneMethod::Clone),
-    ("copy", CloneMethod::Copy),
-    ("fork", CloneMethod::Fork),
-];
+static FORCED: OnceLock<CloneMethod> = OnceLock::new();
+
+/// The way in which children are created here: the one that this process was forced to.
+pub fn method() -> CloneMethod {
+    *FORCED.get().expect("a method")
+}
 
 impl CloneMethod {
-    /// As [`passes`] names it.
-    pub fn named(name: &str) -> CloneMethod {
-        let found = NAMES.iter().find(|(known, _)| *known == name);
-        found.unwrap_or_else(|| panic!("no method {name:?}")).1
-    }
-
     pub fn engine(self) -> Engine {
         if self == CloneMethod::Fork {
             Engine::Fork
@@ -50,6 +44,7 @@ impl CloneMethod {
     /// From now on this process and its children can suspend themselves for a child in this way
     /// only. Threads and fork are left alone: neither has `CLONE_VFORK`.
     pub fn force(self) {
+        FORCED.set(self).expect("once");
         let vfork = libc::CLONE_VFORK;
         let vm = libc::CLONE_VM;
         if self != CloneMethod::Clone3 {
@@ -87,31 +82,44 @@ pub fn refuse_clone(mask: i32, value: i32, errno: i32) {
     seccompiler::apply_filter_all_threads(&program).expect("seccomp(SECCOMP_SET_MODE_FILTER)");
 }
 
-/// The test's side: the scenario ran to its end by this method.
-pub fn passes(program: &str, scenario: &str, method: &str) {
-    scenario::passes_with(program, scenario, &[method]);
-}
-
-/// One test for each scenario and each method of `CASE`.
+/// One case, which is a function, and a test for each method: the function runs [alone](mod@crate::alone), where children
+/// are created in that way.
 #[macro_export]
 macro_rules! by_every_method {
-    ($($test:ident: $scenario:literal,)*) => {
-        #[cfg(target_arch = "x86_64")]
-        mod clone3 {
-            use workspace_tests::clone_method::passes;
-            $( #[test] fn $test() { passes(super::CASE, $scenario, "clone3"); } )*
-        }
-        mod clone {
-            use workspace_tests::clone_method::passes;
-            $( #[test] fn $test() { passes(super::CASE, $scenario, "clone"); } )*
-        }
-        mod copy {
-            use workspace_tests::clone_method::passes;
-            $( #[test] fn $test() { passes(super::CASE, $scenario, "copy"); } )*
-        }
-        mod fork {
-            use workspace_tests::clone_method::passes;
-            $( #[test] fn $test() { passes(super::CASE, $scenario, "fork"); } )*
+    ($(#[$attribute:meta])* fn $case:ident() $body:block) => {
+        $(#[$attribute])*
+        fn $case() $body
+        mod $case {
+            use $crate::clone_method::CloneMethod;
+            #[cfg(target_arch = "x86_64")]
+            #[test]
+            fn clone3() {
+                $crate::alone!({
+                    CloneMethod::Clone3.force();
+                    super::$case();
+                });
+            }
+            #[test]
+            fn clone() {
+                $crate::alone!({
+                    CloneMethod::Clone.force();
+                    super::$case();
+                });
+            }
+            #[test]
+            fn copy() {
+                $crate::alone!({
+                    CloneMethod::Copy.force();
+                    super::$case();
+                });
+            }
+            #[test]
+            fn fork() {
+                $crate::alone!({
+                    CloneMethod::Fork.force();
+                    super::$case();
+                });
+            }
         }
     };
 }

@@ -91,14 +91,17 @@ pub fn litter(first: RawFd, step: usize, count: usize) -> Vec<OwnedFd> {
         .collect()
 }
 
-/// The path of `fd_list`, which lies beside this fixture. Not by `current_exe`, which needs /proc.
-pub fn fd_list() -> PathBuf {
+/// The path of a fixture program. Not by `current_exe`, which needs /proc.
+pub fn fixture(name: &str) -> PathBuf {
     let own = PathBuf::from(std::env::args_os().next().expect("a name"));
-    assert!(
-        own.is_absolute(),
-        "tests start fixtures by their whole path: {own:?}"
-    );
-    own.with_file_name("fd_list")
+    assert!(own.is_absolute(), "started by its whole path: {own:?}");
+    let folder = own.parent().expect("a folder");
+    // Cargo puts test targets one folder below the programs.
+    let folder = folder
+        .ends_with("deps")
+        .then(|| folder.parent().expect("a folder"))
+        .unwrap_or(folder);
+    folder.join(name)
 }
 
 /// A command whose child tells what it has open.
@@ -112,7 +115,7 @@ impl Witness {
     /// The command is `fd_list`.
     #[allow(clippy::new_without_default, reason = "it names a file")]
     pub fn new() -> Witness {
-        Witness::of(fd_list())
+        Witness::of(fixture("fd_list"))
     }
 
     /// The same for a test, whose binary does not lie beside `fd_list`.

@@ -21,6 +21,7 @@ mod guard;
 pub mod halt;
 mod held;
 pub mod identity_text;
+pub mod inherited;
 pub mod installed;
 pub mod killings;
 pub mod launch;

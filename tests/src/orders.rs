@@ -54,6 +54,18 @@ pub enum Order {
         count: u32,
         ignore_term: bool,
     },
+    /// To `watchdog_heir`: the variable is set twice. Refuse both; then, with one, adopt descriptor 50.
+    AdoptOneOfTwo,
+    /// To `watchdog_heir`: the variable is another process's. Find that it is, and touch nothing.
+    AdoptNothing,
+    /// To `shim_role`: say how long the configuration is and what its bytes add up to; or `none`.
+    ReadConfig,
+    /// To `shim_role`: be a shim. Adopt the watchdog, say `ready`, repeat every line, and end by the watchdog alone.
+    BeShim,
+    /// To `shim_role`: say what the watchdog told, and then repeat every line.
+    TellVerdict,
+    /// To `shim_role`: try every descriptor as a handle on the parent, and say what worked.
+    Intrude,
 }
 
 /// How a runtime is tied to what it starts.

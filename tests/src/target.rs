@@ -1,4 +1,4 @@
-//! The fixture `proc_target`, which other fixtures find beside their own program.
+//! The fixture `proc_target`.
 
 use std::process::{Command, Stdio};
 
@@ -7,8 +7,7 @@ use pidfd_watcher::{Pid, Process};
 use crate::{Dialogue, Guard};
 
 pub fn target(args: &[&str]) -> Command {
-    let own = std::env::current_exe().expect("own path");
-    let mut command = Command::new(own.with_file_name("proc_target"));
+    let mut command = Command::new(crate::fd_table::fixture("proc_target"));
     command.args(args).stdin(Stdio::piped());
     command
 }

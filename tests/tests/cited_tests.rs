@@ -23,18 +23,23 @@ fn cited(page: &str) -> Vec<String> {
     quoted.filter(is_name).map(str::to_owned).collect()
 }
 
-fn sources() -> String {
-    let folder = fs::read_dir(root().join("tests/tests")).expect("list the tests");
-    let paths = folder.map(|entry| entry.expect("an entry").path());
-    let files = paths.filter(|path| path.extension().is_some_and(|end| end == "rs"));
-    files
-        .map(|path| fs::read_to_string(path).expect("read a test"))
-        .collect()
+/// The text of all sources below the folder.
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).expect("list the tests");
+    let texts = entries.map(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path)
+        } else {
+            fs::read_to_string(path).expect("read a test")
+        }
+    });
+    texts.collect()
 }
 
 #[test]
 fn every_test_that_a_page_cites_exists() {
-    let sources = sources();
+    let sources = sources(&root().join("tests/tests"));
     for page in PAGES {
         let names = cited(page);
         assert!(names.len() > 10, "{page} cites {names:?}");

@@ -1,105 +1,428 @@
 //! `Process` where the process around it is unusual. Each case runs in a fixture process of its own.
 
-use std::process::Command;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
 
-use workspace_tests::{Guard, scenario};
+use pidfd_watcher::{Error, Pid, Process, Signal};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shim_spawner::ShimIdentity;
+use workspace_tests::namespace::{kernel, looked_at};
+use workspace_tests::target::{grandchild, sleeper, target};
+use workspace_tests::{DEADLINE, alone, proc_fs, seccomp, until};
 
-#[track_caller]
-fn passes(case: &str) {
-    let mut fixture = Guard::spawn(Command::new(env!("CARGO_BIN_EXE_proc_case")).arg(case));
-    let status = fixture.wait_deadline();
-    assert!(status.success(), "{case}: {status}");
-}
-
-#[track_caller]
-fn passes_in_namespace(case: &str) {
-    scenario::passes(env!("CARGO_BIN_EXE_proc_namespace"), case);
-}
-
-/// Cases find the fixture that they watch beside their own program.
+/// Cases find the fixture that they watch where Cargo put it.
 #[test]
-fn fixtures_lie_in_one_folder() {
-    let case = std::path::Path::new(env!("CARGO_BIN_EXE_proc_case"));
-    let target = std::path::Path::new(env!("CARGO_BIN_EXE_proc_target"));
-    assert_eq!(case.with_file_name("proc_target"), target);
+fn fixture_is_found_where_cargo_put_it() {
+    let found = workspace_tests::fd_table::fixture("proc_target");
+    assert_eq!(found.as_os_str(), env!("CARGO_BIN_EXE_proc_target"));
 }
 
+fn ended(process: &Process) -> Option<ExitStatus> {
+    process
+        .wait_timeout(DEADLINE)
+        .expect("poll")
+        .expect("ends before the deadline")
+        .status
+}
+
+/// One descriptor a process, whatever is done with it, and none when it is over.
 #[test]
 fn handle_costs_one_descriptor_and_leaves_none() {
-    passes("descriptors");
+    alone!({
+        let before = proc_fs::own_fds();
+        let (mut first, mut second) = (sleeper(), sleeper());
+        let held = proc_fs::own_fds().len();
+        let one = Process::from_child(&mut first).expect("own child");
+        let two = Process::open(Pid::from_child(&second)).expect("own child");
+        let clones: Vec<Process> = (0..10).map(|_| one.clone()).collect();
+        assert_eq!(
+            proc_fs::own_fds().len(),
+            held + 2,
+            "one descriptor each, clones share it"
+        );
+
+        for _ in 0..10 {
+            assert!(one.try_wait().expect("poll").is_none());
+            assert!(
+                two.wait_timeout(Duration::from_millis(1))
+                    .expect("poll")
+                    .is_none()
+            );
+            ShimIdentity::of(&one)
+                .expect("identity")
+                .open()
+                .expect("the same");
+        }
+        let (parent, stranger) = grandchild(3);
+        drop(Process::open(Pid::from_raw(1 << 23).expect("a number")).expect_err("nobody"));
+        drop(Process::from_pidfd(
+            std::fs::File::open("/dev/null").expect("file").into(),
+        ));
+        one.send_signal(Signal::KILL).expect("own child");
+        two.send_signal(Signal::KILL).expect("own child");
+        ended(&one);
+        let two = {
+            ended(&two);
+            two.reap().expect("own child").pid
+        };
+        assert_eq!(two, Pid::from_child(&second));
+        drop((one, clones, stranger, parent));
+        first.stdin = None;
+        second.stdin = None;
+        assert_eq!(proc_fs::own_fds(), before);
+    });
 }
 
 #[test]
 fn without_a_free_descriptor_opening_fails_and_waiting_works() {
-    passes("no-descriptor-left");
+    alone!({
+        let mut child = sleeper();
+        let process = Process::from_child(&mut child).expect("own child");
+        let pid = process.pid();
+        let old = getrlimit(Resource::Nofile);
+        // Every number below is taken already.
+        let limit = proc_fs::own_fds().into_keys().max().expect("0 to 2") + 1;
+        let mut taken = Vec::new();
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(u64::try_from(limit).expect("positive")),
+                maximum: old.maximum,
+            },
+        )
+        .expect("setrlimit");
+        while let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(process.as_fd(), 0) {
+            taken.push(fd);
+        }
+        for error in [
+            Process::open(pid).expect_err("no number left"),
+            Process::from_child(&mut child).expect_err("no number left"),
+        ] {
+            assert!(matches!(error, Error::TooManyOpenFiles(_)), "{error}");
+            assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+        }
+        // What is open goes on working, status of an own child included.
+        process.send_signal(Signal::KILL).expect("own child");
+        assert_eq!(
+            ended(&process).and_then(|status| status.signal()),
+            Some(libc::SIGKILL)
+        );
+        process.reap().expect("own child");
+    });
 }
 
 #[test]
 fn refused_system_call_is_a_typed_error() {
-    passes("pidfd-open-refused");
+    alone!({
+        let mut child = sleeper();
+        let process = Process::from_child(&mut child).expect("own child");
+        seccomp::refuse(&[(libc::SYS_pidfd_open, libc::EPERM)]);
+        let error = Process::from_child(&mut child).expect_err("refused");
+        assert!(matches!(error, Error::PermissionDenied(_)), "{error}");
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        seccomp::refuse(&[(libc::SYS_pidfd_open, libc::ENOSYS)]);
+        let error = Process::open(process.pid()).expect_err("refused");
+        assert!(matches!(error, Error::Unsupported(_)), "{error}");
+
+        seccomp::refuse(&[(libc::SYS_pidfd_send_signal, libc::EPERM)]);
+        let error = process.send_signal(Signal::KILL).expect_err("refused");
+        assert!(matches!(error, Error::PermissionDenied(_)), "{error}");
+        assert!(process.try_wait().expect("poll").is_none());
+    });
 }
 
+/// Whoever may know the status is refused, one after the other.
 #[test]
 fn status_is_unknown_when_nobody_may_tell_it() {
-    passes("every-source-refused");
+    alone!({
+        let wait = (libc::SYS_waitid, libc::EPERM);
+        let info = (libc::SYS_ioctl, libc::EPERM);
+        let mut child = sleeper();
+        let process = Process::from_child(&mut child).expect("own child");
+        let unseen = Process::open(process.pid()).expect("own child");
+        let last = Process::open(process.pid()).expect("own child");
+        seccomp::refuse(&[wait]);
+        child.stdin = None;
+        // waitid is gone, the zombie is there: /proc.
+        assert_eq!(
+            ended(&process).and_then(|status| status.code()),
+            looked_at(7)
+        );
+        let failed = process.reap().expect_err("refused");
+        assert!(
+            matches!(failed.error, Error::PermissionDenied(_)),
+            "{failed}"
+        );
+
+        // wait4 still works, and std's Child uses it.
+        child.wait_deadline();
+        if kernel() >= (6, 15) {
+            assert_eq!(ended(&unseen).and_then(|status| status.code()), Some(7));
+        }
+        seccomp::refuse(&[info]);
+        // Nobody is left to tell: unknown, and no exit with 0.
+        assert_eq!(ended(&last), None);
+    });
 }
 
+/// The kernel reaps by itself: the exit is told, and its status is right or unknown.
 #[test]
 fn child_that_the_kernel_reaps_is_told_with_the_right_status_or_none() {
-    passes("sigchld-ignored");
+    alone!({
+        // SAFETY: sets a disposition, installs no handler.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        for (args, raw) in [
+            (["exit", "5"], 5 << 8),
+            (["exit", "0"], 0),
+            (["raise", "15"], 15),
+        ] {
+            for first_dead in [false, true] {
+                // Held up until we have opened it, or opened when it may be dead.
+                let mut command = target(&args);
+                if !first_dead {
+                    command = target(&["exit-at-eof", args[1]]);
+                }
+                let mut child = command.spawn().expect("spawn");
+                let opened = if first_dead {
+                    let pid = child.id().cast_signed();
+                    until("reaped by the kernel", || {
+                        proc_fs::stat(pid).is_none().then_some(())
+                    });
+                    let error = Process::from_child(&mut child).expect_err("reaped by the kernel");
+                    assert!(matches!(error, Error::NotChild(_)), "{error}");
+                    continue;
+                } else {
+                    Process::from_child(&mut child).expect("a child, while it lives")
+                };
+                let raw = if args[0] == "raise" {
+                    opened.send_signal(Signal::TERM).expect("own child");
+                    raw
+                } else {
+                    end(&mut child);
+                    raw
+                };
+                let status = ended(&opened);
+                assert!(
+                    status.is_none() || status == Some(ExitStatus::from_raw(raw)),
+                    "{status:?}"
+                );
+                assert!(status.is_some() || kernel() < (6, 15), "known since 6.15");
+                let failed = opened.reap().expect_err("nothing to reap");
+                assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
+            }
+        }
+    });
 }
 
+fn end(child: &mut Child) {
+    child.stdin = None;
+}
+
+/// Ids that own nothing here.
+fn become_nobody() {
+    let nobody: libc::c_long = 65534;
+    // SAFETY: plain numbers; raw calls, and this process has one thread.
+    let done = unsafe {
+        libc::syscall(libc::SYS_setgroups, 0, 0) == 0
+            && libc::syscall(libc::SYS_setresgid, nobody, nobody, nobody) == 0
+            && libc::syscall(libc::SYS_setresuid, nobody, nobody, nobody) == 0
+    };
+    assert!(done, "{}", std::io::Error::last_os_error());
+}
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root to become somebody else");
+    }
+    root
+}
+
+/// Field 52 reads 0 to one who may not trace the process: that is no exit with 0.
 #[test]
 fn status_hidden_from_an_unprivileged_observer_is_not_taken_for_success() {
-    passes("unprivileged-observer");
+    alone!({
+        if !is_root() {
+            return;
+        }
+        let (mut sees, before) = grandchild(9);
+        let (mut zero, exit_0) = grandchild(0);
+        let (mut reaped, after) = grandchild(9);
+        become_nobody();
+        for (parent, process) in [(&mut sees, &before), (&mut zero, &exit_0)] {
+            assert!(matches!(
+                process.send_signal(Signal::KILL),
+                Err(Error::PermissionDenied(_))
+            ));
+            parent.say("end");
+            assert_eq!(ended(process), None, "a zombie of somebody else");
+        }
+        sees.say("reap");
+        assert_eq!(sees.hear(), "reaped");
+        // What was unknown is asked again, and known now.
+        let known = kernel() >= (6, 15);
+        assert_eq!(
+            ended(&before).and_then(|status| status.code()),
+            known.then_some(9)
+        );
+        reaped.say("end");
+        reaped.say("reap");
+        assert_eq!(reaped.hear(), "reaped");
+        assert_eq!(
+            ended(&after).and_then(|status| status.code()),
+            known.then_some(9)
+        );
+    });
 }
 
+/// A child whose exit is announced by no signal: waitid passes over it unless asked for all.
 #[test]
 fn child_whose_exit_is_announced_by_no_signal_is_ours_to_wait_for() {
-    passes("child-without-signal");
+    alone!({
+        // SAFETY: no flag, no stack, no pointer: a fork that announces nothing. The child calls nothing
+        // but _exit.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
+        if pid == 0 {
+            // SAFETY: ends the process, without handlers that the copy has no right to run.
+            unsafe { libc::_exit(23) };
+        }
+        let pid = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("clone");
+        let process = Process::open(pid).expect("own child");
+        assert_eq!(
+            ended(&process).and_then(|status| status.code()),
+            looked_at(23)
+        );
+        let exit = process.reap().expect("own child");
+        assert_eq!(exit.status.and_then(|status| status.code()), Some(23));
+    });
 }
 
+/// A handled signal every millisecond, without SA_RESTART: waits go on to their end.
 #[test]
 fn storm_of_handled_signals_does_not_end_a_wait() {
-    passes("signal-storm");
+    alone!({
+        extern "C" fn nothing(_: libc::c_int) {}
+        let mut child = sleeper();
+        let process = Process::from_child(&mut child).expect("own child");
+        // SAFETY: the handler does nothing, so it may run anywhere; both structures are plain data
+        // that lives until the calls return.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            assert_eq!(
+                libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()),
+                0
+            );
+            let every = libc::timeval {
+                tv_sec: 0,
+                tv_usec: 1000,
+            };
+            let timer = libc::itimerval {
+                it_interval: every,
+                it_value: every,
+            };
+            let set = libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut());
+            assert_eq!(set, 0);
+        }
+        let timeout = Duration::from_millis(50);
+        let start = Instant::now();
+        assert_eq!(process.wait_timeout(timeout).expect("not EINTR"), None);
+        assert!(start.elapsed() >= timeout);
+        let killer = process.clone();
+        let kill = std::thread::spawn(move || {
+            assert_eq!(killer.wait_timeout(timeout).expect("not EINTR"), None);
+            killer.send_signal(Signal::KILL).expect("own child");
+        });
+        let exit = process.wait().expect("not EINTR");
+        assert_eq!(
+            exit.status.and_then(|status| status.signal()),
+            Some(libc::SIGKILL)
+        );
+        kill.join().expect("thread");
+    });
 }
 
+/// `/proc/self/fd` is empty once the main thread ended; we read our own descriptors all the same.
 #[test]
 fn status_of_a_stranger_is_known_after_our_main_thread_ended() {
-    passes("main-thread-gone");
+    alone!({
+        // Before that, since /proc/self/exe goes with the main thread as well.
+        let (mut parent, process) = grandchild(6);
+        std::thread::spawn(move || {
+            let leader = std::process::id();
+            until("leader is gone", || {
+                let stat =
+                    std::fs::read_to_string(format!("/proc/self/task/{leader}/stat")).ok()?;
+                stat.rsplit(')')
+                    .next()?
+                    .trim_start()
+                    .starts_with('Z')
+                    .then_some(())
+            });
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                let identity = ShimIdentity::of(&process).expect("identity");
+                identity.open().expect("the same process");
+                let again = process.as_fd().try_clone_to_owned().expect("dup");
+                assert_eq!(
+                    Process::from_pidfd(again).expect("a pidfd").pid(),
+                    process.pid()
+                );
+                parent.say("end");
+                assert_eq!(
+                    ended(&process).and_then(|status| status.code()),
+                    looked_at(6)
+                );
+            }));
+            std::process::exit(i32::from(outcome.is_err()));
+        });
+        // SAFETY: ends this thread alone, which lends nothing to the other.
+        unsafe { libc::syscall(libc::SYS_exit, 99) };
+    });
 }
 
-#[test]
-fn newcomer_with_a_recycled_number_is_never_hit_nor_adopted() {
-    passes_in_namespace("pid-reuse");
-}
-
-#[test]
-fn group_whose_leader_was_reaped_is_signalled_no_more() {
-    passes_in_namespace("group-reuse");
-}
-
-#[test]
-fn status_of_a_zombie_that_is_reaped_while_it_is_looked_at_is_its_own() {
-    passes_in_namespace("reaped-in-between");
-}
-
-#[test]
-fn identity_of_another_pid_namespace_is_refused() {
-    passes_in_namespace("other-namespace");
-}
-
+/// A process that is not ours to signal is there all the same.
 #[test]
 fn shim_that_is_not_ours_to_signal_is_found_all_the_same() {
-    passes("foreign-owner");
+    alone!({
+        if !is_root() {
+            return;
+        }
+        let mut child = sleeper();
+        let process = Process::from_child(&mut child).expect("own child");
+        let saved = ShimIdentity::of(&process).expect("identity");
+        become_nobody();
+        let found = saved.open().expect("alive, and somebody else's");
+        assert_eq!(found.pid(), process.pid());
+        assert!(matches!(
+            found.send_signal(Signal::KILL),
+            Err(Error::PermissionDenied(_))
+        ));
+        child.stdin = None;
+        ended(&found);
+    });
 }
 
-#[test]
-fn pidfd_whose_number_only_anothers_proc_tells_is_refused() {
-    passes_in_namespace("others-proc");
-}
-
+/// Somebody closes the number under a handle: an error, and nobody's exit.
 #[test]
 fn descriptor_that_somebody_closed_is_an_error_and_no_exit() {
-    passes("closed-number");
+    alone!({
+        let mut child = sleeper();
+        let process = Process::from_child(&mut child).expect("own child");
+        // SAFETY: wrong, on purpose: nothing else is opened in this process until the handle is forgotten below.
+        unsafe { libc::close(process.as_fd().as_raw_fd()) };
+        for result in [
+            process.try_wait(),
+            process.wait_timeout(Duration::from_millis(1)),
+            process.wait().map(Some),
+        ] {
+            let error = result.expect_err("no such descriptor");
+            assert_eq!(error.raw_os_error(), Some(libc::EBADF), "{error}");
+        }
+        std::mem::forget(process);
+    });
 }

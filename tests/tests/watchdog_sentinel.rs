@@ -6,13 +6,13 @@ use std::os::unix::fs::{PermissionsExt, chown};
 
 use rustix::process::Signal;
 use workspace_tests::proc_fs::open_signals;
-use workspace_tests::scenario::passes;
 use workspace_tests::stage::{Actor, Bystander, Stage};
 use workspace_tests::until;
 
 const PARENT: &str = env!("CARGO_BIN_EXE_watchdog_parent");
-const SENTINEL: &str = env!("CARGO_BIN_EXE_watchdog_sentinel");
+
 const WHOLE: &str = "Guarantees(END_IS_TOLD | BEFORE_TEARDOWN | WHOEVER_HOLDS_THE_PIPE)";
+
 const PIPE_ALONE: &str = "Guarantees(END_IS_TOLD)";
 
 fn open() -> (Stage, Actor) {
@@ -383,57 +383,4 @@ fn threads_of_a_watchdog_block_every_signal() {
             assert_eq!(open_signals(child.pid(), thread), 0);
         }
     }
-}
-
-// Many, at random, and refused.
-
-#[test]
-fn ends_are_told_apart_in_10_000_random_trials_with_a_sentinel() {
-    passes(SENTINEL, "trials");
-}
-
-#[test]
-fn no_kill_finds_a_torn_list_while_threads_make_and_drop_links() {
-    passes(SENTINEL, "torn");
-}
-
-#[test]
-fn thousands_of_children_are_told_and_a_second_sentinel_serves_the_rest() {
-    passes(SENTINEL, "thousands");
-}
-
-#[test]
-fn release_that_races_with_a_death_is_never_read_as_one() {
-    passes(SENTINEL, "race");
-}
-
-#[test]
-fn pipe_does_alone_where_the_kernel_refuses_what_a_sentinel_needs() {
-    passes(SENTINEL, "refused");
-}
-
-#[test]
-fn pipe_does_alone_in_a_child_whose_kernel_refuses() {
-    passes(SENTINEL, "refused-child");
-}
-
-#[test]
-fn page_that_is_not_as_a_parent_makes_it_is_refused() {
-    passes(SENTINEL, "damaged");
-}
-
-// A drop or a release that the death overtook: the word on the pipe is the reason.
-#[test]
-fn what_was_said_before_the_death_counts_more_than_the_death() {
-    passes(SENTINEL, "said-before");
-}
-
-#[test]
-fn number_that_is_not_the_page_is_left_alone() {
-    passes(SENTINEL, "not-the-page");
-}
-
-#[test]
-fn copy_made_by_fork_starts_a_sentinel_of_its_own() {
-    passes(SENTINEL, "copy");
 }

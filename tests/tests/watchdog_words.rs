@@ -1,117 +1,186 @@
-//! Why the write end was closed, told apart however late the child looks; and who may say it.
+//! Thousands of links, and each end of each told apart. A parent is forked for every batch of links; the
+//! reader is another fork, which gets the read ends by SCM_RIGHTS and never holds a write end.
 
-use workspace_tests::scenario::passes;
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
-const TRIALS: &str = env!("CARGO_BIN_EXE_watchdog_trials");
-const FORKS: &str = env!("CARGO_BIN_EXE_watchdog_forks");
-const SIGPIPE: &str = env!("CARGO_BIN_EXE_watchdog_sigpipe");
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use watchdog_pipe::{Keepalive, Verdict, Watchdog};
+use workspace_tests::fork::{Cue, Fork};
+use workspace_tests::{DEADLINE, Random, alone};
 
-// cases.md: "keepalive dropped, parent exits right after, child looks late / - / KeepaliveDropped, 10,000
-// times"; pitfalls.md: "'dropped, then the parent exits' read late looks like 'parent exited'".
+/// Links a batch.
+const BATCH: usize = 50;
+
+/// 10,000 links a scenario.
+const BATCHES: usize = 200;
+
+/// When the reader looks: after the parent was reaped, or before it has done anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Late,
+    Early,
+    Either,
+}
+
+fn trials(look: Look, mut end: impl FnMut(usize) -> Verdict) {
+    let pair = UnixStream::pair().expect("socketpair");
+    for end in [&pair.0, &pair.1] {
+        end.set_read_timeout(Some(DEADLINE)).expect("SO_RCVTIMEO");
+    }
+    let mut pair = Some(pair);
+    let reader = Fork::run(|| {
+        let (ours, mut theirs) = pair.take().expect("the copies");
+        drop(ours);
+        read(&mut theirs);
+    });
+    let (mut ours, theirs) = pair.expect("the originals");
+    drop(theirs);
+    for batch in 0..BATCHES {
+        let ends: Vec<Verdict> = (0..BATCH).map(&mut end).collect();
+        let late = look == Look::Late || (look == Look::Either && batch % 2 == 0);
+        let expected: Vec<u8> = ends.iter().map(|verdict| code(*verdict)).collect();
+        ours.write_all(&[u8::from(late)]).expect("say when to look");
+        ours.write_all(&expected).expect("say what to expect");
+        let (mut go, mut gone) = Cue::pair();
+        let parent = Fork::run(|| parent(&ours, &ends, &mut gone));
+        drop(gone);
+        if !late {
+            // The reader holds all of them, and waits for the first.
+            ours.read_exact(&mut [0]).expect("the reader is there");
+        }
+        go.give();
+        parent.succeeds();
+        if late {
+            ours.write_all(&[0]).expect("let the reader look");
+        }
+        ours.read_exact(&mut [0])
+            .expect("the reader saw what it expected");
+    }
+    drop(ours);
+    reader.succeeds();
+}
+
 #[test]
 fn dropped_and_exited_right_after_is_dropped_to_a_late_reader_10_000_times() {
-    passes(TRIALS, "late");
+    alone!({
+        trials(Look::Late, |_| Verdict::KeepaliveDropped);
+    });
 }
 
 #[test]
 fn dropped_and_exited_right_after_is_dropped_to_an_early_reader_10_000_times() {
-    passes(TRIALS, "early");
+    alone!({
+        trials(Look::Early, |_| Verdict::KeepaliveDropped);
+    });
 }
 
 #[test]
 fn dropped_released_and_exited_are_told_apart_in_10_000_random_trials() {
-    passes(TRIALS, "random");
+    alone!({
+        let mut random = Random::new();
+        trials(Look::Either, move |_| match random.next() % 3 {
+            0 => Verdict::KeepaliveDropped,
+            1 => Verdict::Released,
+            _ => Verdict::ParentExited,
+        });
+    });
 }
 
-// cases.md: "Fork's copy of a Keepalive dropped / - / nothing told"; pitfalls.md: "a fork's copy of Keepalive is
-// dropped and tells the child 'dropped'".
-
-#[test]
-fn copy_made_by_fork_tells_nothing_when_it_is_dropped() {
-    passes(FORKS, "dropped");
-}
-
-// kernel-facts.md: "comparing getpid() fails across CLONE_NEWPID, where both can be 1".
-#[test]
-fn copy_made_by_fork_tells_nothing_where_both_are_pid_1() {
-    passes(FORKS, "pid-namespace");
-}
-
-#[test]
-fn copy_made_by_fork_cannot_release_or_hand_over() {
-    passes(FORKS, "speaks");
-}
-
-#[test]
-fn forked_process_can_make_a_link_of_its_own() {
-    passes(FORKS, "own");
-}
-
-#[test]
-fn copies_of_every_generation_are_inert_and_originals_are_not() {
-    passes(FORKS, "generations");
-}
-
-#[test]
-fn threads_may_make_the_first_links_at_once() {
-    passes(FORKS, "racing");
-}
-
-// pitfalls.md: "writing the reason to a dead child raises SIGPIPE in the parent"; cases.md: "release to a dead
-// child ... / no SIGPIPE".
-
-#[test]
-fn dead_child_raises_no_sigpipe_where_that_would_kill() {
-    passes(SIGPIPE, "default");
-}
-
-#[test]
-fn dead_child_raises_no_sigpipe_where_it_is_ignored() {
-    passes(SIGPIPE, "ignored");
-}
-
-#[test]
-fn dead_child_raises_no_sigpipe_where_it_is_handled() {
-    passes(SIGPIPE, "handled");
-}
-
-#[test]
-fn dead_child_leaves_no_sigpipe_pending_where_it_is_blocked() {
-    passes(SIGPIPE, "blocked");
-    passes(SIGPIPE, "blocked-default");
-}
-
-#[test]
-fn sigpipe_that_was_pending_before_is_left_alone() {
-    passes(SIGPIPE, "pending");
-}
-
-#[test]
-fn other_pending_signals_are_left_alone() {
-    passes(SIGPIPE, "others");
-}
-
-// Before Linux 6.18 there is no RWF_NOSIGNAL: the same promises hold by way of the signal mask.
-#[test]
-fn dead_child_raises_no_sigpipe_on_older_kernels_either() {
-    for disposition in [
-        "default",
-        "ignored",
-        "handled",
-        "blocked",
-        "blocked-default",
-    ] {
-        passes(SIGPIPE, &format!("old-{disposition}"));
+/// Makes the links, sends the read ends, ends each in its own way, and exits right after.
+fn parent(socket: &UnixStream, ends: &[Verdict], go: &mut Cue) {
+    let (keepalives, setups): (Vec<Keepalive>, Vec<_>) = ends
+        .iter()
+        .map(|_| watchdog_pipe::channel().expect("channel"))
+        .unzip();
+    let fds: Vec<BorrowedFd<'_>> = setups
+        .iter()
+        .map(|setup| setup.fds().next().expect("one descriptor").0)
+        .collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+    sendmsg(
+        socket.as_fd(),
+        &[IoSlice::new(b".")],
+        &mut control,
+        SendFlags::empty(),
+    )
+    .expect("send");
+    drop(setups);
+    go.take();
+    for (keepalive, end) in keepalives.into_iter().zip(ends) {
+        match end {
+            Verdict::KeepaliveDropped => drop(keepalive),
+            Verdict::Released => assert!(keepalive.release().is_ok(), "release"),
+            // The exit below closes it.
+            _ => std::mem::forget(keepalive),
+        }
     }
 }
 
-#[test]
-fn pending_signals_are_left_alone_on_older_kernels_too() {
-    passes(SIGPIPE, "old-pending");
-    passes(SIGPIPE, "old-others");
+fn read(socket: &mut UnixStream) {
+    let mut late = [0];
+    while socket.read(&mut late).expect("read a batch") == 1 {
+        let mut expected = [0; BATCH];
+        socket.read_exact(&mut expected).expect("what to expect");
+        let mut watchdogs: Vec<Watchdog> = receive(socket)
+            .into_iter()
+            .map(|fd| Watchdog::from_fd(fd).expect("adopt"))
+            .collect();
+        if late == [1] {
+            socket
+                .read_exact(&mut [0])
+                .expect("wait for the parent's end");
+        } else {
+            socket.write_all(b".").expect("say that all are held");
+        }
+        for (index, watchdog) in watchdogs.iter_mut().enumerate() {
+            let told = if late == [1] {
+                watchdog.try_wait().expect("look").expect("a verdict")
+            } else {
+                watchdog.wait().expect("wait")
+            };
+            assert_eq!(code(told), expected[index], "link {index}: {told:?}");
+        }
+        socket.write_all(b".").expect("say that all were right");
+    }
 }
 
-#[test]
-fn words_are_said_on_older_kernels_too() {
-    passes(SIGPIPE, "old-word");
+fn receive(socket: &UnixStream) -> Vec<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut control,
+        flags,
+    )
+    .expect("receive");
+    let fds: Vec<OwnedFd> = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert_eq!(fds.len(), BATCH);
+    fds
+}
+
+fn code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::ParentExited => b'e',
+        Verdict::KeepaliveDropped => b'd',
+        Verdict::Released => b'r',
+        verdict => panic!("what is {verdict:?}?"),
+    }
 }

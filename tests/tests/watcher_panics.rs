@@ -1,13 +1,16 @@
 //! A panic in what is not ours ends there, is reported, and costs nobody else anything.
 
+use std::os::fd::AsRawFd;
 use std::panic::panic_any;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::task::{Context, Poll, Wake, Waker};
-use std::{future::Future, pin::pin, sync::Arc};
 
 use pidfd_watcher::{Builder, Cancelled, Watcher};
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Held, Told, scenario};
+use workspace_tests::{DEADLINE, Held, Told, alone, fd_table};
 
 fn dead() -> Held {
     let child = Held::new();
@@ -203,24 +206,55 @@ fn waker_that_panics_when_the_last_watcher_goes_is_reported() {
     };
 }
 
-#[test]
-fn without_a_hook_a_panic_is_a_line_on_standard_error() {
-    let program = env!("CARGO_BIN_EXE_watcher_alone");
-    let output = std::process::Command::new(program)
-        .arg("panics")
-        .output()
-        .expect("run");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let lines = said
-        .lines()
-        .filter(|line| line.starts_with("pidfd-watcher: "))
-        .count();
-    assert_eq!(lines, 1, "{said}");
-    assert!(said.contains("panicked: as planned"), "{said}");
+/// One callback panics, under the default report; the next one runs.
+fn panics() {
+    let watcher = Watcher::new().expect("watcher");
+    let child = Held::new();
+    watcher
+        .watch(child.process(), |_| panic!("as planned"))
+        .expect("watch");
+    let (after, _) = Told::by(&watcher, child.process());
+    child.exit(6);
+    assert_eq!(after.code(), looked_at(6));
 }
 
 #[test]
+fn without_a_hook_a_panic_is_a_line_on_standard_error() {
+    alone!({
+        let said = fd_table::file();
+        let stderr = rustix::io::dup(std::io::stderr()).expect("dup");
+        rustix::stdio::dup2_stderr(&said).expect("dup2");
+        panics();
+        rustix::stdio::dup2_stderr(&stderr).expect("dup2");
+        let said = std::fs::read_to_string(format!("/proc/self/fd/{}", said.as_raw_fd()));
+        let said = said.expect("text");
+        let lines = said
+            .lines()
+            .filter(|line| line.starts_with("pidfd-watcher: "))
+            .count();
+        assert_eq!(lines, 1, "{said}");
+        assert!(said.contains("panicked: as planned"), "{said}");
+    });
+}
+
+/// Standard error that takes nothing, and none: a report that cannot be written is not a panic of its own.
+#[test]
 fn without_standard_error_a_panic_is_contained_all_the_same() {
-    scenario::passes(env!("CARGO_BIN_EXE_watcher_alone"), "panics-unheard");
+    alone!({
+        static PANICS: AtomicUsize = AtomicUsize::new(0);
+        std::panic::set_hook(Box::new(|_| {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+        }));
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("open");
+        // SAFETY: nothing in this process owns the number, here and below.
+        assert_eq!(unsafe { libc::dup2(full.as_raw_fd(), 2) }, 2);
+        panics();
+        // SAFETY: as above.
+        unsafe { libc::close(2) };
+        panics();
+        assert_eq!(PANICS.load(Ordering::Relaxed), 2);
+    });
 }

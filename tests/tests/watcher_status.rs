@@ -4,10 +4,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
 
-use pidfd_watcher::{Process, Signal, Watcher};
+use pidfd_watcher::{Cancelled, Error, Process, Signal, Watcher};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
-use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Dialogue, Guard, Held, Told, scenario, signals};
+use workspace_tests::namespace::{kernel, looked_at};
+use workspace_tests::{
+    DEADLINE, Dialogue, Guard, Held, Told, alone, alone_in_pid_namespace, namespace, proc_fs,
+    signals, until,
+};
 
 #[test]
 fn every_exit_code_of_256_children_that_end_at_once_is_exact() {
@@ -100,14 +103,82 @@ fn every_terminating_signal_is_exact_with_its_core_flag() {
     }
 }
 
+/// The kernel reaps: told all the same, and the status is right where it can be known.
 #[test]
 fn child_that_the_kernel_reaps_by_itself_is_told_with_the_right_status_or_none() {
-    scenario::passes(env!("CARGO_BIN_EXE_watcher_alone"), "sigchld-ignored");
+    alone!({
+        // SAFETY: sets a disposition, installs no handler.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let watcher = Watcher::new().expect("watcher");
+        for code in [0, 5] {
+            let child = Held::new();
+            let (told, _) = Told::by(&watcher, child.process());
+            // It lives, so it is ours to wait for; when it dies there is nothing left to reap.
+            let (charged, callback) = Told::pair();
+            watcher
+                .watch_and_reap(child.process().clone(), callback)
+                .expect("a live child");
+            child.exit(code);
+            let code = i32::from(code);
+            for told in [told, charged] {
+                let known = told.code();
+                assert!(
+                    known == Some(code) || (known.is_none() && kernel() < (6, 15)),
+                    "{known:?}"
+                );
+            }
+            let (late, callback) = Told::pair();
+            let failed = watcher
+                .watch_and_reap(child.process().clone(), callback)
+                .expect_err("nothing to reap");
+            late.was_dropped();
+            assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
+        }
+    });
 }
 
+/// In a namespace with few numbers the dead and the newcomer have one number, and two fates.
 #[test]
 fn newcomer_with_a_recycled_number_is_another_process() {
-    scenario::passes(env!("CARGO_BIN_EXE_watcher_alone"), "recycled");
+    alone_in_pid_namespace!({
+        if !namespace::few_numbers() {
+            return;
+        }
+        let watcher = Watcher::new().expect("watcher");
+        until("numbers that come again", || {
+            (Held::new().pid() > 300).then_some(())
+        });
+
+        let dead = Held::new();
+        let number = dead.pid();
+        let unseen = Process::open(dead.process().pid()).expect("own child");
+        let (told, callback) = Told::pair();
+        watcher
+            .watch_and_reap(dead.process().clone(), callback)
+            .expect("own child");
+        dead.exit(7);
+        assert_eq!(told.code(), Some(7));
+
+        let newcomer = until("number comes round", || {
+            let child = Held::new();
+            (child.pid() == number).then_some(child)
+        });
+        let (new, handle) = Told::by(&watcher, newcomer.process());
+        // Watched only now that its number is another's: told of its own end, from its own status.
+        let old = Told::by(&watcher, &unseen).0.code();
+        assert_eq!(old, (kernel() >= (6, 15)).then_some(7));
+        let (told, callback) = Told::pair();
+        let failed = watcher
+            .watch_and_reap(unseen.clone(), callback)
+            .expect_err("it is gone");
+        assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
+        told.was_dropped();
+        new.is_waiting();
+        assert!(proc_fs::is_running(number));
+        newcomer.exit(9);
+        assert_eq!(new.code(), looked_at(9));
+        assert_eq!(handle.cancel(), Cancelled::AlreadyRan);
+    });
 }
 
 #[test]
