@@ -1,4 +1,5 @@
-//! A cgroup of its own for COMMAND's tree (version 2): all members are killed at once, however fast they fork.
+//! A cgroup of its own for COMMAND's tree (version 2). All members are killed at once, however fast
+//! they fork.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -13,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use crate::namespace;
 use crate::sys::{self, SoleThread};
 
-/// So many members have their pidfds open at the same time.
+/// So many pidfds of members are open at the same time.
 const OPEN_AT_ONCE: usize = 512;
 
 /// The folder of a cgroup that was made for COMMAND.
@@ -21,9 +22,10 @@ const OPEN_AT_ONCE: usize = 512;
 pub(crate) struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// A leaf below this process's own cgroup. A process that cannot be moved into it is found out by a child that tries.
+    /// Makes a leaf below this process's own cgroup. A child tries whether a process can be moved
+    /// into it.
     pub(crate) fn make(alone: &SoleThread) -> io::Result<Cgroup> {
-        // Two PID namespaces may have the same number, and see the same cgroups.
+        // Shims in two PID namespaces may have the same number, and see the same cgroups.
         let namespace = fs::metadata("/proc/self/ns/pid")?.ino();
         let name = format!(
             "watchdog-shim-{}-{namespace}",
@@ -31,8 +33,8 @@ impl Cgroup {
         );
         let cgroup = Cgroup(own_folder()?.join(name));
         match fs::create_dir(&cgroup.0) {
-            // Left over by a shim that had this number and was killed with all others of it. One that is in use is not
-            // taken: it cannot be removed.
+            // A shim that had this number was killed, with all its processes, and has left it
+            // behind. One that is in use cannot be removed, and so is not taken.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 cgroup.remove();
                 fs::create_dir(&cgroup.0)?;
@@ -58,8 +60,11 @@ impl Cgroup {
         Ok(self.open("cgroup.procs")?.into())
     }
 
-    /// Sends a signal to every member but one. A number is opened first and looked for in the list then: that it is still
-    /// there while the process lives proves that they belong together. The list is read once for many of them.
+    /// Sends a signal to every member but one.
+    ///
+    /// A number may be another process's when it is opened. So the list is read again after that: a
+    /// process that lives and whose number is in the list is a member. The list is read once for
+    /// many processes.
     pub(crate) fn signal(&self, signal: Signal, except: Option<Pid>) -> io::Result<()> {
         for folder in self.folders() {
             for some in members(&folder)?.chunks(OPEN_AT_ONCE) {
@@ -73,7 +78,8 @@ impl Cgroup {
                     let pid = process.pid();
                     let lives = matches!(process.try_wait(), Ok(None));
                     if Some(pid) != except && listed.contains(&pid) && lives {
-                        // Gone, or of another user: what is left is reported at the end.
+                        // It has ended, or is another user's. The report at the end says what is
+                        // left.
                         let _ = process.send_signal(signal);
                     }
                 }
@@ -82,27 +88,27 @@ impl Cgroup {
         Ok(())
     }
 
-    /// SIGKILL to all members, at once where the kernel can (5.14).
+    /// Sends SIGKILL to all members. Since Linux 5.14 the kernel does it at once.
     pub(crate) fn kill(&self) -> io::Result<()> {
         self.write("cgroup.kill", "1")
             .or_else(|_| self.signal(Signal::KILL, None))
     }
 
-    /// Whether a process is in it, or in one below it.
+    /// Whether a process is in this cgroup, or in one below it.
     pub(crate) fn is_populated(&self) -> bool {
         let events = fs::read_to_string(self.0.join("cgroup.events"));
-        // One that is gone has nobody in it.
+        // A cgroup that was removed has no members.
         events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
     }
 
-    /// Removes it with those that COMMAND has made below. One that is in use stays.
+    /// Removes this cgroup, and those below it that COMMAND has made. One that is in use stays.
     pub(crate) fn remove(&self) {
         for folder in self.folders().iter().rev() {
             let _ = fs::remove_dir(folder);
         }
     }
 
-    /// It, and all below it; each before those below it.
+    /// This folder and all below it. Each comes before those below it.
     fn folders(&self) -> Vec<PathBuf> {
         let mut folders = vec![self.0.clone()];
         let mut next = 0;
@@ -122,7 +128,7 @@ impl Cgroup {
         io::Write::write_all(&mut self.open(file)?, text.as_bytes())
     }
 
-    /// Without `O_CREAT`: a kernel that lacks the file says ENOENT.
+    /// Without `O_CREAT`: the error is ENOENT if the kernel has no such file.
     fn open(&self, file: &str) -> io::Result<File> {
         OpenOptions::new().write(true).open(self.0.join(file))
     }
@@ -130,7 +136,7 @@ impl Cgroup {
 
 fn members(folder: &Path) -> io::Result<Vec<Pid>> {
     let list = fs::read_to_string(folder.join("cgroup.procs"))?;
-    // 0: a member outside of this PID namespace.
+    // 0 stands for a member outside of this PID namespace.
     Ok(list
         .lines()
         .filter_map(|line| sys::pid(line.parse().ok()?))

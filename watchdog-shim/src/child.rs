@@ -1,8 +1,9 @@
 //! The child on its way to COMMAND.
 //!
-//! The child shares the memory of this process, and this process waits until the child has executed COMMAND or has ended:
-//! `CLONE_VM` and `CLONE_VFORK`, as in `posix_spawn(3)`. No page is copied. Everything that the child needs is prepared
-//! before. The child allocates nothing and takes no lock.
+//! The child shares the memory of this process (`CLONE_VM`), so that no page is copied. This
+//! process waits until the child has executed COMMAND or has ended (`CLONE_VFORK`).
+//! `posix_spawn(3)` does the same. Everything that the child needs is prepared before. The child
+//! allocates nothing and takes no lock.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
@@ -32,7 +33,8 @@ pub(crate) struct Image {
 #[derive(Debug)]
 pub(crate) struct Strings {
     pointers: Vec<*const c_char>,
-    /// What the pointers point to. A vector that grows no more, and heap memory that does not move with it.
+    /// What the pointers point to. The vector is never changed, and the strings do not move with
+    /// it.
     _owned: Vec<CString>,
 }
 
@@ -63,11 +65,11 @@ pub(crate) enum NotStarted {
     Child(Step, io::Error),
 }
 
-/// The child's memory is the parent's: what it stores here is there when the parent goes on.
+/// The child shares the parent's memory: the parent reads here what the child has stored.
 struct Entry<'a> {
     image: &'a Image,
     ledger: Ledger,
-    /// What failed, and the errno; 0: nothing has.
+    /// The step that failed, and the errno; 0 if nothing has.
     step: AtomicI32,
     errno: AtomicI32,
 }
@@ -84,11 +86,12 @@ impl Image {
             step: AtomicI32::new(0),
             errno: AtomicI32::new(0),
         };
-        // Of 16 bytes each: the alignment that a stack has on every architecture.
+        // `u128` has 16 bytes: a stack is aligned so on every architecture.
         let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-        // SAFETY: the stack is the child's alone and has room for what `main` does. CLONE_VFORK suspends this thread, the
-        // only one of this process, until the child has another program or has ended, so that stack and entry outlive it.
+        // SAFETY: the stack is the child's alone and has room for what `main` does. CLONE_VFORK
+        // suspends this thread, the only one of this process, until the child has another program
+        // or has ended, so that stack and entry outlive it.
         let number = unsafe {
             let top = stack.as_mut_ptr().add(stack.capacity());
             libc::clone(
@@ -112,7 +115,7 @@ impl Image {
         Err(NotStarted::Child(step, io::Error::from_raw_os_error(errno)))
     }
 
-    /// Becomes the program, or gives what failed and the errno.
+    /// Becomes the program, or returns what failed and the errno.
     fn become_it(&self) -> (Step, c_int) {
         if let Some(cgroup) = &self.cgroup {
             // SAFETY: an open descriptor, and one byte. 0 means the writer.
@@ -125,13 +128,15 @@ impl Image {
             if unsafe { libc::setsid() } < 0 {
                 return (Step::Session, errno());
             }
-            // A terminal that the shim has given up becomes COMMAND's. There may be none: that is no error.
+            // A terminal that the shim has given up becomes COMMAND's. It is no error if there is
+            // none.
             // SAFETY: takes a plain number.
             unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
         }
         let ignored = self.signals.ignored;
         for signal in (1..=LAST_SIGNAL).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
-            // SAFETY: SIG_IGN is no function that could be wrong. Without CLONE_SIGHAND the child's actions are its own.
+            // SAFETY: SIG_IGN is no function that could be wrong. Without CLONE_SIGHAND the child's
+            // actions are its own.
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
         let blocked = &raw const self.signals.blocked;
@@ -146,11 +151,12 @@ impl Image {
         let mut reason = libc::ENOENT;
         let mut denied = false;
         for candidate in &self.candidates {
-            // SAFETY: C strings, and arrays of them that end with a null pointer; all outlive the call.
+            // SAFETY: C strings, and arrays of them that end with a null pointer. All outlive the
+            // call.
             unsafe { libc::execve(candidate.as_ptr(), arguments, variables) };
             reason = errno();
             match reason {
-                // Another one may be executed; if there is none, this is the reason.
+                // Another candidate may be executed. If none is, this is the reason.
                 libc::EACCES => denied = true,
                 libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
                 _ => return reason,
@@ -163,12 +169,12 @@ impl Image {
 extern "C" fn main(entry: *mut c_void) -> c_int {
     // SAFETY: the entry that `spawn` handed over, which lives while this process waits.
     let entry = unsafe { &*entry.cast::<Entry<'_>>() };
-    // Before the exec: whoever takes over when this process is killed knows COMMAND by it.
+    // Before the exec: a process that takes over when the parent is killed finds COMMAND by it.
     if let Ok(own) = sys::own_pid() {
         entry.ledger.set_command(own.as_raw_nonzero().get());
     }
     let (step, errno) = entry.image.become_it();
-    // The number is free again as soon as this child was reaped.
+    // The number may be another process's once this child was reaped.
     entry.ledger.set_command(0);
     entry.step.store(step as i32, Ordering::Release);
     entry.errno.store(errno, Ordering::Release);

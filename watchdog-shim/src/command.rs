@@ -1,4 +1,4 @@
-//! COMMAND: what is prepared before it is started, and what is said where it cannot be.
+//! COMMAND: what is prepared before it is started, and the errors if it cannot be.
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
@@ -44,7 +44,7 @@ impl Image {
         })
     }
 
-    /// Comes back when the program was executed.
+    /// Returns when the program was executed.
     pub(crate) fn start(
         &self,
         alone: &SoleThread,
@@ -52,7 +52,8 @@ impl Image {
         options: &Options,
         proc: Option<&Proc>,
     ) -> Result<Process, Failure> {
-        // Shows, before anything runs, that a pidfd can be opened here and that there is room for one.
+        // Shows, before anything runs, that a pidfd can be opened here and that there is room for
+        // one.
         let room = sys::own_pid().and_then(|own| Ok(Process::open(own)?));
         drop(room.map_err(|error| Failure::io("COMMAND cannot be watched", &error))?);
         let pid = self.spawn(alone, ledger).map_err(|error| match error {
@@ -63,7 +64,8 @@ impl Image {
         })?;
         // A child of ours that nobody else reaps: its number is its own.
         let process = Process::open(pid).map_err(|error| {
-            // Only where the whole system has no room any more. COMMAND ends, since nobody could stop it later.
+            // The whole system has run out of descriptors. COMMAND is killed, since nobody could
+            // stop it later.
             sys::kill_child(pid);
             Failure::io("COMMAND cannot be watched", &error.into())
         })?;
@@ -76,15 +78,15 @@ impl Image {
     }
 }
 
-/// The signal that ended the child before it had executed its program. This process goes on then as if it had. Without
-/// /proc it is not known.
+/// The signal that ended the child before it had executed its program. clone(2) does not tell: it
+/// returns as after an exec. Without /proc the answer is `None`.
 fn killed_on_the_way(child: &Process, proc: Option<&Proc>) -> Option<i32> {
     let proc = proc?;
     for _ in 0..LOOKS {
         if !proc.is_without_exec(child.pid()) {
             return None;
         }
-        // In the middle of the exec, or of its end: neither lasts.
+        // The child is in the middle of its exec, or of its end. Neither lasts.
         if let Ok(Some(status)) = sys::end_of_child(child.as_fd()) {
             return status.terminating_signal();
         }
@@ -93,7 +95,8 @@ fn killed_on_the_way(child: &Process, proc: Option<&Proc>) -> Option<i32> {
     None
 }
 
-/// How often, and how long each time, an exec or an end in progress is waited for: a tracer may hold it up.
+/// How often, and how long each time, to wait for an exec or an end in progress. A tracer may hold
+/// it up.
 const LOOKS: u32 = 1000;
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
@@ -112,7 +115,7 @@ fn c_strings(texts: impl IntoIterator<Item = OsString>) -> io::Result<Vec<CStrin
     Ok(texts.collect::<Result<Vec<CString>, _>>()?)
 }
 
-/// COMMAND's environment: this process's own, less the watchdog's variable.
+/// COMMAND's environment: this process's own, without the watchdog's variable.
 fn variables() -> impl Iterator<Item = OsString> {
     env::vars_os()
         .filter(|(name, _)| name != watchdog_pipe::ENV_VAR)

@@ -1,7 +1,7 @@
 //! The socket pair between OUTER and the process in charge of the tree.
 //!
-//! OUTER alone holds one end: the other processes see end of file when OUTER dies. INNER and STANDBY
-//! share the other end: OUTER sees end of file when both are gone.
+//! OUTER alone holds one end: the other processes see end of file when OUTER dies. INNER and
+//! STANDBY share the other end: OUTER sees end of file when both are gone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,8 +13,8 @@ use rustix::net::{
 
 use crate::sys;
 
-/// So many signals and messages are received before anything else is looked at: a flood must not put
-/// off the end of the tree.
+/// So many signals and messages are received before anything else is looked at: a flood must not
+/// put off the end of the tree.
 pub(crate) const RECEIVED_AT_ONCE: usize = 256;
 
 /// One end.

@@ -4,9 +4,9 @@
 //! signalled only once it is proven: a pidfd of it is open, and its line in /proc, read afterwards,
 //! names a parent that is proven and alive. This process is proven to begin with.
 //!
-//! This process is a subreaper, and so the parent of orphans too. A process whose parent ends during
-//! the walk is found all the same. One that is missed because it moved elsewhere is found by the next
-//! sweep.
+//! This process is a subreaper, and so the parent of orphans too. A process whose parent ends
+//! during the walk is found all the same. One that is missed because it moved elsewhere is found by
+//! the next sweep.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -38,8 +38,8 @@ pub(crate) enum Receivers {
 /// Sends `signals`, in this order, to the descendants of this process except those in `except`.
 /// `signalled` gets the number of each.
 ///
-/// All are found before the first is signalled: a process that ends at once gives its children to the
-/// subreaper nearest to it, and the walk may have left that one behind.
+/// All are found before the first is signalled: a process that ends at once gives its children to
+/// the subreaper nearest to it, and the walk may have left that one behind.
 ///
 /// An error if /proc cannot be read.
 pub(crate) fn signal_descendants(

@@ -1,4 +1,5 @@
-//! Why the shim did not start COMMAND: one line that names the thing and the way out, and an exit code.
+//! Why the shim did not start COMMAND: one line that names the cause and the way out, and an exit
+//! code.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
@@ -26,7 +27,7 @@ impl Failure {
         }
     }
 
-    /// `what` failed with an error of the kernel's.
+    /// `what` failed with this error.
     pub(crate) fn io(what: impl fmt::Display, error: &io::Error) -> Failure {
         Failure::refused(format!("{what}: {error}"))
     }
@@ -54,7 +55,7 @@ impl Failure {
     }
 
     /// COMMAND was killed before it was executed.
-    pub(crate) fn killed(program: &std::ffi::OsStr, signal: i32) -> Failure {
+    pub(crate) fn killed(program: &OsStr, signal: i32) -> Failure {
         Failure {
             code: NOT_EXECUTABLE,
             message: format!(
@@ -74,7 +75,8 @@ impl Failure {
     }
 }
 
-/// What the error means for a COMMAND of that name, and the way out; `None` where the error says it all.
+/// What the error means for a COMMAND of that name, and the way out. `None` if the error says it
+/// all.
 fn why_not(program: &OsStr, error: &io::Error) -> Option<&'static str> {
     if program.is_empty() {
         return Some("COMMAND is empty; name a program");
@@ -103,7 +105,7 @@ fn why_not(program: &OsStr, error: &io::Error) -> Option<&'static str> {
     }
 }
 
-/// In one line, whatever is quoted in it.
+/// One line, whatever is quoted in it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("watchdog-shim: ")?;

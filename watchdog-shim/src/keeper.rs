@@ -1,8 +1,8 @@
-//! The process in charge of the tree: it reaps, passes signals on, and stops everything when its time
-//! has come.
+//! The process in charge of the tree: it reaps, passes signals on, and stops everything when its
+//! time has come.
 //!
-//! INNER is in charge from the start. STANDBY or OUTER takes over when those below it were killed: the
-//! orphans come to it, and the ledger says how far the stop has got.
+//! INNER is in charge from the start. STANDBY or OUTER takes over when those below it were killed:
+//! the orphans come to it, and the ledger says how far the stop has got.
 
 mod killing;
 mod reap;

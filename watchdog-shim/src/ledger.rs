@@ -1,7 +1,7 @@
 //! What all processes of the shim know of the tree: one shared page.
 //!
-//! The process in charge writes it. When that process was killed, the next one takes over and goes on
-//! from what is written here. OUTER reads here how COMMAND ended.
+//! The process in charge writes it. When that process was killed, the next one takes over and goes
+//! on from what is written here. OUTER reads here how COMMAND ended.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;

@@ -1,10 +1,12 @@
-//! Puts any unmodified program, with everything that it starts, under the lifetime of the process that started it.
+//! Puts any unmodified program, with everything that it starts, under the lifetime of the process
+//! that started it.
 //!
-//! `watchdog-shim [OPTIONS] [--] COMMAND [ARG...]` runs COMMAND. When the process that started the shim (the runtime)
-//! dies or lets go, COMMAND and all its descendants get a stop signal, have a grace period, and are killed then.
+//! `watchdog-shim [OPTIONS] [--] COMMAND [ARG...]` runs COMMAND. When the process that started the
+//! shim (the runtime) dies or lets go, COMMAND and all its descendants get a stop signal, have a
+//! grace period, and are killed then.
 //!
-//! This crate is that program, as a library: [`run`] is its `main`. A runtime that wants no second file on the disk calls
-//! [`run_if_asked`] first in its own `main`, and starts itself as the shim.
+//! This crate is that program, as a library: [`run`] is its `main`. A runtime that wants no second
+//! file on the disk calls [`run_if_asked`] first in its own `main`, and starts itself as the shim.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("watchdog-shim is for Linux: it stands on pidfds, subreapers and PID namespaces");
@@ -33,6 +35,7 @@ mod status;
 mod sys;
 mod table;
 mod tree;
+mod values;
 mod watch;
 
 use std::ffi::{OsString, c_char, c_int};
@@ -48,13 +51,15 @@ use crate::sys::SoleThread;
 /// The name by which a program is started to be the shim: see [`run_if_asked`].
 pub const NAME: &str = "watchdog-shim";
 
-/// Is the shim: reads the command line (without the program's own name), runs COMMAND, and ends this process as COMMAND
-/// ended. Exit codes of its own: 125 the shim failed or a requirement is not met, 126 COMMAND cannot be executed, 127 it
-/// was not found; a line on standard error says why.
+/// Is the shim. Reads the command line (without the program's own name), runs COMMAND, and ends
+/// this process as COMMAND ended.
+///
+/// Exit codes of its own: 125 the shim failed or a requirement is not met, 126 COMMAND cannot be
+/// executed, 127 it was not found. A line on standard error says why.
 ///
 /// # Safety
-/// This process has one thread, and no part of it owns a descriptor that it was born with, the standard streams excepted:
-/// call it first in `main`.
+/// This process has one thread. No part of it owns a descriptor that it has inherited, except the
+/// standard streams. Call it first in `main`.
 #[allow(unsafe_code)]
 pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
     // SAFETY: the caller's promise.
@@ -63,7 +68,8 @@ pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
         Ok(End::Code(code)) => sys::exit_now(code),
         Ok(End::Signal(signal)) => {
             sys::die_of(signal);
-            // A signal that does not end this process, as that of pid 1 of a namespace: as a shell says it.
+            // The signal has not ended this process, which may be pid 1 of a namespace. The code is
+            // the one that a shell would give.
             sys::exit_now(u8::try_from(128 + signal).unwrap_or(u8::MAX))
         }
         Err(failure) => {
@@ -75,8 +81,8 @@ pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
 
 /// [`run`] with the arguments of C's `main`, the program's own name among them.
 ///
-/// For a program whose `main` is C's (`#![no_main]`). Rust's own ignores SIGPIPE before it runs anything of the program,
-/// and COMMAND is born with what the shim was born with.
+/// For a program whose `main` is C's (`#![no_main]`). Rust's own `main` ignores SIGPIPE before it
+/// runs anything of the program, and COMMAND would inherit that.
 ///
 /// # Safety
 /// As [`run`]; and `arguments` are `count` strings as C's `main` gets them.
@@ -86,7 +92,7 @@ pub unsafe fn main(count: c_int, arguments: *const *const c_char) -> ! {
     unsafe { run(sys::arguments(count, arguments).into_iter().skip(1)) }
 }
 
-/// Is the shim if this program was started under the [`NAME`], and comes back at once if not.
+/// Is the shim if this program was started under the [`NAME`]. Returns at once if not.
 ///
 /// ```no_run
 /// // SAFETY: first in main.
@@ -94,7 +100,8 @@ pub unsafe fn main(count: c_int, arguments: *const *const c_char) -> ! {
 /// // the program itself
 /// ```
 ///
-/// COMMAND has SIGPIPE with its default action then, since Rust's own `main` leaves no trace of what it was.
+/// COMMAND gets SIGPIPE with its default action: Rust's own `main` has changed the action, and
+/// leaves no trace of what it was.
 ///
 /// # Safety
 /// As [`run`].
@@ -125,7 +132,8 @@ fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result
         Request::Version => say(concat!("watchdog-shim ", env!("CARGO_PKG_VERSION"), "\n")),
         Request::PrintPlan(options) => {
             required_calls::check()?;
-            // Where the caller ignores SIGCHLD, no child that tries something could be waited for.
+            // If the caller ignores SIGCHLD, the children that try something could not be waited
+            // for.
             sys::take_signals()
                 .map_err(|error| Failure::io("signals cannot be blocked", &error))?;
             say(&format!("{}\n", Plan::explain(&alone, &options)?))

@@ -1,7 +1,7 @@
 //! The program: see the library.
 //!
-//! Its `main` is C's, not Rust's: Rust's ignores SIGPIPE before it runs anything of the program, and COMMAND would be born
-//! with that.
+//! Its `main` is C's, not Rust's. Rust's own ignores SIGPIPE before it runs anything of the
+//! program, and COMMAND would inherit that.
 
 #![no_main]
 
@@ -10,6 +10,7 @@
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn main(count: std::ffi::c_int, arguments: *const *const std::ffi::c_char) -> ! {
-    // SAFETY: the C library's promise; no other thread runs yet and nothing was adopted.
+    // SAFETY: the C library's promise. No other thread runs yet, and nothing owns an inherited
+    // descriptor.
     unsafe { watchdog_shim::main(count, arguments) }
 }

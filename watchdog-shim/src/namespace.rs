@@ -1,4 +1,5 @@
-//! A PID namespace for COMMAND's tree: when its pid 1, which is INNER, ends, the kernel ends all that is in it.
+//! A PID namespace for COMMAND's tree. INNER is its pid 1: when INNER ends, the kernel ends all
+//! that is in it.
 
 use std::ffi::CString;
 use std::fs;
@@ -9,16 +10,17 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::sys::{self, Forked, NamespaceInit, SoleThread};
 
-/// How a PID namespace can be had here.
+/// How a PID namespace can be made here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NamespaceKind {
-    /// By way of a user namespace, for whom `CAP_SYS_ADMIN` is missing.
+    /// By a user namespace, since `CAP_SYS_ADMIN` is missing.
     pub(crate) user: bool,
-    /// With a /proc that shows it; else COMMAND sees its caller's.
+    /// With a /proc that shows it. If not, COMMAND sees its caller's.
     pub(crate) proc: bool,
 }
 
-/// Tries it in a child: an unprivileged user namespace may be made on some systems, and all that is done in it refused.
+/// Tries it in a child. Some systems let an unprivileged user make a user namespace, and then
+/// refuse all that is done in it.
 pub(crate) fn probe(alone: &SoleThread) -> io::Result<NamespaceKind> {
     let mut reason = io::Error::from_raw_os_error(libc::EPERM);
     for user in [false, true] {
@@ -30,12 +32,12 @@ pub(crate) fn probe(alone: &SoleThread) -> io::Result<NamespaceKind> {
     Err(reason)
 }
 
-/// Whether /proc can be mounted there; an error where there is no namespace to be had.
+/// Whether /proc can be mounted in the namespace. An error if no namespace can be made.
 fn probe_one(alone: &SoleThread, user: bool) -> io::Result<bool> {
     const WITHOUT_PROC: i32 = 254;
     let code = in_child(alone, || {
         enter(alone, user)?;
-        // A grandchild is pid 1 there.
+        // Pid 1 of the namespace is a grandchild.
         let mounted = in_child(alone, || {
             NamespaceInit::of_this_process(alone)?;
             Ok(if mount_proc().is_ok() {
@@ -53,7 +55,7 @@ fn probe_one(alone: &SoleThread, user: bool) -> io::Result<bool> {
     }
 }
 
-/// Runs `body` in a child, and gives its exit code: what `body` gives, or an errno.
+/// Runs `body` in a child, and returns its exit code: the one that `body` returns, or an errno.
 pub(crate) fn in_child(
     alone: &SoleThread,
     body: impl FnOnce() -> io::Result<i32>,
@@ -67,7 +69,7 @@ pub(crate) fn in_child(
             let status = retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED))?;
             let code = status.and_then(|status| status.exit_status());
             code.ok_or_else(|| {
-                // Killed by a filter.
+                // It was killed, by a filter for example.
                 io::Error::from_raw_os_error(libc::EPERM)
             })
         }
@@ -76,8 +78,8 @@ pub(crate) fn in_child(
 
 /// From here on the next child of this process is pid 1 of a new PID namespace.
 ///
-/// By unshare(2) and a fork of the C library's: a raw clone(2) would leave the C library of the child with its parent's
-/// thread id. The price is that this process can start no thread any more, which it does not.
+/// By unshare(2) and the C library's fork. After a raw clone(2), the C library of the child would
+/// have its parent's thread id. This process can start no thread from here on, and starts none.
 pub(crate) fn enter(alone: &SoleThread, user: bool) -> io::Result<()> {
     if !user {
         return sys::unshare(alone, libc::CLONE_NEWPID);
@@ -89,12 +91,12 @@ pub(crate) fn enter(alone: &SoleThread, user: bool) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
 }
 
-/// Mounts of this process's own, and a /proc that shows its PID namespace.
+/// Gives this process mounts of its own, and a /proc that shows its PID namespace.
 pub(crate) fn mount_proc() -> io::Result<()> {
     let text = |text: &str| CString::new(text).map_err(io::Error::from);
     let (root, proc, path) = (text("/")?, text("proc")?, text("/proc")?);
     sys::unshare_mounts()?;
-    // What is mounted outside later still comes in; what is mounted here stays here.
+    // Later mounts outside still come in. Mounts here stay here.
     sys::mount(None, &root, None, libc::MS_REC | libc::MS_SLAVE)?;
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     sys::mount(Some(&proc), &path, Some(&proc), flags)

@@ -8,15 +8,15 @@ use lexopt::{Arg, Parser};
 use rustix::process::Signal;
 
 use crate::failure::Failure;
-use crate::sys;
 pub(crate) use crate::table::{Contain, ExitAs, Level, OnExit, Session, SignalTo};
 use crate::table::{Id, Row, TABLE, Value};
+use crate::values::{duration, number, signal, word};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) contain: Contain,
-    /// `None`: what the containment gives; `good`, unless there is to be none.
+    /// `None`: `good`, or nothing with `--contain=none`.
     pub(crate) require: Option<Level>,
     pub(crate) watch: Watch,
     pub(crate) stop_signal: Option<Signal>,
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     pub(crate) command: Vec<OsString>,
 }
 
-/// What the command line wants of the shim.
+/// What the shim is to do.
 #[derive(Debug)]
 pub(crate) enum Request {
     Run(Options),
@@ -40,7 +40,7 @@ pub(crate) enum Request {
     Version,
 }
 
-/// What the lifetime hangs on.
+/// What the lifetime hangs on, as `--watch` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watch {
     /// The watchdog's variable, else the parent.
@@ -119,7 +119,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
     Ok(Request::Run(options))
 }
 
-/// What no kernel needs to be asked for.
+/// Refuses what contradicts itself, whatever the kernel can do.
 fn check(options: &Options) -> Result<(), Failure> {
     let refused = |message: &str| Err(Failure::refused(message));
     if options.command.is_empty() {
@@ -139,7 +139,7 @@ fn check(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The option that this is, if it is one of ours.
+/// The option that an argument is, if it is one of the shim's.
 fn row(arg: &Arg<'_>) -> Option<&'static Row> {
     TABLE.iter().find(|row| match arg {
         Arg::Long(name) => row.name == *name,
@@ -152,37 +152,6 @@ fn value(parser: &mut Parser) -> Result<OsString, Failure> {
     parser
         .value()
         .map_err(|error| Failure::refused(format!("{error}; see --help")))
-}
-
-fn word<T: Copy>(option: &str, value: &OsStr, known: &[(T, &str)]) -> Result<T, Failure> {
-    let found = known.iter().find(|(_, word)| value == *word);
-    found.map(|(meaning, _)| *meaning).ok_or_else(|| {
-        let words: Vec<&str> = known.iter().map(|(_, word)| *word).collect();
-        let (value, words) = (value.display(), words.join(", "));
-        Failure::refused(format!("{option}={value}: not one of {words}"))
-    })
-}
-
-/// How the command line writes it.
-pub(crate) fn written<T: Copy + PartialEq>(value: T, known: &[(T, &'static str)]) -> &'static str {
-    let found = known.iter().find(|(meaning, _)| *meaning == value);
-    found.map_or("", |(_, word)| word)
-}
-
-/// `separator` stands before the number on the command line.
-fn number(option: &str, separator: char, value: &OsStr) -> Result<RawFd, Failure> {
-    value.to_str().and_then(digits).ok_or_else(|| {
-        let value = value.display();
-        Failure::refused(format!(
-            "{option}{separator}{value}: not the number of a descriptor; 3 is one"
-        ))
-    })
-}
-
-/// A number of digits alone: Rust reads a sign as well.
-fn digits(text: &str) -> Option<i32> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| text.parse().ok())?
 }
 
 fn watch(value: &OsStr) -> Result<Watch, Failure> {
@@ -202,87 +171,6 @@ fn watch(value: &OsStr) -> Result<Watch, Failure> {
             )))
         }
     }
-}
-
-/// `TERM`, `SIGTERM` and `15`; `RTMIN+3`.
-pub(crate) fn signal(option: &str, value: &OsStr) -> Result<Signal, Failure> {
-    let known = value.to_str().and_then(|text| {
-        let name = text.to_ascii_uppercase();
-        let name = name.strip_prefix("SIG").unwrap_or(&name);
-        let number = NAMES.iter().find(|(known, _)| *known == name);
-        let number = number.map(|(_, number)| *number);
-        let real_time = || libc::SIGRTMIN().checked_add(digits(name.strip_prefix("RTMIN+")?)?);
-        number
-            .or_else(|| digits(name))
-            .or_else(real_time)
-            .and_then(sys::signal)
-    });
-    known.ok_or_else(|| {
-        let value = value.display();
-        Failure::refused(format!(
-            "{option}={value}: not a signal; TERM, SIGTERM and 15 are"
-        ))
-    })
-}
-
-/// The standard signals by their names.
-pub(crate) const NAMES: [(&str, i32); 31] = [
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("ILL", libc::SIGILL),
-    ("TRAP", libc::SIGTRAP),
-    ("ABRT", libc::SIGABRT),
-    ("BUS", libc::SIGBUS),
-    ("FPE", libc::SIGFPE),
-    ("KILL", libc::SIGKILL),
-    ("USR1", libc::SIGUSR1),
-    ("SEGV", libc::SIGSEGV),
-    ("USR2", libc::SIGUSR2),
-    ("PIPE", libc::SIGPIPE),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("STKFLT", 16),
-    ("CHLD", libc::SIGCHLD),
-    ("CONT", libc::SIGCONT),
-    ("STOP", libc::SIGSTOP),
-    ("TSTP", libc::SIGTSTP),
-    ("TTIN", libc::SIGTTIN),
-    ("TTOU", libc::SIGTTOU),
-    ("URG", libc::SIGURG),
-    ("XCPU", libc::SIGXCPU),
-    ("XFSZ", libc::SIGXFSZ),
-    ("VTALRM", libc::SIGVTALRM),
-    ("PROF", libc::SIGPROF),
-    ("WINCH", libc::SIGWINCH),
-    ("IO", libc::SIGIO),
-    ("PWR", libc::SIGPWR),
-    ("SYS", libc::SIGSYS),
-];
-
-/// `10s`, `1.5s`, `500ms`, `2m`, `1h`; a bare number is seconds, as of timeout(1).
-fn duration(option: &str, value: &OsStr) -> Result<Duration, Failure> {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let parsed = value.to_str().and_then(|text| {
-        let unit = units.iter().find(|(unit, _)| text.ends_with(unit));
-        let (unit, factor) = unit.copied().unwrap_or(("", 1.0));
-        let number = text.strip_suffix(unit)?;
-        // "inf", "nan" and "1e9" are numbers to Rust.
-        if !number
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.')
-        {
-            return None;
-        }
-        let seconds: f64 = number.parse().ok()?;
-        Duration::try_from_secs_f64(seconds * factor).ok()
-    });
-    parsed.ok_or_else(|| {
-        let value = value.display();
-        Failure::refused(format!(
-            "{option}={value}: not a time; 10s, 1.5s, 500ms and 2m are"
-        ))
-    })
 }
 
 #[cfg(test)]
@@ -443,7 +331,8 @@ mod tests {
             };
             match row.id {
                 Id::Contain | Id::SignalTo | Id::OnExit | Id::Exit => assert_eq!(said(), none),
-                // What its absence means is up to the containment: this, unless there is to be none.
+                // Without the option it depends on the containment: this, or nothing with
+                // `--contain=none`.
                 Id::Require => assert_eq!(row.default, "good"),
                 // These depend on what the shim finds.
                 Id::Watch | Id::Session => {}
@@ -457,37 +346,5 @@ mod tests {
                 Id::PrintPlan | Id::Help | Id::Version => assert_eq!(row.default, ""),
             }
         }
-    }
-
-    #[test]
-    fn times_are_read_as_timeout_1_reads_them() {
-        for (text, milliseconds) in [
-            ("10", 10_000),
-            ("10s", 10_000),
-            ("1.5s", 1_500),
-            ("500ms", 500),
-            ("2m", 120_000),
-            ("1h", 3_600_000),
-            ("0", 0),
-        ] {
-            let read = duration("--stop-timeout", OsStr::new(text)).expect("a time");
-            assert_eq!(read, Duration::from_millis(milliseconds), "{text}");
-        }
-    }
-
-    #[test]
-    fn signals_have_names_with_and_without_sig_and_numbers() {
-        for text in ["TERM", "SIGTERM", "term", "15"] {
-            let read = signal("--stop-signal", OsStr::new(text)).expect("a signal");
-            assert_eq!(read, Signal::TERM, "{text}");
-        }
-        let shifted = signal("--stop-signal", OsStr::new("SIGRTMIN+3")).expect("a signal");
-        assert_eq!(shifted.as_raw(), libc::SIGRTMIN() + 3);
-        for text in ["RTMIN+31", "RTMIN+-1", "RTMIN+2147483647", "RTMIN+"] {
-            assert!(signal("--stop-signal", OsStr::new(text)).is_err(), "{text}");
-        }
-        assert!(signal("--stop-signal", OsStr::new("0")).is_err());
-        assert!(signal("--stop-signal", OsStr::new("-1")).is_err());
-        assert!(signal("--stop-signal", OsStr::new("65")).is_err());
     }
 }

@@ -5,9 +5,10 @@ use std::fmt;
 use crate::cgroup::Cgroup;
 use crate::failure::Failure;
 use crate::namespace::{self, NamespaceKind};
-use crate::options::{Contain, Level, Options, written};
+use crate::options::{Contain, Level, Options};
 use crate::proc::Proc;
 use crate::sys::{self, SoleThread};
+use crate::values::written;
 
 /// How the tree is held together.
 #[derive(Clone, Debug)]
@@ -18,7 +19,7 @@ pub(crate) enum Containment {
     PidNamespace(NamespaceKind),
     /// Orphans come to the shim, which finds descendants in /proc.
     Subreaper,
-    /// A cgroup of its own; the shim is a subreaper besides.
+    /// A cgroup of its own. The shim is a subreaper as well.
     Cgroup(Cgroup),
     /// COMMAND alone.
     None,
@@ -44,17 +45,17 @@ impl Containment {
     }
 }
 
-/// The choice, and what was found on the way.
+/// The choice, and what was found out for it.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) containment: Containment,
-    /// Where it is there and of use.
+    /// `None` if /proc cannot be used.
     pub(crate) proc: Option<Proc>,
     notes: Vec<String>,
 }
 
 impl Plan {
-    /// What the options ask for, if it can be had here.
+    /// What the options ask for. An error if it cannot be done here.
     pub(crate) fn make(alone: &SoleThread, options: &Options) -> Result<Plan, Failure> {
         let plan = Plan::choose(alone, options)?;
         let level = plan.containment.level();

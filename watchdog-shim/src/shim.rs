@@ -1,11 +1,11 @@
 //! The processes of the shim, and who does what.
 //!
 //! OUTER is the one that the runtime knows. STANDBY stands between OUTER and INNER, and takes over
-//! when INNER is killed. INNER starts COMMAND and is in charge of the tree. All three are subreapers:
-//! the orphans of one that was killed come to the next one above.
+//! when INNER is killed. INNER starts COMMAND and is in charge of the tree. All three are
+//! subreapers: the orphans of one that was killed come to the next one above.
 //!
-//! In a PID namespace there is no STANDBY: the kernel ends all that is in it with INNER. If OUTER is
-//! pid 1 already, it does everything alone.
+//! In a PID namespace there is no STANDBY: the kernel ends all that is in it with INNER. If OUTER
+//! is pid 1 already, it does everything alone.
 
 mod end;
 mod inherited;
@@ -29,8 +29,8 @@ pub(crate) use end::End;
 use setup::Setup;
 use wake::Wake;
 
-/// Runs COMMAND under the shim. In OUTER it comes back when the tree is gone. The other processes end
-/// here.
+/// Runs COMMAND under the shim. In OUTER it comes back when the tree is gone. The other processes
+/// end here.
 pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> {
     let setup = Setup::make(alone, options)?;
     match setup.containment {

@@ -8,9 +8,9 @@ use crate::sys::{self, ReceivedSignal};
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// SIGTERM: the tree is stopped, by its own stop signal.
+    /// SIGTERM: the tree is stopped, by the stop signal of its policy.
     Stop,
-    /// SIGINT: COMMAND's to decide about, unless the tree is being stopped.
+    /// SIGINT: COMMAND gets it, and decides. If the tree is being stopped, the grace period ends.
     Interrupt,
     /// COMMAND gets it.
     Forward(Signal),
@@ -22,7 +22,7 @@ pub(crate) enum Meaning {
 pub(crate) struct SessionRole {
     /// COMMAND's.
     pub(crate) session: Session,
-    /// This process leads its session: the hang-up of the terminal is sent to it alone.
+    /// Whether this process leads its session. The terminal's hang-up is sent to the leader alone.
     pub(crate) leads: bool,
 }
 
@@ -35,33 +35,34 @@ impl SessionRole {
     }
 }
 
-/// Of a signal that came to this process.
+/// What a signal that came to this process means.
 pub(crate) fn meaning(received: ReceivedSignal, role: SessionRole) -> Meaning {
     let hang_up = matches!(received.signal, libc::SIGHUP | libc::SIGCONT);
-    // What a terminal sends otherwise, it sends to the whole foreground group.
+    // All other signals of a terminal go to the whole foreground group.
     let to_group = matches!(
         received.signal,
         libc::SIGINT | libc::SIGQUIT | libc::SIGTSTP | libc::SIGWINCH
     );
-    let known_already = match role.session {
+    let is_known_already = match role.session {
         Session::Keep => to_group || hang_up && !role.leads,
-        // Of the terminal that the shim gave up for COMMAND.
+        // They come from the terminal that the shim gave up for COMMAND.
         Session::New => hang_up,
     };
-    if received.by_kernel && known_already {
+    if received.by_kernel && is_known_already {
         return Meaning::Nothing;
     }
     match received.signal {
-        // A child's news is found by reaping. The other two are for a process in the background that touches its
-        // terminal, which the shim does not.
+        // Children that have ended are found by reaping. The other two are for a process in the
+        // background that uses its terminal, which the shim does not do.
         libc::SIGCHLD | libc::SIGTTIN | libc::SIGTTOU => Meaning::Nothing,
-        // A reader of the status that is gone is none of COMMAND's business, nor is it what wakes OUTER at the end.
+        // SIGPIPE: nobody reads the reports any more. SIGCONT: the tree is gone, and OUTER is
+        // continued. Neither concerns COMMAND.
         libc::SIGPIPE | libc::SIGCONT if received.by_itself => Meaning::Nothing,
         signal => meaning_of_forwarded(signal),
     }
 }
 
-/// Of a signal that OUTER has looked at and passed on.
+/// What a signal means that OUTER has looked at and passed on.
 pub(crate) fn meaning_of_forwarded(signal: i32) -> Meaning {
     match signal {
         libc::SIGTERM => Meaning::Stop,

@@ -60,7 +60,7 @@ pub(crate) enum Event {
     Exited {
         status: ExitStatus,
     },
-    /// These do not die of SIGKILL yet, or may not be signalled.
+    /// So many have not died of SIGKILL yet, or may not be signalled.
     Unkillable {
         count: u32,
     },
@@ -108,7 +108,7 @@ impl Event {
     }
 }
 
-/// Where the reports go. A reader that does not read loses reports: nobody ever waits for it.
+/// Where the reports go. The shim never waits for the reader: one that does not read loses reports.
 #[derive(Debug)]
 pub(crate) struct Status(Option<OwnedFd>);
 
@@ -123,8 +123,8 @@ impl Status {
         };
         let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)];
         let room = poll(&mut fds, Some(&Timespec::default()));
-        // Where the description could not be opened again, somebody else may take the room before it is used: then this
-        // waits. SIGPIPE is blocked.
+        // If the pipe could not be opened again, another process may fill it at this moment. Then
+        // this waits. SIGPIPE is blocked.
         if room == Ok(1) && fds[0].revents().contains(PollFlags::OUT) {
             let line = event.line();
             let sent = send(fd, line.as_bytes(), SendFlags::DONTWAIT);
@@ -135,8 +135,9 @@ impl Status {
     }
 }
 
-/// A pipe or a terminal, by a description of the shim's own that never waits: the one that came is COMMAND's too, and
-/// stays as it is. A file is left alone: another description would write over what is there.
+/// Opens a pipe or a terminal again, so that the shim has an open file description of its own that
+/// never blocks. The inherited one is COMMAND's too, and stays as it is. A file is not opened
+/// again: a new description would write over what is in it.
 fn opened_again(fd: &OwnedFd) -> io::Result<OwnedFd> {
     let kind = FileType::from_raw_mode(fstat(fd)?.st_mode);
     if kind != FileType::Fifo && !isatty(fd) {

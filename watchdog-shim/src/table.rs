@@ -1,7 +1,8 @@
 //! The command line as data: each option with its values, its default and what it is for.
 //!
-//! The parser, `--help`, the manual page and the completions of shells are made from this table. The last two are made
-//! by `cargo xtask man`, which includes this file: it uses nothing but the standard library.
+//! The parser, `--help`, the manual page and the completions of shells are made from this table.
+//! The last two are made by `cargo xtask man`, which includes this file: it uses nothing but the
+//! standard library.
 
 /// One option.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +12,7 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) short: Option<char>,
     pub(crate) value: Value,
-    /// What holds without the option; empty for one that has no value.
+    /// What holds without the option. Empty for an option that takes no value.
     pub(crate) default: &'static str,
     /// What it is for.
     pub(crate) purpose: &'static str,
@@ -23,12 +24,12 @@ pub(crate) enum Value {
     Nothing,
     /// One of these words, each with its meaning.
     Word(&'static [(&'static str, &'static str)]),
-    /// Whatever the parser takes. The name says what it is; the others are examples.
+    /// An open set, by its name. The others are examples.
     #[allow(dead_code, reason = "the examples are for the completions")]
     Open(&'static str, &'static [&'static str]),
 }
 
-/// The options, for whoever has to treat every one of them.
+/// The options, for code that has to treat every one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Id {
     Contain,
@@ -84,7 +85,7 @@ words! {
 }
 
 impl Level {
-    /// What can be required. `told` is what is left when nothing is.
+    /// What can be required. `told` is always met.
     #[allow(
         dead_code,
         reason = "whoever writes the manual page has no use for the variants"

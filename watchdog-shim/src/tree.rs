@@ -112,10 +112,10 @@ impl Tree {
         }
     }
 
-    /// If COMMAND has ended, the group that it was in.
+    /// COMMAND's process group. If COMMAND has ended, the group that it was in.
     ///
-    /// That number may be another group's by now. Only descendants are looked at, so that it can only
-    /// be another group of the tree.
+    /// That number may be another group's by now. Only descendants are looked at, so that it can
+    /// only be another group of the tree.
     fn command_group(&self, ended_group: Option<i32>) -> Option<i32> {
         match self.command() {
             // Not reaped yet: the number is its own.
@@ -143,8 +143,8 @@ impl Tree {
         }
     }
 
-    /// Sends SIGKILL to all that can be found. `killed` gets their numbers, except in a PID namespace
-    /// and for COMMAND alone. How many lived; an estimate in a PID namespace.
+    /// Sends SIGKILL to all that can be found. `killed` gets their numbers, except in a PID
+    /// namespace and for COMMAND alone. How many lived; an estimate in a PID namespace.
     pub(crate) fn kill(&self, killed: impl FnMut(i32)) -> u32 {
         match &self.reach {
             Reach::CommandAlone => {
@@ -170,8 +170,8 @@ impl Tree {
         swept.map_or(1, |swept| swept.found)
     }
 
-    /// Sends SIGKILL to children that a sweep came too late for. `killed` gets their numbers. Whether
-    /// there may be more.
+    /// Sends SIGKILL to children that a sweep came too late for. `killed` gets their numbers.
+    /// Whether there may be more.
     pub(crate) fn kill_youngest_children(&self, killed: impl FnMut(i32)) -> bool {
         match (&self.reach, &self.proc) {
             (Reach::CommandAlone | Reach::Namespace(_), _) | (_, None) => false,
@@ -190,7 +190,8 @@ impl Tree {
         descendants::signal_descendants(proc, signals, receivers, except, signalled)
     }
 
-    /// Whether the cgroup has members. They need not be descendants: a process may be moved into it.
+    /// Whether the cgroup has members. They need not be descendants: a process may be moved into
+    /// it.
     pub(crate) fn has_members(&self) -> bool {
         match &self.reach {
             Reach::Cgroup(cgroup) => cgroup.is_populated(),

@@ -1,4 +1,5 @@
-//! What the lifetime hangs on: the runtime's watchdog, any pipe, standard input, or the parent process.
+//! What the lifetime hangs on: the runtime's watchdog, any pipe, standard input, or the parent
+//! process.
 
 use std::fs;
 use std::io;
@@ -14,13 +15,13 @@ use crate::failure::Failure;
 use crate::options::{Options, Watch};
 use crate::sys::{self, SoleThread};
 
-/// Somebody whose end is the tree's end.
+/// What is watched. When it ends, the tree is stopped.
 #[derive(Debug)]
 pub(crate) enum RuntimeWatch {
     Link(Box<Watchdog>),
-    /// The other end of this is the runtime's: a pipe, a socket or a terminal.
+    /// A pipe, a socket or a terminal. The runtime has the other end.
     Other(OwnedFd),
-    /// The same of COMMAND's own standard input.
+    /// The same, if it is COMMAND's own standard input.
     Input(OwnedFd),
     Parent(Process),
     /// The runtime has let go: nothing is watched any more.
@@ -33,7 +34,8 @@ pub(crate) enum RuntimeState {
     Alive,
     Died,
     Dropped,
-    /// Standard input has no other end any more. COMMAND finds that out by itself once it has read what is left.
+    /// The other end of standard input was closed. COMMAND sees that by itself, once it has read
+    /// what is left.
     InputEnded {
         /// There is something left to be read.
         unread: bool,
@@ -44,14 +46,15 @@ pub(crate) enum RuntimeState {
 #[derive(Debug)]
 pub(crate) enum Parent {
     Alive(Process),
-    /// It cannot be watched: why.
+    /// It cannot be watched, for this reason.
     Unknown(Failure),
-    /// Something else is watched, or nothing where this process is pid 1 of a container, whose end is everybody's.
+    /// Something else is watched. Or nothing: this process is pid 1 of a container, and all others
+    /// end with it.
     NotWatched,
 }
 
 impl Parent {
-    /// For whoever may do without.
+    /// For a caller that can do without the parent.
     pub(crate) fn look() -> Parent {
         if sys::is_init() {
             return Parent::NotWatched;
@@ -74,7 +77,7 @@ impl Parent {
             _ => failed(&error),
         })?;
         let Ok(process) = Process::open(number) else {
-            // Gone, or not to be opened: the second look tells.
+            // The parent has ended, or may not be opened. If it is still the parent, it lives.
             return match sys::parent_pid() {
                 Ok(now) if now == number => Err(Failure::refused(
                     "--watch=parent: pidfd_open(2) is refused here; use --watch=env, --watch=fd:N or --watch=stdin",
@@ -82,7 +85,8 @@ impl Parent {
                 _ => Err(gone()),
             };
         };
-        // A number is opened race-free only if it is still the parent's afterwards.
+        // The number may have been another process's when it was opened. It was the parent's if it
+        // still is.
         let now = sys::parent_pid().map_err(|error| failed(&error))?;
         if now == number {
             Ok(process)
@@ -93,7 +97,7 @@ impl Parent {
 }
 
 impl RuntimeWatch {
-    /// Begins to watch. What the environment names is adopted by the process that calls.
+    /// Begins to watch. The calling process adopts the watchdog that the environment names.
     pub(crate) fn arm(
         alone: &SoleThread,
         options: &Options,
@@ -130,7 +134,7 @@ impl RuntimeWatch {
         }
     }
 
-    /// The descriptor to wait for, and for what.
+    /// The descriptor to wait for, and the events.
     pub(crate) fn poll_fd(&self) -> Option<PollFd<'_>> {
         match self {
             RuntimeWatch::Link(watchdog) => {
@@ -154,10 +158,10 @@ impl RuntimeWatch {
                     RuntimeState::Alive
                 }
                 Ok(Some(Verdict::KeepaliveDropped)) => RuntimeState::Dropped,
-                // An error: the link is lost, and nobody else would ever end the tree.
+                // An error means that the link is lost. Nobody else would ever end the tree.
                 Ok(Some(_)) | Err(_) => RuntimeState::Died,
             },
-            // A look that fails says nothing: there is another one after the next wait.
+            // An error says nothing. The next look comes after the next wait.
             RuntimeWatch::Parent(process) => match process.try_wait() {
                 Ok(None) | Err(_) => RuntimeState::Alive,
                 Ok(Some(_)) => RuntimeState::Died,
@@ -171,20 +175,22 @@ impl RuntimeWatch {
             }
         };
         if state != RuntimeState::Alive {
-            // Once is enough: a level would be found again by every wait.
+            // The end is reported once. The descriptor stays readable, and every wait would end at
+            // once.
             *self = RuntimeWatch::Released;
         }
         state
     }
 }
 
-/// Neither data nor its end is read: they are COMMAND's, where it is COMMAND's standard input. A socket whose other side
-/// has shut down only its writing counts as the end: that is what a pipe's closed write end is.
+/// Nothing is read from it: if it is COMMAND's standard input, the data are COMMAND's. A socket has
+/// ended once its other side has shut down its writing: that is the same as a pipe whose write end
+/// was closed.
 fn hang_up(fd: BorrowedFd<'_>) -> PollFd<'_> {
     PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)
 }
 
-/// A look that fails says nothing, as above.
+/// An error says nothing, as above.
 fn has_ended(fd: &OwnedFd) -> bool {
     let polled = poll(&mut [hang_up(fd.as_fd())], Some(&Timespec::default()));
     polled.is_ok_and(|ready| ready > 0)
@@ -208,7 +214,7 @@ fn of_parent(parent: Parent) -> Result<RuntimeWatch, Failure> {
     }
 }
 
-/// A descriptor of the command line whose other end can be closed.
+/// A descriptor that the command line names. An error if it has no other end that could be closed.
 fn given(alone: &SoleThread, name: &str, number: RawFd) -> Result<OwnedFd, Failure> {
     let fd = sys::inherited_descriptor(alone, number)
         .map_err(|error| Failure::descriptor(name, &error))?;
@@ -250,7 +256,8 @@ fn given(alone: &SoleThread, name: &str, number: RawFd) -> Result<OwnedFd, Failu
     sys::above_standard_streams(fd).map_err(|error| Failure::io(name, &error))
 }
 
-/// A descriptor of this process that could write to that pipe. Without /proc it is not found, and only this check is lost.
+/// A descriptor of this process that could write to that pipe. Without /proc none is found: the
+/// shim works without this check.
 fn own_writer(device: u64, inode: u64) -> Option<i32> {
     let entries = fs::read_dir("/proc/self/fd").ok()?;
     let mut numbers =

@@ -62,7 +62,8 @@ impl Killing {
         is_due.then_some(found)
     }
 
-    /// Kills the children that a sweep came too late for: after each sweep, and while there are such.
+    /// Kills the children that a sweep came too late for: after each sweep, and while there are
+    /// such.
     pub(super) fn catch(&mut self, tree: &Tree, ledger: Ledger) {
         if !self.has_moving_children {
             return;
@@ -85,8 +86,8 @@ impl Killing {
 
     /// A sweep is done. How long ago the first one was done.
     ///
-    /// The pause is at least as long as the sweep was. A long sweep has killed many, and they are to
-    /// be reaped before the next one.
+    /// The pause is at least as long as the sweep was. A long sweep has killed many, and they are
+    /// to be reaped before the next one.
     fn note(&mut self, sweep_began: Instant) -> Duration {
         let now = Instant::now();
         let begun = *self.begun.get_or_insert(now);

@@ -19,7 +19,8 @@ use crate::tree::Reach;
 const REAPED_AT_ONCE: usize = 256;
 
 impl Keeper<'_> {
-    /// Reaps those that have ended. It never counts SIGCHLD: several children may end with one of it.
+    /// Reaps those that have ended. It never counts SIGCHLD: several children may end with one of
+    /// it.
     pub(super) fn reap(&mut self) -> Left {
         for _ in 0..REAPED_AT_ONCE {
             let change = match sys::peek_state_change() {

@@ -26,9 +26,9 @@ impl Keeper<'_> {
 
     /// Whether the signal was meant for this process.
     ///
-    /// A signal for the shim is sent to OUTER. One that comes here as well was sent to every process
-    /// in sight, as by a service manager or by another shim above, and was meant once. Only COMMAND's
-    /// tree in a PID namespace sees no other process of the shim.
+    /// A signal for the shim is sent to OUTER. One that comes here as well was sent to every
+    /// process in sight, as by a service manager or by another shim above, and was meant once. Only
+    /// COMMAND's tree in a PID namespace sees no other process of the shim.
     fn is_addressed(&self, received: ReceivedSignal) -> bool {
         match (&self.control, &self.tree.reach) {
             (None, _) => true,
@@ -67,8 +67,8 @@ impl Keeper<'_> {
                 self.ledger.set_deadline(Instant::now());
             }
             Meaning::Interrupt => self.tree.signal_command(Signal::INT),
-            // A shell's fg continues the whole group, COMMAND with it, which must not get the signal
-            // twice.
+            // A shell's fg continues the whole group, COMMAND with it, which must not get the
+            // signal twice.
             Meaning::Forward(Signal::CONT) if self.role.session == Session::Keep => {
                 self.reap();
                 if self.command_is_stopped {

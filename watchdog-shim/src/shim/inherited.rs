@@ -8,11 +8,12 @@ use rustix::process::chdir;
 
 use crate::sys::{self, SoleThread};
 
-/// Closes all inherited descriptors. They are COMMAND's alone: whoever waits for the end of a stream
-/// or a pipe must not wait for the shim's end.
+/// Closes all inherited descriptors. They are COMMAND's alone: whoever waits for the end of a
+/// stream or a pipe must not wait for the shim's end.
 ///
-/// All descriptors of the shim's own are close-on-exec. No descriptor that came through the exec is.
-/// The working directory goes too: the shim must not keep a file system busy that COMMAND has left.
+/// All descriptors of the shim's own are close-on-exec. No descriptor that came through the exec
+/// is. The working directory goes too: the shim must not keep a file system busy that COMMAND has
+/// left.
 pub(crate) fn close_all(alone: &SoleThread) {
     let _ = chdir("/");
     for number in open_numbers().unwrap_or_default() {

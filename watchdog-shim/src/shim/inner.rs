@@ -48,12 +48,12 @@ pub(crate) fn run(
 
 /// Starts COMMAND. Containment is there already. First the watch is armed, and then looked at once:
 /// the runtime may be gone already.
-pub(crate) fn start<'a>(
-    setup: Setup<'a>,
+pub(crate) fn start(
+    setup: Setup<'_>,
     control: Option<ControlSocket>,
     standby: Option<Standby>,
     init: Option<NamespaceInit>,
-) -> Result<Keeper<'a>, Failure> {
+) -> Result<Keeper<'_>, Failure> {
     if control.is_some() && init.is_none() {
         setup::become_subreaper().map_err(setup::failed)?;
     }

@@ -13,15 +13,15 @@ use crate::sys;
 /// Makes this process not dumpable.
 ///
 /// COMMAND may have the same user. It cannot trace a process that is not dumpable, read its memory
-/// or open its descriptors, unless it has `CAP_SYS_PTRACE`. The next exec, which is COMMAND's, makes
-/// its own process dumpable again.
+/// or open its descriptors, unless it has `CAP_SYS_PTRACE`. The next exec, which is COMMAND's,
+/// makes its own process dumpable again.
 pub(crate) fn hide() {
     // The kernel refuses no valid value. A filter that does takes this protection alone.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Asks the kernel not to choose this process when memory runs out, and for room for the pidfds of a
-/// sweep. Both may be refused.
+/// Asks the kernel not to choose this process when memory runs out, and for room for the pidfds of
+/// a sweep. Both may be refused.
 pub(crate) fn take_resources() {
     if let Ok(mut file) = OpenOptions::new()
         .write(true)
@@ -34,8 +34,8 @@ pub(crate) fn take_resources() {
 
 /// Continues a child that is a process of the shim.
 ///
-/// COMMAND of the same user may stop a process of the shim, to put off its own end. The child is not
-/// reaped before, so that the number is its own.
+/// COMMAND of the same user may stop a process of the shim, to put off its own end. The child is
+/// not reaped before, so that the number is its own.
 pub(crate) fn continue_if_stopped(child: Pid) {
     let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
     if let Ok(Some(status)) = waitid(WaitId::Pid(child), stopped)

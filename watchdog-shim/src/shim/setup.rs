@@ -77,6 +77,7 @@ pub(crate) fn refuse(ledger: Ledger, failure: &Failure) {
 }
 
 /// A call failed that the shim itself needs.
+#[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 pub(crate) fn failed(error: io::Error) -> Failure {
     Failure::io("the shim cannot be set up", &error)
 }

@@ -46,7 +46,8 @@ pub(crate) struct StateChange {
 /// [`reap`] takes an end, [`take_stop`] the others.
 ///
 /// A caller can so write down a status before the child's number is free again: another process
-/// could get that number, and be taken for the child. rustix's waitid(2) does not return the number.
+/// could get that number, and be taken for the child. rustix's waitid(2) does not return the
+/// number.
 pub(crate) fn peek_state_change() -> Result<Option<StateChange>, Errno> {
     let options = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::WNOWAIT;
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -76,8 +77,8 @@ pub(crate) fn reap(child: Pid) -> Result<(), Errno> {
     retry_on_intr(|| waitid(WaitId::Pid(child), WaitIdOptions::EXITED)).map(drop)
 }
 
-/// Takes the news that a child was stopped (true) or continued, and no other. If the child has ended
-/// since, its end can still be seen.
+/// Takes the news that a child was stopped (true) or continued, and no other. If the child has
+/// ended since, its end can still be seen.
 pub(crate) fn take_stop(child: Pid) -> Result<Option<bool>, Errno> {
     let options = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
     let status = retry_on_intr(|| waitid(WaitId::Pid(child), options))?;

@@ -1,4 +1,5 @@
-//! What came through the exec: descriptors by their numbers, and the watchdog that a variable names.
+//! What came through the exec: descriptors by their numbers, and the watchdog that a variable
+//! names.
 
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};

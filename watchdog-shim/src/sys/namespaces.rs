@@ -4,19 +4,25 @@ use std::ffi::{CString, c_int};
 use std::io;
 use std::ptr;
 
-use crate::sys::identity::{is_init, own_pid};
+use rustix::process::Pid;
+
+use crate::sys::identity::own_pid;
 use crate::sys::sole_thread::SoleThread;
 
 /// This process is pid 1 of a PID namespace, and all others in it are COMMAND's tree.
 #[derive(Debug)]
-pub(crate) struct NamespaceInit(());
+pub(crate) struct NamespaceInit {
+    /// 1.
+    pid: Pid,
+}
 
 impl NamespaceInit {
     /// In a process whose PID namespace has nobody in it but the shim and COMMAND's tree. An error
     /// if it is not pid 1.
     pub(crate) fn of_this_process(_: &SoleThread) -> io::Result<NamespaceInit> {
-        if own_pid()?.as_raw_nonzero().get() == 1 {
-            return Ok(NamespaceInit(()));
+        let pid = own_pid()?;
+        if pid.as_raw_nonzero().get() == 1 {
+            return Ok(NamespaceInit { pid });
         }
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -26,7 +32,7 @@ impl NamespaceInit {
     /// Refused if this process is not pid 1 any more, as in a forked copy: from another process the
     /// call would mean every process of the machine.
     pub(crate) fn signal_all_others(&self, signal: c_int) -> io::Result<()> {
-        if !is_init() {
+        if own_pid()? != self.pid {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
         // SAFETY: plain numbers. The receivers live in a namespace that has COMMAND's tree alone.
