@@ -97,10 +97,11 @@ pub fn fixture(name: &str) -> PathBuf {
     assert!(own.is_absolute(), "started by its whole path: {own:?}");
     let folder = own.parent().expect("a folder");
     // Cargo puts test targets one folder below the programs.
-    let folder = folder
-        .ends_with("deps")
-        .then(|| folder.parent().expect("a folder"))
-        .unwrap_or(folder);
+    let folder = if folder.ends_with("deps") {
+        folder.parent().expect("a folder")
+    } else {
+        folder
+    };
     folder.join(name)
 }
 

@@ -27,6 +27,8 @@ fn body_that_ends_its_process_fails_the_test() {
 fn body_runs_as_pid_1_with_a_proc_of_its_own() {
     alone_in_pid_namespace!({
         assert_eq!(std::process::id(), 1);
-        assert!(std::fs::read_link("/proc/self").is_ok_and(|pid| pid == *std::path::Path::new("1")));
+        assert!(
+            std::fs::read_link("/proc/self").is_ok_and(|pid| pid == *std::path::Path::new("1"))
+        );
     });
 }
