@@ -55,19 +55,7 @@ pub(crate) enum Watch {
 
 /// Reads a command line, without the program's own name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failure> {
-    let mut options = Options {
-        contain: Contain::Auto,
-        require: None,
-        watch: Watch::Default,
-        stop_signal: None,
-        signal_to: SignalTo::All,
-        stop_timeout: None,
-        on_exit: OnExit::Stop,
-        session: None,
-        status_fd: None,
-        exit: ExitAs::Mirror,
-        command: Vec::new(),
-    };
+    let mut options = Options::none();
     let mut print_plan = false;
     let mut given = Vec::new();
     let mut parser = Parser::from_args(args);
@@ -95,21 +83,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
                 "{name} takes no value; see --help"
             )));
         }
-        let mut value = || value(&mut parser);
         match row.id {
             Id::Help => return Ok(Request::Help),
             Id::Version => return Ok(Request::Version),
             Id::PrintPlan => print_plan = true,
-            Id::Contain => options.contain = word(&name, &value()?, Contain::ALL)?,
-            Id::Require => options.require = Some(word(&name, &value()?, Level::REQUIRABLE)?),
-            Id::Watch => options.watch = watch(&value()?)?,
-            Id::StopSignal => options.stop_signal = Some(signal(&name, &value()?)?),
-            Id::SignalTo => options.signal_to = word(&name, &value()?, SignalTo::ALL)?,
-            Id::StopTimeout => options.stop_timeout = Some(duration(&name, &value()?)?),
-            Id::OnExit => options.on_exit = word(&name, &value()?, OnExit::ALL)?,
-            Id::Session => options.session = Some(word(&name, &value()?, Session::ALL)?),
-            Id::StatusFd => options.status_fd = Some(number(&name, '=', &value()?)?),
-            Id::Exit => options.exit = word(&name, &value()?, ExitAs::ALL)?,
+            id => options.set(id, &name, &value(&mut parser)?)?,
         }
     }
     if print_plan {
@@ -117,6 +95,43 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
     }
     check(&options)?;
     Ok(Request::Run(options))
+}
+
+impl Options {
+    /// Of a command line without options.
+    fn none() -> Options {
+        Options {
+            contain: Contain::Auto,
+            require: None,
+            watch: Watch::Default,
+            stop_signal: None,
+            signal_to: SignalTo::All,
+            stop_timeout: None,
+            on_exit: OnExit::Stop,
+            session: None,
+            status_fd: None,
+            exit: ExitAs::Mirror,
+            command: Vec::new(),
+        }
+    }
+
+    fn set(&mut self, id: Id, name: &str, value: &OsStr) -> Result<(), Failure> {
+        match id {
+            Id::Contain => self.contain = word(name, value, Contain::ALL)?,
+            Id::Require => self.require = Some(word(name, value, Level::REQUIRABLE)?),
+            Id::Watch => self.watch = watch(value)?,
+            Id::StopSignal => self.stop_signal = Some(signal(name, value)?),
+            Id::SignalTo => self.signal_to = word(name, value, SignalTo::ALL)?,
+            Id::StopTimeout => self.stop_timeout = Some(duration(name, value)?),
+            Id::OnExit => self.on_exit = word(name, value, OnExit::ALL)?,
+            Id::Session => self.session = Some(word(name, value, Session::ALL)?),
+            Id::StatusFd => self.status_fd = Some(number(name, '=', value)?),
+            Id::Exit => self.exit = word(name, value, ExitAs::ALL)?,
+            // They have no value.
+            Id::PrintPlan | Id::Help | Id::Version => {}
+        }
+        Ok(())
+    }
 }
 
 /// Refuses what contradicts itself, whatever the kernel can do.

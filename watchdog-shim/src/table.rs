@@ -55,7 +55,7 @@ macro_rules! words {
         pub(crate) enum $name { $(#[doc = $meaning] $variant,)* }
 
         impl $name {
-            #[allow(dead_code, reason = "whoever writes the manual page has no use for the variants")]
+            #[allow(dead_code, reason = "the maker of the manual page has no use for the variants")]
             pub(crate) const ALL: &[($name, &'static str)] = &[$(($name::$variant, $word),)*];
 
             /// Each word with its meaning.
@@ -88,7 +88,7 @@ impl Level {
     /// What can be required. `told` is always met.
     #[allow(
         dead_code,
-        reason = "whoever writes the manual page has no use for the variants"
+        reason = "the maker of the manual page has no use for the variants"
     )]
     pub(crate) const REQUIRABLE: &[(Level, &'static str)] = Level::ALL.split_at(1).1;
 }

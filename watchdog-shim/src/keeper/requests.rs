@@ -62,7 +62,7 @@ impl Keeper<'_> {
                 self.stop_was_requested = true;
                 self.stop(Cause::Asked);
             }
-            // The second request: whoever sends it has lost patience.
+            // The second request: the sender does not want to wait any longer.
             Meaning::Stop | Meaning::Interrupt if is_stopping => {
                 self.ledger.set_deadline(Instant::now());
             }

@@ -8,8 +8,8 @@ use rustix::process::chdir;
 
 use crate::sys::{self, SoleThread};
 
-/// Closes all inherited descriptors. They are COMMAND's alone: whoever waits for the end of a
-/// stream or a pipe must not wait for the shim's end.
+/// Closes all inherited descriptors. They are COMMAND's alone: a reader that waits for the end of a
+/// pipe must not have to wait for the shim's end.
 ///
 /// All descriptors of the shim's own are close-on-exec. No descriptor that came through the exec
 /// is. The working directory goes too: the shim must not keep a file system busy that COMMAND has

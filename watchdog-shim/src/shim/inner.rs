@@ -78,14 +78,7 @@ pub(crate) fn start(
     status.report(Event::Started { pid: command.pid() });
     protection::take_resources();
     inherited::close_all(&setup.alone);
-    // The other processes of the shim close what they have inherited now.
-    if let Some(control) = &control {
-        control.send(Message::Started);
-    }
-    let standby = standby.map(|Standby { process, starting }| {
-        drop(starting);
-        process
-    });
+    let standby = tell_others(control.as_ref(), standby);
     Ok(Keeper {
         options,
         role: SessionRole::of_this_process(setup.session),
@@ -101,6 +94,16 @@ pub(crate) fn start(
         stop_was_requested: false,
         killing: Killing::default(),
     })
+}
+
+/// COMMAND runs: the other processes of the shim close what they have inherited now.
+fn tell_others(control: Option<&ControlSocket>, standby: Option<Standby>) -> Option<Process> {
+    if let Some(control) = control {
+        control.send(Message::Started);
+    }
+    let Standby { process, starting } = standby?;
+    drop(starting);
+    Some(process)
 }
 
 /// The command line's, else the runtime's, else the default.

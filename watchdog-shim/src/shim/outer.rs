@@ -68,7 +68,7 @@ fn follow_message(alone: &SoleThread, control: &ControlSocket) -> bool {
         Received::Message(Message::Started) => inherited::close_all(alone),
         Received::Message(Message::Stopped) => {
             sys::stop_here();
-            // Continued, by a shell's fg or by whoever stopped us.
+            // Continued, for example by a shell's fg.
             control.send(Message::Signal(libc::SIGCONT));
         }
         Received::Message(Message::Signal(_)) | Received::Nothing => {}

@@ -47,7 +47,7 @@ fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
-    // SAFETY: it is open, and nobody else's: the promise of whoever made the `SoleThread`.
+    // SAFETY: it is open, and nobody else's: the promise behind the `SoleThread`.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -55,7 +55,7 @@ fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
 pub(crate) fn close_inherited(_: &SoleThread, number: RawFd) {
     // SAFETY: F_GETFD takes no argument and changes nothing. A closed number is only an error. The
     // closed descriptor has no owner here: all of this process's own are close-on-exec, and no part
-    // of it owns another one, by the promise of whoever made the `SoleThread`.
+    // of it owns another one. That is the promise behind the `SoleThread`.
     unsafe {
         if libc::fcntl(number, libc::F_GETFD) == 0 {
             libc::close(number);
@@ -67,7 +67,7 @@ pub(crate) fn close_inherited(_: &SoleThread, number: RawFd) {
 pub(crate) fn adopt_watchdog(
     _: &SoleThread,
 ) -> Result<Option<watchdog_pipe::Watchdog>, watchdog_pipe::AdoptError> {
-    // SAFETY: the numbers of the environment belong to nobody else: the promise of whoever made the
+    // SAFETY: the numbers of the environment belong to nobody else: the promise behind the
     // `SoleThread`.
     unsafe { watchdog_pipe::Watchdog::from_env() }
 }
