@@ -2,7 +2,7 @@
 //!
 //! Rules of the house: a test that starts a process holds it in a [`Guard`]; a test that waits,
 //! waits under [`DEADLINE`]; what changes process-wide state (limits, signal masks, seccomp, closed
-//! standard descriptors) happens in a fixture process of its own, never in the test runner.
+//! standard descriptors) happens in a process of its own ([`alone!`]), never in the test runner.
 
 pub mod allow_list;
 pub mod alone;
@@ -13,11 +13,13 @@ pub mod clone_method;
 pub mod container;
 mod deadline;
 mod dialogue;
+pub mod fd_limit;
 pub mod fd_table;
 mod folder;
 pub mod fork;
 mod guard;
 pub mod halt;
+pub mod heap;
 mod held;
 pub mod identity_text;
 pub mod inherited;
@@ -34,8 +36,8 @@ pub mod proc_fs;
 pub mod progress;
 mod random;
 mod reaped;
+pub mod rights;
 pub mod samples;
-pub mod scenario;
 pub mod seccomp;
 pub mod signals;
 pub mod sleeper;
@@ -50,6 +52,6 @@ pub use dialogue::Dialogue;
 pub use folder::{Folder, text};
 pub use guard::Guard;
 pub use held::Held;
-pub use random::Random;
+pub use random::random;
 pub use reaped::reaped;
 pub use told::Told;
