@@ -376,9 +376,14 @@ fn write_end_that_is_taken_becomes_close_on_exec_and_non_blocking() {
         assert_eq!(refused.error().raw_os_error(), Some(libc::EAGAIN));
         // The child is held as before: room for the word is all that was missing.
         rustix::io::read(pipe, &mut [0; 8192]).expect("drain");
-        refused
+        let write = refused
             .into_keepalive()
             .hand_over()
             .expect("room for a word");
+        assert!(
+            fcntl_getfd(&write)
+                .expect("F_GETFD")
+                .contains(FdFlags::CLOEXEC)
+        );
     });
 }
