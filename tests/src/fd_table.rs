@@ -5,27 +5,16 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
-
-use crate::scenario::{self, Scenario};
 
 /// Device and inode: which file a descriptor names.
 pub type FileId = (u64, u64);
 
 /// Number to file.
 pub type Table = BTreeMap<RawFd, FileId>;
-
-/// `main` of a fixture that counts descriptors: closes what the test runner leaked into it, then runs
-/// the scenario.
-pub fn run(scenarios: &[Scenario]) -> ExitCode {
-    // SAFETY: first thing in main, so that nothing in this process owns a number above 2.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
-    assert_eq!(closed, 0, "close_range");
-    scenario::run(scenarios)
-}
 
 /// Which file `fd` names.
 pub fn id(fd: impl AsFd) -> FileId {

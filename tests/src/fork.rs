@@ -1,4 +1,4 @@
-//! A forked copy of a fixture process, for scenarios in which nothing is executed. One thread only.
+//! A forked copy of this process, for cases in which nothing is executed. One thread only.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -19,11 +19,11 @@ impl Fork {
     /// Forks; the child runs `child` and ends by `_exit`, with 0 or, when it panicked, 101.
     pub fn run(child: impl FnOnce()) -> Fork {
         let (mut ours, mut theirs) = Cue::pair();
-        // SAFETY: fixtures fork from their only thread, so that the copy may go on as any process.
+        // SAFETY: cases fork from their only thread, so that the copy may go on as any process.
         match unsafe { libc::fork() } {
             -1 => panic!("fork: {}", io::Error::last_os_error()),
             0 => {
-                // No scenario leaves a copy behind, however it ends: the copies are no test of death.
+                // No case leaves a copy behind, however it ends: the copies are no test of death.
                 // SAFETY: prctl(2) of this kind has no memory effect.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
                 theirs.give();

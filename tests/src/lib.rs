@@ -2,7 +2,7 @@
 //!
 //! Rules of the house: a test that starts a process holds it in a [`Guard`]; a test that waits,
 //! waits under [`DEADLINE`]; what changes process-wide state (limits, signal masks, seccomp, closed
-//! standard descriptors) happens in a fixture process of its own, never in the test runner.
+//! standard descriptors) happens in a process of its own ([`alone!`]), never in the test runner.
 
 pub mod allow_list;
 pub mod alone;
@@ -14,11 +14,13 @@ pub mod container;
 mod deadline;
 pub mod demo;
 mod dialogue;
+pub mod fd_limit;
 pub mod fd_table;
 mod folder;
 pub mod fork;
 mod guard;
 pub mod halt;
+pub mod heap;
 mod held;
 pub mod identity_text;
 pub mod inherited;
@@ -37,8 +39,8 @@ pub mod progress;
 mod random;
 mod reaped;
 pub mod report;
+pub mod rights;
 pub mod samples;
-pub mod scenario;
 pub mod seccomp;
 pub mod signals;
 pub mod sleeper;
@@ -53,6 +55,6 @@ pub use dialogue::Dialogue;
 pub use folder::{Folder, text};
 pub use guard::Guard;
 pub use held::Held;
-pub use random::Random;
+pub use random::random;
 pub use reaped::reaped;
 pub use told::Told;

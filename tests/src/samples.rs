@@ -155,15 +155,8 @@ pub fn folder() -> PathBuf {
 /// what one leaves behind (pages to be copied after a fork, a warm cache) the next one pays or is
 /// paid; the same in every run.
 pub fn order(round: usize, count: usize) -> Vec<usize> {
-    let mut state = (round as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut order: Vec<usize> = (0..count).collect();
-    // Fisher and Yates, by xorshift64.
-    for last in (1..count).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        order.swap(last, ((state >> 32) % (last as u64 + 1)) as usize);
-    }
+    fastrand::Rng::with_seed(round as u64).shuffle(&mut order);
     order
 }
 

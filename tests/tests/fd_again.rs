@@ -7,20 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fd_preserve::{ChildFdsError, PreserveFds};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use workspace_tests::alone;
 use workspace_tests::fd_table::{file, file_at};
+use workspace_tests::{alone, fd_limit};
 
 /// Fails in the child: the target is above a limit that was lowered after `apply`.
 fn fails_in_the_plan(command: &mut Command) {
-    let limit = getrlimit(Resource::Nofile);
-    let lowered = Rlimit {
-        current: Some(150),
-        ..limit
-    };
-    setrlimit(Resource::Nofile, lowered).expect("setrlimit");
-    let error = command.spawn().map(drop).expect_err("above the limit");
-    setrlimit(Resource::Nofile, limit).expect("setrlimit");
+    let spawned = fd_limit::with(150, || command.spawn().map(drop));
+    let error = spawned.expect_err("above the limit");
     assert_eq!(error.raw_os_error(), Some(libc::EBADF), "{error}");
 }
 

@@ -1,6 +1,6 @@
 //! What happens between fork and exec allocates nothing and needs no memory of its own.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::Layout;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fd_preserve::{ChildFds, ChildFdsError, ErrorChannel, PreserveFds};
 use workspace_tests::fd_table::{Table, Witness, file_at, id, litter, stdio};
+use workspace_tests::heap::{Observed, Observer};
 use workspace_tests::{alone, proc_fs, seccomp};
 
 /// Set in a forked child, which has a copy of its own: from there on an allocation ends the process.
 static ARMED: AtomicBool = AtomicBool::new(false);
-
-struct Trap;
 
 fn check() {
     if ARMED.load(Ordering::Relaxed) {
@@ -24,23 +23,20 @@ fn check() {
     }
 }
 
-// SAFETY: the system's allocator, with a check before.
-unsafe impl GlobalAlloc for Trap {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+struct Trap;
+
+impl Observer for Trap {
+    fn allocates(&self, _: Layout) {
         check();
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
     }
 
-    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+    fn frees(&self, _: Layout) {
         check();
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(address, layout) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Trap = Trap;
+static ALLOCATOR: Observed<Trap> = Observed(Trap);
 
 /// From here on the child may not allocate.
 fn arm(command: &mut Command) {

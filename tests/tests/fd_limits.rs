@@ -4,17 +4,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::process::Command;
 
 use fd_preserve::{ChildFdsError, Error, PreserveFds};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use workspace_tests::alone;
 use workspace_tests::fd_table::{Table, Witness, file, file_at, id, id_of, stdio};
-
-fn set_limit(current: u64) {
-    let limit = Rlimit {
-        current: Some(current),
-        ..getrlimit(Resource::Nofile)
-    };
-    setrlimit(Resource::Nofile, limit).expect("setrlimit");
-}
+use workspace_tests::{alone, fd_limit};
 
 /// What is open below 300; /proc cannot be asked when no descriptor is left.
 fn table() -> Table {
@@ -32,7 +23,7 @@ fn plan(file: OwnedFd, target: RawFd) -> PreserveFds {
 #[test]
 fn the_last_number_below_the_limit_can_be_had_and_the_limit_cannot() {
     alone!({
-        set_limit(100);
+        fd_limit::set(100);
         for occupant in [None, Some(file_at(99))] {
             let file = file();
             let mut expected = stdio();
@@ -64,7 +55,7 @@ fn what_is_open_above_a_lowered_limit_can_be_kept() {
         let high = file_at(200);
         let mut expected = stdio();
         expected.insert(200, id(&high));
-        set_limit(100);
+        fd_limit::set(100);
         let mut witness = Witness::new();
         let mut fds = PreserveFds::new();
         fds.preserve_fd(high).expect("preserve_fd");
@@ -77,7 +68,7 @@ fn what_is_open_above_a_lowered_limit_can_be_kept() {
 #[test]
 fn without_a_free_descriptor_the_error_is_typed_and_nothing_leaks() {
     alone!({
-        set_limit(64);
+        fd_limit::set(64);
         let (left, right) = (file_at(20), file_at(21));
         let hole = file_at(30);
         let mut fill = Vec::new();
@@ -150,7 +141,7 @@ fn a_limit_lowered_after_apply_is_told_with_the_number() {
     alone!({
         let mut command = Command::new("/bin/true");
         let applied = plan(file(), 150).apply(&mut command).expect("apply");
-        set_limit(100);
+        fd_limit::set(100);
         let error = command.spawn().map(drop).expect_err("dup3 above the limit");
         assert_eq!(error.raw_os_error(), Some(libc::EBADF));
         let reason = applied.explain(&error);
@@ -161,7 +152,7 @@ fn a_limit_lowered_after_apply_is_told_with_the_number() {
                 errno: libc::EBADF
             })
         );
-        set_limit(200);
+        fd_limit::set(200);
         assert!(
             command.status().expect("spawn").success(),
             "the plan itself is good"
@@ -174,7 +165,7 @@ fn a_limit_lowered_after_apply_is_told_with_the_number() {
 #[test]
 fn a_hidden_limit_does_no_harm() {
     alone!({
-        set_limit(100);
+        fd_limit::set(100);
         workspace_tests::seccomp::refuse(&[(libc::SYS_prlimit64, libc::EPERM)]);
         for (target, good) in [(99, true), (100, false)] {
             let mut command = Command::new("/bin/true");

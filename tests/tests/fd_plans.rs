@@ -9,7 +9,7 @@ use fd_preserve::{CommandFdExt, Error, ErrorChannel, FdMapping, OtherFds, Preser
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use workspace_tests::fd_table::{FileId, Table, Witness, file, file_at, id, litter, stdio};
 use workspace_tests::fork::Fork;
-use workspace_tests::{Random, alone, fd_table};
+use workspace_tests::{alone, fd_limit, fd_table, random};
 
 /// The table that a child must have: the standard streams, and `planned`.
 fn expected(planned: impl IntoIterator<Item = (RawFd, FileId)>) -> Table {
@@ -75,17 +75,18 @@ fn every_shape_of_plan_arrives_and_nothing_else() {
 #[test]
 fn random_plans_arrive_and_nothing_else() {
     alone!({
-        let mut random = Random::new();
-        let number = |random: &mut Random| i32::try_from(20 + random.below(16)).expect("small");
+        let mut random = random();
+        let number =
+            |random: &mut fastrand::Rng| i32::try_from(20 + random.usize(..16)).expect("small");
         for _ in 0..300 {
             let mut pairs = Vec::new();
             for target in 20..36 {
-                if random.below(3) == 0 {
+                if random.usize(..3) == 0 {
                     pairs.push((number(&mut random), target));
                 }
             }
             for at in (1..pairs.len()).rev() {
-                let other = random.below(at + 1);
+                let other = random.usize(..at + 1);
                 pairs.swap(at, other);
             }
             check(&pairs);
@@ -487,16 +488,7 @@ fn nothing_is_left_open_when_the_command_goes() {
 #[test]
 fn a_swap_with_the_highest_number_needs_nothing_above_it() {
     alone!({
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let limit = getrlimit(Resource::Nofile);
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: Some(64),
-                ..limit
-            },
-        )
-        .expect("setrlimit");
+        fd_limit::set(64);
         check(&[(10, 63), (63, 10)]);
         check(&[(3, 63), (63, 3)]);
     });

@@ -3,9 +3,8 @@
 use std::process::Command;
 
 use fd_preserve::{Error, PreserveFds};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use workspace_tests::fd_table::file;
-use workspace_tests::{alone, seccomp};
+use workspace_tests::{alone, fd_limit, seccomp};
 
 #[test]
 fn second_plan_is_refused_where_nobody_may_sleep() {
@@ -40,15 +39,8 @@ fn plan_without_the_page_that_tells_a_child_from_its_parent_is_refused() {
 fn plan_without_a_free_descriptor_is_an_error_where_the_auxiliary_vector_is_hidden() {
     alone!({
         let source = file();
-        let room = Rlimit {
-            current: Some(64),
-            ..getrlimit(Resource::Nofile)
-        };
-        setrlimit(Resource::Nofile, room).expect("setrlimit");
-        let mut fill = Vec::new();
-        while let Ok(copy) = source.try_clone() {
-            fill.push(copy);
-        }
+        fd_limit::set(64);
+        let fill = fd_limit::fill();
         seccomp::refuse(&[(libc::SYS_prctl, libc::EINVAL)]);
         let refused = PreserveFds::new().map_borrowed_fd(&source, 9).map(drop);
         assert!(

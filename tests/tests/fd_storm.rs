@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fd_preserve::{Applied, ChildFdsError, PreserveFds};
+use workspace_tests::alone;
 use workspace_tests::fd_table::{Table, Witness, file, id, stdio};
-use workspace_tests::{Random, alone};
 
 /// How long it blows. Enough for a few hundred children on two busy cores.
 const STORM: Duration = Duration::from_secs(4);
@@ -50,10 +50,10 @@ fn no_child_sees_what_other_threads_open_meanwhile() {
 
 /// Low numbers come and go, without close-on-exec, sockets like the error socket among them.
 fn open_and_close(seed: u64) {
-    let mut random = Random::seeded(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
     let mut open: Vec<OwnedFd> = Vec::new();
     while !OVER.load(Ordering::Relaxed) {
-        match random.below(4) {
+        match random.usize(..4) {
             0 => open.extend(leaky(|fds| {
                 // SAFETY: socketpair(2) fills two numbers.
                 unsafe {
@@ -65,11 +65,11 @@ fn open_and_close(seed: u64) {
                 unsafe { libc::pipe(fds.as_mut_ptr()) }
             })),
             2 => open.push(File::open("/dev/null").expect("/dev/null").into()),
-            _ if !open.is_empty() => drop(open.swap_remove(random.below(open.len()))),
+            _ if !open.is_empty() => drop(open.swap_remove(random.usize(..open.len()))),
             _ => {}
         }
         if open.len() > 30 {
-            open.drain(..random.below(30));
+            open.drain(..random.usize(..30));
         }
         std::thread::yield_now();
     }
@@ -83,14 +83,14 @@ fn leaky(call: impl FnOnce(&mut [RawFd; 2]) -> i32) -> [OwnedFd; 2] {
 }
 
 fn spawn(seed: u64) {
-    let mut random = Random::seeded(seed + 100);
+    let mut random = fastrand::Rng::with_seed(seed + 100);
     let end = Instant::now() + STORM;
     while Instant::now() < end {
         let mut expected = stdio();
         let mut fds = PreserveFds::new();
         for target in 3..40 {
             let file = file();
-            match random.below(6) {
+            match random.usize(..6) {
                 0 => {
                     expected.insert(target, id(&file));
                     fds.map_fd(file, target).expect("planned once");

@@ -12,10 +12,11 @@ use pidfd_watcher::{Pid, Process, Signal};
 use shim_spawner::{ShimIdentity, ShimSpawner, Stdio};
 use workspace_tests::clone_method::CloneMethod;
 use workspace_tests::fork::Fork;
-use workspace_tests::{Folder, Random, alone_in_pid_namespace, namespace, proc_fs, until};
+use workspace_tests::{Folder, alone_in_pid_namespace, namespace, proc_fs, random, until};
 
 /// How many runtimes are killed, unless the variable says otherwise.
 const KILLS: usize = 300;
+
 const VARIABLE: &str = "SHIM_KILLS";
 
 /// So many in one namespace: it has a deadline.
@@ -48,13 +49,13 @@ fn kill_and_find() {
     // In memory: a disk would spend nearly all of the time in fsync, and few kills would hit
     // anything else.
     namespace::mount_tmpfs(folder.path(), "size=16m");
-    let mut random = Random::new();
+    let mut random = random();
     let (mut shims, mut kills) = (0, 0);
     while kills < AT_ONCE {
         let runtimes = METHODS.map(|method| Fork::run(|| runtime(method, &program, folder.path())));
         for mut runtime in runtimes {
             // Not a proof of anything: the instant is what is random.
-            let instant = u64::try_from(random.below(4_000)).expect("64 bits");
+            let instant = u64::try_from(random.usize(..4_000)).expect("64 bits");
             std::thread::sleep(Duration::from_micros(instant));
             runtime.signal(libc::SIGKILL);
             runtime.wait();

@@ -6,11 +6,10 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use pidfd_watcher::{Error, Pid, Process, Signal};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shim_spawner::ShimIdentity;
 use workspace_tests::namespace::{kernel, looked_at};
 use workspace_tests::target::{grandchild, sleeper, target};
-use workspace_tests::{DEADLINE, alone, proc_fs, seccomp, until};
+use workspace_tests::{DEADLINE, alone, fd_limit, proc_fs, seccomp, until};
 
 /// Cases find the fixture that they watch where Cargo put it.
 #[test]
@@ -81,21 +80,10 @@ fn without_a_free_descriptor_opening_fails_and_waiting_works() {
         let mut child = sleeper();
         let process = Process::from_child(&mut child).expect("own child");
         let pid = process.pid();
-        let old = getrlimit(Resource::Nofile);
         // Every number below is taken already.
         let limit = proc_fs::own_fds().into_keys().max().expect("0 to 2") + 1;
-        let mut taken = Vec::new();
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: Some(u64::try_from(limit).expect("positive")),
-                maximum: old.maximum,
-            },
-        )
-        .expect("setrlimit");
-        while let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(process.as_fd(), 0) {
-            taken.push(fd);
-        }
+        fd_limit::set(u64::try_from(limit).expect("positive"));
+        let _taken = fd_limit::fill();
         for error in [
             Process::open(pid).expect_err("no number left"),
             Process::from_child(&mut child).expect_err("no number left"),

@@ -1,11 +1,10 @@
 //! Where a filter or a limit refuses what is thought to be infallible, no code of a dependency panics.
 
-use std::os::fd::AsFd;
 use std::process::Command;
 
 use pidfd_watcher::{Error, Process};
 use rustix::process::{PidfdFlags, pidfd_open};
-use workspace_tests::{Held, alone, alone_in_pid_namespace, proc_fs, seccomp};
+use workspace_tests::{Held, alone, alone_in_pid_namespace, fd_limit, proc_fs, seccomp};
 
 /// `PR_GET_AUXV`, Linux 6.4: the libc crate does not have it.
 const PR_GET_AUXV: i32 = 0x4155_5856;
@@ -17,16 +16,8 @@ fn size_of_a_page_is_known_without_a_free_descriptor_and_without_the_auxiliary_v
         let held = Held::new();
         seccomp::refuse_prctl(PR_GET_AUXV, libc::EINVAL);
         let highest = proc_fs::own_fds().into_keys().max().expect("0 to 2");
-        let old = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        let limit = rustix::process::Rlimit {
-            current: Some(u64::try_from(highest + 1).expect("positive")),
-            ..old
-        };
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("setrlimit");
-        let mut taken = Vec::new();
-        while let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(held.process().as_fd(), 0) {
-            taken.push(fd);
-        }
+        fd_limit::set(u64::try_from(highest + 1).expect("positive"));
+        let _taken = fd_limit::fill();
         held.kill();
         held.process().wait().expect("poll");
         let exit = held.process().clone().reap().expect("own child");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use pidfd_watcher::{Error, Process, Watcher};
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Told, alone, proc_fs, reaped, seccomp};
+use workspace_tests::{DEADLINE, Told, alone, fd_limit, proc_fs, reaped, seccomp};
 
 fn code(process: &Process) -> Option<i32> {
     let exit = process.wait_timeout(DEADLINE).expect("poll").expect("ends");
@@ -136,15 +136,9 @@ fn refused_clone_is_a_typed_error_and_leaves_nothing() {
 #[test]
 fn without_a_descriptor_no_child_is_made() {
     alone!({
-        let old = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        let limit = rustix::process::Rlimit {
-            current: Some(3),
-            ..old
-        };
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("setrlimit");
         // SAFETY: this process has one thread.
-        let error = unsafe { Process::fork(|| 0) }.expect_err("no number left");
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, old).expect("setrlimit");
+        let forked = fd_limit::with(3, || unsafe { Process::fork(|| 0) });
+        let error = forked.expect_err("no number left");
         assert!(matches!(error, Error::TooManyOpenFiles(_)), "{error:?}");
         assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
         // SAFETY: no status is asked for.

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use shim_spawner::{ShimHandler, ShimSpawner, Stage, Stdio};
 use workspace_tests::fd_table::file;
-use workspace_tests::{DEADLINE, alone, until};
+use workspace_tests::{DEADLINE, alone, fd_limit, until};
 
 fn shell(script: &str) -> ShimSpawner {
     let mut spawner = ShimSpawner::new("/bin/sh");
@@ -103,7 +103,7 @@ fn copy_that_cannot_be_made_is_an_error_that_names_stage_and_number() {
     alone!({
         let file = file();
         let mut spawner = shell("true");
-        let full: Vec<OwnedFd> = std::iter::from_fn(|| file.try_clone().ok()).collect();
+        let full = fd_limit::fill();
         let error = spawner
             .map_borrowed_fd(file.as_fd(), 40)
             .expect_err("no descriptor is left");

@@ -6,9 +6,10 @@ use std::os::unix::process::ExitStatusExt;
 
 use shim_spawner::{ShimHandler, ShimSpawner, SpawnError, Stage, Stdio};
 use workspace_tests::fd_table::{file, file_at};
-use workspace_tests::{DEADLINE, alone, seccomp};
+use workspace_tests::{DEADLINE, alone, fd_limit, seccomp};
 
 const BOX: &str = env!("CARGO_BIN_EXE_shim_box");
+
 const FD_LIST: &str = env!("CARGO_BIN_EXE_fd_list");
 
 /// A shim that does not survive its test.
@@ -125,7 +126,7 @@ fn number_that_cannot_be_is_an_error_of_the_spawn() {
         assert_eq!(error.stage(), Stage::Arguments);
         let error = numbers(fd_list().internal_fds_from(RawFd::MAX)).expect_err("no second one");
         assert_eq!(error.stage(), Stage::Arguments);
-        set_limit(100);
+        fd_limit::set(100);
         let error = numbers(fd_list().internal_fds_from(98)).expect_err("the third is above");
         assert_eq!(error.stage(), Stage::Descriptors);
     });
@@ -134,7 +135,7 @@ fn number_that_cannot_be_is_an_error_of_the_spawn() {
 #[test]
 fn low_limit_of_open_files_is_enough() {
     alone!({
-        set_limit(16);
+        fd_limit::set(16);
         let seen = numbers(&mut fd_list()).expect("spawn");
         assert_eq!(seen, [13, 14, 15]);
     });
@@ -151,12 +152,4 @@ fn limits_that_cannot_be_read_are_no_limits() {
         let seen = numbers(&mut fd_list()).expect("spawn");
         assert_eq!(seen, [47, 48, 49]);
     });
-}
-
-fn set_limit(soft: u64) {
-    let limits = rustix::process::Rlimit {
-        current: Some(soft),
-        maximum: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
-    };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, limits).expect("setrlimit");
 }

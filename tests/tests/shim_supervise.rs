@@ -13,7 +13,7 @@ use shim_spawner::{
     Cancelled, Exit, ExitFuture, ShimHandler, ShimSpawner, Stdio, StopPolicy, Watcher,
 };
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Random, alone, fd_table, proc_fs, until};
+use workspace_tests::{DEADLINE, alone, fd_table, proc_fs, until};
 
 /// The cases find their shims where Cargo put them.
 #[test]
@@ -216,12 +216,12 @@ fn three_thousand_shims_spawned_dropped_and_stopped_in_random_order_leave_nothin
         no_children();
         let before = proc_fs::own_fds();
         let told = Arc::new(AtomicU32::new(0));
-        let mut random = Random::seeded(0x5eed_0001);
+        let mut random = fastrand::Rng::with_seed(0x5eed_0001);
         let mut alive: Vec<ShimHandler> = Vec::new();
         let mut watched = 0;
         for spawned in 0..SHIMS {
             let shim = shim_box();
-            if random.below(2) == 0 {
+            if random.usize(..2) == 0 {
                 watched += 1;
                 let told = Arc::clone(&told);
                 shim.on_exit(move |_| {
@@ -231,8 +231,8 @@ fn three_thousand_shims_spawned_dropped_and_stopped_in_random_order_leave_nothin
             }
             alive.push(shim);
             while alive.len() > AT_ONCE || (spawned + 1 == SHIMS && !alive.is_empty()) {
-                let mut shim = alive.swap_remove(random.below(alive.len()));
-                match random.below(4) {
+                let mut shim = alive.swap_remove(random.usize(..alive.len()));
+                match random.usize(..4) {
                     0 => drop(shim),
                     1 => {
                         shim.kill().expect("kill");

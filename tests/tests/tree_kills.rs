@@ -9,10 +9,12 @@ use pidfd_watcher::Signal;
 use workspace_tests::orders::{Link, Order};
 use workspace_tests::play::{Who, can, find};
 use workspace_tests::trees::Tree;
-use workspace_tests::{DEADLINE, Guard, Random};
+use workspace_tests::{DEADLINE, Guard, random};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
+
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile_tree");
+
 const RUNTIME: &str = env!("CARGO_BIN_EXE_tree_runtime");
 
 /// Long enough for a handler that writes a file.
@@ -20,6 +22,7 @@ const GRACE: Duration = Duration::from_millis(300);
 
 /// So many runs of each kind, or as many as the variable says.
 const RUNS: u32 = 6;
+
 const RUNS_VAR: &str = "WORKSPACE_TESTS_RUNS";
 
 /// So many trees at once: most of a run is waiting.
@@ -124,9 +127,9 @@ fn kill(contain: &'static str, link: Link, who: &'static [Who]) {
     if !can(SHIM, contain) {
         return;
     }
-    let mut random = Random::new();
+    let mut random = random();
     let delays: Vec<Duration> = (0..runs())
-        .map(|_| Duration::from_micros(random.below(20_000) as u64))
+        .map(|_| Duration::from_micros(random.usize(..20_000) as u64))
         .collect();
     let share = delays.len().div_ceil(AT_ONCE as usize).max(1);
     thread::scope(|scope| {

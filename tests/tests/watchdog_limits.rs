@@ -4,10 +4,9 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_getfd};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy, Watchdog};
 use workspace_tests::fork::{Cue, Fork};
-use workspace_tests::{alone, proc_fs, seccomp};
+use workspace_tests::{alone, fd_limit, proc_fs, seccomp};
 
 /// The number of the child's end in this process.
 fn number_of(setup: &watchdog_pipe::ChildSetup) -> RawFd {
@@ -165,65 +164,39 @@ fn adoptions_and_monitors_leave_no_descriptor_behind() {
 #[test]
 fn link_without_a_free_descriptor_is_an_error_and_leaves_nothing() {
     alone!({
-        let generous = getrlimit(Resource::Nofile);
         // Fill every hole below 50, so that the limit alone says how many are free.
-        let holes: Vec<File> = std::iter::from_fn(|| {
-            File::open("/dev/null")
-                .ok()
-                .filter(|file| file.as_raw_fd() < 50)
-        })
-        .collect();
+        let holes = fd_limit::fill_below(50);
         assert!(!holes.is_empty());
         let before = proc_fs::own_fds();
         for free in 0..2 {
-            let made = with_limit(50 + free, generous, watchdog_pipe::channel);
+            let made = fd_limit::with(50 + free, watchdog_pipe::channel);
             let error = made.map(drop).expect_err("made of nothing");
             assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{free} free");
             assert_eq!(proc_fs::own_fds(), before, "{free} free");
         }
-        with_limit(52, generous, watchdog_pipe::channel)
+        fd_limit::with(52, watchdog_pipe::channel)
             .map(drop)
             .expect("two are enough");
         assert_eq!(proc_fs::own_fds(), before);
     });
 }
 
-fn with_limit<T>(limit: u64, generous: Rlimit, then: impl FnOnce() -> T) -> T {
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(limit),
-            ..generous
-        },
-    )
-    .expect("setrlimit");
-    let result = then();
-    setrlimit(Resource::Nofile, generous).expect("setrlimit");
-    result
-}
-
 /// Every combination of closed standard streams, each with and without a free number above them.
 #[test]
 fn ends_lie_above_the_standard_streams_in_every_combination_of_closed_ones() {
     alone!({
-        let generous = getrlimit(Resource::Nofile);
         // Fill every hole below 50, so that the limit says how many are free above the closed ones.
-        let holes: Vec<File> = std::iter::from_fn(|| {
-            File::open("/dev/null")
-                .ok()
-                .filter(|file| file.as_raw_fd() < 50)
-        })
-        .collect();
+        let holes = fd_limit::fill_below(50);
         assert!(!holes.is_empty());
         for closed in 1..8 {
-            let status = Fork::run(|| with_closed(closed, generous)).wait();
+            let status = Fork::run(|| with_closed(closed)).wait();
             // Standard error may be closed there: the code alone says what went wrong.
             assert!(status.success(), "closed {closed:03b}: {status}");
         }
     });
 }
 
-fn with_closed(closed: i32, generous: Rlimit) {
+fn with_closed(closed: i32) {
     for number in (0..3).filter(|number| closed & (1 << number) != 0) {
         // SAFETY: this fork's own, and used by nobody in it from here on.
         unsafe { libc::close(number) };
@@ -231,7 +204,7 @@ fn with_closed(closed: i32, generous: Rlimit) {
     let before = open_numbers();
     // One fails in the middle of the move; what is open must be what was open.
     for limit in 50..52 {
-        if with_limit(limit, generous, watchdog_pipe::channel).is_ok() {
+        if fd_limit::with(limit, watchdog_pipe::channel).is_ok() {
             fail(1);
         }
         if open_numbers() != before {
@@ -344,7 +317,7 @@ fn enforcement_needs_no_free_descriptor() {
             let fd = fd.try_clone_to_owned().expect("dup");
             let watchdog = Watchdog::from_fd(fd).expect("adopt");
             let enforce = || watchdog.enforce(StopPolicy::immediate());
-            let monitor = with_limit(0, getrlimit(Resource::Nofile), enforce);
+            let monitor = fd_limit::with(0, enforce);
             assert_eq!(monitor.expect("enforce").cancel(), None);
         })
         .succeeds();
@@ -403,9 +376,14 @@ fn write_end_that_is_taken_becomes_close_on_exec_and_non_blocking() {
         assert_eq!(refused.error().raw_os_error(), Some(libc::EAGAIN));
         // The child is held as before: room for the word is all that was missing.
         rustix::io::read(pipe, &mut [0; 8192]).expect("drain");
-        refused
+        let write = refused
             .into_keepalive()
             .hand_over()
             .expect("room for a word");
+        assert!(
+            fcntl_getfd(&write)
+                .expect("F_GETFD")
+                .contains(FdFlags::CLOEXEC)
+        );
     });
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use pidfd_watcher::{Pid, Process};
 use shim_spawner::{ShimHandler, ShimSpawner};
 use watchdog_pipe::{AdoptError, ENV_VAR, Watchdog};
-use workspace_tests::{DEADLINE, Guard, alone};
+use workspace_tests::{DEADLINE, Guard, alone, rights};
 
 /// The part of a program, in its arguments: what it inherits is what is tested.
 const PART: &str = "part=";
@@ -133,11 +133,5 @@ fn adoption_makes_the_open_file_description_nonblocking_for_whoever_shares_it() 
 
 /// In flight in a socket: open, and on no number of this process.
 fn pass_on(socket: impl AsFd, fd: std::os::fd::OwnedFd) {
-    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = [fd.as_fd()];
-    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-    let bytes = [std::io::IoSlice::new(b"x")];
-    sendmsg(socket, &bytes, &mut control, SendFlags::empty()).expect("send");
+    rights::send(socket, b"x", &[fd.as_fd()]).expect("send");
 }

@@ -4,13 +4,12 @@ use std::env;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
 };
 use watchdog_pipe::{AdoptError, ENV_VAR, Watchdog};
-use workspace_tests::alone;
+use workspace_tests::{alone, fd_limit};
 
 /// As a kernel before Linux 6.4 answers: it does not know `PR_GET_AUXV`.
 fn kernel_without_auxv() {
@@ -31,10 +30,8 @@ fn kernel_without_auxv() {
 
 /// Every number is taken, and what follows is out of reach.
 fn take_every_descriptor() -> Vec<File> {
-    let limit = getrlimit(Resource::Nofile);
-    let current = Some(64);
-    setrlimit(Resource::Nofile, Rlimit { current, ..limit }).expect("setrlimit");
-    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
+    fd_limit::set(64);
+    fd_limit::fill()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use watchdog_pipe::{Guarantees, Monitor, StopPolicy, Watchdog};
 use workspace_tests::fork::Fork;
 use workspace_tests::orphan::{Birth, Flag, Pair};
-use workspace_tests::{Random, alone_in_pid_namespace, until};
+use workspace_tests::{alone_in_pid_namespace, random, until};
 
 const WITH_SENTINEL: Birth = Birth {
     sentinel: true,
@@ -17,7 +17,7 @@ const WITH_SENTINEL: Birth = Birth {
 
 /// A user of whom chance has it that the caller is the only process, with room for as many threads.
 fn become_a_user_with(threads: u64) {
-    let chance = u32::try_from(Random::new().next() % 1_000_000_000).expect("a small number");
+    let chance = u32::try_from(random().u64(..1_000_000_000)).expect("a small number");
     let user = 1_000_000 + chance;
     // SAFETY: plain numbers, and a structure that is valid for the call; this process has one thread.
     unsafe {
@@ -54,6 +54,7 @@ fn with_room_for(
 }
 
 const FINE: u32 = 1;
+
 const WRONG: u32 = 2;
 
 fn ends_with_its_parent(pair: Pair) {
@@ -111,7 +112,9 @@ fn no_room_for_a_thread_is_an_error() {
 }
 
 static MAIN_THREAD: AtomicI32 = AtomicI32::new(0);
+
 static ON_MAIN: AtomicU32 = AtomicU32::new(0);
+
 static ELSEWHERE: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn count(_: libc::c_int) {

@@ -1,18 +1,13 @@
 //! Thousands of links, and each end of each told apart. A parent is forked for every batch of links; the
 //! reader is another fork, which gets the read ends by SCM_RIGHTS and never holds a write end.
 
-use std::io::{IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{Read, Write};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use watchdog_pipe::{Keepalive, Verdict, Watchdog};
 use workspace_tests::fork::{Cue, Fork};
-use workspace_tests::{DEADLINE, Random, alone};
+use workspace_tests::{DEADLINE, alone, random, rights};
 
 /// Links a batch.
 const BATCH: usize = 50;
@@ -83,8 +78,8 @@ fn dropped_and_exited_right_after_is_dropped_to_an_early_reader_10_000_times() {
 #[test]
 fn dropped_released_and_exited_are_told_apart_in_10_000_random_trials() {
     alone!({
-        let mut random = Random::new();
-        trials(Look::Either, move |_| match random.next() % 3 {
+        let mut random = random();
+        trials(Look::Either, move |_| match random.u64(..3) {
             0 => Verdict::KeepaliveDropped,
             1 => Verdict::Released,
             _ => Verdict::ParentExited,
@@ -102,16 +97,7 @@ fn parent(socket: &UnixStream, ends: &[Verdict], go: &mut Cue) {
         .iter()
         .map(|setup| setup.fds().next().expect("one descriptor").0)
         .collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-    sendmsg(
-        socket.as_fd(),
-        &[IoSlice::new(b".")],
-        &mut control,
-        SendFlags::empty(),
-    )
-    .expect("send");
+    rights::send(socket, b".", &fds).expect("send");
     drop(setups);
     go.take();
     for (keepalive, end) in keepalives.into_iter().zip(ends) {
@@ -153,25 +139,7 @@ fn read(socket: &mut UnixStream) {
 }
 
 fn receive(socket: &UnixStream) -> Vec<OwnedFd> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut byte)],
-        &mut control,
-        flags,
-    )
-    .expect("receive");
-    let fds: Vec<OwnedFd> = control
-        .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let (_, fds) = rights::receive(socket, &mut [0]).expect("receive");
     assert_eq!(fds.len(), BATCH);
     fds
 }

@@ -1,9 +1,9 @@
 //! A watcher that is refused something: a typed error, and nothing is left behind.
 
 use pidfd_watcher::{Error, Process, WatchHandle, Watcher};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{Held, Told, alone, proc_fs, seccomp, until};
+use workspace_tests::{Held, Told, alone, fd_limit, proc_fs, seccomp, until};
 
 /// Every number that waiting for an epoll instance may go by.
 #[cfg(target_arch = "x86_64")]
@@ -37,7 +37,6 @@ fn waits() -> bool {
 #[test]
 fn without_descriptors_there_is_no_watcher_and_a_watch_needs_none() {
     alone!({
-        let old = getrlimit(Resource::Nofile);
         let mut fds = proc_fs::own_fds();
         let first = *fds.keys().max().expect("0 to 2") + 1;
         assert_eq!(
@@ -46,10 +45,8 @@ fn without_descriptors_there_is_no_watcher_and_a_watch_needs_none() {
             "no gap: {fds:?}"
         );
         for room in 0..=2 {
-            let current = u64::try_from(first + room).ok();
-            setrlimit(Resource::Nofile, Rlimit { current, ..old }).expect("setrlimit");
-            let made = Watcher::new();
-            setrlimit(Resource::Nofile, old).expect("setrlimit");
+            let limit = u64::try_from(first + room).expect("positive");
+            let made = fd_limit::with(limit, Watcher::new);
             if room == 2 {
                 drop(made.expect("room enough"));
                 continue;
@@ -66,8 +63,7 @@ fn without_descriptors_there_is_no_watcher_and_a_watch_needs_none() {
         let watcher = Watcher::new().expect("watcher");
         let child = Held::new();
         fds = proc_fs::own_fds();
-        let current = u64::try_from(*fds.keys().max().expect("some") + 1).ok();
-        setrlimit(Resource::Nofile, Rlimit { current, ..old }).expect("setrlimit");
+        fd_limit::set(u64::try_from(*fds.keys().max().expect("some") + 1).expect("positive"));
         let (told, _) = Told::by(&watcher, child.process());
         child.exit(3);
         assert_eq!(told.code(), looked_at(3));

@@ -1,14 +1,20 @@
 //! Trees that are all forks: a comet, which is one process with ever another number; and very many sleepers.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use workspace_tests::orders::Order;
 
 /// So many numbers the comet has had when it is said to be on its way.
 const ON_ITS_WAY: u32 = 100;
+
+/// So many processes a comet may have, zombies included, and as which user.
+const PROCESSES: u64 = 2_000;
+const USER: libc::uid_t = 64_123;
 
 /// A sleeper starts so many others.
 const BRANCHES: u32 = 100;
@@ -27,6 +33,7 @@ fn main() -> ExitCode {
 
 fn comet(folder: &Path, lasts: Duration) -> ExitCode {
     ignore_term();
+    limit_processes(folder);
     let end = Instant::now() + lasts;
     let mut numbers = 0;
     while Instant::now() < end {
@@ -45,6 +52,20 @@ fn comet(folder: &Path, lasts: Duration) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Its zombies could fill the machine's table of processes, and fail what runs beside it. So it
+/// becomes a user to whom a limit applies, which root has none of.
+fn limit_processes(folder: &Path) {
+    let everybody = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(folder, everybody).expect("own folder");
+    let limit = Rlimit {
+        current: Some(PROCESSES),
+        maximum: Some(PROCESSES),
+    };
+    setrlimit(Resource::Nproc, limit).expect("a lower limit");
+    // SAFETY: plain numbers, and one thread. A user that is no user already stays what it is.
+    unsafe { libc::setresuid(USER, USER, USER) };
 }
 
 /// The leader starts branches, and each of them sleepers.

@@ -11,7 +11,7 @@ fn main() {
     let rounds: u64 = args[2].parse().expect("a number of rounds");
     // SAFETY: no pointer is passed; it concerns this process alone.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }, 0);
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(std::process::id());
+    let mut random = workspace_tests::random();
     for _ in 0..rounds {
         // SAFETY: no pointer is passed; the default action of SIGALRM ends a round that hangs.
         unsafe { libc::alarm(60) };
@@ -20,11 +20,8 @@ fn main() {
             .stdin(Stdio::null())
             .spawn()
             .expect("spawn the runtime");
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
         // Not a proof of anything: the instant is what is random.
-        std::thread::sleep(Duration::from_micros((random >> 33) % 8_000));
+        std::thread::sleep(Duration::from_micros(random.u64(..8_000)));
         runtime.kill().expect("own child, not reaped");
         assert!(!runtime.wait().expect("own child").success());
         while reap_one() {}

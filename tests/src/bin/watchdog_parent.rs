@@ -4,20 +4,16 @@
 //! version after `upgrade` finds the kept write ends in the environment and enters as "upgraded".
 
 use std::ffi::CString;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use watchdog_pipe::{Builder, ChildSetup, Keepalive, Signal, StopPolicy};
 use workspace_tests::launch::Launch;
+use workspace_tests::rights;
 use workspace_tests::stage::Role;
 
 /// The numbers of the write ends that the version before handed over.
@@ -116,7 +112,8 @@ impl Runtime {
             }
             ["close-without-a-word", link] => drop(self.take(link).hand_over()?),
             ["send", link, path] => {
-                send(&UnixStream::connect(path)?, &self.take(link).hand_over()?)?
+                let write = self.take(link).hand_over()?;
+                rights::send(UnixStream::connect(path)?, b".", &[write.as_fd()])?;
             }
             ["receive", path] => {
                 let listener = UnixListener::bind(path)?;
@@ -284,35 +281,9 @@ fn fork_sleeper() -> io::Result<i32> {
     }
 }
 
-fn send(stream: &UnixStream, fd: &OwnedFd) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = [fd.as_fd()];
-    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-    sendmsg(
-        stream,
-        &[IoSlice::new(b".")],
-        &mut control,
-        SendFlags::empty(),
-    )?;
-    Ok(())
-}
-
 fn receive(stream: &UnixStream) -> io::Result<OwnedFd> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    recvmsg(
-        stream,
-        &mut [IoSliceMut::new(&mut byte)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
-    let fd = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    Ok(fd.expect("a descriptor"))
+    let (_, mut fds) = rights::receive(stream, &mut [0])?;
+    Ok(fds.pop().expect("a descriptor"))
 }
 
 fn die(how: &str) -> ! {

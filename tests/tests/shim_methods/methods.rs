@@ -1,7 +1,7 @@
 //! What is the same on every way of creating a child, and hard on some: deaths on the way, threads,
 //! missing streams, memory.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::Layout;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -12,6 +12,7 @@ use shim_spawner::{ShimSpawner, Stage, Stdio};
 use workspace_tests::clone_method::{CloneMethod, method};
 use workspace_tests::fd_table::{Table, Witness, id, id_of};
 use workspace_tests::fork::Fork;
+use workspace_tests::heap::{Observed, Observer};
 use workspace_tests::{by_every_method, clone_method, fd_table, reaped, seccomp};
 
 use super::child::{ends_well, output};
@@ -266,23 +267,18 @@ fn check() {
     }
 }
 
-// SAFETY: the system's allocator, with a check before.
-unsafe impl GlobalAlloc for Trap {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+impl Observer for Trap {
+    fn allocates(&self, _: Layout) {
         check();
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
     }
 
-    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+    fn frees(&self, _: Layout) {
         check();
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(address, layout) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Trap = Trap;
+static ALLOCATOR: Observed<Trap> = Observed(Trap);
 
 by_every_method!(
     /// Neither a child that becomes the program nor one that fails allocates or frees anything.

@@ -1,17 +1,13 @@
 //! An adoption that the system around it refuses something.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use watchdog_pipe::AdoptError;
-use workspace_tests::alone;
-
 use workspace_tests::inherited::{
     Inherited, everything, from_env, place, set_variable, then_a_good_one_is_adopted, value,
 };
+use workspace_tests::{alone, fd_limit};
 
 /// An empty file system over /proc, in a mount namespace of this process's own.
 fn hide_proc() {
@@ -75,30 +71,16 @@ fn writer_is_found_without_proc_and_adoption_works() {
 fn adoption_without_a_free_descriptor_is_an_error_and_can_be_repeated() {
     alone!({
         let _good = Inherited::on(50);
-        let generous = getrlimit(Resource::Nofile);
         // Fill every hole below 50, so that the limit alone says how many are free.
-        let holes: Vec<File> = std::iter::from_fn(|| {
-            File::open("/dev/null")
-                .ok()
-                .filter(|file| file.as_raw_fd() < 50)
-        })
-        .collect();
+        let holes = fd_limit::fill_below(50);
         assert!(!holes.is_empty());
         let mut failures = 0;
         for free in 0..10 {
             let before = everything();
-            let current = Some(51 + free);
-            setrlimit(
-                Resource::Nofile,
-                Rlimit {
-                    current,
-                    ..generous
-                },
-            )
-            .expect("setrlimit");
-            set_variable(value(50));
-            let adopted = from_env();
-            setrlimit(Resource::Nofile, generous).expect("setrlimit");
+            let adopted = fd_limit::with(51 + free, || {
+                set_variable(value(50));
+                from_env()
+            });
             match adopted {
                 Ok(watchdog) => {
                     assert!(watchdog.is_some());

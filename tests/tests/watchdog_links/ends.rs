@@ -6,7 +6,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use watchdog_pipe::{Keepalive, Verdict};
 use workspace_tests::fork::{Cue, Fork};
-use workspace_tests::{DEADLINE, Random, alone, proc_fs};
+use workspace_tests::{DEADLINE, alone, proc_fs, random};
 
 use super::given::{Given, end, sleeper, sockets};
 use super::take_in_orphans;
@@ -18,10 +18,10 @@ fn ends_are_told_apart_in_10_000_random_trials_with_a_sentinel() {
     alone!({
         take_in_orphans();
         const BATCH: usize = 25;
-        let mut random = Random::new();
+        let mut random = random();
         for batch in 0..400 {
             let ends: Vec<Verdict> = (0..BATCH)
-                .map(|_| match random.next() % 3 {
+                .map(|_| match random.u64(..3) {
                     0 => Verdict::KeepaliveDropped,
                     1 => Verdict::Released,
                     _ => Verdict::ParentExited,
@@ -106,7 +106,7 @@ fn no_kill_finds_a_torn_list_while_threads_make_and_drop_links() {
     alone!({
         take_in_orphans();
         const LINKS: usize = 6;
-        let mut random = Random::new();
+        let mut random = random();
         for _ in 0..150 {
             let (ours, theirs) = sockets();
             let (mut sleeping, mut cue) = Cue::pair();
@@ -149,7 +149,7 @@ fn no_kill_finds_a_torn_list_while_threads_make_and_drop_links() {
             ours.recv(&mut sleeper).expect("the sleeper");
             sleeping.take();
             // Any moment is as good as another; what it hits is what is random.
-            std::thread::sleep(Duration::from_micros(random.next() % 2_000));
+            std::thread::sleep(Duration::from_micros(random.u64(..2_000)));
             parent.signal(libc::SIGKILL);
             parent.wait();
             children.into_iter().for_each(Fork::succeeds);
@@ -219,7 +219,7 @@ fn release_that_races_with_a_death_is_never_read_as_one() {
     alone!({
         take_in_orphans();
         const LINKS: usize = 20;
-        let mut random = Random::new();
+        let mut random = random();
         for _ in 0..150 {
             let (ours, theirs) = sockets();
             let (mut go, mut gone) = Cue::pair();
@@ -260,7 +260,7 @@ fn release_that_races_with_a_death_is_never_read_as_one() {
                 })
                 .collect();
             go.give();
-            std::thread::sleep(Duration::from_micros(random.next() % 400));
+            std::thread::sleep(Duration::from_micros(random.u64(..400)));
             parent.signal(libc::SIGKILL);
             parent.wait();
             children.into_iter().for_each(Fork::succeeds);

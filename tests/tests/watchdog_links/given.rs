@@ -1,16 +1,11 @@
 //! What a child needs, which comes to it by SCM_RIGHTS.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use watchdog_pipe::{AdoptError, ChildSetup, ENV_VAR, Guarantees, Watchdog};
-use workspace_tests::DEADLINE;
+use workspace_tests::{DEADLINE, rights};
 
 /// Where a child finds its pipe and its page: above everything that is open here.
 const NUMBERS: [RawFd; 2] = [900, 901];
@@ -25,7 +20,7 @@ impl Given {
     pub fn send(socket: &UnixDatagram, setup: &mut ChildSetup) {
         setup.renumber_each(NUMBERS);
         let fds: Vec<BorrowedFd<'_>> = setup.fds().map(|(fd, _)| fd).collect();
-        pass(socket, &setup.env().1, &fds);
+        rights::send(socket, setup.env().1.as_bytes(), &fds).expect("send");
     }
 
     pub fn receive(socket: &UnixDatagram) -> Given {
@@ -33,23 +28,11 @@ impl Given {
     }
 
     pub fn try_receive(socket: &UnixDatagram) -> io::Result<Given> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [0; 256];
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let message = recvmsg(
-            socket,
-            &mut [IoSliceMut::new(&mut bytes)],
-            &mut control,
-            flags,
-        )?;
-        let fds = control.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        });
+        let (count, fds) = rights::receive(socket, &mut bytes)?;
         Ok(Given {
-            fds: fds.flatten().collect(),
-            variable: String::from_utf8_lossy(&bytes[..message.bytes]).into_owned(),
+            variable: String::from_utf8_lossy(&bytes[..count]).into_owned(),
+            fds,
         })
     }
 
@@ -84,15 +67,6 @@ impl Given {
         assert_eq!(watchdog.guarantees(), Guarantees::all());
         watchdog
     }
-}
-
-/// Text, and descriptors along with it.
-pub fn pass(socket: &UnixDatagram, text: &str, fds: &[BorrowedFd<'_>]) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
-    let bytes = [IoSlice::new(text.as_bytes())];
-    sendmsg(socket.as_fd(), &bytes, &mut control, SendFlags::empty()).expect("send");
 }
 
 pub fn sockets() -> (UnixDatagram, UnixDatagram) {

@@ -11,10 +11,10 @@ use rustix::process::{Signal, getpid, kill_process};
 use watchdog_pipe::{Guarantees, Keepalive, Verdict};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::halt::Halt;
-use workspace_tests::{Random, alone};
+use workspace_tests::{alone, random, rights};
 
 use super::ends::raise_limit;
-use super::given::{Given, end, pass, sentinel_mappings, sleeper, sockets};
+use super::given::{Given, end, sentinel_mappings, sleeper, sockets};
 use super::take_in_orphans;
 use super::words::{Word, sleeps_on_a_word, thread_named, threads_are};
 
@@ -112,7 +112,7 @@ fn hand_over_that_races_with_a_death_is_never_read_as_one() {
     alone!({
         take_in_orphans();
         const LINKS: usize = 20;
-        let mut random = Random::new();
+        let mut random = random();
         for _ in 0..150 {
             let (ours, theirs) = sockets();
             let (mut go, mut gone) = Cue::pair();
@@ -127,7 +127,8 @@ fn hand_over_that_races_with_a_death_is_never_read_as_one() {
                 gone.take();
                 for (index, keepalive) in links.into_iter().enumerate() {
                     let write = keepalive.hand_over().expect("hand over");
-                    pass(&theirs, &index.to_string(), &[write.as_fd()]);
+                    rights::send(&theirs, index.to_string().as_bytes(), &[write.as_fd()])
+                        .expect("send");
                 }
                 loop {
                     std::thread::park();
@@ -148,7 +149,7 @@ fn hand_over_that_races_with_a_death_is_never_read_as_one() {
                 })
                 .collect();
             go.give();
-            std::thread::sleep(Duration::from_micros(random.next() % 600));
+            std::thread::sleep(Duration::from_micros(random.u64(..600)));
             parent.signal(libc::SIGKILL);
             parent.wait();
             ours.set_nonblocking(true).expect("O_NONBLOCK");

@@ -3,11 +3,11 @@
 use std::os::fd::AsFd;
 use std::sync::mpsc::sync_channel;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, setrlimit};
 use watchdog_pipe::{Builder, Guarantees, Verdict};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::halt::Halt;
-use workspace_tests::{alone, proc_fs, seccomp};
+use workspace_tests::{alone, fd_limit, proc_fs, seccomp};
 
 use super::given::{Given, sentinel_mappings, sockets};
 use super::take_in_orphans;
@@ -132,14 +132,8 @@ fn link_made_when_descriptors_are_back_has_a_sentinel() {
     alone!({
         take_in_orphans();
         Fork::run(|| {
-            let limit = getrlimit(Resource::Nofile);
-            let low = Rlimit {
-                current: Some(64),
-                ..limit
-            };
-            setrlimit(Resource::Nofile, low).expect("setrlimit");
-            let null = || std::fs::File::open("/dev/null");
-            let mut taken: Vec<_> = std::iter::from_fn(|| null().ok()).collect();
+            let limit = fd_limit::set(64);
+            let mut taken = fd_limit::fill();
             // The pipe's two.
             taken.truncate(taken.len() - 2);
             let (first, _setup) = watchdog_pipe::channel().expect("the pipe alone");
