@@ -264,14 +264,18 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Gives the memory of a chunk back when nothing is in it. Not that of the last free places:
-    /// who puts in and takes out at the edge of a chunk is not to make it anew each time.
+    /// Gives the memory of a chunk back when nothing is in it.
+    ///
+    /// The last free places stay, so that a caller who inserts and removes at the edge of a chunk
+    /// does not make it anew each time. They do not stay if they lie high in a table that is nearly
+    /// empty: the whole table would stay with them.
     fn give_back(&mut self, chunk: usize) {
         let free = self.made * CHUNK - self.len;
         let Some(Some(empty)) = self.chunks.get(chunk) else {
             return;
         };
-        if empty.taken > 0 || free < 2 * CHUNK {
+        let is_high = chunk >= self.made;
+        if empty.taken > 0 || (free < 2 * CHUNK && !is_high) {
             return;
         }
         let used = empty.slots.iter().map(|slot| slot.generation).max();
@@ -304,6 +308,18 @@ fn places_of(chunk: usize) -> std::ops::Range<u32> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_free_places_do_not_keep_a_large_table() {
+        let mut slots = Slots::new();
+        let mut tokens: Vec<Token> = (0..100 * CHUNK).map(|value| slots.insert(value)).collect();
+        let stays = tokens.remove(70 * CHUNK);
+        for token in tokens.into_iter().rev() {
+            assert!(slots.remove(token).is_some());
+        }
+        assert!(slots.remove(stays).is_some());
+        assert!(slots.chunks.len() <= 1, "{} chunks", slots.chunks.len());
+    }
 
     #[test]
     fn a_place_is_used_again_and_its_old_token_names_nothing() {
