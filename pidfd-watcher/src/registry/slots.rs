@@ -264,26 +264,43 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Gives the memory of a chunk back when nothing is in it.
+    /// Gives memory back when nothing is left in a chunk.
     ///
-    /// The last free places stay, so that a caller who inserts and removes at the edge of a chunk
-    /// does not make it anew each time. They do not stay if they lie high in a table that is nearly
-    /// empty: the whole table would stay with them.
+    /// One such chunk stays, so that a caller who inserts and removes at the edge of a chunk does not
+    /// make it anew each time. It is not the last one of a table with gaps: the whole table would
+    /// stay with it.
     fn give_back(&mut self, chunk: usize) {
-        let free = self.made * CHUNK - self.len;
+        if !self.can_go(chunk) {
+            return;
+        }
+        if self.made * CHUNK - self.len >= 2 * CHUNK {
+            let last = self.chunks.len().saturating_sub(1);
+            self.drop_chunk(if self.can_go(last) { last } else { chunk });
+        }
+        while let Some(last) = self.chunks.len().checked_sub(1)
+            && last >= self.made
+            && self.can_go(last)
+        {
+            self.drop_chunk(last);
+        }
+        if self.chunks.len() < self.chunks.capacity() / 8 {
+            self.chunks.shrink_to(self.chunks.len() * 2);
+        }
+    }
+
+    /// Whether nothing is in a chunk, and none of its generations is one to be kept from new chunks.
+    fn can_go(&self, chunk: usize) -> bool {
+        let Some(Some(chunk)) = self.chunks.get(chunk) else {
+            return false;
+        };
+        chunk.taken == 0 && chunk.most_used().get() <= MOST_PASSED_ON
+    }
+
+    fn drop_chunk(&mut self, chunk: usize) {
         let Some(Some(empty)) = self.chunks.get(chunk) else {
             return;
         };
-        let is_high = chunk >= self.made;
-        if empty.taken > 0 || (free < 2 * CHUNK && !is_high) {
-            return;
-        }
-        let used = empty.slots.iter().map(|slot| slot.generation).max();
-        let used = used.unwrap_or(NonZeroU32::MIN);
-        if used.get() > MOST_PASSED_ON {
-            return;
-        }
-        self.first_generation = self.first_generation.max(used);
+        self.first_generation = self.first_generation.max(empty.most_used());
         for index in places_of(chunk) {
             self.leave_list(index);
         }
@@ -291,9 +308,13 @@ impl<T> Slots<T> {
         self.made -= 1;
         while self.chunks.pop_if(|last| last.is_none()).is_some() {}
         self.lowest_empty = self.lowest_empty.min(chunk).min(self.chunks.len());
-        if self.chunks.len() < self.chunks.capacity() / 8 {
-            self.chunks.shrink_to(self.chunks.len() * 2);
-        }
+    }
+}
+
+impl<T> Chunk<T> {
+    fn most_used(&self) -> NonZeroU32 {
+        let generations = self.slots.iter().map(|slot| slot.generation);
+        generations.max().unwrap_or(NonZeroU32::MIN)
     }
 }
 
@@ -311,14 +332,20 @@ mod tests {
 
     #[test]
     fn last_free_places_do_not_keep_a_large_table() {
-        let mut slots = Slots::new();
-        let mut tokens: Vec<Token> = (0..100 * CHUNK).map(|value| slots.insert(value)).collect();
-        let stays = tokens.remove(70 * CHUNK);
-        for token in tokens.into_iter().rev() {
-            assert!(slots.remove(token).is_some());
+        for upwards in [true, false] {
+            let mut slots = Slots::new();
+            let insert = |value| slots.insert(value);
+            let mut tokens: Vec<Token> = (0..100 * CHUNK).map(insert).collect();
+            let stays = tokens.remove(70 * CHUNK);
+            if !upwards {
+                tokens.reverse();
+            }
+            for token in tokens {
+                assert!(slots.remove(token).is_some());
+            }
+            assert!(slots.remove(stays).is_some());
+            assert!(slots.chunks.len() <= 1, "{} chunks", slots.chunks.len());
         }
-        assert!(slots.remove(stays).is_some());
-        assert!(slots.chunks.len() <= 1, "{} chunks", slots.chunks.len());
     }
 
     #[test]
