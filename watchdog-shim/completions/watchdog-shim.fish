@@ -43,7 +43,7 @@ wait\t"the shim waits for their end"
 leave\t"they are left alone, and the shim ends"' -d 'when COMMAND has ended and others live'
 complete -c watchdog-shim -n __watchdog_shim_before_command -l session -x -a 'keep\t"the shim\'s own; job control works"
 new\t"one of its own, without a terminal"' -d 'COMMAND\'s'
-complete -c watchdog-shim -n __watchdog_shim_before_command -l status-fd -x -a '1 2 3' -d 'report as JSON lines; their end: the tree is gone'
+complete -c watchdog-shim -n __watchdog_shim_before_command -l status-fd -x -a '1 2 3' -d 'report as JSON lines; the last one is gone'
 complete -c watchdog-shim -n __watchdog_shim_before_command -l exit -x -a 'mirror\t"the shim dies of the same signal"
 shell\t"the shim exits with 128 and the number of the signal"' -d 'die of COMMAND\'s signal, or exit with 128+N'
 complete -c watchdog-shim -n __watchdog_shim_before_command -l print-plan -d 'say what would hold here, and why not more'

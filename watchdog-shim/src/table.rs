@@ -209,7 +209,7 @@ pub(crate) const TABLE: &[Row] = &[
         short: None,
         value: Value::Open("N", &["1", "2", "3"]),
         default: "none",
-        purpose: "report as JSON lines; their end: the tree is gone",
+        purpose: "report as JSON lines; the last one is gone",
     },
     Row {
         id: Id::Exit,
