@@ -86,12 +86,11 @@ pub fn fixture(name: &str) -> PathBuf {
     assert!(own.is_absolute(), "started by its whole path: {own:?}");
     let folder = own.parent().expect("a folder");
     // Cargo puts test targets one folder below the programs.
-    let folder = if folder.ends_with("deps") {
-        folder.parent().expect("a folder")
+    if folder.ends_with("deps") {
+        folder.with_file_name(name)
     } else {
-        folder
-    };
-    folder.join(name)
+        folder.join(name)
+    }
 }
 
 /// A command whose child tells what it has open.

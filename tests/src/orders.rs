@@ -64,8 +64,247 @@ pub enum Order {
     BeShim,
     /// To `shim_role`: say what the watchdog told, and then repeat every line.
     TellVerdict,
-    /// To `shim_role`: try every descriptor as a handle on the parent, and say what worked.
+    /// To `shim_role` and `watchdog_child`: try every descriptor as a handle on the parent, and say what worked.
     Intrude,
+
+    // To the actors of a stage. Each answers `ok`, if nothing else is said here, or with its error.
+    /// Do nothing.
+    Answer,
+
+    // To `watchdog_child`.
+    /// Adopt the watchdog; `none` without one.
+    Adopt,
+    /// Answer with what the adopted watchdog promises.
+    Guarantees,
+    /// Wait for a verdict, and answer with it.
+    Wait,
+    /// Look for a verdict, and answer with it.
+    TryWait,
+    /// Poll as an event loop does, and answer with the verdict.
+    Poll,
+    /// Let the watchdog end this process.
+    Enforce { signal: i32, grace: Duration },
+    /// The same by the policy that came with the link.
+    EnforceInherited,
+    /// Let the watchdog run this. It speaks under the name `callback`.
+    Callback(Callback),
+    /// Cancel the monitor, and answer with the verdict.
+    Cancel,
+    /// Drop the monitor.
+    DropMonitor,
+    /// Drop the watchdog.
+    DropWatchdog,
+    /// Ask for the watchdog's descriptor.
+    AskForDescriptor,
+    /// From now on, do this at SIGTERM.
+    OnSigterm(OnSigterm),
+    /// Count this signal from now on, and let it interrupt system calls.
+    Handle { signal: i32 },
+    /// Answer how many signals were counted.
+    CountHandled,
+    /// Never return from exit(3).
+    HangAtExit,
+    /// Answer, and then never again: the main thread waits for a lock that it holds.
+    Deadlock,
+    /// Write this to the pipe by a write end of this process's own.
+    WriteStray(String),
+    /// Fill the pipe by a write end of this process's own.
+    FillPipe,
+    /// Read the pipe empty.
+    DrainPipe,
+    /// Close the pipe's number behind the watchdog's back.
+    CloseDescriptor,
+    /// Close everything but the standard streams and the stage, as a library does that daemonizes.
+    CloseEverything,
+    /// Set the user to what it is. The C library tells every thread of it by a signal that nobody can block.
+    SetUid,
+    /// Answer how many threads there are.
+    CountThreads,
+    /// Let a copy made by fork drop its copy of the watchdog.
+    ForkAndDrop,
+    /// Answer which descriptors were given beyond the standard streams.
+    ListGiven,
+    /// Start a program, and answer whether it has the pipe.
+    StartDescendant,
+    /// Answer with the effective user.
+    TellEuid,
+    /// Answer with the own number.
+    TellPid,
+
+    // To `watchdog_parent`. `link` counts the links that it made, from 0.
+    /// Start a child on a new link, and answer with its number.
+    Spawn(Spawn),
+    /// The same from a thread that ends.
+    SpawnOnThread { name: String },
+    /// Fork a copy that sleeps, and answer with its number.
+    ForkSleeper,
+    /// Start a program that stops between its fork and its exec, and answer with its number.
+    StartStopped { program: PathBuf },
+    /// Start children in a new PID namespace from now on.
+    UnsharePid,
+    /// Become this user.
+    Become { uid: u32 },
+    /// Make so many links and drop them.
+    MakeLinks { count: usize },
+    /// Make so many links and keep them.
+    HoldLinks { count: usize },
+    /// Run a program to its end.
+    Run { program: PathBuf },
+    /// Answer with what the link promises.
+    GuaranteesOf { link: usize },
+    /// Write over what belongs to the sentinel, as a program does that has gone wrong.
+    WriteOver(Target),
+    /// Drop the keepalive.
+    Drop { link: usize },
+    /// Release the child.
+    Release { link: usize },
+    /// Hand the write end over, to nobody.
+    HandOver { link: usize },
+    /// Hand the write end over to the process that listens there.
+    Send { link: usize, path: PathBuf },
+    /// Answer `ready`, and then take over the write end that comes there.
+    Receive { path: PathBuf },
+    /// Execute this program with all links. It enters as `upgraded`.
+    Upgrade { program: PathBuf },
+    /// End. There is no answer.
+    Die(Death),
+}
+
+/// What a watchdog's callback does once it has said the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Callback {
+    /// Nothing more.
+    Tells,
+    /// It says the signal mask of its thread, and no verdict.
+    TellsItsMask,
+    /// It panics.
+    Panics,
+    /// Something that it holds panics when it is dropped.
+    PanicsInDrop,
+    /// It panics with something that panics again when it is dropped.
+    PanicsTwice,
+    /// It cancels its own monitor, and says what that answers.
+    Cancels,
+}
+
+/// What a child does at SIGTERM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnSigterm {
+    /// The main thread blocks it.
+    Block,
+    Ignore,
+    /// The handler never returns.
+    Hang,
+    /// The handler counts.
+    Count,
+}
+
+/// What of a sentinel is written over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// The words of the children.
+    Words,
+    /// The list of robust futexes.
+    List,
+}
+
+/// How a runtime ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Death {
+    Exit,
+    Abort,
+    /// It executes another program, which goes on in the same process without the links.
+    Exec,
+}
+
+/// A child to be started on a link of its own.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Spawn {
+    /// Under which it enters the stage.
+    pub name: String,
+    pub pipe_alone: bool,
+    pub page_stays_behind: bool,
+    pub policy: Option<(i32, Duration)>,
+    pub number: Option<i32>,
+    pub stopped: bool,
+    pub stop_before_main: bool,
+    pub unshare: i32,
+    pub through: Option<PathBuf>,
+    pub program: Option<PathBuf>,
+}
+
+impl Spawn {
+    #[must_use]
+    pub fn new(name: &str) -> Spawn {
+        let name = name.to_owned();
+        Spawn {
+            name,
+            ..Spawn::default()
+        }
+    }
+
+    /// The link has no sentinel.
+    #[must_use]
+    pub fn pipe_alone(mut self) -> Spawn {
+        self.pipe_alone = true;
+        self
+    }
+
+    /// The spawner knows of one descriptor alone, and passes on the pipe.
+    #[must_use]
+    pub fn page_stays_behind(mut self) -> Spawn {
+        self.page_stays_behind = true;
+        self
+    }
+
+    /// The stop policy that comes with the link.
+    #[must_use]
+    pub fn policy(mut self, signal: i32, grace: Duration) -> Spawn {
+        self.policy = Some((signal, grace));
+        self
+    }
+
+    /// The number of the pipe in the child.
+    #[must_use]
+    pub fn number(mut self, number: i32) -> Spawn {
+        self.number = Some(number);
+        self
+    }
+
+    /// It stops between its fork and its exec.
+    #[must_use]
+    pub fn stopped(mut self) -> Spawn {
+        self.stopped = true;
+        self
+    }
+
+    /// It stops between its exec and its main.
+    #[must_use]
+    pub fn stop_before_main(mut self) -> Spawn {
+        self.stop_before_main = true;
+        self
+    }
+
+    /// In new namespaces: `CLONE_NEW*`.
+    #[must_use]
+    pub fn unshare(mut self, namespaces: i32) -> Spawn {
+        self.unshare = namespaces;
+        self
+    }
+
+    /// Through a shell that executes the child: the descriptors pass both execs.
+    #[must_use]
+    pub fn through(mut self, shell: impl Into<PathBuf>) -> Spawn {
+        self.through = Some(shell.into());
+        self
+    }
+
+    /// Another program than `watchdog_child`.
+    #[must_use]
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Spawn {
+        self.program = Some(program.into());
+        self
+    }
 }
 
 /// How a runtime is tied to what it starts.
@@ -77,7 +316,16 @@ pub enum Link {
     Parent,
 }
 
+/// So long a grace that nothing but the signal can have ended the child.
+pub const LONG: Duration = Duration::from_secs(600);
+
 impl Order {
+    /// [`Enforce`](Order::Enforce) with this stop policy.
+    #[must_use]
+    pub fn enforce(signal: i32, grace: Duration) -> Order {
+        Order::Enforce { signal, grace }
+    }
+
     /// `program`, told this.
     #[must_use]
     pub fn to(&self, program: &str) -> Command {
@@ -90,6 +338,15 @@ impl Order {
     #[must_use]
     pub fn argument(&self) -> String {
         serde_json::to_string(self).expect("an order in JSON")
+    }
+
+    /// What [`argument`](Order::argument) has written.
+    ///
+    /// # Panics
+    /// If it has not.
+    #[must_use]
+    pub fn parse(text: &str) -> Order {
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("not an order: {text:?}: {error}"))
     }
 
     /// In a helper program: what it was told, and what came of it.

@@ -24,6 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, Signal};
 
+use crate::orders::Order;
 use crate::proc_fs::stat;
 use crate::{DEADLINE, Guard, until};
 
@@ -155,8 +156,8 @@ impl Actor {
     }
 
     /// Gives an order.
-    pub fn tell(&mut self, order: &str) {
-        writeln!(self.lines.get_mut(), "{order}").expect("give an order");
+    pub fn tell(&mut self, order: &Order) {
+        writeln!(self.lines.get_mut(), "{}", order.argument()).expect("give an order");
     }
 
     /// Waits for the next line it says.
@@ -169,14 +170,14 @@ impl Actor {
     }
 
     /// Gives an order and waits for the answer.
-    pub fn ask(&mut self, order: &str) -> String {
+    pub fn ask(&mut self, order: &Order) -> String {
         self.tell(order);
         self.hear()
     }
 
     /// Gives an order whose answer must be "ok".
-    pub fn must(&mut self, order: &str) {
-        assert_eq!(self.ask(order), "ok", "{}: {order}", self.name);
+    pub fn must(&mut self, order: &Order) {
+        assert_eq!(self.ask(order), "ok", "{}: {order:?}", self.name);
     }
 
     /// Whether it has not said anything that was not heard yet.
@@ -244,10 +245,10 @@ impl Role {
     }
 
     /// The next order; `None` when the test is gone.
-    pub fn next_order(&mut self) -> Option<String> {
+    pub fn next_order(&mut self) -> Option<Order> {
         let mut line = String::new();
         match self.lines.read_line(&mut line) {
-            Ok(count) if count > 0 => Some(line.trim_end().to_owned()),
+            Ok(count) if count > 0 => Some(Order::parse(&line)),
             _ => None,
         }
     }

@@ -58,7 +58,7 @@ fn an_old_failure_explains_no_later_one() {
 fn an_error_socket_in_a_placeholders_place_is_a_collision() {
     alone!({
         let close = |number| {
-            // SAFETY: the standard streams belong to the process, and this scenario is the process; what the plan
+            // SAFETY: the standard streams belong to the process, and this case is the process; what the plan
             // holds there is taken from it on purpose.
             assert_eq!(unsafe { libc::close(number) }, 0);
         };

@@ -123,7 +123,7 @@ fn a_target_that_the_user_closed_is_a_collision_and_not_a_success() {
         }
         assert!(
             collisions > 0,
-            "no collision was provoked: this scenario tests nothing"
+            "no collision was provoked: this case tests nothing"
         );
     });
 }
@@ -280,7 +280,7 @@ fn with_closed(closed: u8) {
     drop(null);
     for fd in 0..3 {
         if closed & (1 << fd) != 0 {
-            // SAFETY: the standard streams belong to the process, and this scenario is the process.
+            // SAFETY: the standard streams belong to the process, and this case is the process.
             assert_eq!(unsafe { libc::close(fd) }, 0);
         }
     }

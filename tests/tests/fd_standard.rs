@@ -12,7 +12,7 @@ use workspace_tests::{alone, fd_table};
 
 /// Closes `number` and opens a file of its own there.
 fn file_on(number: RawFd) -> OwnedFd {
-    // SAFETY: the standard streams belong to the process, and each scenario is a process.
+    // SAFETY: the standard streams belong to the process, and each case is a process.
     drop(unsafe { OwnedFd::from_raw_fd(number) });
     fd_table::move_to(file(), number)
 }

@@ -39,7 +39,7 @@ fn forked_by_the_library() -> bool {
 /// A spawner whose closure is `closure`, under an alarm.
 fn with(closure: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> ShimSpawner {
     let mut spawner = ShimSpawner::new("/bin/true");
-    // SAFETY: alarm(2), and what the scenario does.
+    // SAFETY: alarm(2), and what the case does.
     unsafe {
         spawner.pre_exec(move || {
             libc::alarm(10);

@@ -2,6 +2,7 @@
 //! session each. pitfalls.md, "shutdown tested while another path also sends SIGTERM".
 
 use rustix::process::Signal;
+use workspace_tests::orders::{Death, Order, Spawn};
 use workspace_tests::stage::{Actor, Bystander, Stage};
 use workspace_tests::until;
 
@@ -14,25 +15,24 @@ fn open() -> (Stage, Actor) {
 }
 
 /// A child of `parent` that has adopted its watchdog.
-fn child(stage: &mut Stage, parent: &mut Actor, name: &str) -> Actor {
-    parent.ask(&format!("spawn {name}"));
-    // What follows the name says how.
-    let name = name.split(' ').next().unwrap_or_default();
-    let mut child = stage.enter(name);
-    child.must("adopt");
+fn child(stage: &mut Stage, parent: &mut Actor, spawn: Spawn) -> Actor {
+    let name = spawn.name.clone();
+    parent.ask(&Order::Spawn(spawn));
+    let mut child = stage.enter(&name);
+    child.must(&Order::Adopt);
     child
 }
 
 /// The parent dies by `kill`; the waiting child must be told `ParentExited`.
 fn child_is_told_of(kill: impl FnOnce(&mut Actor)) {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child");
-    child.tell("wait");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    child.tell(&Order::Wait);
     assert!(child.is_silent());
     kill(&mut parent);
     assert_eq!(child.hear(), "ParentExited");
     // Told, not killed: what a child does with its verdict is its own business.
-    child.must("ok");
+    child.must(&Order::Answer);
 }
 
 // cases.md: "Parent SIGKILLed, exits, aborts, exec's / child waits / ParentExited".
@@ -44,20 +44,20 @@ fn child_is_told_that_its_parent_was_killed() {
 
 #[test]
 fn child_is_told_that_its_parent_exited() {
-    child_is_told_of(|parent| parent.tell("die exit"));
+    child_is_told_of(|parent| parent.tell(&Order::Die(Death::Exit)));
 }
 
 #[test]
 fn child_is_told_that_its_parent_aborted() {
-    child_is_told_of(|parent| parent.tell("die abort"));
+    child_is_told_of(|parent| parent.tell(&Order::Die(Death::Abort)));
 }
 
 #[test]
 fn execve_of_the_parent_without_a_hand_over_is_a_death() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child");
-    parent.tell("die exec");
-    assert_eq!(child.ask("wait"), "ParentExited");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    parent.tell(&Order::Die(Death::Exec));
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
     // The process is there, and is another program.
     assert!(parent.is_running());
 }
@@ -66,12 +66,12 @@ fn execve_of_the_parent_without_a_hand_over_is_a_death() {
 #[test]
 fn sibling_that_has_execed_does_not_hide_parent_death() {
     let (mut stage, mut parent) = open();
-    let mut first = child(&mut stage, &mut parent, "first");
-    let mut second = child(&mut stage, &mut parent, "second");
+    let mut first = child(&mut stage, &mut parent, Spawn::new("first"));
+    let mut second = child(&mut stage, &mut parent, Spawn::new("second"));
     parent.kill();
     // Each lives on and holds what it inherited: neither hides the death from the other.
-    assert_eq!(first.ask("wait"), "ParentExited");
-    assert_eq!(second.ask("wait"), "ParentExited");
+    assert_eq!(first.ask(&Order::Wait), "ParentExited");
+    assert_eq!(second.ask(&Order::Wait), "ParentExited");
 }
 
 // cases.md: "a sibling ... (... forked and sleeping ...) / parent killed / detected"; pitfalls.md: "a sibling
@@ -79,10 +79,10 @@ fn sibling_that_has_execed_does_not_hide_parent_death() {
 #[test]
 fn sibling_that_never_execs_does_not_hide_parent_death() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child");
-    let _sleeper = Bystander::of(&parent.ask("fork-sleeper"));
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let _sleeper = Bystander::of(&parent.ask(&Order::ForkSleeper));
     parent.kill();
-    assert_eq!(child.ask("wait"), "ParentExited");
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
 // The pipe alone cannot see past such a sibling: what it promises is the news once that sibling is gone, and nothing
@@ -90,12 +90,12 @@ fn sibling_that_never_execs_does_not_hide_parent_death() {
 #[test]
 fn child_that_follows_the_pipe_alone_is_told_once_a_sibling_that_never_execs_is_gone_too() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child pipe-alone");
-    let sleeper = Bystander::of(&parent.ask("fork-sleeper"));
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child").pipe_alone());
+    let sleeper = Bystander::of(&parent.ask(&Order::ForkSleeper));
     parent.kill();
     stage.ended(&parent);
-    assert_eq!(child.ask("try"), "None");
-    child.tell("wait");
+    assert_eq!(child.ask(&Order::TryWait), "None");
+    child.tell(&Order::Wait);
     sleeper.kill();
     assert_eq!(child.hear(), "ParentExited");
 }
@@ -105,12 +105,14 @@ fn child_that_follows_the_pipe_alone_is_told_once_a_sibling_that_never_execs_is_
 #[test]
 fn child_that_is_being_spawned_does_not_hide_parent_death_from_another() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
     // Between its fork and its exec the other one has copies of every write end.
-    let other = Bystander::of(&parent.ask("spawn-stopped /bin/true"));
+    let other = Bystander::of(&parent.ask(&Order::StartStopped {
+        program: "/bin/true".into(),
+    }));
     other.stopped();
     parent.kill();
-    assert_eq!(child.ask("wait"), "ParentExited");
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
     other.signal(Signal::CONT);
     other.gone();
 }
@@ -118,13 +120,15 @@ fn child_that_is_being_spawned_does_not_hide_parent_death_from_another() {
 #[test]
 fn child_that_follows_the_pipe_alone_is_told_of_a_death_while_another_is_being_spawned() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child pipe-alone");
-    let other = Bystander::of(&parent.ask("spawn-stopped /bin/true"));
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child").pipe_alone());
+    let other = Bystander::of(&parent.ask(&Order::StartStopped {
+        program: "/bin/true".into(),
+    }));
     other.stopped();
     parent.kill();
     stage.ended(&parent);
-    assert_eq!(child.ask("try"), "None");
-    child.tell("wait");
+    assert_eq!(child.ask(&Order::TryWait), "None");
+    child.tell(&Order::Wait);
     other.signal(Signal::CONT);
     assert_eq!(child.hear(), "ParentExited");
     other.gone();
@@ -134,41 +138,41 @@ fn child_that_follows_the_pipe_alone_is_told_of_a_death_while_another_is_being_s
 #[test]
 fn child_is_told_of_a_death_between_its_fork_and_its_exec() {
     let (mut stage, mut parent) = open();
-    let unborn = Bystander::of(&parent.ask("spawn child stopped"));
+    let unborn = Bystander::of(&parent.ask(&Order::Spawn(Spawn::new("child").stopped())));
     unborn.stopped();
     parent.kill();
     stage.ended(&parent);
     unborn.signal(Signal::CONT);
     let mut child = stage.enter("child");
-    child.must("adopt");
-    assert_eq!(child.ask("try"), "Some(ParentExited)");
+    child.must(&Order::Adopt);
+    assert_eq!(child.ask(&Order::TryWait), "Some(ParentExited)");
 }
 
 // cases.md: "parent killed before the child reached main".
 #[test]
 fn child_is_told_of_a_death_before_its_main() {
     let (mut stage, mut parent) = open();
-    let unborn = Bystander::of(&parent.ask("spawn child stop-before-main"));
+    let unborn = Bystander::of(&parent.ask(&Order::Spawn(Spawn::new("child").stop_before_main())));
     unborn.stopped();
     parent.kill();
     stage.ended(&parent);
     unborn.signal(Signal::CONT);
     let mut child = stage.enter("child");
-    child.must("adopt");
-    assert_eq!(child.ask("try"), "Some(ParentExited)");
+    child.must(&Order::Adopt);
+    assert_eq!(child.ask(&Order::TryWait), "Some(ParentExited)");
 }
 
 // pitfalls.md: "watchdog starts late, after slow set-up": a hang-up before that is still seen.
 #[test]
 fn child_that_adopts_late_is_still_told() {
     let (mut stage, mut parent) = open();
-    parent.ask("spawn child");
+    parent.ask(&Order::Spawn(Spawn::new("child")));
     let mut child = stage.enter("child");
-    child.must("ok");
+    child.must(&Order::Answer);
     parent.kill();
     stage.ended(&parent);
-    child.must("adopt");
-    assert_eq!(child.ask("wait"), "ParentExited");
+    child.must(&Order::Adopt);
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
 // cases.md: "spawning thread ends, parent lives / - / nothing fires"; pitfalls.md: "PDEATHSIG instead of a
@@ -176,13 +180,15 @@ fn child_that_adopts_late_is_still_told() {
 #[test]
 fn end_of_the_spawning_thread_is_no_death() {
     let (mut stage, mut parent) = open();
-    parent.must("spawn-on-thread child");
+    parent.must(&Order::SpawnOnThread {
+        name: "child".into(),
+    });
     let mut child = stage.enter("child");
-    child.must("adopt");
-    assert_eq!(child.ask("try"), "None");
-    child.tell("wait");
+    child.must(&Order::Adopt);
+    assert_eq!(child.ask(&Order::TryWait), "None");
+    child.tell(&Order::Wait);
     // The first word the child hears is of what was done after the thread had ended.
-    parent.must("drop 0");
+    parent.must(&Order::Drop { link: 0 });
     assert_eq!(child.hear(), "KeepaliveDropped");
 }
 
@@ -190,15 +196,15 @@ fn end_of_the_spawning_thread_is_no_death() {
 #[test]
 fn stopped_parent_is_no_death() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child");
-    child.tell("wait");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    child.tell(&Order::Wait);
     parent.signal(Signal::STOP);
     until("parent stops", || {
         (workspace_tests::proc_fs::stat(parent.pid())?.state == 'T').then_some(())
     });
     assert!(child.is_silent());
     parent.signal(Signal::CONT);
-    parent.must("drop 0");
+    parent.must(&Order::Drop { link: 0 });
     assert_eq!(child.hear(), "KeepaliveDropped");
 }
 
@@ -207,16 +213,15 @@ fn stopped_parent_is_no_death() {
 fn zombie_parent_is_dead() {
     let (mut stage, mut parent) = open();
     // A second runtime whose own parent, the first one, never reaps it.
-    parent.ask(&format!(
-        "spawn second program={}",
-        env!("CARGO_BIN_EXE_watchdog_parent")
+    parent.ask(&Order::Spawn(
+        Spawn::new("second").program(env!("CARGO_BIN_EXE_watchdog_parent")),
     ));
     let mut zombie = stage.enter("second");
-    let mut child = child(&mut stage, &mut zombie, "child");
+    let mut child = child(&mut stage, &mut zombie, Spawn::new("child"));
     zombie.kill();
     let state = workspace_tests::proc_fs::stat(zombie.pid()).map(|stat| stat.state);
     assert_eq!(state, Some('Z'));
-    assert_eq!(child.ask("wait"), "ParentExited");
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
 // pitfalls.md: "any return of poll is taken for death: EINTR"; cases.md: "storm of handled signals without
@@ -224,9 +229,11 @@ fn zombie_parent_is_dead() {
 #[test]
 fn storm_of_handled_signals_is_no_death() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child");
-    child.must(&format!("handle {}", libc::SIGUSR1));
-    child.tell("wait");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    child.must(&Order::Handle {
+        signal: libc::SIGUSR1,
+    });
+    child.tell(&Order::Wait);
     until("child waits in poll", || {
         let wchan = std::fs::read_to_string(format!("/proc/{}/syscall", child.pid())).ok()?;
         let number: i64 = wchan.split(' ').next()?.parse().ok()?;
@@ -241,22 +248,22 @@ fn storm_of_handled_signals_is_no_death() {
         child.signal(Signal::USR1);
     }
     assert!(child.is_silent());
-    parent.must("drop 0");
+    parent.must(&Order::Drop { link: 0 });
     assert_eq!(child.hear(), "KeepaliveDropped");
-    assert_ne!(child.ask("handled"), "0");
+    assert_ne!(child.ask(&Order::CountHandled), "0");
 }
 
 // cases.md: "A stray byte / - / no death"; pitfalls.md: "stray data".
 #[test]
 fn stray_bytes_are_no_death_and_hide_none() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child");
-    child.must("stray ?");
-    assert_eq!(child.ask("try"), "None");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    child.must(&Order::WriteStray("?".into()));
+    assert_eq!(child.ask(&Order::TryWait), "None");
     // Half a word, and words of nobody.
-    child.must("stray wd:dropwd:free");
-    assert_eq!(child.ask("try"), "None");
-    child.tell("wait");
+    child.must(&Order::WriteStray("wd:dropwd:free".into()));
+    assert_eq!(child.ask(&Order::TryWait), "None");
+    child.tell(&Order::Wait);
     assert!(child.is_silent());
     parent.kill();
     assert_eq!(child.hear(), "ParentExited");
@@ -266,12 +273,12 @@ fn stray_bytes_are_no_death_and_hide_none() {
 #[test]
 fn verdict_is_latched() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
     parent.kill();
-    assert_eq!(child.ask("wait"), "ParentExited");
-    child.must("stray wd:free^");
-    assert_eq!(child.ask("try"), "Some(ParentExited)");
-    assert_eq!(child.ask("wait"), "ParentExited");
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
+    child.must(&Order::WriteStray("wd:free\n".into()));
+    assert_eq!(child.ask(&Order::TryWait), "Some(ParentExited)");
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
 // cases.md: "five children on five channels, one dropped / - / exactly that one".
@@ -279,16 +286,21 @@ fn verdict_is_latched() {
 fn of_five_children_exactly_the_dropped_one_is_told() {
     let (mut stage, mut parent) = open();
     let names = ["zero", "one", "two", "three", "four"];
-    let mut children = names.map(|name| child(&mut stage, &mut parent, name));
-    parent.must("drop 2");
-    assert_eq!(children[2].ask("wait"), "KeepaliveDropped");
+    let mut children = names.map(|name| child(&mut stage, &mut parent, Spawn::new(name)));
+    parent.must(&Order::Drop { link: 2 });
+    assert_eq!(children[2].ask(&Order::Wait), "KeepaliveDropped");
     for index in [0, 1, 3, 4] {
-        assert_eq!(children[index].ask("try"), "None", "{}", names[index]);
+        assert_eq!(
+            children[index].ask(&Order::TryWait),
+            "None",
+            "{}",
+            names[index]
+        );
     }
     parent.kill();
     for index in [0, 1, 3, 4] {
         assert_eq!(
-            children[index].ask("wait"),
+            children[index].ask(&Order::Wait),
             "ParentExited",
             "{}",
             names[index]
@@ -300,19 +312,19 @@ fn of_five_children_exactly_the_dropped_one_is_told() {
 #[test]
 fn child_that_looks_after_its_parents_death_knows_that_it_was_released() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child");
-    parent.must("release 0");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    parent.must(&Order::Release { link: 0 });
     parent.kill();
     stage.ended(&parent);
-    assert_eq!(child.ask("wait"), "Released");
-    assert_eq!(child.ask("try"), "Some(Released)");
+    assert_eq!(child.ask(&Order::Wait), "Released");
+    assert_eq!(child.ask(&Order::TryWait), "Some(Released)");
 }
 
 // design.md: "a close without a word is a death", whoever closes; a hand-over is no such word.
 #[test]
 fn write_end_that_is_closed_without_a_word_is_a_death() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "child");
-    parent.must("close-without-a-word 0");
-    assert_eq!(child.ask("wait"), "ParentExited");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    parent.must(&Order::HandOver { link: 0 });
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }

@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::Signal;
+use workspace_tests::orders::{LONG, OnSigterm, Order, Spawn};
 use workspace_tests::proc_fs::stat;
 use workspace_tests::stage::Stage;
 use workspace_tests::until;
@@ -15,9 +17,9 @@ use crate::family::{GRACE, family, open, outlived, status_after, thread_has_ende
 mod family;
 
 /// The child prepares itself by `orders`, and is to be ended by SIGKILL once the grace is over.
-fn dies_of_sigkill_after_the_grace(orders: &[&str]) {
+fn dies_of_sigkill_after_the_grace(orders: &[Order]) {
     let (mut stage, parent, mut child) = family();
-    child.must(&format!("enforce 15 {}", GRACE.as_millis()));
+    child.must(&Order::enforce(libc::SIGTERM, GRACE));
     for order in orders {
         child.must(order);
     }
@@ -30,7 +32,7 @@ fn dies_of_sigkill_after_the_grace(orders: &[&str]) {
 fn child_is_asked_by_its_stop_signal_first() {
     let (mut stage, parent, mut child) = family();
     // So long a grace that nothing but the signal can have ended it.
-    child.must("enforce 2 600000");
+    child.must(&Order::enforce(libc::SIGINT, LONG));
     let (status, _) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGINT), "{status}");
 }
@@ -38,8 +40,8 @@ fn child_is_asked_by_its_stop_signal_first() {
 #[test]
 fn dropped_keepalive_ends_the_child_as_a_death_does() {
     let (mut stage, mut parent, mut child) = family();
-    child.must("enforce 15 600000");
-    parent.must("drop 0");
+    child.must(&Order::enforce(libc::SIGTERM, LONG));
+    parent.must(&Order::Drop { link: 0 });
     child.gone();
     assert_eq!(
         status_after(&mut stage, &parent, &child).signal(),
@@ -54,8 +56,8 @@ fn dropped_keepalive_ends_the_child_as_a_death_does() {
 fn child_that_blocks_sigterm_is_gone_after_the_grace() {
     let (mut stage, parent, mut child) = family();
     // Before the thread is made: the mask that it inherits is not what makes it deaf.
-    child.must("sigterm block");
-    child.must(&format!("enforce 15 {}", GRACE.as_millis()));
+    child.must(&Order::OnSigterm(OnSigterm::Block));
+    child.must(&Order::enforce(libc::SIGTERM, GRACE));
     let (status, elapsed) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
     assert!(elapsed >= GRACE, "{elapsed:?}");
@@ -63,37 +65,39 @@ fn child_that_blocks_sigterm_is_gone_after_the_grace() {
 
 #[test]
 fn child_that_ignores_sigterm_is_gone_after_the_grace() {
-    dies_of_sigkill_after_the_grace(&["sigterm ignore"]);
+    dies_of_sigkill_after_the_grace(&[Order::OnSigterm(OnSigterm::Ignore)]);
 }
 
 #[test]
 fn child_whose_handler_hangs_is_gone_after_the_grace() {
-    dies_of_sigkill_after_the_grace(&["sigterm hang"]);
+    dies_of_sigkill_after_the_grace(&[Order::OnSigterm(OnSigterm::Hang)]);
 }
 
 #[test]
 fn child_whose_main_thread_is_deadlocked_is_gone_after_the_grace() {
-    dies_of_sigkill_after_the_grace(&["sigterm ignore", "deadlock"]);
+    dies_of_sigkill_after_the_grace(&[Order::OnSigterm(OnSigterm::Ignore), Order::Deadlock]);
 }
 
 // pitfalls.md: "never `process::exit` (atexit can hang)".
 #[test]
 fn child_whose_exit_function_hangs_is_gone_after_the_grace() {
-    dies_of_sigkill_after_the_grace(&["sigterm ignore", "hang-at-exit"]);
+    dies_of_sigkill_after_the_grace(&[Order::OnSigterm(OnSigterm::Ignore), Order::HangAtExit]);
 }
 
 #[test]
 fn storm_of_handled_signals_neither_stops_nor_saves_an_enforced_child() {
     let (mut stage, mut parent, mut child) = family();
-    child.must("sigterm ignore");
-    child.must(&format!("handle {}", libc::SIGUSR1));
-    child.must("enforce 15 0");
+    child.must(&Order::OnSigterm(OnSigterm::Ignore));
+    child.must(&Order::Handle {
+        signal: libc::SIGUSR1,
+    });
+    child.must(&Order::enforce(libc::SIGTERM, Duration::ZERO));
     for _ in 0..1_000 {
         child.signal(Signal::USR1);
     }
-    child.must("ok");
-    assert_ne!(child.ask("handled"), "0");
-    parent.must("drop 0");
+    child.must(&Order::Answer);
+    assert_ne!(child.ask(&Order::CountHandled), "0");
+    parent.must(&Order::Drop { link: 0 });
     child.gone();
     assert_eq!(
         status_after(&mut stage, &parent, &child).signal(),
@@ -106,14 +110,14 @@ fn storm_of_handled_signals_neither_stops_nor_saves_an_enforced_child() {
 #[test]
 fn child_that_is_pid_1_ends_itself_by_exit() {
     let (mut stage, mut parent) = open();
-    parent.must("unshare-pid");
-    parent.ask("spawn child");
+    parent.must(&Order::UnsharePid);
+    parent.ask(&Order::Spawn(Spawn::new("child")));
     let mut child = stage.enter("child");
-    child.must("adopt");
-    assert_eq!(child.ask("pid"), "1");
-    child.must("hang-at-exit");
-    child.must("sigterm ignore");
-    child.must(&format!("enforce 15 {}", GRACE.as_millis()));
+    child.must(&Order::Adopt);
+    assert_eq!(child.ask(&Order::TellPid), "1");
+    child.must(&Order::HangAtExit);
+    child.must(&Order::OnSigterm(OnSigterm::Ignore));
+    child.must(&Order::enforce(libc::SIGTERM, GRACE));
     let (status, elapsed) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.code(), Some(128 + libc::SIGKILL), "{status}");
     assert!(elapsed >= GRACE, "{elapsed:?}");
@@ -123,36 +127,38 @@ fn child_that_is_pid_1_ends_itself_by_exit() {
 #[test]
 fn stop_signal_reaches_a_pid_1_that_handles_it() {
     let (mut stage, mut parent) = open();
-    parent.must("unshare-pid");
-    parent.ask("spawn child");
+    parent.must(&Order::UnsharePid);
+    parent.ask(&Order::Spawn(Spawn::new("child")));
     let mut child = stage.enter("child");
-    child.must("adopt");
-    child.must("sigterm count");
-    child.must("enforce 15 600000");
-    parent.must("drop 0");
+    child.must(&Order::Adopt);
+    child.must(&Order::OnSigterm(OnSigterm::Count));
+    child.must(&Order::enforce(libc::SIGTERM, LONG));
+    parent.must(&Order::Drop { link: 0 });
     until("SIGTERM is handled", || {
-        (child.ask("handled") == "1").then_some(())
+        (child.ask(&Order::CountHandled) == "1").then_some(())
     });
-    assert_eq!(child.ask("cancel"), "Some(KeepaliveDropped)");
+    assert_eq!(child.ask(&Order::Cancel), "Some(KeepaliveDropped)");
     parent.kill();
     stage.ended(&parent);
-    child.must("ok");
+    child.must(&Order::Answer);
 }
 
 // cases.md: "child in another user and mount namespace / parent killed / gone within grace + margin".
 #[test]
 fn child_in_another_user_and_mount_namespace_is_gone() {
     let (mut stage, mut parent) = open();
-    parent.ask("spawn child userns");
+    parent.ask(&Order::Spawn(
+        Spawn::new("child").unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS),
+    ));
     let mut child = stage.enter("child");
     for kind in ["user", "mnt"] {
         let ours = fs::read_link(format!("/proc/self/ns/{kind}")).expect("our namespace");
         let theirs = fs::read_link(format!("/proc/{}/ns/{kind}", child.pid()));
         assert_ne!(theirs.expect("the child's namespace"), ours);
     }
-    child.must("adopt");
-    child.must(&format!("enforce 15 {}", GRACE.as_millis()));
-    child.must("sigterm ignore");
+    child.must(&Order::Adopt);
+    child.must(&Order::enforce(libc::SIGTERM, GRACE));
+    child.must(&Order::OnSigterm(OnSigterm::Ignore));
     let (status, elapsed) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
     assert!(elapsed >= GRACE, "{elapsed:?}");
@@ -168,29 +174,28 @@ fn setuid_child(stage: &Stage) -> PathBuf {
 }
 
 /// The parent is nobody in particular; the child becomes root by its own program file.
-fn setuid_child_is_gone(through: &str) {
+fn setuid_child_is_gone(through: fn(Spawn) -> Spawn) {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can make a program setuid root");
         return;
     }
     let (mut stage, mut parent) = open();
     let program = setuid_child(&stage);
-    parent.must("become 65534");
-    parent.ask(&format!(
-        "spawn child program={}{through}",
-        program.display()
-    ));
+    parent.must(&Order::Become { uid: 65534 });
+    parent.ask(&Order::Spawn(through(
+        Spawn::new("child").program(&program),
+    )));
     let mut child = stage.enter("child");
-    if child.ask("euid") != "0" {
+    if child.ask(&Order::TellEuid) != "0" {
         eprintln!(
             "skipped: {} is on a file system mounted nosuid",
             program.display()
         );
         return;
     }
-    child.must("adopt");
-    child.must("sigterm ignore");
-    child.must("enforce 15 0");
+    child.must(&Order::Adopt);
+    child.must(&Order::OnSigterm(OnSigterm::Ignore));
+    child.must(&Order::enforce(libc::SIGTERM, Duration::ZERO));
     let (status, _) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
 }
@@ -199,36 +204,40 @@ fn setuid_child_is_gone(through: &str) {
 // setuid programs". The supervised program itself is setuid, and more than its parent may signal.
 #[test]
 fn setuid_child_of_an_unprivileged_parent_is_gone() {
-    setuid_child_is_gone("");
+    setuid_child_is_gone(|spawn| spawn);
 }
 
 // The same by way of a shell, which adopts nothing and executes the setuid program in its own place. (A
 // program that has adopted and then executes another lets go of the pipe: the crate's limits say so.)
 #[test]
 fn child_that_execs_a_setuid_program_is_gone() {
-    setuid_child_is_gone(" through=/bin/sh");
+    setuid_child_is_gone(|spawn| spawn.through("/bin/sh"));
 }
 
 // design.md: the read end's number may be another one.
 #[test]
 fn number_is_the_spawners_choice() {
     let (mut stage, mut parent) = open();
-    parent.ask("spawn child number=77");
+    parent.ask(&Order::Spawn(Spawn::new("child").number(77)));
     let mut child = stage.enter("child");
-    child.must("adopt");
+    child.must(&Order::Adopt);
     parent.kill();
-    assert_eq!(child.ask("wait"), "ParentExited");
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
 // pitfalls.md: "the grace period of the host is shorter than the child's own": one policy, the spawner's.
 #[test]
 fn policy_of_the_spawner_is_the_childs() {
     let (mut stage, mut parent) = open();
-    parent.ask(&format!("spawn child policy=2:{}", GRACE.as_millis()));
+    parent.ask(&Order::Spawn(
+        Spawn::new("child").policy(libc::SIGINT, GRACE),
+    ));
     let mut child = stage.enter("child");
-    child.must("adopt");
-    child.must(&format!("handle {}", libc::SIGINT));
-    child.must("enforce-inherited");
+    child.must(&Order::Adopt);
+    child.must(&Order::Handle {
+        signal: libc::SIGINT,
+    });
+    child.must(&Order::EnforceInherited);
     let (status, elapsed) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
     assert!(elapsed >= GRACE, "{elapsed:?}");
@@ -237,7 +246,7 @@ fn policy_of_the_spawner_is_the_childs() {
 #[test]
 fn policy_that_the_spawner_did_not_set_is_sigterm_first() {
     let (mut stage, parent, mut child) = family();
-    child.must("enforce-inherited");
+    child.must(&Order::EnforceInherited);
     let (status, _) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGTERM), "{status}");
 }
@@ -246,8 +255,8 @@ fn policy_that_the_spawner_did_not_set_is_sigterm_first() {
 #[test]
 fn stopped_child_is_frozen_and_dies_once_it_goes_on() {
     let (mut stage, parent, mut child) = family();
-    child.must("enforce 15 0");
-    child.must("sigterm ignore");
+    child.must(&Order::enforce(libc::SIGTERM, Duration::ZERO));
+    child.must(&Order::OnSigterm(OnSigterm::Ignore));
     child.signal(Signal::STOP);
     let state = |wanted| move |pid| (stat(pid)?.state == wanted).then_some(());
     until("child stops", || state('T')(child.pid()));
@@ -263,12 +272,12 @@ fn stopped_child_is_frozen_and_dies_once_it_goes_on() {
 #[test]
 fn released_child_lives_on_after_its_parent() {
     let (mut stage, mut parent, mut child) = family();
-    child.must("enforce 9 0");
-    parent.must("release 0");
+    child.must(&Order::enforce(libc::SIGKILL, Duration::ZERO));
+    parent.must(&Order::Release { link: 0 });
     parent.kill();
     stage.ended(&parent);
     thread_has_ended(&child);
     // Whatever it would have done to this process, it has done.
-    child.must("ok");
-    assert_eq!(child.ask("cancel"), "Some(Released)");
+    child.must(&Order::Answer);
+    assert_eq!(child.ask(&Order::Cancel), "Some(Released)");
 }

@@ -1,5 +1,6 @@
 //! The parent's role moves: to another process, or to the runtime's next version.
 
+use workspace_tests::orders::{LONG, Order, Spawn};
 use workspace_tests::stage::{Actor, Stage};
 
 const PARENT: &str = env!("CARGO_BIN_EXE_watchdog_parent");
@@ -9,22 +10,22 @@ fn open() -> (Stage, Actor) {
 }
 
 fn child(stage: &mut Stage, parent: &mut Actor, name: &str) -> Actor {
-    parent.ask(&format!("spawn {name}"));
+    parent.ask(&Order::Spawn(Spawn::new(name)));
     let mut child = stage.enter(name);
-    child.must("adopt");
+    child.must(&Order::Adopt);
     child
 }
 
 /// Two runtimes and a child of the first, whose keepalive has moved to the second.
 fn handed_over() -> (Stage, Actor, Actor, Actor) {
     let (mut stage, mut first) = open();
-    first.ask(&format!("spawn second program={PARENT}"));
+    first.ask(&Order::Spawn(Spawn::new("second").program(PARENT)));
     let mut second = stage.enter("second");
     let child = child(&mut stage, &mut first, "child");
     let path = stage.folder().join("hand-over");
-    assert_eq!(second.ask(&format!("receive {}", path.display())), "ready");
+    assert_eq!(second.ask(&Order::Receive { path: path.clone() }), "ready");
     // Link 0 is the second runtime's own, which it did not adopt.
-    first.must(&format!("send 1 {}", path.display()));
+    first.must(&Order::Send { link: 1, path });
     assert_eq!(second.hear(), "ok");
     (stage, first, second, child)
 }
@@ -36,8 +37,8 @@ fn child_outlives_the_first_holder_and_is_told_of_the_second_ones_death() {
     let (mut stage, first, second, mut child) = handed_over();
     first.kill();
     stage.ended(&first);
-    assert_eq!(child.ask("try"), "None");
-    child.tell("wait");
+    assert_eq!(child.ask(&Order::TryWait), "None");
+    child.tell(&Order::Wait);
     assert!(child.is_silent());
     second.kill();
     assert_eq!(child.hear(), "ParentExited");
@@ -47,17 +48,17 @@ fn child_outlives_the_first_holder_and_is_told_of_the_second_ones_death() {
 fn second_holder_may_drop_what_it_was_handed() {
     let (_stage, first, mut second, mut child) = handed_over();
     first.kill();
-    second.must("drop 0");
-    assert_eq!(child.ask("wait"), "KeepaliveDropped");
+    second.must(&Order::Drop { link: 0 });
+    assert_eq!(child.ask(&Order::Wait), "KeepaliveDropped");
 }
 
 #[test]
 fn second_holder_may_release_what_it_was_handed() {
     let (_stage, first, mut second, mut child) = handed_over();
     first.kill();
-    second.must("release 0");
+    second.must(&Order::Release { link: 0 });
     second.kill();
-    assert_eq!(child.ask("wait"), "Released");
+    assert_eq!(child.ask(&Order::Wait), "Released");
 }
 
 // cases.md: "live upgrade: runtime execs its next version with the keepalives preserved / - / children live,
@@ -66,25 +67,29 @@ fn second_holder_may_release_what_it_was_handed() {
 fn children_live_through_a_live_upgrade_and_die_with_the_new_version() {
     let (mut stage, mut parent) = open();
     let mut enforced = child(&mut stage, &mut parent, "enforced");
-    enforced.must("enforce 15 600000");
+    enforced.must(&Order::enforce(libc::SIGTERM, LONG));
     let mut waiting = child(&mut stage, &mut parent, "waiting");
-    waiting.tell("wait");
+    waiting.tell(&Order::Wait);
     let pid = parent.pid();
-    parent.tell(&format!("upgrade {PARENT}"));
+    parent.tell(&Order::Upgrade {
+        program: PARENT.into(),
+    });
     let mut upgraded = stage.enter("upgraded");
     assert_eq!(upgraded.pid(), pid);
     assert!(waiting.is_silent());
-    enforced.must("ok");
+    enforced.must(&Order::Answer);
     // Three versions are as good as two.
-    upgraded.tell(&format!("upgrade {PARENT}"));
+    upgraded.tell(&Order::Upgrade {
+        program: PARENT.into(),
+    });
     let mut third = stage.enter("upgraded");
     assert!(waiting.is_silent());
-    enforced.must("ok");
+    enforced.must(&Order::Answer);
     // What the new version starts inherits none of the kept write ends: they are close-on-exec again.
     let mut later = child(&mut stage, &mut third, "later");
     third.kill();
     assert_eq!(waiting.hear(), "ParentExited");
-    assert_eq!(later.ask("wait"), "ParentExited");
+    assert_eq!(later.ask(&Order::Wait), "ParentExited");
     enforced.gone();
 }
 
@@ -93,25 +98,29 @@ fn children_live_through_a_live_upgrade_and_die_with_the_new_version() {
 fn upgrade_whose_exec_failed_takes_the_children_back() {
     let (mut stage, mut parent) = open();
     let mut child = child(&mut stage, &mut parent, "child");
-    let answer = parent.ask("upgrade /nowhere/at/all");
+    let answer = parent.ask(&Order::Upgrade {
+        program: "/nowhere/at/all".into(),
+    });
     assert_eq!(answer, format!("still here {}", libc::ENOENT));
     // Taken back: close-on-exec again, so that a sibling does not hold it.
-    parent.ask("spawn sibling");
+    parent.ask(&Order::Spawn(Spawn::new("sibling")));
     let _sibling = stage.enter("sibling");
-    assert_eq!(child.ask("try"), "None");
-    parent.must("drop 0");
-    assert_eq!(child.ask("wait"), "KeepaliveDropped");
+    assert_eq!(child.ask(&Order::TryWait), "None");
+    parent.must(&Order::Drop { link: 0 });
+    assert_eq!(child.ask(&Order::Wait), "KeepaliveDropped");
 }
 
 #[test]
 fn death_after_a_failed_upgrade_is_told() {
     let (mut stage, mut parent) = open();
     let mut child = child(&mut stage, &mut parent, "child");
-    parent.ask("upgrade /nowhere/at/all");
-    parent.ask("spawn sibling");
+    parent.ask(&Order::Upgrade {
+        program: "/nowhere/at/all".into(),
+    });
+    parent.ask(&Order::Spawn(Spawn::new("sibling")));
     let _sibling = stage.enter("sibling");
     parent.kill();
-    assert_eq!(child.ask("wait"), "ParentExited");
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
 // cases.md: "release to a dead child, and to one that filled the pipe / - / typed error or success, no SIGPIPE,
@@ -121,22 +130,25 @@ fn death_after_a_failed_upgrade_is_told() {
 fn release_to_a_child_that_filled_its_pipe_gives_the_keepalive_back() {
     let (mut stage, mut parent) = open();
     let mut child = child(&mut stage, &mut parent, "child");
-    child.must("fill");
-    assert_eq!(parent.ask("release 0"), format!("error {}", libc::EAGAIN));
-    child.must("drain");
+    child.must(&Order::FillPipe);
+    assert_eq!(
+        parent.ask(&Order::Release { link: 0 }),
+        format!("error {}", libc::EAGAIN)
+    );
+    child.must(&Order::DrainPipe);
     // It still works.
-    parent.must("release 0");
-    assert_eq!(child.ask("wait"), "Released");
+    parent.must(&Order::Release { link: 0 });
+    assert_eq!(child.ask(&Order::Wait), "Released");
 }
 
 #[test]
 fn death_is_told_to_a_child_that_filled_its_pipe() {
     let (mut stage, mut parent) = open();
     let mut child = child(&mut stage, &mut parent, "child");
-    child.must("fill");
+    child.must(&Order::FillPipe);
     // No room for a word: neither hangs, and the close is a verdict of its own.
-    parent.must("drop 0");
-    assert_eq!(child.ask("wait"), "ParentExited");
+    parent.must(&Order::Drop { link: 0 });
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
 #[test]
@@ -144,9 +156,12 @@ fn release_to_a_dead_child_gives_the_keepalive_back() {
     let (mut stage, mut parent) = open();
     let child = child(&mut stage, &mut parent, "child");
     child.kill();
-    assert_eq!(parent.ask("release 0"), format!("error {}", libc::EPIPE));
     assert_eq!(
-        parent.ask("close-without-a-word 0"),
+        parent.ask(&Order::Release { link: 0 }),
+        format!("error {}", libc::EPIPE)
+    );
+    assert_eq!(
+        parent.ask(&Order::HandOver { link: 0 }),
         format!("error {}", libc::EPIPE)
     );
 }
@@ -155,26 +170,26 @@ fn release_to_a_dead_child_gives_the_keepalive_back() {
 #[test]
 fn child_gets_the_read_end_of_a_pipe_and_the_sentinels_page_and_no_more() {
     let (mut stage, mut parent) = open();
-    parent.ask("spawn first");
-    parent.ask("spawn second");
+    parent.ask(&Order::Spawn(Spawn::new("first")));
+    parent.ask(&Order::Spawn(Spawn::new("second")));
     let mut second = stage.enter("second");
-    let given = second.ask("given");
+    let given = second.ask(&Order::ListGiven);
     let (pipe, page) = given.split_once(' ').expect("two descriptors");
     assert!(pipe.starts_with("3=pipe:["), "{given}");
     assert_eq!(page, "4=/memfd:watchdog-sentinel (deleted)");
     // It is adopted, so that it can be no write end.
-    second.must("adopt");
-    assert_eq!(second.ask("try"), "None");
+    second.must(&Order::Adopt);
+    assert_eq!(second.ask(&Order::TryWait), "None");
     // What is mapped needs no descriptor.
-    let given = second.ask("given");
+    let given = second.ask(&Order::ListGiven);
     assert!(!given.contains("memfd"), "{given}");
 }
 
 #[test]
 fn child_of_a_link_without_a_sentinel_gets_the_read_end_and_no_more() {
     let (mut stage, mut parent) = open();
-    parent.ask("spawn child pipe-alone");
-    let given = stage.enter("child").ask("given");
+    parent.ask(&Order::Spawn(Spawn::new("child").pipe_alone()));
+    let given = stage.enter("child").ask(&Order::ListGiven);
     assert!(
         given.starts_with("3=pipe:[") && !given.contains(' '),
         "{given}"
@@ -185,10 +200,10 @@ fn child_of_a_link_without_a_sentinel_gets_the_read_end_and_no_more() {
 #[test]
 fn program_that_the_child_starts_has_no_copy_of_the_pipe() {
     let (mut stage, mut parent) = open();
-    parent.ask("spawn child");
+    parent.ask(&Order::Spawn(Spawn::new("child")));
     let mut child = stage.enter("child");
     // The control: before the adoption a program does inherit it.
-    assert_eq!(child.ask("descendant"), "has the pipe");
-    child.must("adopt");
-    assert_eq!(child.ask("descendant"), "has no pipe");
+    assert_eq!(child.ask(&Order::StartDescendant), "has the pipe");
+    child.must(&Order::Adopt);
+    assert_eq!(child.ask(&Order::StartDescendant), "has no pipe");
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
+use workspace_tests::orders::{Callback, LONG, OnSigterm, Order, Spawn};
 use workspace_tests::stage::{Actor, Stage};
 use workspace_tests::until;
 
@@ -16,8 +17,8 @@ mod family;
 #[test]
 fn dropped_monitor_leaves_the_protection_on() {
     let (mut stage, parent, mut child) = family();
-    child.must("enforce 15 600000");
-    child.must("drop-monitor");
+    child.must(&Order::enforce(libc::SIGTERM, LONG));
+    child.must(&Order::DropMonitor);
     let (status, _) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGTERM), "{status}");
 }
@@ -25,11 +26,11 @@ fn dropped_monitor_leaves_the_protection_on() {
 #[test]
 fn cancel_before_the_verdict_takes_the_protection_off() {
     let (mut stage, parent, mut child) = family();
-    child.must("enforce 9 0");
-    assert_eq!(child.ask("cancel"), "None");
+    child.must(&Order::enforce(libc::SIGKILL, Duration::ZERO));
+    assert_eq!(child.ask(&Order::Cancel), "None");
     parent.kill();
     stage.ended(&parent);
-    child.must("ok");
+    child.must(&Order::Answer);
     // `cancel` has waited for the thread.
     thread_has_ended(&child);
 }
@@ -37,52 +38,55 @@ fn cancel_before_the_verdict_takes_the_protection_off() {
 #[test]
 fn cancel_within_the_grace_period_saves_the_child() {
     let (mut stage, parent, mut child) = family();
-    child.must("sigterm count");
-    child.must("enforce 15 600000");
+    child.must(&Order::OnSigterm(OnSigterm::Count));
+    child.must(&Order::enforce(libc::SIGTERM, LONG));
     parent.kill();
     stage.ended(&parent);
     until("SIGTERM is handled", || {
-        (child.ask("handled") == "1").then_some(())
+        (child.ask(&Order::CountHandled) == "1").then_some(())
     });
-    assert_eq!(child.ask("cancel"), "Some(ParentExited)");
-    child.must("ok");
+    assert_eq!(child.ask(&Order::Cancel), "Some(ParentExited)");
+    child.must(&Order::Answer);
 }
 
 #[test]
 fn callback_is_given_the_verdict_and_decides() {
-    for (end, verdict) in [("drop 0", "KeepaliveDropped"), ("release 0", "Released")] {
+    for (end, verdict) in [
+        (Order::Drop { link: 0 }, "KeepaliveDropped"),
+        (Order::Release { link: 0 }, "Released"),
+    ] {
         let (mut stage, mut parent, mut child) = family();
-        child.must("callback tells");
-        let mut voice = stage.enter("callback-tells");
-        parent.must(end);
+        child.must(&Order::Callback(Callback::Tells));
+        let mut voice = stage.enter("callback");
+        parent.must(&end);
         assert_eq!(voice.hear(), verdict);
         // Nothing else stops this process.
         parent.kill();
         thread_has_ended(&child);
-        assert_eq!(child.ask("cancel"), format!("Some({verdict})"));
-        child.must("ok");
+        assert_eq!(child.ask(&Order::Cancel), format!("Some({verdict})"));
+        child.must(&Order::Answer);
     }
 }
 
 #[test]
 fn callback_may_cancel_its_own_monitor() {
     let (mut stage, mut parent, mut child) = family();
-    child.must("callback cancels");
-    let mut voice = stage.enter("callback-cancels");
-    parent.must("drop 0");
+    child.must(&Order::Callback(Callback::Cancels));
+    let mut voice = stage.enter("callback");
+    parent.must(&Order::Drop { link: 0 });
     assert_eq!(voice.hear(), "Some(KeepaliveDropped)");
-    child.must("ok");
+    child.must(&Order::Answer);
 }
 
 // design.md: "a thread with all signals blocked"; 32 and 33 are the C library's own.
 #[test]
 fn callback_runs_with_every_signal_blocked_and_main_does_not() {
     let (mut stage, mut parent, mut child) = family();
-    child.must("callback tells-its-mask");
-    let mut voice = stage.enter("callback-tells-its-mask");
+    child.must(&Order::Callback(Callback::TellsItsMask));
+    let mut voice = stage.enter("callback");
     let main = fs::read_to_string(format!("/proc/{}/status", child.pid())).expect("status");
     assert!(main.contains("SigBlk:\t0000000000000000"), "{main}");
-    parent.must("drop 0");
+    parent.must(&Order::Drop { link: 0 });
     let mask = u64::from_str_radix(&voice.hear(), 16).expect("a mask");
     let unblockable = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
     for signal in (1..=64).filter(|signal| !unblockable.contains(signal)) {
@@ -93,48 +97,60 @@ fn callback_runs_with_every_signal_blocked_and_main_does_not() {
 // design.md: "works ... when the callback panics". Whatever panics, the process is stopped as the policy says.
 #[test]
 fn callback_that_panics_ends_the_child_all_the_same() {
-    for what in ["panics", "panics-in-drop", "panics-twice"] {
+    for what in [
+        Callback::Panics,
+        Callback::PanicsInDrop,
+        Callback::PanicsTwice,
+    ] {
         let (mut stage, mut parent) = open();
-        parent.ask(&format!("spawn child policy=2:{}", GRACE.as_millis()));
+        parent.ask(&Order::Spawn(
+            Spawn::new("child").policy(libc::SIGINT, GRACE),
+        ));
         let mut child = stage.enter("child");
-        child.must("adopt");
-        child.must(&format!("handle {}", libc::SIGINT));
-        child.must(&format!("callback {what}"));
-        let mut voice = stage.enter(&format!("callback-{what}"));
+        child.must(&Order::Adopt);
+        child.must(&Order::Handle {
+            signal: libc::SIGINT,
+        });
+        child.must(&Order::Callback(what));
+        let mut voice = stage.enter("callback");
         let (status, elapsed) = outlived(&mut stage, &parent, &child);
         assert_eq!(voice.hear(), "ParentExited");
-        assert_eq!(status.signal(), Some(libc::SIGKILL), "{what}: {status}");
-        assert!(elapsed >= GRACE, "{what}: {elapsed:?}");
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "{what:?}: {status}");
+        assert!(elapsed >= GRACE, "{what:?}: {elapsed:?}");
     }
 }
 
 #[test]
 fn callback_that_panics_over_a_release_stops_nothing() {
     let (mut stage, mut parent, mut child) = family();
-    child.must("callback panics");
-    let mut voice = stage.enter("callback-panics");
-    parent.must("release 0");
+    child.must(&Order::Callback(Callback::Panics));
+    let mut voice = stage.enter("callback");
+    parent.must(&Order::Release { link: 0 });
     assert_eq!(voice.hear(), "Released");
-    assert_eq!(child.ask("cancel"), "Some(Released)");
-    child.must("ok");
+    assert_eq!(child.ask(&Order::Cancel), "Some(Released)");
+    child.must(&Order::Answer);
 }
 
 #[test]
 fn captures_that_panic_when_a_cancelled_callback_is_dropped_harm_nobody() {
     let (mut stage, _parent, mut child) = family();
-    child.must("callback panics-in-drop");
-    let _voice = stage.enter("callback-panics-in-drop");
-    assert_eq!(child.ask("cancel"), "None");
-    child.must("ok");
+    child.must(&Order::Callback(Callback::PanicsInDrop));
+    let _voice = stage.enter("callback");
+    assert_eq!(child.ask(&Order::Cancel), "None");
+    child.must(&Order::Answer);
 }
 
 /// A child whose pipe was closed by somebody in it. Its number is a high one, which nothing takes over.
 fn robbed() -> (Stage, Actor, Actor) {
     let (mut stage, mut parent) = open();
-    parent.ask("spawn child number=77 policy=9:0");
+    parent.ask(&Order::Spawn(
+        Spawn::new("child")
+            .number(77)
+            .policy(libc::SIGKILL, Duration::ZERO),
+    ));
     let mut child = stage.enter("child");
-    child.must("adopt");
-    child.must("steal");
+    child.must(&Order::Adopt);
+    child.must(&Order::CloseDescriptor);
     (stage, parent, child)
 }
 
@@ -143,7 +159,7 @@ fn robbed() -> (Stage, Actor, Actor) {
 fn child_that_lost_its_descriptor_is_stopped() {
     let (mut stage, parent, mut child) = robbed();
     // SIGKILL may be faster than the answer.
-    child.tell("enforce 9 0");
+    child.tell(&Order::enforce(libc::SIGKILL, Duration::ZERO));
     child.gone();
     assert_eq!(
         status_after(&mut stage, &parent, &child).signal(),
@@ -155,17 +171,17 @@ fn child_that_lost_its_descriptor_is_stopped() {
 #[test]
 fn child_that_closed_every_descriptor_is_gone_with_its_parent() {
     let (mut stage, parent, mut child) = family();
-    child.must("enforce 9 0");
+    child.must(&Order::enforce(libc::SIGKILL, Duration::ZERO));
     sleeps_in_poll(&child);
-    child.must("close-everything");
+    child.must(&Order::CloseEverything);
     let (status, _) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
     // And where the stop signal is not enough: no descriptor is needed to wait for the grace.
     let (mut stage, parent, mut child) = family();
-    child.must("sigterm ignore");
-    child.must(&format!("enforce 15 {}", GRACE.as_millis()));
+    child.must(&Order::OnSigterm(OnSigterm::Ignore));
+    child.must(&Order::enforce(libc::SIGTERM, GRACE));
     sleeps_in_poll(&child);
-    child.must("close-everything");
+    child.must(&Order::CloseEverything);
     let (status, elapsed) = outlived(&mut stage, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
     assert!(elapsed >= GRACE, "{elapsed:?}");
@@ -194,20 +210,20 @@ fn setuid_in_the_child_interrupts_and_changes_nothing() {
     // Far longer than what is done within it.
     let grace = Duration::from_secs(2);
     let (mut stage, parent, mut child) = family();
-    child.must("sigterm count");
-    child.must(&format!("enforce 15 {}", grace.as_millis()));
+    child.must(&Order::OnSigterm(OnSigterm::Count));
+    child.must(&Order::enforce(libc::SIGTERM, grace));
     sleeps_in_poll(&child);
     for _ in 0..20 {
-        child.must("setuid");
+        child.must(&Order::SetUid);
     }
-    assert_eq!(child.ask("handled"), "0");
+    assert_eq!(child.ask(&Order::CountHandled), "0");
     let start = Instant::now();
     parent.kill();
     until("SIGTERM is handled", || {
-        (child.ask("handled") == "1").then_some(())
+        (child.ask(&Order::CountHandled) == "1").then_some(())
     });
     for _ in 0..20 {
-        child.must("setuid");
+        child.must(&Order::SetUid);
     }
     child.gone();
     assert!(start.elapsed() >= grace, "{:?}", start.elapsed());
@@ -218,8 +234,8 @@ fn setuid_in_the_child_interrupts_and_changes_nothing() {
 #[test]
 fn lost_descriptor_is_not_told_to_a_callback_as_a_death() {
     let (mut stage, parent, mut child) = robbed();
-    child.tell("callback tells");
-    let voice = stage.enter("callback-tells");
+    child.tell(&Order::Callback(Callback::Tells));
+    let voice = stage.enter("callback");
     child.gone();
     assert_eq!(
         status_after(&mut stage, &parent, &child).signal(),
@@ -232,8 +248,8 @@ fn lost_descriptor_is_not_told_to_a_callback_as_a_death() {
 #[test]
 fn wait_on_a_descriptor_that_somebody_closed_is_an_error() {
     let (_stage, _parent, mut child) = robbed();
-    for order in ["wait", "try"] {
-        let answer = child.ask(order);
+    for order in [Order::Wait, Order::TryWait] {
+        let answer = child.ask(&order);
         assert!(
             answer.contains(&format!("code: {}", libc::EBADF)),
             "{answer}"

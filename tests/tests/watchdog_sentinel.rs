@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::time::Duration;
 
 use rustix::process::Signal;
+use workspace_tests::orders::{Callback, Death, LONG, Order, Spawn, Target};
 use workspace_tests::proc_fs::open_signals;
 use workspace_tests::stage::{Actor, Bystander, Stage};
 use workspace_tests::until;
@@ -20,55 +22,55 @@ fn open() -> (Stage, Actor) {
 }
 
 /// A child that has adopted; `options` are the parent's for spawning it.
-fn child(stage: &mut Stage, parent: &mut Actor, options: &str) -> Actor {
-    parent.ask(format!("spawn child {options}").trim_end());
+fn child(stage: &mut Stage, parent: &mut Actor, spawn: Spawn) -> Actor {
+    parent.ask(&Order::Spawn(spawn));
     let mut child = stage.enter("child");
-    child.must("adopt");
+    child.must(&Order::Adopt);
     child
 }
 
 /// A parent, its child, and the copy that holds every write end to the end of the test.
-fn with_sleeper(options: &str) -> (Stage, Actor, Actor, Bystander) {
+fn with_sleeper(spawn: Spawn) -> (Stage, Actor, Actor, Bystander) {
     let (mut stage, mut parent) = open();
-    let child = child(&mut stage, &mut parent, options);
-    let sleeper = Bystander::of(&parent.ask("fork-sleeper"));
+    let child = child(&mut stage, &mut parent, spawn);
+    let sleeper = Bystander::of(&parent.ask(&Order::ForkSleeper));
     (stage, parent, child, sleeper)
 }
 
 fn threads_are(child: &mut Actor, count: usize) {
     let count = count.to_string();
     until("threads come or go", || {
-        (child.ask("threads") == count).then_some(())
+        (child.ask(&Order::CountThreads) == count).then_some(())
     });
 }
 
 #[test]
 fn both_sides_know_what_is_guaranteed() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "");
-    assert_eq!(parent.ask("guarantees 0"), WHOLE);
-    assert_eq!(child.ask("guarantees"), WHOLE);
-    assert_eq!(child.ask("threads"), "1");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    assert_eq!(parent.ask(&Order::GuaranteesOf { link: 0 }), WHOLE);
+    assert_eq!(child.ask(&Order::Guarantees), WHOLE);
+    assert_eq!(child.ask(&Order::CountThreads), "1");
 }
 
 #[test]
 fn a_link_without_a_sentinel_guarantees_less() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "pipe-alone");
-    assert_eq!(parent.ask("guarantees 0"), PIPE_ALONE);
-    assert_eq!(child.ask("guarantees"), PIPE_ALONE);
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child").pipe_alone());
+    assert_eq!(parent.ask(&Order::GuaranteesOf { link: 0 }), PIPE_ALONE);
+    assert_eq!(child.ask(&Order::Guarantees), PIPE_ALONE);
 }
 
 // Told in each way there is to be told.
 
 #[test]
 fn waiting_child_is_told_whoever_holds_the_pipe() {
-    let (_stage, parent, mut child, _sleeper) = with_sleeper("");
-    child.tell("wait");
+    let (_stage, parent, mut child, _sleeper) = with_sleeper(Spawn::new("child"));
+    child.tell(&Order::Wait);
     threads_are_two(&child);
     parent.kill();
     assert_eq!(child.hear(), "ParentExited");
-    assert_eq!(child.ask("try"), "Some(ParentExited)");
+    assert_eq!(child.ask(&Order::TryWait), "Some(ParentExited)");
 }
 
 /// The child is asleep, and another thread of it listens.
@@ -81,18 +83,18 @@ fn threads_are_two(child: &Actor) {
 
 #[test]
 fn child_that_looks_later_is_told_whoever_holds_the_pipe() {
-    let (mut stage, parent, mut child, _sleeper) = with_sleeper("");
-    assert_eq!(child.ask("try"), "None");
+    let (mut stage, parent, mut child, _sleeper) = with_sleeper(Spawn::new("child"));
+    assert_eq!(child.ask(&Order::TryWait), "None");
     parent.kill();
     stage.ended(&parent);
-    assert_eq!(child.ask("try"), "Some(ParentExited)");
-    assert_eq!(child.ask("threads"), "1");
+    assert_eq!(child.ask(&Order::TryWait), "Some(ParentExited)");
+    assert_eq!(child.ask(&Order::CountThreads), "1");
 }
 
 #[test]
 fn event_loop_is_told_whoever_holds_the_pipe() {
-    let (_stage, parent, mut child, _sleeper) = with_sleeper("");
-    child.tell("poll");
+    let (_stage, parent, mut child, _sleeper) = with_sleeper(Spawn::new("child"));
+    child.tell(&Order::Poll);
     threads_are_two(&child);
     parent.kill();
     assert_eq!(child.hear(), "ParentExited");
@@ -100,38 +102,38 @@ fn event_loop_is_told_whoever_holds_the_pipe() {
 
 #[test]
 fn event_loop_that_asks_after_the_death_is_told() {
-    let (mut stage, parent, mut child, _sleeper) = with_sleeper("");
+    let (mut stage, parent, mut child, _sleeper) = with_sleeper(Spawn::new("child"));
     parent.kill();
     stage.ended(&parent);
-    assert_eq!(child.ask("poll"), "ParentExited");
+    assert_eq!(child.ask(&Order::Poll), "ParentExited");
 }
 
 #[test]
 fn enforced_child_is_gone_whoever_holds_the_pipe() {
-    let (_stage, parent, mut child, _sleeper) = with_sleeper("");
-    child.must("enforce 15 600000");
+    let (_stage, parent, mut child, _sleeper) = with_sleeper(Spawn::new("child"));
+    child.must(&Order::enforce(libc::SIGTERM, LONG));
     parent.kill();
     child.gone();
 }
 
 #[test]
 fn callback_is_told_whoever_holds_the_pipe() {
-    let (mut stage, parent, mut child, _sleeper) = with_sleeper("");
-    child.tell("callback tells");
-    let mut callback = stage.enter("callback-tells");
+    let (mut stage, parent, mut child, _sleeper) = with_sleeper(Spawn::new("child"));
+    child.tell(&Order::Callback(Callback::Tells));
+    let mut callback = stage.enter("callback");
     assert_eq!(child.hear(), "ok");
     parent.kill();
     assert_eq!(callback.hear(), "ParentExited");
     // Both threads end with it.
     threads_are(&mut child, 1);
-    assert_eq!(child.ask("cancel"), "Some(ParentExited)");
+    assert_eq!(child.ask(&Order::Cancel), "Some(ParentExited)");
 }
 
 #[test]
 fn callback_on_the_sentinels_word_may_cancel_itself() {
-    let (mut stage, parent, mut child, _sleeper) = with_sleeper("");
-    child.tell("callback cancels");
-    let mut callback = stage.enter("callback-cancels");
+    let (mut stage, parent, mut child, _sleeper) = with_sleeper(Spawn::new("child"));
+    child.tell(&Order::Callback(Callback::Cancels));
+    let mut callback = stage.enter("callback");
     assert_eq!(child.hear(), "ok");
     parent.kill();
     assert_eq!(callback.hear(), "Some(ParentExited)");
@@ -141,11 +143,15 @@ fn callback_on_the_sentinels_word_may_cancel_itself() {
 #[test]
 fn dropped_and_released_are_told_by_word_whoever_holds_the_pipe() {
     let (mut stage, mut parent) = open();
-    let mut children: Vec<Actor> = (0..2).map(|_| child(&mut stage, &mut parent, "")).collect();
-    let _sleeper = Bystander::of(&parent.ask("fork-sleeper"));
-    children.iter_mut().for_each(|child| child.tell("wait"));
-    parent.must("drop 0");
-    parent.must("release 1");
+    let mut children: Vec<Actor> = (0..2)
+        .map(|_| child(&mut stage, &mut parent, Spawn::new("child")))
+        .collect();
+    let _sleeper = Bystander::of(&parent.ask(&Order::ForkSleeper));
+    children
+        .iter_mut()
+        .for_each(|child| child.tell(&Order::Wait));
+    parent.must(&Order::Drop { link: 0 });
+    parent.must(&Order::Release { link: 1 });
     parent.kill();
     stage.ended(&parent);
     assert_eq!(children[0].hear(), "KeepaliveDropped");
@@ -155,9 +161,9 @@ fn dropped_and_released_are_told_by_word_whoever_holds_the_pipe() {
 // cases.md: "exec's / child waits / ParentExited".
 #[test]
 fn execve_without_a_hand_over_is_told_whoever_holds_the_pipe() {
-    let (_stage, mut parent, mut child, _sleeper) = with_sleeper("");
-    child.tell("wait");
-    parent.tell("die exec");
+    let (_stage, mut parent, mut child, _sleeper) = with_sleeper(Spawn::new("child"));
+    child.tell(&Order::Wait);
+    parent.tell(&Order::Die(Death::Exec));
     assert_eq!(child.hear(), "ParentExited");
     assert!(parent.is_running());
 }
@@ -165,14 +171,16 @@ fn execve_without_a_hand_over_is_told_whoever_holds_the_pipe() {
 // What is not the end of the process is not told, though threads and processes come and go.
 #[test]
 fn what_the_parent_spawns_fires_nothing() {
-    let (_stage, mut parent, mut child, _sleeper) = with_sleeper("");
-    child.tell("wait");
+    let (_stage, mut parent, mut child, _sleeper) = with_sleeper(Spawn::new("child"));
+    child.tell(&Order::Wait);
     for _ in 0..20 {
-        parent.must("run /bin/true");
-        parent.must("churn 3");
+        parent.must(&Order::Run {
+            program: "/bin/true".into(),
+        });
+        parent.must(&Order::MakeLinks { count: 3 });
     }
     assert!(child.is_silent());
-    parent.must("drop 0");
+    parent.must(&Order::Drop { link: 0 });
     assert_eq!(child.hear(), "KeepaliveDropped");
 }
 
@@ -180,23 +188,24 @@ fn what_the_parent_spawns_fires_nothing() {
 
 #[test]
 fn child_in_another_user_namespace_is_told_whoever_holds_the_pipe() {
-    let (_stage, parent, mut child, _sleeper) = with_sleeper("userns");
-    assert_eq!(child.ask("guarantees"), WHOLE);
+    let (_stage, parent, mut child, _sleeper) =
+        with_sleeper(Spawn::new("child").unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS));
+    assert_eq!(child.ask(&Order::Guarantees), WHOLE);
     parent.kill();
-    assert_eq!(child.ask("wait"), "ParentExited");
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
 #[test]
 fn child_that_is_pid_1_is_told_whoever_holds_the_pipe() {
     let (mut stage, mut parent) = open();
     // Once its children are to be in another namespace, a process can start no thread.
-    parent.must("hold 1");
-    parent.must("unshare-pid");
-    let mut child = child(&mut stage, &mut parent, "");
-    let _sleeper = Bystander::of(&parent.ask("fork-sleeper"));
-    assert_eq!(child.ask("pid"), "1");
-    assert_eq!(child.ask("guarantees"), WHOLE);
-    child.must("enforce 15 0");
+    parent.must(&Order::HoldLinks { count: 1 });
+    parent.must(&Order::UnsharePid);
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let _sleeper = Bystander::of(&parent.ask(&Order::ForkSleeper));
+    assert_eq!(child.ask(&Order::TellPid), "1");
+    assert_eq!(child.ask(&Order::Guarantees), WHOLE);
+    child.must(&Order::enforce(libc::SIGTERM, Duration::ZERO));
     parent.kill();
     child.gone();
 }
@@ -204,14 +213,14 @@ fn child_that_is_pid_1_is_told_whoever_holds_the_pipe() {
 #[test]
 fn parent_in_a_pid_namespace_of_its_own_is_told_of_by_its_number_there() {
     let (mut stage, mut outer) = open();
-    outer.must("unshare-pid");
-    outer.ask(&format!("spawn init program={PARENT}"));
+    outer.must(&Order::UnsharePid);
+    outer.ask(&Order::Spawn(Spawn::new("init").program(PARENT)));
     let mut init = stage.enter("init");
-    init.ask(&format!("spawn parent program={PARENT}"));
+    init.ask(&Order::Spawn(Spawn::new("parent").program(PARENT)));
     let mut parent = stage.enter("parent");
-    let mut child = child(&mut stage, &mut parent, "");
-    parent.ask("fork-sleeper");
-    child.tell("wait");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    parent.ask(&Order::ForkSleeper);
+    child.tell(&Order::Wait);
     assert!(child.is_silent());
     parent.kill();
     assert_eq!(child.hear(), "ParentExited");
@@ -228,62 +237,68 @@ fn setuid_child_is_told_whoever_holds_the_pipe() {
     fs::copy(env!("CARGO_BIN_EXE_watchdog_child"), &program).expect("copy the child program");
     chown(&program, Some(0), Some(0)).expect("chown");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("chmod");
-    parent.must("become 65534");
+    parent.must(&Order::Become { uid: 65534 });
     let mut child = child(
         &mut stage,
         &mut parent,
-        &format!("program={}", program.display()),
+        Spawn::new("child").program(&program),
     );
-    if child.ask("euid") != "0" {
+    if child.ask(&Order::TellEuid) != "0" {
         eprintln!(
             "skipped: {} is on a file system mounted nosuid",
             program.display()
         );
         return;
     }
-    let _sleeper = Bystander::of(&parent.ask("fork-sleeper"));
-    assert_eq!(child.ask("guarantees"), WHOLE);
+    let _sleeper = Bystander::of(&parent.ask(&Order::ForkSleeper));
+    assert_eq!(child.ask(&Order::Guarantees), WHOLE);
     parent.kill();
-    assert_eq!(child.ask("wait"), "ParentExited");
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
 // design.md: "nothing that the child gets is a handle on the parent". Root, with namespaces of its own.
 #[test]
 fn child_gets_nothing_of_its_parent_by_what_it_was_given() {
     let (mut stage, mut parent) = open();
-    parent.must("hold 1");
-    parent.must("unshare-pid");
-    parent.ask("spawn child mountns");
+    parent.must(&Order::HoldLinks { count: 1 });
+    parent.must(&Order::UnsharePid);
+    parent.ask(&Order::Spawn(
+        Spawn::new("child").unshare(libc::CLONE_NEWNS),
+    ));
     let mut child = stage.enter("child");
-    assert_eq!(child.ask("pid"), "1");
-    assert!(child.ask("given").contains("memfd:watchdog-sentinel"));
-    assert_eq!(child.ask("intrude"), "");
+    assert_eq!(child.ask(&Order::TellPid), "1");
+    assert!(
+        child
+            .ask(&Order::ListGiven)
+            .contains("memfd:watchdog-sentinel")
+    );
+    assert_eq!(child.ask(&Order::Intrude), "");
     // It is still of use.
-    child.must("adopt");
-    assert_eq!(child.ask("guarantees"), WHOLE);
-    parent.must("drop 1");
-    assert_eq!(child.ask("wait"), "KeepaliveDropped");
+    child.must(&Order::Adopt);
+    assert_eq!(child.ask(&Order::Guarantees), WHOLE);
+    parent.must(&Order::Drop { link: 1 });
+    assert_eq!(child.ask(&Order::Wait), "KeepaliveDropped");
 }
 
 // The pipe is the backstop of a parent that has written over what is the sentinel's.
 
 #[test]
 fn parent_that_wrote_over_its_words_is_told_of_by_the_pipe() {
-    backstop("words");
+    backstop(Target::Words);
 }
 
 #[test]
 fn parent_that_wrote_over_its_list_is_told_of_by_the_pipe() {
-    backstop("list");
+    backstop(Target::List);
 }
 
-fn backstop(what: &str) {
+fn backstop(target: Target) {
     let (mut stage, mut parent) = open();
-    let mut waiting = child(&mut stage, &mut parent, "");
-    let mut enforced = child(&mut stage, &mut parent, "");
-    waiting.tell("wait");
-    enforced.must("enforce 15 600000");
-    parent.must(&format!("scribble {what}"));
+    let mut waiting = child(&mut stage, &mut parent, Spawn::new("child"));
+    let mut enforced = child(&mut stage, &mut parent, Spawn::new("child"));
+    waiting.tell(&Order::Wait);
+    enforced.must(&Order::enforce(libc::SIGTERM, LONG));
+    parent.must(&Order::WriteOver(target));
     assert!(waiting.is_silent());
     parent.kill();
     assert_eq!(waiting.hear(), "ParentExited");
@@ -294,10 +309,14 @@ fn backstop(what: &str) {
 #[test]
 fn child_that_was_not_given_the_page_follows_the_pipe_alone() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "page-stays-behind");
-    assert_eq!(child.ask("guarantees"), PIPE_ALONE);
+    let mut child = child(
+        &mut stage,
+        &mut parent,
+        Spawn::new("child").page_stays_behind(),
+    );
+    assert_eq!(child.ask(&Order::Guarantees), PIPE_ALONE);
     parent.kill();
-    assert_eq!(child.ask("wait"), "ParentExited");
+    assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
 // A slot's next link never speaks to the child of the one before: neither the word on the pipe nor the pipe's end is there
@@ -305,29 +324,32 @@ fn child_that_was_not_given_the_page_follows_the_pipe_alone() {
 #[test]
 fn child_of_a_slot_that_others_have_now_is_not_told_of_their_end() {
     let (mut stage, mut first) = open();
-    first.ask(&format!("spawn second program={PARENT}"));
+    first.ask(&Order::Spawn(Spawn::new("second").program(PARENT)));
     let mut second = stage.enter("second");
-    let mut looking = child(&mut stage, &mut first, "");
-    let mut waiting = child(&mut stage, &mut first, "");
-    waiting.tell("wait");
+    let mut looking = child(&mut stage, &mut first, Spawn::new("child"));
+    let mut waiting = child(&mut stage, &mut first, Spawn::new("child"));
+    waiting.tell(&Order::Wait);
     threads_are_two(&waiting);
     let path = stage.folder().join("hand-over");
     for link in [1, 2] {
-        assert_eq!(second.ask(&format!("receive {}", path.display())), "ready");
-        first.must(&format!("send {link} {}", path.display()));
+        assert_eq!(second.ask(&Order::Receive { path: path.clone() }), "ready");
+        first.must(&Order::Send {
+            link,
+            path: path.clone(),
+        });
         assert_eq!(second.hear(), "ok");
         fs::remove_file(&path).expect("the socket");
     }
     // Both slots go round and round, and belong to somebody at the end.
-    first.must("churn 3000");
-    first.must("hold 300");
+    first.must(&Order::MakeLinks { count: 3000 });
+    first.must(&Order::HoldLinks { count: 300 });
     first.kill();
     stage.ended(&first);
-    assert_eq!(looking.ask("try"), "None");
+    assert_eq!(looking.ask(&Order::TryWait), "None");
     assert!(waiting.is_silent());
-    second.must("drop 0");
-    second.must("drop 1");
-    assert_eq!(looking.ask("wait"), "KeepaliveDropped");
+    second.must(&Order::Drop { link: 0 });
+    second.must(&Order::Drop { link: 1 });
+    assert_eq!(looking.ask(&Order::Wait), "KeepaliveDropped");
     assert_eq!(waiting.hear(), "KeepaliveDropped");
 }
 
@@ -336,32 +358,32 @@ fn child_of_a_slot_that_others_have_now_is_not_told_of_their_end() {
 #[test]
 fn watchdog_that_is_dropped_leaves_no_thread() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "");
-    child.must("ask-for-the-descriptor");
-    assert_eq!(child.ask("threads"), "2");
-    child.must("drop-watchdog");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    child.must(&Order::AskForDescriptor);
+    assert_eq!(child.ask(&Order::CountThreads), "2");
+    child.must(&Order::DropWatchdog);
     threads_are(&mut child, 1);
 }
 
 #[test]
 fn monitor_that_is_cancelled_leaves_no_thread() {
     let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, "");
-    child.must("ask-for-the-descriptor");
-    child.must("enforce 9 0");
+    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    child.must(&Order::AskForDescriptor);
+    child.must(&Order::enforce(libc::SIGKILL, Duration::ZERO));
     threads_are(&mut child, 3);
-    assert_eq!(child.ask("cancel"), "None");
+    assert_eq!(child.ask(&Order::Cancel), "None");
     threads_are(&mut child, 1);
     parent.kill();
-    child.must("ok");
+    child.must(&Order::Answer);
 }
 
 #[test]
 fn copy_of_a_child_that_listens_drops_its_watchdog_and_hangs_on_nothing() {
-    let (_stage, parent, mut child, _sleeper) = with_sleeper("");
-    child.must("ask-for-the-descriptor");
-    child.must("fork-and-drop");
-    child.tell("wait");
+    let (_stage, parent, mut child, _sleeper) = with_sleeper(Spawn::new("child"));
+    child.must(&Order::AskForDescriptor);
+    child.must(&Order::ForkAndDrop);
+    child.tell(&Order::Wait);
     parent.signal(Signal::KILL);
     assert_eq!(child.hear(), "ParentExited");
 }
@@ -369,10 +391,10 @@ fn copy_of_a_child_that_listens_drops_its_watchdog_and_hangs_on_nothing() {
 #[test]
 fn threads_of_a_watchdog_block_every_signal() {
     let (mut stage, mut parent) = open();
-    let mut waiting = child(&mut stage, &mut parent, "");
-    let mut enforced = child(&mut stage, &mut parent, "");
-    waiting.must("ask-for-the-descriptor");
-    enforced.must("enforce 15 600000");
+    let mut waiting = child(&mut stage, &mut parent, Spawn::new("child"));
+    let mut enforced = child(&mut stage, &mut parent, Spawn::new("child"));
+    waiting.must(&Order::AskForDescriptor);
+    enforced.must(&Order::enforce(libc::SIGTERM, LONG));
     for (child, threads) in [(&waiting, 1), (&enforced, 2)] {
         let tasks = fs::read_dir(format!("/proc/{}/task", child.pid())).expect("tasks");
         let tasks = tasks.map(|task| task.expect("a task").file_name());

@@ -12,7 +12,7 @@ use workspace_tests::{DEADLINE, alone, random, rights};
 /// Links a batch.
 const BATCH: usize = 50;
 
-/// 10,000 links a scenario.
+/// 10,000 links a case.
 const BATCHES: usize = 200;
 
 /// When the reader looks: after the parent was reaped, or before it has done anything.

@@ -3,17 +3,18 @@
 //! Enters the stage under the name in its first argument, before it adopts anything.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use watchdog_pipe::{Monitor, Signal, StopPolicy, Watchdog};
 use workspace_tests::fork::Fork;
+use workspace_tests::orders::{Callback, OnSigterm, Order};
 use workspace_tests::proc_fs;
 use workspace_tests::stage::Role;
 
@@ -41,9 +42,8 @@ fn main() {
         monitor: None,
     };
     while let Some(order) = shim.stage.next_order() {
-        let words: Vec<&str> = order.split(' ').collect();
         let answer = shim
-            .obey(&words)
+            .obey(order)
             .unwrap_or_else(|error| format!("error {error:?}"));
         shim.stage.say(answer);
     }
@@ -56,9 +56,9 @@ struct Shim {
 }
 
 impl Shim {
-    fn obey(&mut self, words: &[&str]) -> io::Result<String> {
-        match words {
-            ["adopt"] => {
+    fn obey(&mut self, order: Order) -> io::Result<String> {
+        match order {
+            Order::Adopt => {
                 // SAFETY: no inherited descriptor was adopted before; orders come one by one.
                 return Ok(match unsafe { Watchdog::from_env() } {
                     Ok(None) => "none".into(),
@@ -69,45 +69,44 @@ impl Shim {
                     Err(error) => format!("{error:?}"),
                 });
             }
-            ["guarantees"] => return Ok(format!("{:?}", self.watchdog().guarantees())),
-            ["wait"] => return Ok(format!("{:?}", self.watchdog().wait()?)),
-            ["try"] => return Ok(format!("{:?}", self.watchdog().try_wait()?)),
-            ["enforce", signal, grace] => {
-                let signal = Signal::from_named_raw(signal.parse().expect("a number"));
-                let policy = StopPolicy::new()
-                    .signal(signal.expect("a signal"))
-                    .grace(millis(grace));
+            Order::Guarantees => return Ok(format!("{:?}", self.watchdog().guarantees())),
+            Order::Wait => return Ok(format!("{:?}", self.watchdog().wait()?)),
+            Order::TryWait => return Ok(format!("{:?}", self.watchdog().try_wait()?)),
+            Order::Enforce { signal, grace } => {
+                let signal = Signal::from_named_raw(signal).expect("a signal");
+                let policy = StopPolicy::new().signal(signal).grace(grace);
                 self.monitor = Some(self.take_watchdog().enforce(policy)?);
             }
-            ["enforce-inherited"] => self.monitor = Some(self.take_watchdog().enforce_inherited()?),
-            ["callback", what] => self.callback(what)?,
-            ["cancel"] => {
+            Order::EnforceInherited => {
+                self.monitor = Some(self.take_watchdog().enforce_inherited()?)
+            }
+            Order::Callback(what) => self.callback(what)?,
+            Order::Cancel => {
                 let monitor = self.monitor.take().expect("a monitor");
                 return Ok(format!("{:?}", monitor.cancel()));
             }
-            ["drop-monitor"] => drop(self.monitor.take().expect("a monitor")),
-            ["sigterm", how] => sigterm(how),
-            ["handle", signal] => handle(signal.parse().expect("a number"), count_it),
-            ["handled"] => return Ok(HANDLED.load(Ordering::SeqCst).to_string()),
-            ["hang-at-exit"] => {
+            Order::DropMonitor => drop(self.monitor.take().expect("a monitor")),
+            Order::OnSigterm(how) => sigterm(how),
+            Order::Handle { signal } => handle(signal, count_it),
+            Order::CountHandled => return Ok(HANDLED.load(Ordering::SeqCst).to_string()),
+            Order::HangAtExit => {
                 // SAFETY: a function that never returns, and touches nothing, may run at exit.
                 unsafe { libc::atexit(hang_at_exit) };
             }
             // Answers, and never again: main holds a lock that it waits for.
-            ["deadlock"] => {
+            Order::Deadlock => {
                 self.stage.say("ok");
                 let lock = Mutex::new(());
                 let _first = lock.lock();
                 let _second = lock.lock();
             }
-            // A caret stands for the line's end.
-            ["stray", bytes] => own_pipe()?.write_all(bytes.replace('^', "\n").as_bytes())?,
-            ["fill"] => {
+            Order::WriteStray(text) => own_pipe()?.write_all(text.as_bytes())?,
+            Order::FillPipe => {
                 let mut pipe = own_pipe()?;
                 while pipe.write(&[b'?'; 4096]).is_ok() {}
                 while pipe.write(b"?").is_ok() {}
             }
-            ["drain"] => {
+            Order::DrainPipe => {
                 let mut pipe = OpenOptions::new()
                     .read(true)
                     .custom_flags(libc::O_NONBLOCK)
@@ -116,9 +115,9 @@ impl Shim {
                 while pipe.read(&mut buffer).is_ok_and(|count| count > 0) {}
             }
             // Closes the number behind the watchdog's back.
-            ["steal"] => drop(stolen(pipe_number())),
+            Order::CloseDescriptor => drop(stolen(pipe_number())),
             // As a library does that daemonizes: everything but the standard streams, and the stage here.
-            ["close-everything"] => {
+            Order::CloseEverything => {
                 for number in proc_fs::own_fds().into_keys().filter(|number| *number > 2) {
                     if number != self.stage.number() {
                         drop(stolen(number));
@@ -126,14 +125,14 @@ impl Shim {
                 }
             }
             // The C library tells every thread of it by a signal that nobody can block.
-            ["setuid"] => {
+            Order::SetUid => {
                 let uid = rustix::process::getuid().as_raw();
                 // SAFETY: setresuid(3) has no memory effect; it changes nothing here.
                 unsafe { libc::setresuid(uid, uid, uid) };
             }
-            ["drop-watchdog"] => self.watchdog = None,
+            Order::DropWatchdog => self.watchdog = None,
             // As an event loop does.
-            ["poll"] => {
+            Order::Poll => {
                 let watchdog = self.watchdog();
                 loop {
                     let mut fds = [PollFd::new(&*watchdog, PollFlags::IN)];
@@ -146,17 +145,19 @@ impl Shim {
                     }
                 }
             }
-            ["ask-for-the-descriptor"] => drop(self.watchdog().as_fd()),
-            ["threads"] => return Ok(std::fs::read_dir("/proc/self/task")?.count().to_string()),
+            Order::AskForDescriptor => drop(self.watchdog().as_fd()),
+            Order::CountThreads => {
+                return Ok(std::fs::read_dir("/proc/self/task")?.count().to_string());
+            }
             // A copy made by fork drops its copy of the watchdog.
-            ["fork-and-drop"] => {
+            Order::ForkAndDrop => {
                 let mut watchdog = self.watchdog.take();
                 Fork::run(|| drop(watchdog.take())).succeeds();
                 self.watchdog = watchdog;
             }
-            ["intrude"] => return Ok(intrude(self.stage.number())),
+            Order::Intrude => return Ok(intrude(self.stage.number())),
             // What it was given beyond the standard streams, the stage left out.
-            ["given"] => {
+            Order::ListGiven => {
                 let stage = self.stage.number();
                 let given = |(number, _): &(i32, String)| *number > 2 && *number != stage;
                 let given = proc_fs::own_fds().into_iter().filter(given);
@@ -164,11 +165,11 @@ impl Shim {
                 return Ok(given.join(" "));
             }
             // What a program that this one starts has of the pipe.
-            ["descendant"] => return descendant(),
-            ["euid"] => return Ok(rustix::process::geteuid().as_raw().to_string()),
-            ["pid"] => return Ok(std::process::id().to_string()),
-            ["ok"] => {}
-            _ => panic!("what is {words:?}?"),
+            Order::StartDescendant => return descendant(),
+            Order::TellEuid => return Ok(rustix::process::geteuid().as_raw().to_string()),
+            Order::TellPid => return Ok(std::process::id().to_string()),
+            Order::Answer => {}
+            other => panic!("not for this program: {other:?}"),
         }
         Ok("ok".into())
     }
@@ -181,13 +182,15 @@ impl Shim {
         self.watchdog.take().expect("a watchdog")
     }
 
-    fn callback(&mut self, what: &str) -> io::Result<()> {
+    fn callback(&mut self, what: Callback) -> io::Result<()> {
         let watchdog = self.take_watchdog();
         // The callback speaks on a connection of its own: main owns the other.
-        let mut voice = Role::enter(&format!("callback-{what}"));
+        let mut voice = Role::enter("callback");
         let monitor = match what {
-            "tells" => watchdog.on_verdict(move |verdict| voice.say(format!("{verdict:?}")))?,
-            "tells-its-mask" => watchdog.on_verdict(move |_| {
+            Callback::Tells => {
+                watchdog.on_verdict(move |verdict| voice.say(format!("{verdict:?}")))?
+            }
+            Callback::TellsItsMask => watchdog.on_verdict(move |_| {
                 let status = std::fs::read_to_string("/proc/thread-self/status");
                 let status = status.expect("/proc/thread-self/status");
                 let mask = status
@@ -195,11 +198,11 @@ impl Shim {
                     .find_map(|line| line.strip_prefix("SigBlk:\t"));
                 voice.say(mask.expect("a mask"));
             })?,
-            "panics" => watchdog.on_verdict(move |verdict| {
+            Callback::Panics => watchdog.on_verdict(move |verdict| {
                 voice.say(format!("{verdict:?}"));
                 panic!("as ordered");
             })?,
-            "panics-in-drop" => {
+            Callback::PanicsInDrop => {
                 let trap = PanicsInDrop;
                 watchdog.on_verdict(move |verdict| {
                     let _trap = &trap;
@@ -207,11 +210,11 @@ impl Shim {
                 })?
             }
             // It panics with something that panics again when it is dropped.
-            "panics-twice" => watchdog.on_verdict(move |verdict| {
+            Callback::PanicsTwice => watchdog.on_verdict(move |verdict| {
                 voice.say(format!("{verdict:?}"));
                 std::panic::panic_any(PanicsInDrop);
             })?,
-            "cancels" => {
+            Callback::Cancels => {
                 let slot: Arc<Mutex<Option<Monitor>>> = Arc::default();
                 let theirs = Arc::clone(&slot);
                 let mut held = slot.lock().expect("a fresh lock");
@@ -222,7 +225,6 @@ impl Shim {
                 *held = Some(monitor);
                 return Ok(());
             }
-            what => panic!("a callback that {what}?"),
         };
         self.monitor = Some(monitor);
         Ok(())
@@ -255,9 +257,9 @@ extern "C" fn hang_at_exit() {
     hang(0);
 }
 
-fn sigterm(how: &str) {
+fn sigterm(how: OnSigterm) {
     match how {
-        "block" => {
+        OnSigterm::Block => {
             // SAFETY: sigemptyset initialises the set before it is used; no other thread exists.
             unsafe {
                 let mut set = std::mem::zeroed();
@@ -266,13 +268,12 @@ fn sigterm(how: &str) {
                 libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
             }
         }
-        "ignore" => {
+        OnSigterm::Ignore => {
             // SAFETY: SIG_IGN is a disposition that any signal but two may have.
             unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
         }
-        "hang" => handle(libc::SIGTERM, hang),
-        "count" => handle(libc::SIGTERM, count_it),
-        how => panic!("SIGTERM {how}?"),
+        OnSigterm::Hang => handle(libc::SIGTERM, hang),
+        OnSigterm::Count => handle(libc::SIGTERM, count_it),
     }
 }
 
@@ -419,8 +420,4 @@ fn descendant() -> io::Result<String> {
         "has no pipe"
     }
     .into())
-}
-
-fn millis(text: &str) -> Duration {
-    Duration::from_millis(text.parse().expect("milliseconds"))
 }

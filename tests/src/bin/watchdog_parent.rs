@@ -8,11 +8,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use watchdog_pipe::{Builder, ChildSetup, Keepalive, Signal, StopPolicy};
 use workspace_tests::launch::Launch;
+use workspace_tests::orders::{Death, Order, Spawn, Target};
 use workspace_tests::rights;
 use workspace_tests::stage::Role;
 
@@ -36,8 +37,7 @@ fn main() -> io::Result<()> {
         links,
     };
     while let Some(order) = runtime.stage.next_order() {
-        let words: Vec<&str> = order.split(' ').collect();
-        let answer = match runtime.obey(&words) {
+        let answer = match runtime.obey(order) {
             Ok(answer) => answer,
             Err(error) => format!("error {:?}", error.raw_os_error().map_or(-1, |errno| errno)),
         };
@@ -52,134 +52,117 @@ struct Runtime {
 }
 
 impl Runtime {
-    fn obey(&mut self, words: &[&str]) -> io::Result<String> {
-        match words {
-            ["spawn", name, options @ ..] => return self.spawn(name, options),
-            ["spawn-on-thread", name] => {
+    fn obey(&mut self, order: Order) -> io::Result<String> {
+        match order {
+            Order::Spawn(spawn) => return self.spawn(spawn),
+            Order::SpawnOnThread { name } => {
                 // The thread that made the link and the child ends; this process does not.
                 let (keepalive, setup) = Builder::new().channel()?;
-                let name = (*name).to_owned();
                 let pid = std::thread::spawn(move || child(&setup, &name, usize::MAX).start());
                 pid.join().expect("a thread that ends")?;
                 self.links.push(Some(keepalive));
             }
             // A sibling that holds a copy of everything and stays as it is.
-            ["fork-sleeper"] => return Ok(fork_sleeper()?.to_string()),
+            Order::ForkSleeper => return Ok(fork_sleeper()?.to_string()),
             // A sibling between its fork and its exec: SIGCONT lets it go on.
-            ["spawn-stopped", program] => {
+            Order::StartStopped { program } => {
                 return Ok(Launch::new(program).stopped().start()?.to_string());
             }
-            ["unshare-pid"] => {
+            Order::UnsharePid => {
                 // SAFETY: unshare(2) has no memory effect; only children to come are concerned.
                 if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
                     return Err(io::Error::last_os_error());
                 }
             }
-            ["become", uid] => {
-                let uid: u32 = uid.parse().expect("a uid");
+            Order::Become { uid } => {
                 // SAFETY: setresuid(2) has no memory effect, and this process has one thread.
                 if unsafe { libc::setresuid(uid, uid, uid) } != 0 {
                     return Err(io::Error::last_os_error());
                 }
             }
             // Links that nobody is at the other end of.
-            ["churn", count] => {
-                for _ in 0..count.parse().expect("a number") {
+            Order::MakeLinks { count } => {
+                for _ in 0..count {
                     drop(Builder::new().channel()?);
                 }
             }
-            ["hold", count] => {
-                for _ in 0..count.parse().expect("a number") {
+            Order::HoldLinks { count } => {
+                for _ in 0..count {
                     self.links.push(Some(Builder::new().channel()?.0));
                 }
             }
             // By the C library's posix_spawn: CLONE_VM, CLONE_VFORK and execve.
-            ["run", program] => assert!(Command::new(program).status()?.success()),
-            ["guarantees", link] => {
-                let index: usize = link.parse().expect("a link");
-                let keepalive = self.links[index].as_ref().expect("a keepalive");
+            Order::Run { program } => assert!(Command::new(program).status()?.success()),
+            Order::GuaranteesOf { link } => {
+                let keepalive = self.links[link].as_ref().expect("a keepalive");
                 return Ok(format!("{:?}", keepalive.guarantees()));
             }
-            ["scribble", what] => scribble(what)?,
-            ["drop", link] => drop(self.take(link)),
-            ["release", link] => {
+            Order::WriteOver(target) => write_over(target)?,
+            Order::Drop { link } => drop(self.take(link)),
+            Order::Release { link } => {
                 if let Err(refused) = self.take(link).release() {
                     let (keepalive, error) = refused.into_parts();
-                    let index: usize = link.parse().expect("a link");
-                    self.links[index] = Some(keepalive);
+                    self.links[link] = Some(keepalive);
                     return Err(error);
                 }
             }
-            ["close-without-a-word", link] => drop(self.take(link).hand_over()?),
-            ["send", link, path] => {
+            Order::HandOver { link } => drop(self.take(link).hand_over()?),
+            Order::Send { link, path } => {
                 let write = self.take(link).hand_over()?;
                 rights::send(UnixStream::connect(path)?, b".", &[write.as_fd()])?;
             }
-            ["receive", path] => {
+            Order::Receive { path } => {
                 let listener = UnixListener::bind(path)?;
                 self.stage.say("ready");
                 let (stream, _) = listener.accept()?;
                 self.links
                     .push(Some(Keepalive::from_fd(receive(&stream)?)?));
             }
-            ["upgrade", program] => {
-                let error = self.upgrade(program)?;
+            Order::Upgrade { program } => {
+                let error = self.upgrade(&program)?;
                 return Ok(format!("still here {}", error.raw_os_error().unwrap_or(-1)));
             }
-            ["die", how] => die(how),
-            _ => panic!("what is {words:?}?"),
+            Order::Die(how) => die(how),
+            Order::Answer => {}
+            other => panic!("not for this program: {other:?}"),
         }
         Ok("ok".into())
     }
 
-    fn take(&mut self, link: &str) -> Keepalive {
-        let index: usize = link.parse().expect("a link");
-        self.links[index].take().expect("a keepalive")
+    fn take(&mut self, link: usize) -> Keepalive {
+        self.links[link].take().expect("a keepalive")
     }
 
-    fn spawn(&mut self, name: &str, options: &[&str]) -> io::Result<String> {
-        let mut builder = Builder::new();
-        if options.contains(&"pipe-alone") {
-            builder = builder.sentinel(false);
-        }
-        for option in options {
-            if let Some(policy) = option.strip_prefix("policy=") {
-                let (signal, grace) = policy.split_once(':').expect("signal:grace");
-                let signal = Signal::from_named_raw(signal.parse().expect("a number"));
-                let grace = Duration::from_millis(grace.parse().expect("milliseconds"));
-                builder = builder.stop_policy(
-                    StopPolicy::new()
-                        .signal(signal.expect("a signal"))
-                        .grace(grace),
-                );
-            }
+    fn spawn(&mut self, spawn: Spawn) -> io::Result<String> {
+        let mut builder = Builder::new().sentinel(!spawn.pipe_alone);
+        if let Some((signal, grace)) = spawn.policy {
+            let signal = Signal::from_named_raw(signal).expect("a signal");
+            builder = builder.stop_policy(StopPolicy::new().signal(signal).grace(grace));
         }
         let (keepalive, mut setup) = builder.channel()?;
-        for option in options {
-            if let Some(number) = option.strip_prefix("number=") {
-                setup.renumber(number.parse().expect("a number"));
-            }
+        if let Some(number) = spawn.number {
+            setup.renumber(number);
         }
-        // A spawner may know of one descriptor alone.
-        let passed_on = if options.contains(&"page-stays-behind") {
+        let passed_on = if spawn.page_stays_behind {
             1
         } else {
             usize::MAX
         };
-        let mut launch = child(&setup, name, passed_on);
-        for option in options {
-            match *option {
-                "stopped" => launch.stopped(),
-                "stop-before-main" => launch.env("WATCHDOG_CHILD_STOPS_BEFORE_MAIN", "1"),
-                "mountns" => launch.unshare(libc::CLONE_NEWNS),
-                "userns" => launch.unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS),
-                option => match option.split_once('=') {
-                    // Through a program that executes the child: the descriptor passes both execs.
-                    Some(("through", shell)) => launch.through(shell),
-                    Some(("program", path)) => launch.program(path),
-                    _ => &mut launch,
-                },
-            };
+        let mut launch = child(&setup, &spawn.name, passed_on);
+        if spawn.stopped {
+            launch.stopped();
+        }
+        if spawn.stop_before_main {
+            launch.env("WATCHDOG_CHILD_STOPS_BEFORE_MAIN", "1");
+        }
+        if spawn.unshare != 0 {
+            launch.unshare(spawn.unshare);
+        }
+        if let Some(program) = spawn.program {
+            launch.program(program);
+        }
+        if let Some(shell) = spawn.through {
+            launch.through(shell);
         }
         let pid = launch.start()?;
         self.links.push(Some(keepalive));
@@ -187,7 +170,7 @@ impl Runtime {
     }
 
     /// Executes the next version; the error when that failed, with the links taken back.
-    fn upgrade(&mut self, program: &str) -> io::Result<io::Error> {
+    fn upgrade(&mut self, program: &Path) -> io::Result<io::Error> {
         let kept: Vec<OwnedFd> = self
             .links
             .drain(..)
@@ -223,9 +206,9 @@ fn child(setup: &ChildSetup, name: &str, passed_on: usize) -> Launch {
 }
 
 /// Writes over what belongs to the sentinel, as a program does that has gone wrong.
-fn scribble(what: &str) -> io::Result<()> {
-    match what {
-        "words" => {
+fn write_over(target: Target) -> io::Result<()> {
+    match target {
+        Target::Words => {
             let maps = std::fs::read_to_string("/proc/self/maps")?;
             let line = maps
                 .lines()
@@ -237,7 +220,7 @@ fn scribble(what: &str) -> io::Result<()> {
                 unsafe { start.add(slot * 2).write_volatile(0x2AAA_AAAA) };
             }
         }
-        "list" => {
+        Target::List => {
             for task in std::fs::read_dir("/proc/self/task")? {
                 let task = task?;
                 let name = std::fs::read_to_string(task.path().join("comm"))?;
@@ -264,7 +247,6 @@ fn scribble(what: &str) -> io::Result<()> {
                 }
             }
         }
-        what => panic!("scribble what: {what}?"),
     }
     Ok(())
 }
@@ -286,11 +268,11 @@ fn receive(stream: &UnixStream) -> io::Result<OwnedFd> {
     Ok(fds.pop().expect("a descriptor"))
 }
 
-fn die(how: &str) -> ! {
+fn die(how: Death) -> ! {
     match how {
-        "exit" => std::process::exit(0),
-        "abort" => std::process::abort(),
-        "exec" => {
+        Death::Exit => std::process::exit(0),
+        Death::Abort => std::process::abort(),
+        Death::Exec => {
             // A program that goes on and on in this very process, without the links.
             let program = CString::new("/bin/sleep").expect("no NUL");
             let args = [program.as_ptr(), c"1000".as_ptr(), std::ptr::null()];
@@ -298,6 +280,5 @@ fn die(how: &str) -> ! {
             unsafe { libc::execv(program.as_ptr(), args.as_ptr()) };
             panic!("exec: {}", io::Error::last_os_error())
         }
-        how => panic!("die how: {how}?"),
     }
 }

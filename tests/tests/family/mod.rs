@@ -4,6 +4,7 @@ use std::fs;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use workspace_tests::orders::{Order, Spawn};
 use workspace_tests::stage::{Actor, Stage};
 use workspace_tests::until;
 
@@ -20,9 +21,9 @@ pub fn open() -> (Stage, Actor) {
 /// A parent and its child, which has adopted its watchdog.
 pub fn family() -> (Stage, Actor, Actor) {
     let (mut stage, mut parent) = open();
-    parent.ask("spawn child");
+    parent.ask(&Order::Spawn(Spawn::new("child")));
     let mut child = stage.enter("child");
-    child.must("adopt");
+    child.must(&Order::Adopt);
     (stage, parent, child)
 }
 

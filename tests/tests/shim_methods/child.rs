@@ -168,7 +168,7 @@ by_every_method!(
 
 by_every_method!(
     fn blocked_and_ignored_signals_are_not_inherited() {
-        // SAFETY: valid sets; one thread, which ends with this scenario.
+        // SAFETY: valid sets; one thread, which ends with this case.
         unsafe {
             let mut all = std::mem::zeroed();
             libc::sigfillset(&raw mut all);

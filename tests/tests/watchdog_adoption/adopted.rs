@@ -91,7 +91,7 @@ fn descriptor_of_a_protocol_of_ones_own_is_checked_too() {
 fn standard_number_can_be_adopted() {
     alone!({
         let good = Inherited::on(50);
-        // SAFETY: nothing reads standard input in this scenario.
+        // SAFETY: nothing reads standard input in this case.
         assert_eq!(unsafe { libc::dup2(good.read, 0) }, 0);
         then_a_good_one_is_adopted(0);
     });

@@ -125,7 +125,7 @@ fn process_that_holds_a_writer_itself_is_refused() {
             panic!("{error:?}")
         };
         assert_eq!(found, writer);
-        // SAFETY: the scenario's own number; whatever opened it holds no owner of it.
+        // SAFETY: the case's own number; whatever opened it holds no owner of it.
         drop(unsafe { OwnedFd::from_raw_fd(writer) });
         // Even one that both reads and writes is a writer.
         let both = reopened(50, OFlags::RDWR);
