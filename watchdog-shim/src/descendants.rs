@@ -191,20 +191,31 @@ fn prove(
         Some(Err(_)) | None => return Ok(None),
     };
     let lives = |process: &Process| matches!(process.try_wait(), Ok(None));
-    let (is_proven, group) = match proc.stat(number)? {
-        // A mount option may hide the line of a process that is not dumpable, or another user's.
-        None => (matches!(sys::end_of_child(process.as_fd()), Ok(None)), None),
+    // The parent may end after the line was read. The kernel has given the process to another parent
+    // by then: the second line names that one.
+    for _ in 0..2 {
+        let Some(stat) = proc.stat(number)? else {
+            // A mount option may hide the line of a process that is not dumpable, or another user's.
+            let is_child = matches!(sys::end_of_child(process.as_fd()), Ok(None));
+            return Ok(is_child.then_some(Proven {
+                process,
+                group: None,
+            }));
+        };
         // The order matters: both processes are looked at after the line was read. One that has not
         // ended still has its number. So the line was its own, and the parent's number was the
         // parent's.
-        Some(stat) => {
-            let is_parent =
-                |parent: &Parent| stat.parent == parent.number && lives(&parent.process);
-            let is_child = stat.parent == root || parent.is_some_and(is_parent);
-            (lives(&process) && is_child, Some(stat.group))
+        let is_parent = |parent: &Parent| stat.parent == parent.number && lives(&parent.process);
+        let is_child = stat.parent == root || parent.is_some_and(is_parent);
+        if !lives(&process) {
+            return Ok(None);
         }
-    };
-    Ok(is_proven.then_some(Proven { process, group }))
+        if is_child {
+            let group = Some(stat.group);
+            return Ok(Some(Proven { process, group }));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
