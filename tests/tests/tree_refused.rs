@@ -219,6 +219,20 @@ fn number_that_no_descriptor_has_is_refused() {
 }
 
 #[test]
+fn number_that_the_shim_itself_uses_was_not_passed_to_it() {
+    for number in 3..=9 {
+        for option in ["--watch=fd:", "--status-fd="] {
+            let option = format!("{option}{number}");
+            let mut command = Command::new("sh");
+            let closed = "3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-";
+            let script = format!("exec {SHIM} {option} -- echo started {closed}");
+            command.args(["-c", &script]);
+            refused(command, 125, &[&option, "pass that descriptor on"]);
+        }
+    }
+}
+
+#[test]
 fn standard_stream_that_is_closed_is_refused() {
     for (option, closed) in [
         ("--watch=stdin", "<&-"),
