@@ -1,7 +1,7 @@
 //! A cgroup of its own for COMMAND's tree (version 2). All members are killed at once, however fast
 //! they fork.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -72,12 +72,12 @@ impl Cgroup {
                     .iter()
                     .filter_map(|&pid| Process::open(pid).ok())
                     .collect();
-                let listed: HashSet<Pid> =
-                    members(&folder).unwrap_or_default().into_iter().collect();
+                let listed = members(&folder).unwrap_or_default().into_iter();
+                let listed: BTreeSet<_> = listed.map(Pid::as_raw_nonzero).collect();
                 for process in opened {
                     let pid = process.pid();
                     let lives = matches!(process.try_wait(), Ok(None));
-                    if Some(pid) != except && listed.contains(&pid) && lives {
+                    if Some(pid) != except && listed.contains(&pid.as_raw_nonzero()) && lives {
                         // It has ended, or is another user's. The report at the end says what is
                         // left.
                         let _ = process.send_signal(signal);
