@@ -105,7 +105,7 @@ impl Tree {
             (Reach::CommandAlone, _) | (_, None) => {}
             (Reach::Cgroup(cgroup), Some(Receivers::All)) => {
                 for signal in signals {
-                    let _ = cgroup.signal(*signal, self.command());
+                    cgroup.signal(*signal, self.command());
                 }
             }
             (_, Some(receivers)) => self.signal_others_once(signals, receivers),
@@ -156,7 +156,7 @@ impl Tree {
                 1
             }
             Reach::Cgroup(cgroup) => {
-                let _ = cgroup.kill();
+                cgroup.kill();
                 self.kill_descendants(killed)
             }
             Reach::Descendants => self.kill_descendants(killed),
