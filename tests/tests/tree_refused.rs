@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, read_to_string};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::{env, error::Error, ffi::OsStr, ffi::OsString, io};
 use fd_preserve::PreserveFds;
 use shim_spawner::{ShimSpawner, Stage, Supervisor};
 use workspace_tests::fork::Fork;
+use workspace_tests::play::can;
 use workspace_tests::{Folder, Guard, alone, alone_in_pid_namespace, seccomp, text};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
@@ -214,6 +215,20 @@ fn number_that_no_descriptor_has_is_refused() {
         for option in ["--watch=fd:", "--status-fd="] {
             let option = format!("{option}{number}");
             refused(shim([&option]), 125, &[&option, "descriptor"]);
+        }
+    }
+}
+
+#[test]
+fn number_that_the_shim_itself_uses_was_not_passed_to_it() {
+    for number in 3..=9 {
+        for option in ["--watch=fd:", "--status-fd="] {
+            let option = format!("{option}{number}");
+            let mut command = Command::new("sh");
+            let closed = "3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-";
+            let script = format!("exec {SHIM} {option} -- echo started {closed}");
+            command.args(["-c", &script]);
+            refused(command, 125, &[&option, "pass that descriptor on"]);
         }
     }
 }
@@ -424,6 +439,40 @@ fn cgroup_is_refused_to_a_user_who_may_write_to_none() {
 }
 
 #[test]
+fn shim_that_is_refused_leaves_no_cgroup_behind() {
+    if !can(SHIM, "cgroup") {
+        return;
+    }
+    alone_in_pid_namespace!({
+        // Its name has the number of the namespace that the shim is in.
+        let namespace = fs::metadata("/proc/self/ns/pid").expect("/proc").ino();
+        let ours = format!("-{namespace}");
+        let is_ours = |entry: &fs::DirEntry| {
+            let name = text(&entry.path());
+            name.contains("/watchdog-shim-") && name.ends_with(&ours)
+        };
+        let folder = cgroup_folder();
+        for words in [&["--require=certain"][..], &["--status-fd=77"]] {
+            refused(shim([&["--contain=cgroup"], words].concat()), 125, words);
+            let entries = fs::read_dir(&folder).expect("a cgroup").flatten();
+            let left: Vec<_> = entries.filter(is_ours).collect();
+            assert!(left.is_empty(), "{words:?}: {left:?}");
+        }
+    });
+}
+
+/// This process's own cgroup, of version 2.
+fn cgroup_folder() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc");
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    let mount: Vec<&str> = mount.expect("a cgroup2 mount").split(' ').collect();
+    let own = fs::read_to_string("/proc/self/cgroup").expect("/proc");
+    let own = own.lines().find_map(|line| line.strip_prefix("0::"));
+    let below = Path::new(own.expect("version 2")).strip_prefix(mount[3]);
+    Path::new(mount[4]).join(below.expect("below what is mounted"))
+}
+
+#[test]
 fn pid_namespace_is_refused_where_none_can_be_made_with_the_way_out() {
     alone!({
         seccomp::refuse(&[(libc::SYS_unshare, libc::EPERM)]);
@@ -510,6 +559,18 @@ fn shim_that_cannot_wait_starts_nothing() {
         assert_eq!(status.code(), Some(125), "{status}: {error}");
         assert_eq!(output, "");
         assert!(error.contains("poll(2)"), "{error}");
+    });
+}
+
+/// std panics where it makes a hash table and gets no random numbers.
+#[test]
+fn tree_is_stopped_where_random_numbers_are_refused() {
+    alone_in_pid_namespace!({
+        seccomp::refuse(&[(libc::SYS_getrandom, libc::EACCES)]);
+        let text = "setsid sleep 1000 & exit 3";
+        let mut command = shim_for(["--stop-timeout=100ms", "--", "sh", "-c", text]);
+        let status = Guard::spawn(&mut command).wait_deadline();
+        assert_eq!(status.code(), Some(3), "{status}");
     });
 }
 

@@ -1,7 +1,7 @@
 //! A cgroup of its own for COMMAND's tree (version 2). All members are killed at once, however fast
 //! they fork.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -65,19 +65,22 @@ impl Cgroup {
     /// A number may be another process's when it is opened. So the list is read again after that: a
     /// process that lives and whose number is in the list is a member. The list is read once for
     /// many processes.
-    pub(crate) fn signal(&self, signal: Signal, except: Option<Pid>) -> io::Result<()> {
+    ///
+    /// A cgroup whose list cannot be read is passed over: COMMAND may have removed it, or made it
+    /// threaded.
+    pub(crate) fn signal(&self, signal: Signal, except: Option<Pid>) {
         for folder in self.folders() {
-            for some in members(&folder)?.chunks(OPEN_AT_ONCE) {
+            for some in members(&folder).unwrap_or_default().chunks(OPEN_AT_ONCE) {
                 let opened: Vec<Process> = some
                     .iter()
                     .filter_map(|&pid| Process::open(pid).ok())
                     .collect();
-                let listed: HashSet<Pid> =
-                    members(&folder).unwrap_or_default().into_iter().collect();
+                let listed = members(&folder).unwrap_or_default().into_iter();
+                let listed: BTreeSet<_> = listed.map(Pid::as_raw_nonzero).collect();
                 for process in opened {
                     let pid = process.pid();
                     let lives = matches!(process.try_wait(), Ok(None));
-                    if Some(pid) != except && listed.contains(&pid) && lives {
+                    if Some(pid) != except && listed.contains(&pid.as_raw_nonzero()) && lives {
                         // It has ended, or is another user's. The report at the end says what is
                         // left.
                         let _ = process.send_signal(signal);
@@ -85,13 +88,13 @@ impl Cgroup {
                 }
             }
         }
-        Ok(())
     }
 
     /// Sends SIGKILL to all members. Since Linux 5.14 the kernel does it at once.
-    pub(crate) fn kill(&self) -> io::Result<()> {
-        self.write("cgroup.kill", "1")
-            .or_else(|_| self.signal(Signal::KILL, None))
+    pub(crate) fn kill(&self) {
+        if self.write("cgroup.kill", "1").is_err() {
+            self.signal(Signal::KILL, None);
+        }
     }
 
     /// Whether a process is in this cgroup, or in one below it.

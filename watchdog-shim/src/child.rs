@@ -7,11 +7,11 @@
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use rustix::process::Pid;
+use pidfd_watcher::Process;
 
 use crate::ledger::Ledger;
 use crate::options::Session;
@@ -78,8 +78,11 @@ struct Entry<'a> {
 const STACK: usize = 32 * 1024;
 
 impl Image {
-    /// Starts COMMAND. Every signal is blocked here, so that no handler runs in the child.
-    pub(crate) fn spawn(&self, _: &SoleThread, ledger: Ledger) -> Result<Pid, NotStarted> {
+    /// Starts COMMAND. The kernel opens the pidfd before the child runs: if none is free, nothing
+    /// has started.
+    ///
+    /// No signal has a handler: [`sys::take_signals`]. So none runs in the child.
+    pub(crate) fn spawn(&self, _: &SoleThread, ledger: Ledger) -> Result<Process, NotStarted> {
         let entry = Entry {
             image: self,
             ledger,
@@ -88,10 +91,13 @@ impl Image {
         };
         // `u128` has 16 bytes: a stack is aligned so on every architecture.
         let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        let mut pidfd: c_int = -1;
         // SAFETY: the stack is the child's alone and has room for what `main` does. CLONE_VFORK
         // suspends this thread, the only one of this process, until the child has another program
-        // or has ended, so that stack and entry outlive it.
+        // or has ended. So stack and entry outlive the child's use of them. If this process is
+        // killed meanwhile, the memory stays: the child holds it too. `pidfd` has room for a
+        // number.
         let number = unsafe {
             let top = stack.as_mut_ptr().add(stack.capacity());
             libc::clone(
@@ -99,14 +105,19 @@ impl Image {
                 top.cast(),
                 flags,
                 (&raw const entry).cast_mut().cast(),
+                &raw mut pidfd,
             )
         };
         let Some(pid) = sys::pid(number) else {
             return Err(NotStarted::Clone(io::Error::last_os_error()));
         };
+        // SAFETY: clone(2) has just made it, and nobody else has it. The shim does not start where
+        // pidfd_open(2) is missing, which is younger than CLONE_PIDFD.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         let errno = entry.errno.load(Ordering::Acquire);
         if errno == 0 {
-            return Ok(pid);
+            // SAFETY: both numbers are from one call of clone(2).
+            return Ok(unsafe { Process::from_clone(pidfd, pid) });
         }
         let all = [Step::Cgroup, Step::Session, Step::Exec];
         let known = |step: &Step| *step as i32 == entry.step.load(Ordering::Acquire);

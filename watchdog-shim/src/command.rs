@@ -52,26 +52,15 @@ impl Image {
         options: &Options,
         proc: Option<&Proc>,
     ) -> Result<Process, Failure> {
-        // Shows, before anything runs, that a pidfd can be opened here and that there is room for
-        // one.
-        let room = sys::own_pid().and_then(|own| Ok(Process::open(own)?));
-        drop(room.map_err(|error| Failure::io("COMMAND cannot be watched", &error))?);
-        let pid = self.spawn(alone, ledger).map_err(|error| match error {
+        let process = self.spawn(alone, ledger).map_err(|error| match error {
             NotStarted::Child(Step::Exec, error) => Failure::exec(program(options), &error),
             NotStarted::Child(Step::Cgroup, error) => Failure::io("--contain=cgroup", &error),
             NotStarted::Child(Step::Session, error) => Failure::io("setsid(2)", &error),
             NotStarted::Clone(error) => Failure::io("COMMAND cannot be started", &error),
         })?;
-        // A child of ours that nobody else reaps: its number is its own.
-        let process = Process::open(pid).map_err(|error| {
-            // The whole system has run out of descriptors. COMMAND is killed, since nobody could
-            // stop it later.
-            sys::kill_child(pid);
-            Failure::io("COMMAND cannot be watched", &error.into())
-        })?;
         if let Some(signal) = killed_on_the_way(&process, proc) {
             ledger.set_command(0);
-            let _ = sys::reap(pid);
+            let _ = sys::reap(process.pid());
             return Err(Failure::killed(program(options), signal));
         }
         Ok(process)

@@ -8,7 +8,7 @@
 //! during the walk is found all the same. One that is missed because it moved elsewhere is found by
 //! the next sweep.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsFd;
 
@@ -46,7 +46,7 @@ pub(crate) fn signal_descendants(
     proc: &Proc,
     signals: &[Signal],
     receivers: Receivers,
-    except: &HashSet<i32>,
+    except: &BTreeSet<i32>,
     signalled: impl FnMut(i32),
 ) -> io::Result<Swept> {
     let root = sys::own_pid()?.as_raw_nonzero().get();
@@ -157,7 +157,7 @@ struct Parent {
 /// their parent.
 fn push(
     left: &mut Vec<(i32, Option<Parent>)>,
-    children: &HashMap<i32, Vec<i32>>,
+    children: &BTreeMap<i32, Vec<i32>>,
     number: i32,
     proven: Option<&Process>,
 ) {

@@ -70,6 +70,9 @@ impl Plan {
                 }
                 _ => "",
             };
+            if let Containment::Cgroup(cgroup) = &plan.containment {
+                cgroup.remove();
+            }
             return Err(Failure::refused(format!(
                 "--require={}: {} gives {} here{way_out}",
                 written(required, Level::ALL),

@@ -1,6 +1,6 @@
 //! Processes as /proc shows them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -65,8 +65,8 @@ impl Proc {
     /// Every process there is, by its parent. `root` is this process's own number.
     ///
     /// Zombies too: a process whose first thread has ended looks like one, and lives.
-    pub(crate) fn children_by_parent(&self, root: i32) -> io::Result<HashMap<i32, Vec<i32>>> {
-        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    pub(crate) fn children_by_parent(&self, root: i32) -> io::Result<BTreeMap<i32, Vec<i32>>> {
+        let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         for entry in Dir::read_from(&self.0)? {
             let Ok(entry) = entry else { continue };
             let name = entry.file_name().to_str();
@@ -79,7 +79,7 @@ impl Proc {
         }
         // A mount option may hide a process from the listing. A child is in this list all the same.
         let seen = children.entry(root).or_default();
-        let known: HashSet<i32> = seen.iter().copied().collect();
+        let known: BTreeSet<i32> = seen.iter().copied().collect();
         let own = self.own_children(root).into_iter();
         seen.extend(own.filter(|number| !known.contains(number)));
         Ok(children)

@@ -36,7 +36,14 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
     match setup.containment {
         Containment::AlreadyInit => run_alone(setup),
         Containment::PidNamespace(kind) => run_in_namespace(setup, kind),
-        Containment::Subreaper | Containment::Cgroup(_) | Containment::None => run_three(setup),
+        Containment::Cgroup(ref cgroup) => {
+            let cgroup = cgroup.clone();
+            let end = run_three(setup);
+            // INNER removes it. If INNER has started nothing, nobody has removed it yet.
+            cgroup.remove();
+            end
+        }
+        Containment::Subreaper | Containment::None => run_three(setup),
     }
 }
 

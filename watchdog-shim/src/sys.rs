@@ -15,9 +15,7 @@ mod signals;
 mod sole_thread;
 
 pub(crate) use arguments::arguments;
-pub(crate) use children::{
-    Forked, end_of_child, fork, kill_child, peek_state_change, reap, take_stop,
-};
+pub(crate) use children::{Forked, end_of_child, fork, peek_state_change, reap, take_stop};
 pub(crate) use clock::monotonic_nanoseconds;
 pub(crate) use descriptors::{
     above_standard_streams, continue_at_news_of, occupy_standard_streams, pipe, try_close,

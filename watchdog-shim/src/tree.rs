@@ -1,6 +1,6 @@
 //! COMMAND's tree, and how signals reach it.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 
 use pidfd_watcher::Process;
@@ -105,7 +105,7 @@ impl Tree {
             (Reach::CommandAlone, _) | (_, None) => {}
             (Reach::Cgroup(cgroup), Some(Receivers::All)) => {
                 for signal in signals {
-                    let _ = cgroup.signal(*signal, self.command());
+                    cgroup.signal(*signal, self.command());
                 }
             }
             (_, Some(receivers)) => self.signal_others_once(signals, receivers),
@@ -125,7 +125,7 @@ impl Tree {
     }
 
     fn signal_others_once(&self, signals: &[Signal], receivers: Receivers) {
-        let mut done: HashSet<i32> = self
+        let mut done: BTreeSet<i32> = self
             .command()
             .map(|pid| pid.as_raw_nonzero().get())
             .into_iter()
@@ -156,7 +156,7 @@ impl Tree {
                 1
             }
             Reach::Cgroup(cgroup) => {
-                let _ = cgroup.kill();
+                cgroup.kill();
                 self.kill_descendants(killed)
             }
             Reach::Descendants => self.kill_descendants(killed),
@@ -164,7 +164,7 @@ impl Tree {
     }
 
     fn kill_descendants(&self, killed: impl FnMut(i32)) -> u32 {
-        let swept = self.sweep(&[Signal::KILL], Receivers::All, &HashSet::new(), killed);
+        let swept = self.sweep(&[Signal::KILL], Receivers::All, &BTreeSet::new(), killed);
         // COMMAND does not need to be found.
         self.signal_command(Signal::KILL);
         swept.map_or(1, |swept| swept.found)
@@ -183,7 +183,7 @@ impl Tree {
         &self,
         signals: &[Signal],
         receivers: Receivers,
-        except: &HashSet<i32>,
+        except: &BTreeSet<i32>,
         signalled: impl FnMut(i32),
     ) -> io::Result<Swept> {
         let proc = self.proc.as_ref().ok_or(io::ErrorKind::NotFound)?;

@@ -1,6 +1,6 @@
 //! The last phase: SIGKILL to all that is left, again and again.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -20,7 +20,9 @@ const REPORT_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Killing {
     /// Who was killed here and not reaped since.
-    killed: HashSet<i32>,
+    ///
+    /// A hash set would need random numbers, and std panics where a filter refuses them.
+    killed: BTreeSet<i32>,
     /// When the first sweep was done.
     begun: Option<Instant>,
     next: Option<Instant>,
@@ -33,7 +35,7 @@ pub(crate) struct Killing {
 impl Default for Killing {
     fn default() -> Killing {
         Killing {
-            killed: HashSet::new(),
+            killed: BTreeSet::new(),
             begun: None,
             next: None,
             pause: FIRST_PAUSE,

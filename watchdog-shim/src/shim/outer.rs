@@ -8,7 +8,6 @@ use rustix::process::Pid;
 use crate::control::{ControlSocket, Message, RECEIVED_AT_ONCE, Received};
 use crate::failure::Failure;
 use crate::ledger::Phase;
-use crate::plan::Containment;
 use crate::shim::end::End;
 use crate::shim::setup::{self, Setup};
 use crate::shim::{inherited, protection, take_over};
@@ -33,17 +32,12 @@ pub(crate) fn run(setup: Setup<'_>, control: &ControlSocket, child: Pid) -> Resu
         }
     }
     let (ledger, exit) = (setup.ledger, setup.options.exit);
-    let containment = setup.containment.clone();
     if ledger.phase() == Phase::Done {
         // The process that gets OUTER's orphans may not reap them. The child has ended, or is about
         // to.
         let _ = sys::reap(child);
     } else {
         take_over::run(setup, signals, None);
-    }
-    if let Containment::Cgroup(cgroup) = containment {
-        // If INNER has started nothing, nobody has removed it yet.
-        cgroup.remove();
     }
     Ok(End::of(ledger, exit))
 }

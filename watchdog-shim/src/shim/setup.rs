@@ -45,9 +45,10 @@ impl<'a> Setup<'a> {
         let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
         // Before anything is forked: if the caller ignores SIGCHLD, no child could be waited for.
         let inherited_signals = sys::take_signals().map_err(failed("signals cannot be blocked"))?;
-        let plan = Plan::make(&alone, options)?;
         let status = status_fd(&alone, options)?;
         let ledger = Ledger::shared().map_err(failed("no shared page"))?;
+        // Last, since it may make a cgroup: an error after it would leave that behind.
+        let plan = Plan::make(&alone, options)?;
         Ok(Setup {
             alone,
             options,

@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use crate::sys::identity::pid;
 use crate::sys::sole_thread::SoleThread;
@@ -90,10 +90,4 @@ pub(crate) fn take_stop(child: Pid) -> Result<Option<bool>, Errno> {
 pub(crate) fn end_of_child(process: BorrowedFd<'_>) -> Result<Option<WaitIdStatus>, Errno> {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     waitid(WaitId::PidFd(process), look)
-}
-
-/// Kills and reaps a child of this process that nobody has reaped: its number is its own.
-pub(crate) fn kill_child(child: Pid) {
-    let _ = kill_process(child, Signal::KILL);
-    let _ = reap(child);
 }

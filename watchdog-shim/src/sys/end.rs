@@ -4,12 +4,16 @@ use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use crate::sys::identity::own_pid;
+
 /// Ends this process by `signal`, as COMMAND ended, without a core dump of its own.
 ///
 /// It comes back if the signal does not end this process, as for pid 1 of a PID namespace.
 pub(crate) fn die_of(signal: c_int) {
-    // SAFETY: SIG_DFL is no function that could be wrong. The set is initialised before it is used.
-    // The number of this process means this process alone.
+    // The number is checked: kill(2) would take -1 for every process.
+    let Ok(own) = own_pid() else { return };
+    // SAFETY: SIG_DFL installs no function. The set is initialised before it is used. `own` is
+    // above zero, so kill(2) signals this process alone.
     unsafe {
         let none = libc::rlimit {
             rlim_cur: 0,
@@ -19,7 +23,7 @@ pub(crate) fn die_of(signal: c_int) {
         libc::signal(signal, libc::SIG_DFL);
         // Not raise(3), which refuses the two signals that the C library keeps to itself: COMMAND
         // may have died of one of them too.
-        libc::kill(libc::getpid(), signal);
+        libc::kill(own.as_raw_nonzero().get(), signal);
         let mut set = MaybeUninit::uninit();
         libc::sigemptyset(set.as_mut_ptr());
         libc::sigaddset(set.as_mut_ptr(), signal);

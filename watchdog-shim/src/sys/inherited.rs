@@ -11,12 +11,9 @@ use crate::sys::sole_thread::SoleThread;
 /// A standard stream is duplicated, since the original is COMMAND's. Any other descriptor becomes
 /// our own.
 pub(crate) fn inherited_descriptor(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
-    // A close-on-exec stream did not come through an exec. The stream was closed, and
-    // `occupy_standard_streams` has filled the number.
-    // SAFETY: F_GETFD takes no argument and changes nothing.
-    if number <= 2 && unsafe { libc::fcntl(number, libc::F_GETFD) } != 0 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
-    }
+    // If a standard stream was closed, `occupy_standard_streams` has filled the number with a
+    // close-on-exec descriptor.
+    require_inherited(number)?;
     let stream = match number {
         0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
         1 => rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3),
@@ -42,12 +39,21 @@ pub(crate) fn inherited_duplicate(alone: &SoleThread, number: RawFd) -> io::Resu
     Ok(duplicate?)
 }
 
-fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+/// An error if the number is closed, or did not come through the exec.
+///
+/// A descriptor that is close-on-exec did not: it is one of the shim's own, and has an owner.
+fn require_inherited(number: RawFd) -> io::Result<()> {
     // SAFETY: F_GETFD takes no argument and changes nothing. A closed number is only an error.
-    if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } != 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
-    // SAFETY: it is open, and nobody else's: the promise behind the `SoleThread`.
+    Ok(())
+}
+
+fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
+    require_inherited(number)?;
+    // SAFETY: the descriptor is open. It came through the exec, so no other part of this process
+    // owns it: the promise behind the `SoleThread`.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 

@@ -19,8 +19,11 @@ pub(crate) struct InheritedSignals {
 /// The highest signal number there is on Linux.
 pub(crate) const LAST_SIGNAL: c_int = 64;
 
-/// Blocks every signal, and gives every ignored one its default action, since an ignored signal
-/// cannot be read from a descriptor. Returns what was blocked and ignored before.
+/// Blocks every signal, and gives each its default action. Returns what was blocked and ignored
+/// before.
+///
+/// An ignored signal cannot be read from a descriptor. A handler of the program that is the shim
+/// would run in the child that shares its memory, once that has COMMAND's signal mask.
 pub(crate) fn take_signals() -> io::Result<InheritedSignals> {
     let mut all = MaybeUninit::uninit();
     let mut blocked = MaybeUninit::uninit();
@@ -44,9 +47,12 @@ pub(crate) fn take_signals() -> io::Result<InheritedSignals> {
             continue;
         }
         // SAFETY: it answered 0, so it filled the structure.
-        if unsafe { now.assume_init() }.sa_sigaction == libc::SIG_IGN {
+        let action = unsafe { now.assume_init() }.sa_sigaction;
+        if action == libc::SIG_IGN {
             ignored |= 1 << (signal - 1);
-            // SAFETY: SIG_DFL is no function that could be wrong.
+        }
+        if action != libc::SIG_DFL {
+            // SAFETY: SIG_DFL installs no function.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
     }
