@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::orders::Order;
 use crate::{DEADLINE, Guard};
 
 /// A child with whom one talks through its standard input and output, under the deadline.
@@ -32,6 +33,11 @@ impl Dialogue {
     pub fn say(&mut self, line: &str) {
         let stdin = self.guard.stdin.as_mut().expect("still talking");
         writeln!(stdin, "{line}").expect("fixture listens");
+    }
+
+    /// Gives an order.
+    pub fn order(&mut self, order: &Order) {
+        self.say(&order.argument());
     }
 
     /// Ends the child's standard input.

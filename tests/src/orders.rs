@@ -67,6 +67,55 @@ pub enum Order {
     /// To `shim_role` and `watchdog_child`: try every descriptor as a handle on the parent, and say what worked.
     Intrude,
 
+    // To `proc_target`.
+    /// End at once.
+    Exit { code: i32 },
+    /// End when standard input does.
+    ExitAtEof { code: i32 },
+    /// End by this signal, and write no core.
+    Raise { signal: i32 },
+    /// End by this signal, and write a core if the system does.
+    DumpCore { signal: i32 },
+    /// End the main thread, say `leader gone`, and end when standard input does.
+    LeaderFirst { code: i32 },
+    /// Start a child that will end so, and say its number. Then follow the next two, line by line.
+    ParentOf { code: i32 },
+    /// Let the child end.
+    EndChild,
+    /// Reap the child, and say `reaped`.
+    ReapChild,
+    /// Trace this process, say `tracing`, and let its death wait until standard input ends.
+    Trace { pid: i32 },
+
+    // To `proc_identity`.
+    /// Load an identity and open it, as a runtime does after its restart; say what came of it.
+    LoadAndOpen { path: PathBuf },
+    /// Say `saving`, and save the two identities in turns.
+    SaveForEver {
+        path: PathBuf,
+        identities: [String; 2],
+    },
+    /// Save the identity where a file may have ten bytes: the write fails half-way.
+    SaveAtLimit { path: PathBuf, identity: String },
+
+    // To `shim_runtime` and `shim_killer`. The program is that of a box.
+    /// Follow the next two, line by line. The end of standard input is the end.
+    StartBoxes { program: PathBuf },
+    /// Start a box, and say its number when it is up.
+    StartBox { detached: bool },
+    /// Drop all handlers, and say `dropped`.
+    DropBoxes,
+    /// Start, stop and drop boxes for ever.
+    Churn { program: PathBuf },
+    /// Kill a runtime that churns at a random instant, so many times.
+    KillChurning {
+        runtime: PathBuf,
+        program: PathBuf,
+        rounds: u32,
+    },
+    /// To `fd_heir`: claim the descriptors with these numbers, and say what became of it.
+    Claim { numbers: Vec<i32> },
+
     // To the actors of a stage. Each answers `ok`, if nothing else is said here, or with its error.
     /// Do nothing.
     Answer,

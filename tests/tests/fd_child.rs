@@ -5,13 +5,19 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use fd_preserve::PreserveFds;
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Guard};
 
 #[test]
 fn inherited_descriptors_are_claimed_by_number_and_go_no_further() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fd_heir"));
     command
-        .args(["7", "8", "9", "-3"])
+        .arg(
+            Order::Claim {
+                numbers: vec![7, 8, 9, -3],
+            }
+            .argument(),
+        )
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut fds = PreserveFds::new();

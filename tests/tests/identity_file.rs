@@ -12,9 +12,11 @@ use proptest::prelude::*;
 use rustix::process::getpid;
 use shim_spawner::{IdentityError, IdentityErrorKind, ShimIdentity};
 use workspace_tests::identity_text::{sealed, with_field};
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Dialogue, Folder, Guard};
 
 const BOOT: &str = "boot-id 268429ef-c8c2-4b1e-b0e1-ed5cf45ddbe0";
+
 const LINES: [&str; 6] = [
     "shim-identity 1",
     "pid 4711",
@@ -275,10 +277,13 @@ fn failed_save_leaves_the_old_file_and_nothing_beside_it() {
     let folder = Folder::new();
     sample().save(folder.join("shim")).expect("save");
     let mut writer = Guard::spawn(
-        Command::new(env!("CARGO_BIN_EXE_proc_identity"))
-            .arg("save-at-limit")
-            .arg(folder.join("shim"))
-            .arg(own().to_string()),
+        Command::new(env!("CARGO_BIN_EXE_proc_identity")).arg(
+            Order::SaveAtLimit {
+                path: folder.join("shim"),
+                identity: own().to_string(),
+            }
+            .argument(),
+        ),
     );
     assert!(writer.wait_deadline().success());
     assert_eq!(
@@ -314,10 +319,13 @@ fn writer_killed_at_any_instant_leaves_the_old_file_or_the_new_one() {
     };
     for round in 0..60 {
         let mut writer = Dialogue::spawn(
-            Command::new(env!("CARGO_BIN_EXE_proc_identity"))
-                .arg("save-for-ever")
-                .arg(folder.join("shim"))
-                .args([one.to_string(), two.to_string()]),
+            Command::new(env!("CARGO_BIN_EXE_proc_identity")).arg(
+                Order::SaveForEver {
+                    path: folder.join("shim"),
+                    identities: [one.to_string(), two.to_string()],
+                }
+                .argument(),
+            ),
         );
         assert_eq!(writer.hear(), "saving");
         // It is in the midst of it once both were seen.

@@ -8,12 +8,13 @@ use pidfd_watcher::{Pid, Process};
 use shim_spawner::{AdoptError, ShimIdentity};
 use workspace_tests::identity_text::{field, with_field};
 use workspace_tests::namespace::looked_at;
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Guard, until};
 
 fn sleeper() -> (Guard, Process) {
     let mut child = Guard::spawn(
         Command::new(env!("CARGO_BIN_EXE_proc_target"))
-            .args(["exit-at-eof", "7"])
+            .arg(Order::ExitAtEof { code: 7 }.argument())
             .stdin(Stdio::piped()),
     );
     let process = Process::from_child(&mut child).expect("own child");
@@ -33,8 +34,7 @@ fn adopted_elsewhere(identity: &ShimIdentity) -> String {
         std::env::temp_dir().join(format!("adopt-{}-{}", std::process::id(), identity.pid()));
     identity.save(&path).expect("save");
     let output = Command::new(env!("CARGO_BIN_EXE_proc_identity"))
-        .arg("adopt")
-        .arg(&path)
+        .arg(Order::LoadAndOpen { path: path.clone() }.argument())
         .output()
         .expect("fixture");
     std::fs::remove_file(&path).expect("remove");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pidfd_watcher::{Error, Pid, Process, Signal};
 use shim_spawner::ShimIdentity;
 use workspace_tests::namespace::{kernel, looked_at};
+use workspace_tests::orders::Order;
 use workspace_tests::target::{grandchild, sleeper, target};
 use workspace_tests::{DEADLINE, alone, fd_limit, proc_fs, seccomp, until};
 
@@ -161,17 +162,17 @@ fn child_that_the_kernel_reaps_is_told_with_the_right_status_or_none() {
     alone!({
         // SAFETY: sets a disposition, installs no handler.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-        for (args, raw) in [
-            (["exit", "5"], 5 << 8),
-            (["exit", "0"], 0),
-            (["raise", "15"], 15),
+        for (order, raw) in [
+            (Order::Exit { code: 5 }, 5 << 8),
+            (Order::Exit { code: 0 }, 0),
+            (Order::Raise { signal: 15 }, 15),
         ] {
             for first_dead in [false, true] {
                 // Held up until we have opened it, or opened when it may be dead.
-                let mut command = target(&args);
-                if !first_dead {
-                    command = target(&["exit-at-eof", args[1]]);
-                }
+                let at_once = target(&order);
+                let code = raw >> 8;
+                let held = target(&Order::ExitAtEof { code });
+                let mut command = if first_dead { at_once } else { held };
                 let mut child = command.spawn().expect("spawn");
                 let opened = if first_dead {
                     let pid = child.id().cast_signed();
@@ -184,7 +185,7 @@ fn child_that_the_kernel_reaps_is_told_with_the_right_status_or_none() {
                 } else {
                     Process::from_child(&mut child).expect("a child, while it lives")
                 };
-                let raw = if args[0] == "raise" {
+                let raw = if matches!(order, Order::Raise { .. }) {
                     opened.send_signal(Signal::TERM).expect("own child");
                     raw
                 } else {
@@ -244,10 +245,10 @@ fn status_hidden_from_an_unprivileged_observer_is_not_taken_for_success() {
                 process.send_signal(Signal::KILL),
                 Err(Error::PermissionDenied(_))
             ));
-            parent.say("end");
+            parent.order(&Order::EndChild);
             assert_eq!(ended(process), None, "a zombie of somebody else");
         }
-        sees.say("reap");
+        sees.order(&Order::ReapChild);
         assert_eq!(sees.hear(), "reaped");
         // What was unknown is asked again, and known now.
         let known = kernel() >= (6, 15);
@@ -255,8 +256,8 @@ fn status_hidden_from_an_unprivileged_observer_is_not_taken_for_success() {
             ended(&before).and_then(|status| status.code()),
             known.then_some(9)
         );
-        reaped.say("end");
-        reaped.say("reap");
+        reaped.order(&Order::EndChild);
+        reaped.order(&Order::ReapChild);
         assert_eq!(reaped.hear(), "reaped");
         assert_eq!(
             ended(&after).and_then(|status| status.code()),
@@ -360,7 +361,7 @@ fn status_of_a_stranger_is_known_after_our_main_thread_ended() {
                     Process::from_pidfd(again).expect("a pidfd").pid(),
                     process.pid()
                 );
-                parent.say("end");
+                parent.order(&Order::EndChild);
                 assert_eq!(
                     ended(&process).and_then(|status| status.code()),
                     looked_at(6)

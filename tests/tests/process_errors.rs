@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use pidfd_watcher::{Error, Pid, Process, ReapError, Signal, Watcher};
 use rustix::process::{PidfdFlags, pidfd_open};
 use workspace_tests::fork::Fork;
+use workspace_tests::orders::Order;
 use workspace_tests::{Dialogue, Held, alone, alone_in_pid_namespace, namespace, seccomp};
 
 /// The variant, for a comparison that prints what it saw.
@@ -55,7 +56,7 @@ fn child(command: &mut Command) -> Child {
 
 fn sleeper() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-    command.args(["exit-at-eof", "7"]);
+    command.arg(Order::ExitAtEof { code: 7 }.argument());
     command
 }
 
@@ -387,11 +388,12 @@ fn poll_that_a_filter_refuses_is_no_exit() {
 
 #[test]
 fn stranger_whose_zombie_we_may_not_wait_for_is_not_child() {
-    let mut parent =
-        Dialogue::spawn(Command::new(env!("CARGO_BIN_EXE_proc_target")).args(["parent", "5"]));
+    let mut parent = Dialogue::spawn(
+        Command::new(env!("CARGO_BIN_EXE_proc_target")).arg(Order::ParentOf { code: 5 }.argument()),
+    );
     let pid = Pid::from_raw(parent.hear().parse().expect("a pid")).expect("a pid");
     let process = Process::open(pid).expect("open by pid");
-    parent.say("end");
+    parent.order(&Order::EndChild);
     process.wait().expect("poll");
     let refused = process.reap().map_err(Error::from);
     assert_is(refused, "NotChild", libc::ECHILD);

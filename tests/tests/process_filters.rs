@@ -4,6 +4,7 @@ use std::process::Command;
 
 use pidfd_watcher::{Error, Process};
 use rustix::process::{PidfdFlags, pidfd_open};
+use workspace_tests::orders::Order;
 use workspace_tests::{Held, alone, alone_in_pid_namespace, fd_limit, proc_fs, seccomp};
 
 /// `PR_GET_AUXV`, Linux 6.4: the libc crate does not have it.
@@ -56,7 +57,7 @@ fn wait_goes_on_where_a_filter_refuses_the_clocks_system_call() {
             (libc::SYS_clock_getres, libc::EPERM),
         ]);
         let mut child = Command::new(env!("CARGO_BIN_EXE_proc_target"))
-            .args(["exit", "4"])
+            .arg(Order::Exit { code: 4 }.argument())
             .spawn()
             .expect("spawn");
         let process = Process::from_child(&mut child).expect("own child");

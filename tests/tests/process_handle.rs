@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use workspace_tests::namespace::looked_at;
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Guard};
 
 /// `PIDFD_THREAD`, Linux 6.9.
@@ -20,7 +21,7 @@ const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.cast_
 fn sleeper() -> Guard {
     Guard::spawn(
         Command::new(env!("CARGO_BIN_EXE_proc_target"))
-            .args(["exit-at-eof", "0"])
+            .arg(Order::ExitAtEof { code: 0 }.argument())
             .stdin(Stdio::piped()),
     )
 }

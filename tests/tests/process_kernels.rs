@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
 use pidfd_watcher::{Process, Signal, Watcher};
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Dialogue, Held, Told, alone, namespace, seccomp};
 
 const UNAME26: libc::c_ulong = 0x002_0000;
@@ -44,12 +45,14 @@ fn exit_code_before_linux_5_17_is_unknown_until_the_child_is_reaped() {
 fn exit_code_of_a_stranger_before_linux_5_17_is_unknown() {
     alone!({
         pretend_to_be_old();
-        let mut parent =
-            Dialogue::spawn(Command::new(env!("CARGO_BIN_EXE_proc_target")).args(["parent", "5"]));
+        let mut parent = Dialogue::spawn(
+            Command::new(env!("CARGO_BIN_EXE_proc_target"))
+                .arg(Order::ParentOf { code: 5 }.argument()),
+        );
         let pid = parent.hear().parse().expect("a pid");
         let process = Process::open(pidfd_watcher::Pid::from_raw(pid).expect("a pid"));
         let process = process.expect("open by pid");
-        parent.say("end");
+        parent.order(&Order::EndChild);
         assert_eq!(waited_for(&process), None);
     });
 }
@@ -110,7 +113,8 @@ fn first_thread_that_ended_early_never_decides_the_status() {
     alone!({
         pretend_to_be_old();
         let mut fixture = Dialogue::spawn(
-            Command::new(env!("CARGO_BIN_EXE_proc_target")).args(["leader-first", "42"]),
+            Command::new(env!("CARGO_BIN_EXE_proc_target"))
+                .arg(Order::LeaderFirst { code: 42 }.argument()),
         );
         let process = Process::from_child(fixture.child()).expect("own child");
         assert_eq!(fixture.hear(), "leader gone");

@@ -13,6 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use shim_spawner::{AdoptError, ShimHandler, ShimIdentity, ShimSpawner, Stdio};
 use workspace_tests::fork::Fork;
 use workspace_tests::namespace::{few_numbers, kernel, mount_empty_proc};
+use workspace_tests::orders::Order;
 use workspace_tests::target::{grandchild, sleeper, target};
 use workspace_tests::{DEADLINE, Guard, alone, alone_in_pid_namespace, proc_fs, seccomp, until};
 
@@ -151,7 +152,7 @@ fn kernel_names_pidfds(process: &Process) -> bool {
 
 /// A child that ends with 7 when its standard input closes, in the process group with this number; 0: its own.
 fn sleeper_in(group: i32) -> Guard {
-    Guard::spawn(target(&["exit-at-eof", "7"]).process_group(group))
+    Guard::spawn(target(&Order::ExitAtEof { code: 7 }).process_group(group))
 }
 
 /// No signal has come: one that waits to be taken would end it before it can see the end of its input.
@@ -164,7 +165,9 @@ fn is_unharmed(mut child: Guard) {
 /// A shim that leads a process group of its own, and ends when its standard input closes.
 fn leader() -> ShimHandler {
     let mut spawner = ShimSpawner::new(env!("CARGO_BIN_EXE_proc_target"));
-    spawner.args(["exit-at-eof", "7"]).stdin(Stdio::piped());
+    spawner
+        .arg(Order::ExitAtEof { code: 7 }.argument())
+        .stdin(Stdio::piped());
     ShimHandler::new(spawner.spawn().expect("spawn"))
 }
 

@@ -1,17 +1,13 @@
 //! How a process ended: exact, or unknown, never invented.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use pidfd_watcher::{Error, Pid, Process, Signal};
 use workspace_tests::namespace::looked_at;
+use workspace_tests::orders::Order;
+use workspace_tests::target::target;
 use workspace_tests::{DEADLINE, Dialogue, Guard, signals, until};
-
-fn target(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-    command.args(args);
-    command
-}
 
 /// Waits under the deadline, and returns the status.
 fn ended(process: &Process) -> Option<ExitStatus> {
@@ -42,7 +38,7 @@ fn assert_right_after_reaping(status: Option<ExitStatus>, raw: i32) {
 
 /// A process that is no child of ours, and its parent who does what we say.
 fn grandchild(code: i32) -> (Dialogue, Process) {
-    let mut parent = Dialogue::spawn(&mut target(&["parent", &code.to_string()]));
+    let mut parent = Dialogue::spawn(&mut target(&Order::ParentOf { code }));
     let pid = Pid::from_raw(parent.hear().parse().expect("a pid")).expect("a pid");
     let process = Process::open(pid).expect("open by pid");
     (parent, process)
@@ -51,7 +47,7 @@ fn grandchild(code: i32) -> (Dialogue, Process) {
 #[test]
 fn every_exit_code_is_exact() {
     for code in 0..=255 {
-        let mut child = Guard::spawn(&mut target(&["exit", &code.to_string()]));
+        let mut child = Guard::spawn(&mut target(&Order::Exit { code }));
         let process = Process::from_child(&mut child).expect("own child");
         let status = ended(&process);
         let witness = child.wait_deadline();
@@ -82,7 +78,7 @@ fn every_terminating_signal_is_exact() {
         .filter(|signal| !harmless.contains(signal))
         .chain(34..=64);
     for signal in signals {
-        let mut child = Guard::spawn(&mut target(&["raise", &signal.to_string()]));
+        let mut child = Guard::spawn(&mut target(&Order::Raise { signal }));
         let process = Process::from_child(&mut child).expect("own child");
         let told = ended(&process);
         let witness = child.wait_deadline();
@@ -102,7 +98,9 @@ fn every_terminating_signal_is_exact() {
 fn core_dump_is_told() {
     let folder = std::env::temp_dir().join(format!("core-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("folder");
-    let mut command = target(&["dump-core", &libc::SIGABRT.to_string()]);
+    let mut command = target(&Order::DumpCore {
+        signal: libc::SIGABRT,
+    });
     let mut child = Guard::spawn(command.current_dir(&folder).stderr(Stdio::null()));
     let process = Process::from_child(&mut child).expect("own child");
     let told = ended(&process);
@@ -123,7 +121,7 @@ fn core_dump_is_told() {
 
 #[test]
 fn zombie_is_told_and_stays_a_zombie() {
-    let mut child = Guard::spawn(&mut target(&["exit", "7"]));
+    let mut child = Guard::spawn(&mut target(&Order::Exit { code: 7 }));
     let pid = child.id().cast_signed();
     until("zombie", || {
         (workspace_tests::proc_fs::stat(pid)?.state == 'Z').then_some(())
@@ -141,12 +139,12 @@ fn zombie_is_told_and_stays_a_zombie() {
 
 #[test]
 fn status_of_a_child_reaped_by_someone_else_is_right_or_unknown() {
-    for (args, raw) in [
-        (["exit", "0"], 0),
-        (["exit", "3"], 3 << 8),
-        (["raise", "9"], 9),
+    for (order, raw) in [
+        (Order::Exit { code: 0 }, 0),
+        (Order::Exit { code: 3 }, 3 << 8),
+        (Order::Raise { signal: 9 }, 9),
     ] {
-        let mut child = Guard::spawn(&mut target(&args));
+        let mut child = Guard::spawn(&mut target(&order));
         let process = Process::from_child(&mut child).expect("own child");
         child.wait_deadline();
         assert_right_after_reaping(ended(&process), raw);
@@ -158,7 +156,7 @@ fn status_of_a_child_reaped_by_someone_else_is_right_or_unknown() {
 
 #[test]
 fn status_once_learned_outlives_the_zombie() {
-    let mut child = Guard::spawn(&mut target(&["exit", "9"]));
+    let mut child = Guard::spawn(&mut target(&Order::Exit { code: 9 }));
     let process = Process::from_child(&mut child).expect("own child");
     let learned = ended(&process);
     child.wait_deadline();
@@ -177,7 +175,7 @@ fn stranger_that_lives_has_no_status() {
 fn status_of_a_stranger_is_known_while_it_is_a_zombie() {
     for code in [0, 5, 255] {
         let (mut parent, process) = grandchild(code);
-        parent.say("end");
+        parent.order(&Order::EndChild);
         // Read in /proc with the permission that a test has over its own processes.
         assert_eq!(
             ended(&process).and_then(|status| status.code()),
@@ -190,8 +188,8 @@ fn status_of_a_stranger_is_known_while_it_is_a_zombie() {
 fn status_of_a_stranger_that_was_reaped_is_right_or_unknown() {
     for code in [0, 5, 255] {
         let (mut parent, process) = grandchild(code);
-        parent.say("end");
-        parent.say("reap");
+        parent.order(&Order::EndChild);
+        parent.order(&Order::ReapChild);
         assert_eq!(parent.hear(), "reaped");
         assert_right_after_reaping(ended(&process), code << 8);
     }
@@ -200,7 +198,7 @@ fn status_of_a_stranger_that_was_reaped_is_right_or_unknown() {
 #[test]
 fn stranger_is_not_ours_to_reap() {
     let (mut parent, process) = grandchild(1);
-    parent.say("end");
+    parent.order(&Order::EndChild);
     ended(&process);
     let failed = process.reap().expect_err("no child of ours");
     assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
@@ -213,7 +211,7 @@ fn stranger_is_not_ours_to_reap() {
 
 #[test]
 fn leading_thread_that_ends_first_is_no_exit() {
-    let mut fixture = Dialogue::spawn(&mut target(&["leader-first", "42"]));
+    let mut fixture = Dialogue::spawn(&mut target(&Order::LeaderFirst { code: 42 }));
     let process = Process::from_child(fixture.child()).expect("own child");
     assert_eq!(fixture.hear(), "leader gone");
     assert_eq!(
@@ -238,7 +236,7 @@ fn leading_thread_that_ends_first_is_no_exit() {
 
 #[test]
 fn status_of_a_reaped_process_whose_leader_ended_first_is_that_of_the_process() {
-    let mut fixture = Dialogue::spawn(&mut target(&["leader-first", "42"]));
+    let mut fixture = Dialogue::spawn(&mut target(&Order::LeaderFirst { code: 42 }));
     let process = Process::from_child(fixture.child()).expect("own child");
     assert_eq!(fixture.hear(), "leader gone");
     fixture.hang_up();
@@ -248,9 +246,11 @@ fn status_of_a_reaped_process_whose_leader_ended_first_is_that_of_the_process() 
 
 #[test]
 fn traced_child_that_dies_is_told_at_once_and_reaped_when_the_tracer_lets_go() {
-    let mut victim = Dialogue::spawn(&mut target(&["exit-at-eof", "11"]));
+    let mut victim = Dialogue::spawn(&mut target(&Order::ExitAtEof { code: 11 }));
     let process = Process::from_child(victim.child()).expect("own child");
-    let mut tracer = Dialogue::spawn(&mut target(&["trace", &process.pid().to_string()]));
+    let mut tracer = Dialogue::spawn(&mut target(&Order::Trace {
+        pid: process.pid().as_raw_nonzero().get(),
+    }));
     let said = tracer.hear();
     if said != "tracing" {
         eprintln!("skipped: no permission to trace a sibling here ({said})");

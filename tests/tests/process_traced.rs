@@ -6,6 +6,7 @@ use std::process::Command;
 use pidfd_watcher::{Error, Exit, Pid, Process, Signal, Watcher};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::namespace::looked_at;
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Dialogue, Told, alone, until};
 
 fn target() -> Command {
@@ -109,7 +110,7 @@ fn tracee_that_is_killed_while_it_is_stopped_is_reaped_with_that_status() {
 #[test]
 fn reaping_a_tracee_of_another_parent_lets_go_of_it_and_leaves_it_to_that_parent() {
     alone!({
-        let mut parent = Dialogue::spawn(target().args(["parent", "6"]));
+        let mut parent = Dialogue::spawn(target().arg(Order::ParentOf { code: 6 }.argument()));
         let pid = Pid::from_raw(parent.hear().parse().expect("a pid")).expect("a pid");
         let process = Process::open(pid).expect("open by pid");
         // SAFETY: PTRACE_SEIZE with no options takes no pointer.
@@ -119,7 +120,7 @@ fn reaping_a_tracee_of_another_parent_lets_go_of_it_and_leaves_it_to_that_parent
             eprintln!("skipped: no permission to trace a grandchild here ({error})");
             return;
         }
-        parent.say("end");
+        parent.order(&Order::EndChild);
         let exit = process.wait_timeout(DEADLINE).expect("poll").expect("exit");
         assert_eq!(code(exit), looked_at(6));
         assert_eq!(code(process.clone().reap().expect("traced by us")), Some(6));
@@ -127,7 +128,7 @@ fn reaping_a_tracee_of_another_parent_lets_go_of_it_and_leaves_it_to_that_parent
             Process::open(process.pid()).is_ok(),
             "still a zombie of its parent"
         );
-        parent.say("reap");
+        parent.order(&Order::ReapChild);
         assert_eq!(parent.hear(), "reaped");
     });
 }
@@ -136,7 +137,7 @@ fn reaping_a_tracee_of_another_parent_lets_go_of_it_and_leaves_it_to_that_parent
 #[test]
 fn reaping_a_stranger_whose_first_thread_ended_teaches_no_wrong_status() {
     alone!({
-        let mut fixture = Dialogue::spawn(target().args(["leader-first", "42"]));
+        let mut fixture = Dialogue::spawn(target().arg(Order::LeaderFirst { code: 42 }.argument()));
         let process = Process::from_child(fixture.child()).expect("own child");
         assert_eq!(fixture.hear(), "leader gone");
         let (mut ours, mut theirs) = Cue::pair();

@@ -3,21 +3,23 @@
 //! No other path can end a box in these tests: it has a group of its own, reads no stream, and nobody but
 //! its own watchdog sends it a signal.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use pidfd_watcher::{Pid, Process, Signal};
 use shim_spawner::{ShimHandler, ShimIdentity};
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Dialogue, Guard};
 
 const BOX: &str = env!("CARGO_BIN_EXE_shim_box");
+
 const RUNTIME: &str = env!("CARGO_BIN_EXE_shim_runtime");
 
 /// A process that is not ours: killed when the test ends, however it does.
 struct Stranger(Process);
 
 impl Stranger {
-    fn hear(runtime: &mut Dialogue, kind: &str) -> Stranger {
-        runtime.say(kind);
+    fn of(runtime: &mut Dialogue, detached: bool) -> Stranger {
+        runtime.order(&Order::StartBox { detached });
         let pid = runtime.hear().trim().parse().expect("a pid");
         let pid = Pid::from_raw(pid).expect("a positive pid");
         Stranger(Process::open(pid).expect("the box is up"))
@@ -40,7 +42,12 @@ impl Drop for Stranger {
 }
 
 fn runtime() -> Dialogue {
-    Dialogue::spawn(Command::new(RUNTIME).arg(BOX))
+    Dialogue::spawn(
+        &mut Order::StartBoxes {
+            program: BOX.into(),
+        }
+        .to(RUNTIME),
+    )
 }
 
 fn killed(runtime: &mut Dialogue) {
@@ -69,9 +76,9 @@ fn is_stopped_by_its_next_runtime(detached: &Stranger) {
 #[test]
 fn non_detached_box_exits_on_runtime_drop() {
     let mut runtime = runtime();
-    let attached = Stranger::hear(&mut runtime, "attached");
+    let attached = Stranger::of(&mut runtime, false);
     assert!(attached.lives());
-    runtime.say("drop");
+    runtime.order(&Order::DropBoxes);
     assert_eq!(runtime.hear().trim(), "dropped");
     attached.is_told();
     ended(&mut runtime);
@@ -80,7 +87,7 @@ fn non_detached_box_exits_on_runtime_drop() {
 #[test]
 fn non_detached_box_exits_on_runtime_kill() {
     let mut runtime = runtime();
-    let attached = Stranger::hear(&mut runtime, "attached");
+    let attached = Stranger::of(&mut runtime, false);
     assert!(attached.lives());
     killed(&mut runtime);
     attached.is_told();
@@ -89,9 +96,9 @@ fn non_detached_box_exits_on_runtime_kill() {
 #[test]
 fn detached_box_survives_runtime_drop() {
     let mut runtime = runtime();
-    let detached = Stranger::hear(&mut runtime, "detached");
-    let attached = Stranger::hear(&mut runtime, "attached");
-    runtime.say("drop");
+    let detached = Stranger::of(&mut runtime, true);
+    let attached = Stranger::of(&mut runtime, false);
+    runtime.order(&Order::DropBoxes);
     assert_eq!(runtime.hear().trim(), "dropped");
     ended(&mut runtime);
     // Its twin has been told: what could have reached the detached one has had its time.
@@ -102,8 +109,8 @@ fn detached_box_survives_runtime_drop() {
 #[test]
 fn detached_box_survives_runtime_kill() {
     let mut runtime = runtime();
-    let detached = Stranger::hear(&mut runtime, "detached");
-    let attached = Stranger::hear(&mut runtime, "attached");
+    let detached = Stranger::of(&mut runtime, true);
+    let attached = Stranger::of(&mut runtime, false);
     killed(&mut runtime);
     attached.is_told();
     is_stopped_by_its_next_runtime(&detached);
@@ -112,8 +119,8 @@ fn detached_box_survives_runtime_kill() {
 #[test]
 fn one_dropped_handler_does_not_concern_the_boxes_of_another_runtime() {
     let (mut first, mut second) = (runtime(), runtime());
-    let theirs = Stranger::hear(&mut second, "attached");
-    let ours = Stranger::hear(&mut first, "attached");
+    let theirs = Stranger::of(&mut second, false);
+    let ours = Stranger::of(&mut first, false);
     killed(&mut first);
     ours.is_told();
     assert!(theirs.lives());
@@ -124,11 +131,13 @@ fn one_dropped_handler_does_not_concern_the_boxes_of_another_runtime() {
 #[test]
 fn runtime_killed_at_random_instants_leaves_no_orphan_and_no_zombie() {
     const ROUNDS: u32 = 2_000;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shim_killer"));
-    command
-        .args([RUNTIME, BOX, &ROUNDS.to_string()])
-        .stdin(Stdio::null());
-    let mut killer = Guard::spawn(&mut command);
+    let order = Order::KillChurning {
+        runtime: RUNTIME.into(),
+        program: BOX.into(),
+        rounds: ROUNDS,
+    };
+    let mut command = order.to(env!("CARGO_BIN_EXE_shim_killer"));
+    let mut killer = Guard::spawn(command.stdin(Stdio::null()));
     // Each round has a deadline of its own, inside.
     assert!(killer.wait().expect("own child").success());
 }

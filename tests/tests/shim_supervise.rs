@@ -13,6 +13,7 @@ use shim_spawner::{
     Cancelled, Exit, ExitFuture, ShimHandler, ShimSpawner, Stdio, StopPolicy, Watcher,
 };
 use workspace_tests::namespace::looked_at;
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, alone, fd_table, proc_fs, until};
 
 /// The cases find their shims where Cargo put them.
@@ -39,7 +40,7 @@ fn spawn(spawner: &mut ShimSpawner) -> ShimHandler {
 
 /// Ends by itself with `code`.
 fn ends(code: i32) -> ShimHandler {
-    spawn(program("proc_target").args(["exit", &code.to_string()]))
+    spawn(program("proc_target").arg(Order::Exit { code }.argument()))
 }
 
 /// A shim with a watchdog, which ends when it is let go of.

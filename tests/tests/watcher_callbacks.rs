@@ -5,6 +5,7 @@ use std::sync::mpsc::channel;
 
 use pidfd_watcher::{Cancelled, Error, Exit, Process, WatchHandle, Watcher};
 use workspace_tests::namespace::looked_at;
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Dialogue, Guard, Held, Told, proc_fs, until};
 
 #[test]
@@ -154,9 +155,9 @@ fn watcher_keeps_the_process_that_its_owner_let_go() {
 }
 
 /// A program that is its parent's to reap, not ours.
-fn stranger(code: &str) -> (Dialogue, Process) {
+fn stranger(code: i32) -> (Dialogue, Process) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-    let mut parent = Dialogue::spawn(command.args(["parent", code]));
+    let mut parent = Dialogue::spawn(command.arg(Order::ParentOf { code }.argument()));
     let pid = parent
         .hear()
         .parse()
@@ -169,12 +170,11 @@ fn stranger(code: &str) -> (Dialogue, Process) {
 #[test]
 fn stranger_is_told_at_the_first_edge_with_the_status_of_its_zombie() {
     let watcher = Watcher::new().expect("watcher");
-    for code in ["0", "3", "255"] {
+    for code in [0, 3, 255] {
         let (mut parent, process) = stranger(code);
         let (told, _handle) = Told::by(&watcher, &process);
         told.is_waiting();
-        parent.say("end");
-        let code: i32 = code.parse().expect("a number");
+        parent.order(&Order::EndChild);
         assert_eq!(told.code(), looked_at(code), "nobody has reaped it");
     }
 }
@@ -190,10 +190,9 @@ fn child_that_somebody_else_reaps_is_told_and_its_status_is_right_or_unknown() {
     let known = (numbers.next(), numbers.next()) >= (Some(6), Some(15));
     for code in [0, 7] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-        let code_text = i32::to_string(&code);
         let mut child = Guard::spawn(
             command
-                .args(["exit-at-eof", &code_text])
+                .arg(Order::ExitAtEof { code }.argument())
                 .stdin(Stdio::piped()),
         );
         let process = Process::from_child(&mut child).expect("own child");
@@ -208,7 +207,7 @@ fn child_that_somebody_else_reaps_is_told_and_its_status_is_right_or_unknown() {
 fn leader_that_ends_first_is_no_exit() {
     let watcher = Watcher::new().expect("watcher");
     let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-    let mut fixture = Dialogue::spawn(command.args(["leader-first", "42"]));
+    let mut fixture = Dialogue::spawn(command.arg(Order::LeaderFirst { code: 42 }.argument()));
     let process = Process::from_child(fixture.child()).expect("own child");
     let (told, _handle) = Told::by(&watcher, &process);
     assert_eq!(fixture.hear(), "leader gone");
@@ -271,7 +270,7 @@ fn global_watcher_is_one() {
 fn callback_that_is_refused_is_dropped() {
     // What a refused watch gives back, seen without any filter: a child of nobody here.
     let watcher = Watcher::new().expect("watcher");
-    let (_parent, process) = stranger("1");
+    let (_parent, process) = stranger(1);
     let (told, callback) = Told::pair();
     let failed = watcher
         .watch_and_reap(process.clone(), callback)

@@ -1,6 +1,5 @@
 //! Every call of the API is allowed inside a callback.
 
-use std::future::Future;
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::process::Command;
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use pidfd_watcher::{Builder, Cancelled, Exit, Process, Signal, WatchHandle, Watcher};
 use workspace_tests::namespace::looked_at;
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Guard, Held, Told};
 
 /// Runs `inside` in a callback of `watcher`. A call that deadlocks there is found by the deadline, and one that panics
@@ -35,7 +35,7 @@ fn every_call_of_a_process_works_inside_a_callback() {
     in_a_callback(&watcher, |_| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
         command
-            .args(["exit-at-eof", "4"])
+            .arg(Order::ExitAtEof { code: 4 }.argument())
             .stdin(std::process::Stdio::piped());
         let mut child = Guard::spawn(&mut command);
         let process = Process::from_child(&mut child).expect("own child");

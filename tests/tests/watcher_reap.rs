@@ -5,6 +5,7 @@ use std::sync::mpsc::channel;
 
 use pidfd_watcher::{Cancelled, Error, Process, Watcher};
 use workspace_tests::namespace::{kernel, looked_at};
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Dialogue, Held, Told, proc_fs, until};
 
 /// Whether the number is nobody's: the process was reaped.
@@ -188,7 +189,7 @@ fn reaped_child_is_not_ours_to_take_charge_of() {
 /// A tracer that holds the child's death until it is let go; `None` where that is not permitted.
 fn tracer(child: &Held) -> Option<Dialogue> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-    let mut tracer = Dialogue::spawn(command.args(["trace", &child.pid().to_string()]));
+    let mut tracer = Dialogue::spawn(command.arg(Order::Trace { pid: child.pid() }.argument()));
     let said = tracer.hear();
     if said == "tracing" {
         return Some(tracer);

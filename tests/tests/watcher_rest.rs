@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pidfd_watcher::{Process, Watcher};
 use workspace_tests::namespace::looked_at;
+use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Dialogue, Held, Told, until};
 
 /// The number of the thread that runs this watcher's callbacks.
@@ -88,7 +89,7 @@ fn traced_zombie_is_told_at_once_and_costs_no_time_while_it_is_held() {
     let mut tracers = Vec::new();
     for child in [&child, &charged] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-        let mut tracer = Dialogue::spawn(command.args(["trace", &child.pid().to_string()]));
+        let mut tracer = Dialogue::spawn(command.arg(Order::Trace { pid: child.pid() }.argument()));
         let said = tracer.hear();
         if said != "tracing" {
             eprintln!("skipped: no permission to trace a sibling here ({said})");
@@ -128,12 +129,19 @@ fn tokio_figure() -> Option<Duration> {
     runtime.block_on(async {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_proc_target"));
         command
-            .args(["exit-at-eof", "0"])
+            .arg(Order::ExitAtEof { code: 0 }.argument())
             .stdin(std::process::Stdio::piped())
             .kill_on_drop(true);
         let mut child = command.spawn().ok()?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-        let mut tracer = Dialogue::spawn(command.args(["trace", &child.id()?.to_string()]));
+        let mut tracer = Dialogue::spawn(
+            command.arg(
+                Order::Trace {
+                    pid: child.id()?.cast_signed(),
+                }
+                .argument(),
+            ),
+        );
         tracer.hear();
         let pid = pidfd_watcher::Pid::from_raw(child.id()?.cast_signed())?;
         let process = Process::open(pid).ok()?;

@@ -7,6 +7,7 @@ use std::sync::mpsc::channel;
 use pidfd_watcher::{Cancelled, Error, Process, Signal, Watcher};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use workspace_tests::namespace::{kernel, looked_at};
+use workspace_tests::orders::Order;
 use workspace_tests::{
     DEADLINE, Dialogue, Guard, Held, Told, alone, alone_in_pid_namespace, namespace, proc_fs,
     signals, until,
@@ -61,15 +62,13 @@ fn every_terminating_signal_is_exact_with_its_core_flag() {
         .filter(|signal| !HARMLESS.contains(signal))
         .chain(34..=64)
     {
-        for how in ["raise", "dump-core"] {
+        for order in [Order::Raise { signal }, Order::DumpCore { signal }] {
             let dumps = signals::dumps_core(signal);
-            if how == "dump-core" && !dumps {
+            if matches!(order, Order::DumpCore { .. }) && !dumps {
                 continue;
             }
             let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-            command
-                .args([how, &signal.to_string()])
-                .current_dir(&folder);
+            command.arg(order.argument()).current_dir(&folder);
             let mut child = Guard::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
             let process = Process::from_child(&mut child).expect("own child");
             let told = Told::by(&watcher, &process).0.status();
@@ -79,16 +78,16 @@ fn every_terminating_signal_is_exact_with_its_core_flag() {
             assert_eq!(
                 (status.code(), status.signal()),
                 (None, Some(signal)),
-                "{how}"
+                "{order:?}"
             );
-            assert_eq!(looked, (Some(signal), dumped), "{how}");
+            assert_eq!(looked, (Some(signal), dumped), "{order:?}");
             // Whether there was a dump would be the first thread's own before Linux 5.17.
             let expected = if dumps && !dumped {
                 looked_at(status)
             } else {
                 Some(status)
             };
-            assert_eq!(told, expected, "{how}");
+            assert_eq!(told, expected, "{order:?}");
             if status.core_dumped() {
                 cores += 1;
             } else {
@@ -191,7 +190,7 @@ fn traced_child_that_died_is_told_at_the_first_edge_with_its_status() {
     ] {
         let child = Held::new();
         let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-        let mut tracer = Dialogue::spawn(command.args(["trace", &child.pid().to_string()]));
+        let mut tracer = Dialogue::spawn(command.arg(Order::Trace { pid: child.pid() }.argument()));
         let said = tracer.hear();
         if said != "tracing" {
             eprintln!("skipped: no permission to trace a sibling here ({said})");

@@ -4,15 +4,25 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, RawFd};
+use std::process::ExitCode;
 
 use fd_preserve::inherited_fd;
 use rustix::io::{FdFlags, fcntl_getfd};
+use workspace_tests::orders::Order;
 
-fn main() {
-    let numbers = std::env::args().skip(1);
-    for number in numbers {
-        let number: RawFd = number.parse().expect("a number");
-        // SAFETY: first statements of main; the test gives each number once.
+fn main() -> ExitCode {
+    Order::obey(|order| match order {
+        Order::Claim { numbers } => {
+            claim(&numbers);
+            ExitCode::SUCCESS
+        }
+        other => panic!("not for this program: {other:?}"),
+    })
+}
+
+fn claim(numbers: &[RawFd]) {
+    for &number in numbers {
+        // SAFETY: nothing here owns a descriptor yet; the test gives each number once.
         match unsafe { inherited_fd(number) } {
             Ok(fd) => {
                 assert_eq!(fd.as_raw_fd(), number);

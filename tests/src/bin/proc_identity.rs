@@ -1,18 +1,21 @@
 //! Saves and adopts shim identities as a runtime does, in a process that can be killed.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use shim_spawner::{AdoptError, ShimIdentity};
+use workspace_tests::orders::Order;
 
-fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    match args[..] {
-        ["adopt", path] => adopt(Path::new(path)),
-        ["save-for-ever", path, one, two] => save_for_ever(Path::new(path), one, two),
-        ["save-at-limit", path, one] => save_at_limit(Path::new(path), one),
-        _ => panic!("unknown arguments: {args:?}"),
-    }
+fn main() -> ExitCode {
+    Order::obey(|order| {
+        match order {
+            Order::LoadAndOpen { path } => adopt(&path),
+            Order::SaveForEver { path, identities } => save_for_ever(&path, &identities),
+            Order::SaveAtLimit { path, identity } => save_at_limit(&path, &identity),
+            other => panic!("not for this program: {other:?}"),
+        }
+        ExitCode::SUCCESS
+    })
 }
 
 /// What a runtime does after its restart.
@@ -27,11 +30,10 @@ fn adopt(path: &Path) {
 }
 
 /// Saves two identities in turns until it is killed.
-fn save_for_ever(path: &Path, one: &str, two: &str) {
-    let identities: [ShimIdentity; 2] = [
-        one.parse().expect("an identity"),
-        two.parse().expect("an identity"),
-    ];
+fn save_for_ever(path: &Path, identities: &[String; 2]) {
+    let identities: [ShimIdentity; 2] = identities
+        .each_ref()
+        .map(|text| text.parse().expect("an identity"));
     println!("saving");
     for identity in identities.iter().cycle() {
         identity.save(path).expect("save");

@@ -1,31 +1,29 @@
 //! A process that ends in the way it is told to, for others to watch.
 
 use std::io::{Read, Write, stdin, stdout};
-use std::process::{Command, Stdio, exit};
+use std::process::{Command, ExitCode, Stdio, exit};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
+use workspace_tests::orders::Order;
 use workspace_tests::{proc_fs, until};
 
-fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    match args[..] {
-        ["exit", code] => exit(number(code)),
-        ["exit-at-eof", code] => {
-            read_to_eof();
-            exit(number(code))
+fn main() -> ExitCode {
+    Order::obey(|order| {
+        match order {
+            Order::Exit { code } => exit(code),
+            Order::ExitAtEof { code } => {
+                read_to_eof();
+                exit(code)
+            }
+            Order::Raise { signal } => raise(signal, Some(0)),
+            Order::DumpCore { signal } => raise(signal, None),
+            Order::LeaderFirst { code } => leader_first(code),
+            Order::ParentOf { code } => parent(code),
+            Order::Trace { pid } => trace(pid),
+            other => panic!("not for this program: {other:?}"),
         }
-        ["raise", signal] => raise(number(signal), Some(0)),
-        ["dump-core", signal] => raise(number(signal), None),
-        ["leader-first", code] => leader_first(number(code)),
-        ["parent", code] => parent(code),
-        ["trace", pid] => trace(number(pid)),
-        _ => panic!("unknown arguments: {args:?}"),
-    }
-}
-
-fn number(text: &str) -> i32 {
-    text.parse().expect("a number")
+        ExitCode::SUCCESS
+    })
 }
 
 fn read_to_eof() {
@@ -83,22 +81,22 @@ fn leader_first(code: i32) {
     unsafe { libc::syscall(libc::SYS_exit, 77) };
 }
 
-/// Has a child that ends with `code` when told "end", and is reaped when told "reap".
-fn parent(code: &str) {
+/// Has a child that ends with `code` and is reaped when it is told so.
+fn parent(code: i32) {
     let mut child = Command::new(std::env::current_exe().expect("own path"))
-        .args(["exit-at-eof", code])
+        .arg(Order::ExitAtEof { code }.argument())
         .stdin(Stdio::piped())
         .spawn()
         .expect("spawn");
     say(&child.id().to_string());
     for line in stdin().lines() {
-        match line.expect("standard input").as_str() {
-            "end" => child.stdin = None,
-            "reap" => {
+        match Order::parse(&line.expect("standard input")) {
+            Order::EndChild => child.stdin = None,
+            Order::ReapChild => {
                 child.wait().expect("wait for own child");
                 say("reaped");
             }
-            other => panic!("unknown order: {other}"),
+            other => panic!("not for this program: {other:?}"),
         }
     }
     let _ = child.kill();

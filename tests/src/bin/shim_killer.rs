@@ -1,22 +1,37 @@
 //! Kills a churning runtime at random instants, and waits each time until nothing of it is left.
 //!
-//! `shim_killer RUNTIME BOX ROUNDS`. A subreaper: every orphan comes here, so that "nothing is left" is
+//! A subreaper: every orphan comes here, so that "nothing is left" is
 //! what the kernel says (`ECHILD`), not what was looked for. A round that does not end is ended by SIGALRM.
 
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let rounds: u64 = args[2].parse().expect("a number of rounds");
+use workspace_tests::orders::Order;
+
+fn main() -> ExitCode {
+    Order::obey(|order| match order {
+        Order::KillChurning {
+            runtime,
+            program,
+            rounds,
+        } => {
+            kill(&Order::Churn { program }.argument(), &runtime, rounds);
+            ExitCode::SUCCESS
+        }
+        other => panic!("not for this program: {other:?}"),
+    })
+}
+
+fn kill(order: &str, runtime: &Path, rounds: u32) {
     // SAFETY: no pointer is passed; it concerns this process alone.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }, 0);
     let mut random = workspace_tests::random();
     for _ in 0..rounds {
         // SAFETY: no pointer is passed; the default action of SIGALRM ends a round that hangs.
         unsafe { libc::alarm(60) };
-        let mut runtime = Command::new(&args[0])
-            .args([&args[1], "churn"])
+        let mut runtime = Command::new(runtime)
+            .arg(order)
             .stdin(Stdio::null())
             .spawn()
             .expect("spawn the runtime");

@@ -1,29 +1,34 @@
 //! A runtime: spawns boxes, and is dropped, ended or killed by the test.
-//!
-//! `shim_runtime BOX` follows lines on standard input: `attached` and `detached` spawn a box and answer
-//! with its pid once it is up, `drop` drops every handler and answers, the end of the input ends it.
-//! `shim_runtime BOX churn` spawns, stops and drops boxes until it is killed.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use shim_spawner::{ShimHandler, ShimSpawner, Stdio, StopPolicy};
+use workspace_tests::orders::Order;
 
-fn main() {
-    let mut args = std::env::args().skip(1);
-    let program = args.next().expect("the box's program");
-    if args.next().is_some() {
-        churn(&program);
-    }
+fn main() -> ExitCode {
+    Order::obey(|order| match order {
+        Order::StartBoxes { program } => {
+            follow_orders(&program);
+            ExitCode::SUCCESS
+        }
+        Order::Churn { program } => churn(&program),
+        other => panic!("not for this program: {other:?}"),
+    })
+}
+
+fn follow_orders(program: &Path) {
     let mut handlers = Vec::new();
     for line in std::io::stdin().lines() {
-        let answer = match line.expect("a line").as_str() {
-            "drop" => {
+        let answer = match Order::parse(&line.expect("a line")) {
+            Order::DropBoxes => {
                 handlers.clear();
                 "dropped".to_string()
             }
-            kind => {
-                let mut spawner = spawner(&program, kind == "detached");
+            Order::StartBox { detached } => {
+                let mut spawner = spawner(program, detached);
                 let mut handler =
                     ShimHandler::new(spawner.stdout(Stdio::piped()).spawn().expect("spawn"));
                 let mut said = String::new();
@@ -31,18 +36,20 @@ fn main() {
                 BufReader::new(stdout)
                     .read_line(&mut said)
                     .expect("the box speaks");
+                let kind = if detached { "detached" } else { "attached" };
                 assert_eq!(said.trim_end(), kind);
                 let pid = handler.pid().as_raw_nonzero().to_string();
                 handlers.push(handler);
                 pid
             }
+            other => panic!("not for this program: {other:?}"),
         };
         println!("{answer}");
         std::io::stdout().flush().expect("the test listens");
     }
 }
 
-fn spawner(program: &str, detached: bool) -> ShimSpawner {
+fn spawner(program: &Path, detached: bool) -> ShimSpawner {
     let mut spawner = ShimSpawner::new(program);
     spawner
         .stdin(Stdio::null())
@@ -51,7 +58,7 @@ fn spawner(program: &str, detached: bool) -> ShimSpawner {
     spawner
 }
 
-fn churn(program: &str) -> ! {
+fn churn(program: &Path) -> ! {
     let mut spawner = spawner(program, false);
     spawner.stdout(Stdio::null());
     loop {
