@@ -3,14 +3,14 @@
 use std::ffi::{CStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt;
 
-/// The arguments of C's `main`.
+/// Copies the arguments of C's `main`.
 ///
 /// # Safety
-/// `arguments` are `count` strings.
+/// `arguments` points to `count` pointers, each to a string that ends with a null byte.
 pub(crate) unsafe fn arguments(count: c_int, arguments: *const *const c_char) -> Vec<OsString> {
     let count = usize::try_from(count).unwrap_or(0);
     let argument = |index| {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that this pointer is there and points to a string.
         let text = unsafe { CStr::from_ptr(*arguments.add(index)) };
         OsString::from_vec(text.to_bytes().to_vec())
     };

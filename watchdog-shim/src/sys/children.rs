@@ -1,6 +1,7 @@
-//! Children of this process: fork, and what wait(2) tells of them.
+//! Children of this process: fork(2), and what waitid(2) tells about them.
 //!
-//! All waits are waitid(2), which the shim tries before it starts anything: a filter may refuse it.
+//! Every wait uses waitid(2). A filter may refuse it, so the shim tries it before it starts
+//! anything.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -21,9 +22,10 @@ pub(crate) enum Forked {
     Child,
 }
 
-/// fork(2), by the C library, whose own state is then right in the copy.
+/// fork(2), through the C library, which sets its own state right in the copy.
 pub(crate) fn fork(_: &SoleThread) -> io::Result<Forked> {
-    // SAFETY: the process has one thread, so that its copy may do everything.
+    // SAFETY: this process has one thread, so no lock is held by a thread that the copy lacks. The
+    // copy may do everything.
     match unsafe { libc::fork() } {
         0 => Ok(Forked::Child),
         // A positive number is the child. -1, and whatever else a filter returns, is a failure.
@@ -45,20 +47,20 @@ pub(crate) struct StateChange {
 /// The next child that has changed its state. The change is seen again until somebody takes it:
 /// [`reap`] takes an end, [`take_stop`] the others.
 ///
-/// A caller can so write down a status before the child's number is free again: another process
-/// could get that number, and be taken for the child. rustix's waitid(2) does not return the
-/// number.
+/// So a caller can write down the status while the child still has its number. After the reap
+/// another process could get that number, and be taken for the child. rustix's waitid(2) does not
+/// return the number.
 pub(crate) fn peek_state_change() -> Result<Option<StateChange>, Errno> {
     let options = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::WNOWAIT;
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: the place has room for the answer.
+    // SAFETY: `info` has room for the answer.
     if unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) } != 0 {
         let error = io::Error::last_os_error();
         return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
     }
     // SAFETY: zeros are a valid siginfo_t, and the kernel has filled it if a child has changed.
     let info = unsafe { info.assume_init() };
-    // SAFETY: either zeros, or what waitid(2) fills, which has these two fields.
+    // SAFETY: these two fields are integers. waitid(2) has filled them, or they are zero.
     let (number, value) = unsafe { (info.si_pid(), info.si_status()) };
     let status = match info.si_code {
         libc::CLD_EXITED => Some((value & 0xff) << 8),

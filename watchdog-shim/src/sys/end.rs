@@ -1,4 +1,4 @@
-//! The end of this process.
+//! Ends this process.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -8,7 +8,7 @@ use crate::sys::identity::own_pid;
 
 /// Ends this process by `signal`, as COMMAND ended, without a core dump of its own.
 ///
-/// It comes back if the signal does not end this process, as for pid 1 of a PID namespace.
+/// Returns if the signal does not end this process: pid 1 of a PID namespace, for example.
 pub(crate) fn die_of(signal: c_int) {
     // The number is checked: kill(2) would take -1 for every process.
     let Ok(own) = own_pid() else { return };
@@ -31,8 +31,8 @@ pub(crate) fn die_of(signal: c_int) {
     }
 }
 
-/// Ends this process, and runs nothing on the way.
+/// Ends this process at once: no destructor and no exit handler runs.
 pub(crate) fn exit_now(code: u8) -> ! {
-    // SAFETY: does not come back.
+    // SAFETY: takes a plain number, and does not return.
     unsafe { libc::_exit(code.into()) }
 }

@@ -5,8 +5,7 @@ use std::io;
 
 use rustix::process::Pid;
 
-/// A number as a pid; `None` for what is none. rustix's own function takes a negative number for
-/// one.
+/// Makes a pid of a number that is above zero. rustix's own function accepts negative numbers.
 pub(crate) fn pid(number: c_int) -> Option<Pid> {
     if number > 0 {
         Pid::from_raw(number)
@@ -17,8 +16,8 @@ pub(crate) fn pid(number: c_int) -> Option<Pid> {
 
 /// This process's own number in its PID namespace.
 ///
-/// rustix's function cannot fail. Under a seccomp filter the call can, and a negative number would
-/// mean "every process" to kill(2).
+/// rustix's function returns no error, but a seccomp filter can make the call fail. kill(2) would
+/// take the -1 for "every process".
 pub(crate) fn own_pid() -> io::Result<Pid> {
     // SAFETY: takes nothing.
     positive(unsafe { libc::syscall(libc::SYS_getpid) })
@@ -29,7 +28,7 @@ pub(crate) fn is_init() -> bool {
     own_pid().is_ok_and(|pid| pid.as_raw_nonzero().get() == 1)
 }
 
-/// The number of the parent. The error's kind is `NotFound` if the parent is outside of this PID
+/// The parent's number. The error is of kind `NotFound` if the parent is outside this PID
 /// namespace.
 pub(crate) fn parent_pid() -> io::Result<Pid> {
     // SAFETY: takes nothing.
@@ -53,11 +52,11 @@ pub(crate) fn leads_session() -> bool {
 
 /// The effective user and group of this process.
 ///
-/// geteuid(2) cannot fail. Where a filter refuses it, it returns a number that is no user's.
+/// Not geteuid(2), which has no error: where a filter refuses it, it returns a wrong number.
 pub(crate) fn effective_ids() -> io::Result<(u32, u32)> {
     let ([mut real, mut user, mut saved], [mut real_group, mut group, mut saved_group]) =
         ([0; 3], [0; 3]);
-    // SAFETY: the six places have room for an id each.
+    // SAFETY: each of the six pointers has room for an id.
     let failed = unsafe {
         libc::getresuid(&raw mut real, &raw mut user, &raw mut saved) != 0
             || libc::getresgid(&raw mut real_group, &raw mut group, &raw mut saved_group) != 0

@@ -1,15 +1,15 @@
-//! What came through the exec: descriptors by their numbers, and the watchdog that a variable
-//! names.
+//! What this process has inherited through its exec: descriptors, and the watchdog that the
+//! environment names.
 
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::sys::sole_thread::SoleThread;
 
-/// The inherited descriptor of a number on the command line, close-on-exec.
+/// Takes the inherited descriptor that the command line names, and makes it close-on-exec.
 ///
-/// A standard stream is duplicated, since the original is COMMAND's. Any other descriptor becomes
-/// our own.
+/// A standard stream is duplicated, since the original belongs to COMMAND. Any other descriptor is
+/// taken itself.
 pub(crate) fn inherited_descriptor(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     // If a standard stream was closed, `occupy_standard_streams` has filled the number with a
     // close-on-exec descriptor.
@@ -27,8 +27,8 @@ pub(crate) fn inherited_descriptor(alone: &SoleThread, number: RawFd) -> io::Res
     Ok(stream?)
 }
 
-/// A duplicate of an inherited descriptor, whatever its number. The original has another owner, or
-/// will have one.
+/// Duplicates an inherited descriptor, whatever its number. Another part of the shim owns the
+/// original, or will.
 pub(crate) fn inherited_duplicate(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     if number <= 2 {
         return inherited_descriptor(alone, number);
@@ -59,9 +59,9 @@ fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
 
 /// Closes an inherited number. A number that is close-on-exec was not inherited, and stays open.
 pub(crate) fn close_inherited(_: &SoleThread, number: RawFd) {
-    // SAFETY: F_GETFD takes no argument and changes nothing. A closed number is only an error. The
-    // closed descriptor has no owner here: all of this process's own are close-on-exec, and no part
-    // of it owns another one. That is the promise behind the `SoleThread`.
+    // SAFETY: F_GETFD takes no argument and changes nothing. A closed number is only an error. A
+    // descriptor that is not close-on-exec came through the exec, and has no owner here: the promise
+    // behind the `SoleThread`.
     unsafe {
         if libc::fcntl(number, libc::F_GETFD) == 0 {
             libc::close(number);
@@ -73,7 +73,7 @@ pub(crate) fn close_inherited(_: &SoleThread, number: RawFd) {
 pub(crate) fn adopt_watchdog(
     _: &SoleThread,
 ) -> Result<Option<watchdog_pipe::Watchdog>, watchdog_pipe::AdoptError> {
-    // SAFETY: the numbers of the environment belong to nobody else: the promise behind the
-    // `SoleThread`.
+    // SAFETY: no part of this process owns the descriptors that the environment names: the promise
+    // behind the `SoleThread`.
     unsafe { watchdog_pipe::Watchdog::from_env() }
 }

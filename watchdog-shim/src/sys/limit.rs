@@ -2,10 +2,10 @@
 
 use std::mem::MaybeUninit;
 
-/// Raises the soft limit on descriptors to the hard one, if that is allowed.
+/// Raises the soft limit on descriptors to the hard limit. An error changes nothing.
 pub(crate) fn raise_descriptor_limit() {
     let mut limit = MaybeUninit::<libc::rlimit>::uninit();
-    // SAFETY: the place has room for the limits. They are read only if the first call answered 0.
+    // SAFETY: `limit` has room for both limits. It is read only if the call returned 0.
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) == 0 {
             let mut limit = limit.assume_init();

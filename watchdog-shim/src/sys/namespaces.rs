@@ -9,7 +9,8 @@ use rustix::process::Pid;
 use crate::sys::identity::own_pid;
 use crate::sys::sole_thread::SoleThread;
 
-/// This process is pid 1 of a PID namespace, and all others in it are COMMAND's tree.
+/// Proves that this process is pid 1 of a PID namespace. When it ends, the kernel ends all others
+/// in the namespace: COMMAND's tree, and whoever has entered from outside.
 #[derive(Debug)]
 pub(crate) struct NamespaceInit {
     /// 1.
@@ -17,8 +18,7 @@ pub(crate) struct NamespaceInit {
 }
 
 impl NamespaceInit {
-    /// In a process whose PID namespace has nobody in it but the shim and COMMAND's tree. An error
-    /// if it is not pid 1.
+    /// Returns an error if this process is not pid 1.
     pub(crate) fn of_this_process(_: &SoleThread) -> io::Result<NamespaceInit> {
         let pid = own_pid()?;
         if pid.as_raw_nonzero().get() == 1 {
@@ -29,13 +29,14 @@ impl NamespaceInit {
 
     /// Sends a signal to every process of this PID namespace but this one.
     ///
-    /// Refused if this process is not pid 1 any more, as in a forked copy: from another process the
-    /// call would mean every process of the machine.
+    /// Refuses if this process is not the one that was pid 1: a forked copy, for example. From
+    /// outside of the namespace the same call would mean every process of the machine.
     pub(crate) fn signal_all_others(&self, signal: c_int) -> io::Result<()> {
         if own_pid()? != self.pid {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
-        // SAFETY: plain numbers. The receivers live in a namespace that has COMMAND's tree alone.
+        // SAFETY: plain numbers. This process is pid 1, so -1 means the others in its namespace.
+        // They end with this process anyway.
         if unsafe { libc::kill(-1, signal) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -43,7 +44,7 @@ impl NamespaceInit {
     }
 }
 
-/// New namespaces for this process, as `CLONE_NEW*` flags name them.
+/// Makes new namespaces for this process: those that the `CLONE_NEW*` flags name.
 pub(crate) fn unshare(_: &SoleThread, flags: c_int) -> io::Result<()> {
     // SAFETY: a plain number. The namespaces concern this process alone, which has one thread.
     if unsafe { libc::unshare(flags) } != 0 {
@@ -54,7 +55,7 @@ pub(crate) fn unshare(_: &SoleThread, flags: c_int) -> io::Result<()> {
 
 /// Gives this process a mount namespace of its own.
 pub(crate) fn unshare_mounts() -> io::Result<()> {
-    // SAFETY: a plain number. Memory of ours is not concerned.
+    // SAFETY: a plain number. A mount namespace changes no memory and no descriptor.
     if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -69,7 +70,8 @@ pub(crate) fn mount(
     flags: libc::c_ulong,
 ) -> io::Result<()> {
     let pointer = |text: Option<&CString>| text.map_or(ptr::null(), |text| text.as_ptr());
-    // SAFETY: C strings that live through the call, and null pointers where mount(2) allows them.
+    // SAFETY: the strings end with a null byte and outlive the call. The null pointers are where
+    // mount(2) allows them.
     let failed = unsafe {
         libc::mount(
             pointer(source),

@@ -10,7 +10,7 @@ use std::ptr;
 use crate::sys::descriptors::above_standard_streams;
 use crate::sys::identity::own_pid;
 
-/// A signal that came, and what is known of its sender.
+/// A signal that was received, and what is known about its sender.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReceivedSignal {
     pub(crate) signal: c_int,
@@ -19,14 +19,14 @@ pub(crate) struct ReceivedSignal {
     /// This process has caused it: SIGPIPE, by writing to a pipe without a reader; SIGCONT, by
     /// [`continue_at_news_of`](super::continue_at_news_of).
     pub(crate) by_itself: bool,
-    /// The process that sent it; 0 if that is outside of this PID namespace, and for the kernel.
+    /// The process that sent it. 0 for the kernel, and for a process outside this PID namespace.
     pub(crate) sender: u32,
 }
 
-/// A descriptor from which all signals are read. They must be blocked.
+/// Makes a descriptor from which every signal can be read. The signals must be blocked.
 pub(crate) fn signal_fd() -> io::Result<OwnedFd> {
     let mut all = MaybeUninit::uninit();
-    // SAFETY: sigfillset initialises the set that signalfd reads.
+    // SAFETY: sigfillset initialises the set before signalfd reads it.
     let number = unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::signalfd(-1, all.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
@@ -34,7 +34,7 @@ pub(crate) fn signal_fd() -> io::Result<OwnedFd> {
     if number < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: just made, and nobody else's.
+    // SAFETY: signalfd has just made it, and nobody else has it.
     above_standard_streams(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -45,8 +45,8 @@ pub(crate) fn next_signal(fd: &OwnedFd) -> Option<ReceivedSignal> {
     if count != bytes.len() {
         return None;
     }
-    // SAFETY: the kernel writes whole structures, which are plain integers. read_unaligned needs no
-    // alignment.
+    // SAFETY: the buffer holds a whole structure, and any bytes are valid in it: it has integers
+    // only. read_unaligned needs no alignment.
     let info = unsafe { ptr::read_unaligned(bytes.as_ptr().cast::<libc::signalfd_siginfo>()) };
     Some(ReceivedSignal {
         signal: c_int::try_from(info.ssi_signo).ok()?,

@@ -1,4 +1,5 @@
-//! Signals: what this process has inherited of them, their numbers, and two that it sends.
+//! Signals: those that were blocked and ignored at the start, their numbers, and two that this
+//! process sends.
 
 use std::ffi::c_int;
 use std::io;
@@ -8,7 +9,7 @@ use std::ptr;
 
 use rustix::process::Signal;
 
-/// The signals that a program blocks and ignores. It inherits them, and passes them on.
+/// The signals that this process has inherited as blocked and as ignored. COMMAND gets the same.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InheritedSignals {
     pub(crate) blocked: libc::sigset_t,
@@ -41,8 +42,8 @@ pub(crate) fn take_signals() -> io::Result<InheritedSignals> {
     let mut ignored = 0;
     for signal in 1..=LAST_SIGNAL {
         let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: no new action; `now` has room for the old one. The C library refuses its own two
-        // signals.
+        // SAFETY: no action is set, and `now` has room for the present one. The C library returns an
+        // error for the two signals that it keeps for itself.
         if unsafe { libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) } != 0 {
             continue;
         }
@@ -61,12 +62,12 @@ pub(crate) fn take_signals() -> io::Result<InheritedSignals> {
 
 /// Gives SIGPIPE its default action, which is to end the process.
 pub(crate) fn default_sigpipe() {
-    // SAFETY: SIG_DFL is no function that could be wrong.
+    // SAFETY: SIG_DFL installs no function.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
-/// A signal by its number, real-time signals included; `None` for what is none, and for the C
-/// library's own.
+/// The signal of a number, real-time signals included. `None` if there is no such signal, or if the
+/// C library keeps it for itself.
 pub(crate) fn signal(number: c_int) -> Option<Signal> {
     let real_time = || {
         (libc::SIGRTMIN()..=libc::SIGRTMAX())
@@ -91,8 +92,8 @@ pub(crate) fn can_signal(process: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Stops this process, as Ctrl-Z has stopped COMMAND. It comes back when it is continued.
+/// Stops this process, as Ctrl-Z has stopped COMMAND. Returns when the process is continued.
 pub(crate) fn stop_here() {
-    // SAFETY: sends to this thread, and with it stops the process.
+    // SAFETY: takes a plain number, and signals this process alone.
     unsafe { libc::raise(libc::SIGSTOP) };
 }

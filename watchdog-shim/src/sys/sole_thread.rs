@@ -1,17 +1,17 @@
-//! The promise that this process has one thread.
+//! The proof that a caller has promised one thread.
 
 use std::marker::PhantomData;
 
 /// This process has one thread, and no part of it owns a descriptor that came through the exec.
 ///
-/// What forks takes it by reference: a forked copy of a process with several threads may do next to
-/// nothing.
+/// A function that forks takes it by reference. After a fork of a process with several threads, the
+/// copy may call almost nothing.
 #[derive(Debug)]
 pub(crate) struct SoleThread(PhantomData<*const ()>);
 
 impl SoleThread {
     /// # Safety
-    /// It is as the type says, and stays so while the value lives.
+    /// What the type says is true, and stays true while the value lives.
     pub(crate) unsafe fn assume() -> SoleThread {
         SoleThread(PhantomData)
     }
