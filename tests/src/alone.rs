@@ -1,10 +1,10 @@
 //! Runs the body of a test in a fresh process, so that a case is one function with one name.
 //!
-//! A case needs its own process when it changes process-wide state (limits, signal masks, seccomp filters, closed
-//! standard streams) or counts its own descriptors, threads or children. The test executes its own binary again and
-//! asks the harness there for this one test. The harness runs a test on a second thread; so that thread forks, and the
-//! body runs in the copy. It has a single thread and no descriptor but the standard streams. It is killed when the test
-//! ends before it.
+//! A case needs its own process when it changes process-wide state (limits, signal masks, seccomp
+//! filters, closed standard streams) or counts its own descriptors, threads or children. The test
+//! executes its own binary again and asks the harness there for this one test. The harness runs a
+//! test on a second thread; so that thread forks, and the body runs in the copy. It has a single
+//! thread and no descriptor but the standard streams. It is killed when the test ends before it.
 //!
 //! ```no_run
 //! #[test]
@@ -37,8 +37,9 @@ macro_rules! alone {
     }};
 }
 
-/// The rest of the test runs as pid 1 of a PID namespace of its own, with /proc to match. For every case that could
-/// signal a process it does not know. It prints why and skips where no such namespace can be had.
+/// The rest of the test runs as pid 1 of a PID namespace of its own, with /proc to match. For every
+/// case that could signal a process it does not know. It prints why and skips where no such
+/// namespace can be had.
 #[macro_export]
 macro_rules! alone_in_pid_namespace {
     ($body:block) => {{
@@ -112,7 +113,8 @@ const RAN: &str = "the body of the test ran";
 
 /// The exit code of a copy of this process, in which `body` ran.
 fn run_in_copy(place: Place, body: impl FnOnce()) -> i32 {
-    // SAFETY: a plain number; this thread's next child is pid 1 of the new namespace, nothing else changes.
+    // SAFETY: a plain number; this thread's next child is pid 1 of the new namespace, nothing else
+    // changes.
     if place == Place::PidNamespace && unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
         let error = std::io::Error::last_os_error();
         eprintln!("skipped: no PID namespace to be had here: {error}\n{RAN}");

@@ -82,8 +82,8 @@ pub fn refuse_clone(mask: i32, value: i32, errno: i32) {
     seccompiler::apply_filter_all_threads(&program).expect("seccomp(SECCOMP_SET_MODE_FILTER)");
 }
 
-/// One case, which is a function, and a test for each method: the function runs [alone](mod@crate::alone), where children
-/// are created in that way.
+/// One case, which is a function, and a test for each method: the function runs
+/// [alone](mod@crate::alone), where children are created in that way.
 #[macro_export]
 macro_rules! by_every_method {
     ($(#[$attribute:meta])* fn $case:ident() $body:block) => {

@@ -29,7 +29,8 @@ pub fn fill() -> Vec<File> {
     fill_below(RawFd::MAX)
 }
 
-/// Takes every number that is free below `number`, so that the limit alone says how many are free above it.
+/// Takes every number that is free below `number`, so that the limit alone says how many are free
+/// above it.
 pub fn fill_below(number: RawFd) -> Vec<File> {
     let null = || File::open("/dev/null").ok();
     std::iter::from_fn(|| null().filter(|file| file.as_raw_fd() < number)).collect()

@@ -59,15 +59,16 @@ pub fn move_to(fd: OwnedFd, number: RawFd) -> OwnedFd {
     moved
 }
 
-/// Opens `count` descriptors from `first` up, `step` apart, WITHOUT close-on-exec: they leak on purpose.
+/// Opens `count` descriptors from `first` up, `step` apart, WITHOUT close-on-exec: they leak on
+/// purpose.
 pub fn litter(first: RawFd, step: usize, count: usize) -> Vec<OwnedFd> {
     let source = file();
     (first..)
         .step_by(step)
         .take(count)
         .map(|number| {
-            // SAFETY: dup2(2) of an open descriptor; the number is free, as the caller arranged, and the
-            // result is owned by nobody else.
+            // SAFETY: dup2(2) of an open descriptor; the number is free, as the caller arranged,
+            // and the result is owned by nobody else.
             unsafe {
                 assert_eq!(
                     libc::dup2(source.as_raw_fd(), number),
@@ -121,8 +122,8 @@ impl Witness {
         Witness { command, report }
     }
 
-    /// Spawns the command, waits for its end, and tells what the child had. The deadline is that of the
-    /// test which runs the fixture: `fd_list` waits for nothing.
+    /// Spawns the command, waits for its end, and tells what the child had. The deadline is that of
+    /// the test which runs the fixture: `fd_list` waits for nothing.
     pub fn run(&mut self) -> io::Result<Table> {
         let status = self.command.status()?;
         Ok(self.read(status))

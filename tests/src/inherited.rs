@@ -12,7 +12,8 @@ use watchdog_pipe::{AdoptError, ENV_VAR, Watchdog};
 use crate::fork::Fork;
 use crate::proc_fs;
 
-/// A pipe as a spawner leaves it to its child: the read end inheritable, the write end somewhere else.
+/// A pipe as a spawner leaves it to its child: the read end inheritable, the write end somewhere
+/// else.
 pub struct Inherited {
     /// Owned by nobody here, as an inherited descriptor is.
     pub read: RawFd,
@@ -97,7 +98,8 @@ pub fn refused(value: impl AsRef<OsStr>) -> AdoptError {
     error
 }
 
-/// The variable is not for this process: no error, nothing is touched, and whatever is started from here does not see it.
+/// The variable is not for this process: no error, nothing is touched, and whatever is started from
+/// here does not see it.
 pub fn not_supervised(value: impl AsRef<OsStr>) {
     set_variable(value);
     let before = everything();

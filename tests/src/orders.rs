@@ -11,17 +11,22 @@ use serde::{Deserialize, Serialize};
 pub enum Order {
     /// To `hostile_tree`: be the leader of a tree of seven that does not want to end.
     HostileTree {
-        /// Every process of the tree has this in its command line. Files appear in it: `ready` when all seven live,
-        /// and `term`, with the instant on the monotonic clock, when the leader's handler has run.
+        /// Every process of the tree has this in its command line. Files appear in it: `ready` when
+        /// all seven live, and `term`, with the instant on the monotonic clock, when the leader's
+        /// handler has run.
         folder: PathBuf,
     },
-    /// To `hostile_command`: say of each of these processes what of it can be reached, a line for each.
+    /// To `hostile_command`: say of each of these processes what of it can be reached, a line for
+    /// each.
     Spy { pids: Vec<i32> },
-    /// To `hostile_command`: take all orphans of its own tree, and leave a program behind that has two dead parents.
+    /// To `hostile_command`: take all orphans of its own tree, and leave a program behind that has
+    /// two dead parents.
     BeSubreaper,
-    /// To `told_command`: write a byte to standard output, and the instant at which SIGTERM arrives.
+    /// To `told_command`: write a byte to standard output, and the instant at which SIGTERM
+    /// arrives.
     TellStop,
-    /// To `told_command`: be so many processes, all of which hold standard output, and write a byte to it when all live.
+    /// To `told_command`: be so many processes, all of which hold standard output, and write a byte
+    /// to it when all live.
     Crowd { count: usize, ignore_term: bool },
     /// To `tree_runtime`: start this command by a spawner, and wait for ever.
     Runtime {
@@ -30,17 +35,19 @@ pub enum Order {
         link: Link,
         grace: Duration,
     },
-    /// To `tree_runtime`: start this command under a supervisor, which is the runtime's own program once more, and wait
-    /// for ever.
+    /// To `tree_runtime`: start this command under a supervisor, which is the runtime's own program
+    /// once more, and wait for ever.
     SupervisingRuntime {
-        /// Gets the file `identity`; and `released` once the command was let go, if `release` says so.
+        /// Gets the file `identity`; and `released` once the command was let go, if `release` says
+        /// so.
         folder: PathBuf,
         /// The program and its arguments.
         command: Vec<String>,
         grace: Duration,
         release: bool,
     },
-    /// To `forker`: fork and end, for ever and deaf to SIGTERM, so that the number of the one that lives changes all the time.
+    /// To `forker`: fork and end, for ever and deaf to SIGTERM, so that the number of the one that
+    /// lives changes all the time.
     Comet {
         /// Gets the file `ready` when it is on its way.
         folder: PathBuf,
@@ -54,17 +61,20 @@ pub enum Order {
         count: u32,
         ignore_term: bool,
     },
-    /// To `watchdog_heir`: the variable is set twice. Refuse both; then, with one, adopt descriptor 50.
+    /// To `watchdog_heir`: the variable is set twice. Refuse both; then, with one, adopt descriptor
+    /// 50.
     AdoptOneOfTwo,
     /// To `watchdog_heir`: the variable is another process's. Find that it is, and touch nothing.
     AdoptNothing,
     /// To `shim_role`: say how long the configuration is and what its bytes add up to; or `none`.
     ReadConfig,
-    /// To `shim_role`: be a shim. Adopt the watchdog, say `ready`, repeat every line, and end by the watchdog alone.
+    /// To `shim_role`: be a shim. Adopt the watchdog, say `ready`, repeat every line, and end by
+    /// the watchdog alone.
     BeShim,
     /// To `shim_role`: say what the watchdog told, and then repeat every line.
     TellVerdict,
-    /// To `shim_role` and `watchdog_child`: try every descriptor as a handle on the parent, and say what worked.
+    /// To `shim_role` and `watchdog_child`: try every descriptor as a handle on the parent, and say
+    /// what worked.
     Intrude,
 
     // To `proc_target`.
@@ -165,7 +175,8 @@ pub enum Order {
     CloseDescriptor,
     /// Close everything but the standard streams and the stage, as a library does that daemonizes.
     CloseEverything,
-    /// Set the user to what it is. The C library tells every thread of it by a signal that nobody can block.
+    /// Set the user to what it is. The C library tells every thread of it by a signal that nobody
+    /// can block.
     SetUid,
     /// Answer how many threads there are.
     CountThreads,

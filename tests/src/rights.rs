@@ -32,7 +32,8 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
     Ok(())
 }
 
-/// Receives into `bytes`: how many have come, and the descriptors that came with them, close-on-exec.
+/// Receives into `bytes`: how many have come, and the descriptors that came with them,
+/// close-on-exec.
 ///
 /// # Errors
 /// Those of recvmsg(2).

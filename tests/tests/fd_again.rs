@@ -17,8 +17,8 @@ fn fails_in_the_plan(command: &mut Command) {
     assert_eq!(error.raw_os_error(), Some(libc::EBADF), "{error}");
 }
 
-/// A failure that nobody asked about does not explain a later one: neither one before the plan's turn, nor
-/// one after it with the same number.
+/// A failure that nobody asked about does not explain a later one: neither one before the plan's
+/// turn, nor one after it with the same number.
 #[test]
 fn an_old_failure_explains_no_later_one() {
     alone!({
@@ -53,13 +53,14 @@ fn an_old_failure_explains_no_later_one() {
     });
 }
 
-/// Somebody closes the placeholder on standard output, and the error socket lands there: told, not passed on.
+/// Somebody closes the placeholder on standard output, and the error socket lands there: told, not
+/// passed on.
 #[test]
 fn an_error_socket_in_a_placeholders_place_is_a_collision() {
     alone!({
         let close = |number| {
-            // SAFETY: the standard streams belong to the process, and this case is the process; what the plan
-            // holds there is taken from it on purpose.
+            // SAFETY: the standard streams belong to the process, and this case is the process;
+            // what the plan holds there is taken from it on purpose.
             assert_eq!(unsafe { libc::close(number) }, 0);
         };
         close(0);
@@ -68,7 +69,8 @@ fn an_error_socket_in_a_placeholders_place_is_a_collision() {
         let mut fds = PreserveFds::new();
         fds.map_fd(file_at(60), 9).expect("map_fd");
         let applied = fds.apply(&mut command).expect("apply");
-        // The socket's ends take the two lowest free numbers, and the child keeps the second. On 0 it has a file by then.
+        // The socket's ends take the two lowest free numbers, and the child keeps the second. On 0
+        // it has a file by then.
         command.stdin(file_at(61));
         close(0);
         close(1);

@@ -13,7 +13,8 @@ use workspace_tests::fd_table::{Table, Witness, file_at, id, litter, stdio};
 use workspace_tests::heap::{Observed, Observer};
 use workspace_tests::{alone, proc_fs, seccomp};
 
-/// Set in a forked child, which has a copy of its own: from there on an allocation ends the process.
+/// Set in a forked child, which has a copy of its own: from there on an allocation ends the
+/// process.
 static ARMED: AtomicBool = AtomicBool::new(false);
 
 fn check() {
@@ -110,8 +111,8 @@ fn a_plan_allocates_nothing_with_proc() {
     });
 }
 
-/// By the loop, for which /proc/self/fd must not open. Nothing else can be opened then, so that no program
-/// can load its libraries: what counts is that the child got as far as its exec.
+/// By the loop, for which /proc/self/fd must not open. Nothing else can be opened then, so that no
+/// program can load its libraries: what counts is that the child got as far as its exec.
 #[test]
 fn a_plan_allocates_nothing_with_the_loop() {
     alone!({
@@ -154,8 +155,8 @@ struct Start<'a> {
 extern "C" fn child(start: *mut c_void) -> c_int {
     // SAFETY: a `Start` that the suspended parent keeps.
     let start = unsafe { &*start.cast::<Start>() };
-    // SAFETY: a descriptor table of its own (no CLONE_FILES), the parent is suspended (CLONE_VFORK); the
-    // arguments end with a null pointer.
+    // SAFETY: a descriptor table of its own (no CLONE_FILES), the parent is suspended
+    // (CLONE_VFORK); the arguments end with a null pointer.
     unsafe {
         if start.fds.install().is_err() || start.fds.install().is_err() {
             libc::_exit(126);
@@ -165,8 +166,8 @@ extern "C" fn child(start: *mut c_void) -> c_int {
     }
 }
 
-/// A spawner that shares its memory with the child, as `vfork` does: the same plan, many times, and the
-/// parent is as before.
+/// A spawner that shares its memory with the child, as `vfork` does: the same plan, many times, and
+/// the parent is as before.
 #[test]
 fn a_child_that_shares_the_parents_memory_leaves_it_alone() {
     alone!({
@@ -184,8 +185,8 @@ fn a_child_that_shares_the_parents_memory_leaves_it_alone() {
                 fds: &fds,
                 args: [program.as_ptr(), report.as_ptr(), ptr::null()],
             };
-            // SAFETY: the stack is ours, large, aligned to 16, and grows down from its end; CLONE_VFORK keeps
-            // `start` and the stack alive until the child executes or ends.
+            // SAFETY: the stack is ours, large, aligned to 16, and grows down from its end;
+            // CLONE_VFORK keeps `start` and the stack alive until the child executes or ends.
             let pid = unsafe {
                 libc::clone(
                     child,

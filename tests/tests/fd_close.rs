@@ -101,8 +101,9 @@ fn fill() -> Vec<OwnedFd> {
     open
 }
 
-/// 10,000 descriptors open without CLOEXEC, spread to the limit: none arrives; close_range answering
-/// ENOSYS, EPERM, EINVAL. pitfalls: "close_range refused by seccomp, or the flag unknown".
+/// 10,000 descriptors open without CLOEXEC, spread to the limit: none arrives; close_range
+/// answering ENOSYS, EPERM, EINVAL. pitfalls: "close_range refused by seccomp, or the flag
+/// unknown".
 fn close_all(calls: &Calls) {
     let open = fill();
     assert!(

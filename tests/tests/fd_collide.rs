@@ -29,8 +29,8 @@ fn size(file: impl AsFd) -> u64 {
 }
 
 /// Missing program, unreadable program, directory as program x every target 3..64: the right errno,
-/// files untouched. pitfalls: "closing everything else closes std's exec-error socket"; "a target number
-/// equals std's error socket".
+/// files untouched. pitfalls: "closing everything else closes std's exec-error socket"; "a target
+/// number equals std's error socket".
 #[test]
 fn a_program_that_cannot_be_executed_is_told_with_every_target() {
     alone!({
@@ -93,8 +93,8 @@ fn a_target_that_the_user_closed_is_a_collision_and_not_a_success() {
         let mut collisions = 0;
         for target in 3..=20 {
             let file = file_at(60);
-            // The error socket's two ends take the two lowest free numbers, and the child keeps the second:
-            // that is to be the target. So everything below is taken but for one number.
+            // The error socket's two ends take the two lowest free numbers, and the child keeps the
+            // second: that is to be the target. So everything below is taken but for one number.
             let below: Vec<OwnedFd> = (3..target - 1).map(file_at).collect();
             let lowest = (target > 3).then(|| file_at(target - 1));
             let occupant = file_at(target);
@@ -160,7 +160,8 @@ fn a_number_stays_reserved_while_any_command_wants_it() {
     });
 }
 
-/// One command's source lies on another's target, and goes with its command: the number stays reserved.
+/// One command's source lies on another's target, and goes with its command: the number stays
+/// reserved.
 #[test]
 fn a_source_that_goes_leaves_its_number_reserved_for_another_command() {
     alone!({
@@ -188,7 +189,8 @@ fn a_source_that_goes_leaves_its_number_reserved_for_another_command() {
     });
 }
 
-/// As above, with a source that two commands share: it is the last of them that leaves the number reserved.
+/// As above, with a source that two commands share: it is the last of them that leaves the number
+/// reserved.
 #[test]
 fn a_shared_source_that_goes_leaves_its_number_reserved_for_another_command() {
     alone!({
@@ -221,7 +223,8 @@ fn a_shared_source_that_goes_leaves_its_number_reserved_for_another_command() {
     });
 }
 
-/// A caller may have a socket of that kind on a target, and may give one: it is not the error socket.
+/// A caller may have a socket of that kind on a target, and may give one: it is not the error
+/// socket.
 #[test]
 fn a_socket_of_the_callers_own_is_no_collision() {
     alone!({
@@ -261,8 +264,8 @@ fn a_child_that_cannot_tell_sockets_apart_overwrites_nothing() {
     });
 }
 
-/// 0, 1, 2 closed in the parent in all combinations, spawn with pipes: correct. pitfalls: "0, 1 or 2
-/// closed in the parent: std's own pipes land there".
+/// 0, 1, 2 closed in the parent in all combinations, spawn with pipes: correct. pitfalls: "0, 1 or
+/// 2 closed in the parent: std's own pipes land there".
 #[test]
 fn closed_standard_streams_do_not_mix_up_pipes() {
     alone!({
@@ -273,8 +276,8 @@ fn closed_standard_streams_do_not_mix_up_pipes() {
 }
 
 fn with_closed(closed: u8) {
-    // What a panic says would go to a closed descriptor, or worse: to one that is ours. So errors are
-    // collected in a file above.
+    // What a panic says would go to a closed descriptor, or worse: to one that is ours. So errors
+    // are collected in a file above.
     let (copy, null) = (file_at(80), fs::File::open("/dev/null").expect("/dev/null"));
     let null_id = rustix::fs::fstat(&null).expect("fstat").st_rdev;
     drop(null);
@@ -363,7 +366,8 @@ fn rdev((dev, ino): fd_table::FileId) -> u64 {
 #[test]
 fn a_closed_standard_stream_without_dev_null_is_refused() {
     alone!({
-        // The working directory stays outside of the new root: from there the folder can be removed.
+        // The working directory stays outside of the new root: from there the folder can be
+        // removed.
         std::env::set_current_dir(std::env::temp_dir()).expect("chdir");
         let empty = format!("fd-empty-{}", std::process::id());
         fs::create_dir(&empty).expect("mkdir");
@@ -387,8 +391,8 @@ fn a_closed_standard_stream_without_dev_null_is_refused() {
     });
 }
 
-/// Another spawner, without any error socket: nothing is reserved, and parked copies still miss every
-/// target.
+/// Another spawner, without any error socket: nothing is reserved, and parked copies still miss
+/// every target.
 #[test]
 fn another_spawner_needs_no_reservation() {
     alone!({

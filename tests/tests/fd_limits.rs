@@ -18,8 +18,8 @@ fn plan(file: OwnedFd, target: RawFd) -> PreserveFds {
     fds
 }
 
-/// Fd = limit - 1, map: works; fd = limit: TargetAboveLimit. pitfalls: "target >= RLIMIT_NOFILE: dup2
-/// says EBADF, child aborts, spawn says Ok".
+/// Fd = limit - 1, map: works; fd = limit: TargetAboveLimit. pitfalls: "target >= RLIMIT_NOFILE:
+/// dup2 says EBADF, child aborts, spawn says Ok".
 #[test]
 fn the_last_number_below_the_limit_can_be_had_and_the_limit_cannot() {
     alone!({
@@ -122,7 +122,8 @@ fn without_a_free_descriptor_the_error_is_typed_and_nothing_leaks() {
         assert_eq!(table(), before);
         drop(refill);
 
-        // The same plan works once there is room, and no count was left behind: the number is free after it.
+        // The same plan works once there is room, and no count was left behind: the number is free
+        // after it.
         fill.truncate(10);
         let file = file();
         let mut expected = stdio();
@@ -188,8 +189,8 @@ fn a_source_closed_behind_our_back_is_told_with_the_number() {
         let mut fds = PreserveFds::new();
         fds.preserve_fd(kept).expect("preserve_fd");
         let applied = fds.apply(&mut command).expect("apply");
-        // SAFETY: what is done here is wrong on purpose; the process has one thread, and the number is put
-        // back before the plan closes it.
+        // SAFETY: what is done here is wrong on purpose; the process has one thread, and the number
+        // is put back before the plan closes it.
         assert_eq!(unsafe { libc::close(50) }, 0);
         let error = command.spawn().map(drop).expect_err("nothing to keep");
         let reason = applied.explain(&error);

@@ -52,8 +52,9 @@ fn check(pairs: &[(RawFd, RawFd)]) {
     assert_eq!(witness.run().expect("spawn"), expected, "{pairs:?}");
 }
 
-/// None, one, many; swap; chain; cycle; one source to three numbers; identity; source at a target's number.
-/// pitfalls: "source == target keeps CLOEXEC and vanishes at exec"; "crossing maps clobber each other".
+/// None, one, many; swap; chain; cycle; one source to three numbers; identity; source at a target's
+/// number. pitfalls: "source == target keeps CLOEXEC and vanishes at exec"; "crossing maps clobber
+/// each other".
 #[test]
 fn every_shape_of_plan_arrives_and_nothing_else() {
     alone!({
@@ -70,8 +71,8 @@ fn every_shape_of_plan_arrives_and_nothing_else() {
     });
 }
 
-/// Random plan against a model, in real processes. The numbers are crowded, so that swaps,
-/// chains and fans are common; a plan that fails is printed, and is all that is needed to repeat it.
+/// Random plan against a model, in real processes. The numbers are crowded, so that swaps, chains
+/// and fans are common; a plan that fails is printed, and is all that is needed to repeat it.
 #[test]
 fn random_plans_arrive_and_nothing_else() {
     alone!({
@@ -180,7 +181,8 @@ fn given_and_borrowed_sources_arrive_on_the_numbers_that_were_said() {
     });
 }
 
-/// A source that plans share is the same descriptor in all of them, and stays open for its last holder.
+/// A source that plans share is the same descriptor in all of them, and stays open for its last
+/// holder.
 #[test]
 fn a_source_that_plans_share_arrives_from_each_and_stays_for_its_last_holder() {
     alone!({
@@ -230,8 +232,8 @@ fn a_command_can_be_spawned_again() {
     });
 }
 
-/// A process that execs in place installs the plan itself; when the exec fails it may try again, on a table that the first
-/// try changed. A swap that swapped back would show here.
+/// A process that execs in place installs the plan itself; when the exec fails it may try again, on
+/// a table that the first try changed. A swap that swapped back would show here.
 #[test]
 fn a_plan_survives_an_exec_in_place_that_failed() {
     alone!({
@@ -363,7 +365,8 @@ fn all_flags() -> std::collections::BTreeMap<RawFd, FdFlags> {
 }
 
 /// Together with cwd, process_group, another pre_exec hook: right order. A hook before the plan
-/// opens a leak, and it is closed; a hook after it finds the planned number, and what it opens stays.
+/// opens a leak, and it is closed; a hook after it finds the planned number, and what it opens
+/// stays.
 #[test]
 fn the_plan_runs_in_its_turn_among_hooks_and_after_cwd_and_group() {
     alone!({
@@ -484,7 +487,8 @@ fn nothing_is_left_open_when_the_command_goes() {
     });
 }
 
-/// pitfalls: "temporary number = highest + 1 breaks at the limit": 3 and 63 change places at a limit of 64.
+/// pitfalls: "temporary number = highest + 1 breaks at the limit": 3 and 63 change places at a
+/// limit of 64.
 #[test]
 fn a_swap_with_the_highest_number_needs_nothing_above_it() {
     alone!({

@@ -17,7 +17,8 @@ fn file_on(number: RawFd) -> OwnedFd {
     fd_table::move_to(file(), number)
 }
 
-/// `Command` puts its own streams on 0, 1 and 2 before the plan runs: the child gets the file all the same.
+/// `Command` puts its own streams on 0, 1 and 2 before the plan runs: the child gets the file all
+/// the same.
 #[test]
 fn a_source_on_a_standard_number_arrives_on_another() {
     alone!({
@@ -87,7 +88,8 @@ fn sources_on_all_standard_numbers_may_change_places() {
     });
 }
 
-/// The number stays the source's until the command goes, so that nothing of the parent's lands there.
+/// The number stays the source's until the command goes, so that nothing of the parent's lands
+/// there.
 #[test]
 fn a_source_on_a_standard_number_arrives_in_every_child() {
     alone!({

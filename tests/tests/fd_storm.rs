@@ -19,7 +19,8 @@ static CHILDREN: AtomicU32 = AtomicU32::new(0);
 
 static COLLISIONS: AtomicU32 = AtomicU32::new(0);
 
-/// Threads opening and spawning at random for a while: no unplanned descriptor ever seen in any child.
+/// Threads opening and spawning at random for a while: no unplanned descriptor ever seen in any
+/// child.
 #[test]
 fn no_child_sees_what_other_threads_open_meanwhile() {
     alone!({
@@ -30,7 +31,8 @@ fn no_child_sees_what_other_threads_open_meanwhile() {
             let spawners: Vec<_> = (0..3)
                 .map(|seed| scope.spawn(move || spawn(seed)))
                 .collect();
-            // Whatever happens to a spawner, the others are told to end; the scope then passes on its panic.
+            // Whatever happens to a spawner, the others are told to end; the scope then passes on
+            // its panic.
             for spawner in spawners {
                 let ended = spawner.join();
                 OVER.store(true, Ordering::Relaxed);
@@ -113,8 +115,8 @@ fn spawn(seed: u64) {
     }
 }
 
-/// A number that another thread had during `apply`, and gave back since, may be the error socket's: that
-/// is a typed error, after which another try is worthwhile.
+/// A number that another thread had during `apply`, and gave back since, may be the error socket's:
+/// that is a typed error, after which another try is worthwhile.
 fn patiently(witness: &mut Witness, applied: &Applied) -> Table {
     for _ in 0..1_000 {
         match witness.run() {

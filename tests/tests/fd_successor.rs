@@ -1,7 +1,8 @@
-//! A command whose name lies where that of another lay, which another thread has not dropped wholly yet.
+//! A command whose name lies where that of another lay, which another thread has not dropped wholly
+//! yet.
 //!
-//! fd-preserve knows a command by the address of its name. std frees the name before the closures, and with
-//! them the note that the command has a plan. The allocator here stretches that instant.
+//! fd-preserve knows a command by the address of its name. std frees the name before the closures,
+//! and with them the note that the command has a plan. The allocator here stretches that instant.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::Command;
@@ -23,8 +24,8 @@ static AWAITED: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
 struct Stretch;
 
-// SAFETY: the system's allocator; a block of size NAME changes hands through FREED, where one swap gives
-// it to one taker.
+// SAFETY: the system's allocator; a block of size NAME changes hands through FREED, where one swap
+// gives it to one taker.
 unsafe impl GlobalAlloc for Stretch {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.size() == NAME {
@@ -54,7 +55,8 @@ unsafe impl GlobalAlloc for Stretch {
             Ordering::Relaxed,
         );
         if awaited.is_ok() {
-            // Whoever is dropped here frees more blocks of this size: not before this one has a new owner.
+            // Whoever is dropped here frees more blocks of this size: not before this one has a new
+            // owner.
             while FREED.load(Ordering::Acquire) == address {
                 std::thread::yield_now();
             }

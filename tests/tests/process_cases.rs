@@ -1,4 +1,5 @@
-//! `Process` where the process around it is unusual. Each case runs in a fixture process of its own.
+//! `Process` where the process around it is unusual. Each case runs in a fixture process of its
+//! own.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -270,8 +271,8 @@ fn status_hidden_from_an_unprivileged_observer_is_not_taken_for_success() {
 #[test]
 fn child_whose_exit_is_announced_by_no_signal_is_ours_to_wait_for() {
     alone!({
-        // SAFETY: no flag, no stack, no pointer: a fork that announces nothing. The child calls nothing
-        // but _exit.
+        // SAFETY: no flag, no stack, no pointer: a fork that announces nothing. The child calls
+        // nothing but _exit.
         let pid = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
         if pid == 0 {
             // SAFETY: ends the process, without handlers that the copy has no right to run.
@@ -402,7 +403,8 @@ fn descriptor_that_somebody_closed_is_an_error_and_no_exit() {
     alone!({
         let mut child = sleeper();
         let process = Process::from_child(&mut child).expect("own child");
-        // SAFETY: wrong, on purpose: nothing else is opened in this process until the handle is forgotten below.
+        // SAFETY: wrong, on purpose: nothing else is opened in this process until the handle is
+        // forgotten below.
         unsafe { libc::close(process.as_fd().as_raw_fd()) };
         for result in [
             process.try_wait(),

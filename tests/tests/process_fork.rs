@@ -47,8 +47,8 @@ fn forked_child_has_a_handle_from_birth_and_no_copy_of_it() {
     });
 }
 
-/// Neither a panic nor the end of the closure comes out in the copy of the parent's frames, or of what it had
-/// registered for its own exit.
+/// Neither a panic nor the end of the closure comes out in the copy of the parent's frames, or of
+/// what it had registered for its own exit.
 #[test]
 fn nothing_of_the_parents_runs_in_a_forked_child_but_the_closure() {
     alone!({
@@ -103,7 +103,8 @@ fn forked_child_is_found_by_a_plain_waitpid() {
         // SAFETY: this process has one thread.
         let process = unsafe { Process::fork(|| 3) }.expect("fork");
         let mut status = 0;
-        // SAFETY: `status` is a valid place for the answer. waitpid(2) passes over children of another exit signal.
+        // SAFETY: `status` is a valid place for the answer. waitpid(2) passes over children of
+        // another exit signal.
         let reaped = unsafe { libc::waitpid(-1, &raw mut status, 0) };
         assert_eq!(reaped, process.pid().as_raw_nonzero().get());
         assert_eq!(libc::WEXITSTATUS(status), 3);

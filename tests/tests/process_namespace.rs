@@ -106,7 +106,8 @@ fn identity_of_another_pid_namespace_is_refused() {
     });
 }
 
-/// /proc shows the namespace outside: its numbers are not ours, and what it says of a pidfd names nobody here.
+/// /proc shows the namespace outside: its numbers are not ours, and what it says of a pidfd names
+/// nobody here.
 #[test]
 fn pidfd_whose_number_only_anothers_proc_tells_is_refused() {
     alone!({
@@ -137,7 +138,8 @@ fn pidfd_whose_number_only_anothers_proc_tells_is_refused() {
     });
 }
 
-/// Whether the kernel has PIDFD_GET_INFO: asked, since a version says nothing of what was ported back.
+/// Whether the kernel has PIDFD_GET_INFO: asked, since a version says nothing of what was ported
+/// back.
 fn kernel_names_pidfds(process: &Process) -> bool {
     const PIDFD_INFO_PID: u64 = 1;
     // `struct pidfd_info` as Linux 6.13 had it: 64 bytes, of which the first eight are the mask.
@@ -150,12 +152,14 @@ fn kernel_names_pidfds(process: &Process) -> bool {
     answer == 0
 }
 
-/// A child that ends with 7 when its standard input closes, in the process group with this number; 0: its own.
+/// A child that ends with 7 when its standard input closes, in the process group with this number;
+/// 0: its own.
 fn sleeper_in(group: i32) -> Guard {
     Guard::spawn(target(&Order::ExitAtEof { code: 7 }).process_group(group))
 }
 
-/// No signal has come: one that waits to be taken would end it before it can see the end of its input.
+/// No signal has come: one that waits to be taken would end it before it can see the end of its
+/// input.
 #[track_caller]
 fn is_unharmed(mut child: Guard) {
     child.stdin = None;
@@ -183,8 +187,8 @@ fn stop_in_every_way(mut shim: ShimHandler) {
     drop(shim);
 }
 
-/// The leader was reaped: nobody of its group is signalled any more, neither who is left of it nor, once the number
-/// came round, the group of a stranger.
+/// The leader was reaped: nobody of its group is signalled any more, neither who is left of it nor,
+/// once the number came round, the group of a stranger.
 #[test]
 fn group_whose_leader_was_reaped_is_signalled_no_more() {
     alone_in_pid_namespace!({
@@ -234,8 +238,8 @@ fn fifo(path: PathBuf) -> PathBuf {
     path
 }
 
-/// A zombie is reaped between two looks at it. /proc is a stand-in of FIFOs, whose reader waits for what it is told,
-/// so that the reaping comes at the moment that is meant.
+/// A zombie is reaped between two looks at it. /proc is a stand-in of FIFOs, whose reader waits for
+/// what it is told, so that the reaping comes at the moment that is meant.
 #[test]
 fn status_of_a_zombie_that_is_reaped_while_it_is_looked_at_is_its_own() {
     alone_in_pid_namespace!({
@@ -243,7 +247,8 @@ fn status_of_a_zombie_that_is_reaped_while_it_is_looked_at_is_its_own() {
         let process = Process::from_child(&mut first).expect("own child");
         let later = Process::from_child(&mut second).expect("own child");
         mount_empty_proc();
-        // Nobody asks /proc about an own child, unless waitid is refused; wait4, by which it is reaped here, is not.
+        // Nobody asks /proc about an own child, unless waitid is refused; wait4, by which it is
+        // reaped here, is not.
         seccomp::refuse(&[(libc::SYS_waitid, libc::EPERM)]);
         let code = (kernel() >= (6, 15)).then_some(7);
         let fdinfo = |process: &Process| {
@@ -251,7 +256,8 @@ fn status_of_a_zombie_that_is_reaped_while_it_is_looked_at_is_its_own() {
             fifo(format!("/proc/thread-self/fdinfo/{number}").into())
         };
 
-        // The pidfd knew no status yet, and /proc knows none any more: the pidfd is asked once more.
+        // The pidfd knew no status yet, and /proc knows none any more: the pidfd is asked once
+        // more.
         let link = fdinfo(&process);
         first.stdin = None;
         let teller = thread::spawn(move || say(&link, Some(&mut first), "Pid:\t-1\n"));

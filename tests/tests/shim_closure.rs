@@ -1,8 +1,8 @@
 //! A closure of the caller's between fork and exec: it finds a C library that knows of the fork.
 //!
-//! The allocator is usable in the child because fork(3) runs its handlers (`pthread_atfork`), which a bare clone
-//! does not. Hanging is a matter of luck, so the handlers are watched as well; and a child that hangs all the
-//! same is ended by its own alarm, long before any test's deadline.
+//! The allocator is usable in the child because fork(3) runs its handlers (`pthread_atfork`), which
+//! a bare clone does not. Hanging is a matter of luck, so the handlers are watched as well; and a
+//! child that hangs all the same is ended by its own alarm, long before any test's deadline.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -11,7 +11,8 @@ use std::{io, thread};
 use shim_spawner::{ShimSpawner, SpawnError, Stage};
 use workspace_tests::{alone, reaped};
 
-/// How often the handlers ran, as each process sees it: preparing and parent's here, child's in the copy.
+/// How often the handlers ran, as each process sees it: preparing and parent's here, child's in the
+/// copy.
 static PREPARED: AtomicU32 = AtomicU32::new(0);
 
 static IN_PARENT: AtomicU32 = AtomicU32::new(0);
@@ -125,7 +126,8 @@ fn closure_that_allocates_is_done_in_each_of_300_spawns() {
     });
 }
 
-/// One that never returns is ended by the alarm, and is an error of its stage: a hang is seen as what it is.
+/// One that never returns is ended by the alarm, and is an error of its stage: a hang is seen as
+/// what it is.
 #[test]
 fn closure_that_hangs_is_ended_by_its_alarm_and_told_as_such() {
     alone!({

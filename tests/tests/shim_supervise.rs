@@ -168,7 +168,8 @@ fn handler_dropped_in_its_own_callback_leaves_no_zombie() {
     });
 }
 
-/// The first shim of a process is dropped when no descriptor is left to start a watcher with: it is reaped.
+/// The first shim of a process is dropped when no descriptor is left to start a watcher with: it is
+/// reaped.
 #[test]
 fn shim_dropped_when_no_descriptor_is_left_for_a_watcher_is_reaped() {
     alone!({
@@ -211,7 +212,8 @@ fn three_thousand_shims_spawned_dropped_and_stopped_in_random_order_leave_nothin
     alone!({
         const SHIMS: usize = 3_000;
         const AT_ONCE: usize = 40;
-        // What the watcher and the sentinel have for all shims stays: let it be there before we count.
+        // What the watcher and the sentinel have for all shims stays: let it be there before we
+        // count.
         Watcher::global().expect("a watcher");
         drop(shim_box());
         no_children();

@@ -18,8 +18,8 @@ fn read_end(setup: &ChildSetup) -> OwnedFd {
     fd.try_clone_to_owned().expect("dup")
 }
 
-/// Adopts a read end in a fork of its own, where nobody holds the write end; that fork says what it is told
-/// by `told`, having looked once by `looked` before that.
+/// Adopts a read end in a fork of its own, where nobody holds the write end; that fork says what it
+/// is told by `told`, having looked once by `looked` before that.
 fn watcher(read: OwnedFd, keepalive: Keepalive, expected: Verdict, looked: &mut Cue) {
     // The copy of the write end goes, without a word.
     drop(keepalive);
@@ -56,7 +56,8 @@ fn copy_made_by_fork_tells_nothing_when_it_is_dropped() {
     });
 }
 
-/// The same where getpid() cannot tell them apart: the copy is pid 1 of a namespace, as its parent is.
+/// The same where getpid() cannot tell them apart: the copy is pid 1 of a namespace, as its parent
+/// is.
 #[test]
 fn copy_made_by_fork_tells_nothing_where_both_are_pid_1() {
     alone!({
@@ -155,8 +156,8 @@ fn forked_process_can_make_a_link_of_its_own() {
     });
 }
 
-/// A process, its child and its grandchild, each with a link of its own and copies of those before: each
-/// can speak on its own alone.
+/// A process, its child and its grandchild, each with a link of its own and copies of those before:
+/// each can speak on its own alone.
 #[test]
 fn copies_of_every_generation_are_inert_and_originals_are_not() {
     alone!({

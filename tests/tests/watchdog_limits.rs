@@ -13,7 +13,8 @@ fn number_of(setup: &watchdog_pipe::ChildSetup) -> RawFd {
     setup.fds().next().expect("one descriptor").0.as_raw_fd()
 }
 
-/// The first link leaves one descriptor and one thread, those of the sentinel. All that follows is measured after it.
+/// The first link leaves one descriptor and one thread, those of the sentinel. All that follows is
+/// measured after it.
 fn with_a_sentinel() {
     drop(watchdog_pipe::channel().expect("channel"));
 }

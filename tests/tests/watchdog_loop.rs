@@ -1,4 +1,5 @@
-//! The watchdog in an event loop, and under a deadline. The watchdog is a fork's, the keepalive its parent's.
+//! The watchdog in an event loop, and under a deadline. The watchdog is a fork's, the keepalive its
+//! parent's.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -134,8 +135,8 @@ fn descriptor_stays_readable_after_a_death() {
     });
 }
 
-/// After a word, the pipe itself is quiet as long as anybody holds the write end. The descriptor is asked for
-/// before the verdict or, for the first time, after it.
+/// After a word, the pipe itself is quiet as long as anybody holds the write end. The descriptor is
+/// asked for before the verdict or, for the first time, after it.
 fn stays_readable_while_a_sibling_holds_the_write_end(asked_before: bool) {
     supervised(
         |keepalive, cue| {

@@ -1,4 +1,5 @@
-//! A child that is gone cannot hurt its parent: no SIGPIPE, whatever the parent made of that signal.
+//! A child that is gone cannot hurt its parent: no SIGPIPE, whatever the parent made of that
+//! signal.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -6,13 +7,14 @@ use watchdog_pipe::Keepalive;
 use workspace_tests::fork::Fork;
 use workspace_tests::{alone, seccomp};
 
-/// The first link starts a thread, and with the first thread of a process the C library takes a signal of its own.
+/// The first link starts a thread, and with the first thread of a process the C library takes a
+/// signal of its own.
 fn first_link() {
     drop(watchdog_pipe::channel());
 }
 
-/// As on kernels before 6.18, which do not know `RWF_NOSIGNAL`, and behind a filter: the same promises hold by way of the
-/// signal mask.
+/// As on kernels before 6.18, which do not know `RWF_NOSIGNAL`, and behind a filter: the same
+/// promises hold by way of the signal mask.
 fn before_6_18(case: impl Fn()) {
     for errno in [libc::EOPNOTSUPP, libc::ENOSYS, libc::EPERM] {
         Fork::run(|| {

@@ -1,5 +1,6 @@
-//! Thousands of links, and each end of each told apart. A parent is forked for every batch of links; the
-//! reader is another fork, which gets the read ends by SCM_RIGHTS and never holds a write end.
+//! Thousands of links, and each end of each told apart. A parent is forked for every batch of
+//! links; the reader is another fork, which gets the read ends by SCM_RIGHTS and never holds a
+//! write end.
 
 use std::io::{Read, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -7,7 +7,8 @@ use workspace_tests::fork::Fork;
 use workspace_tests::namespace::looked_at;
 use workspace_tests::{Held, Told, alone, proc_fs, until};
 
-/// epoll_wait is interrupted by a stop and by the C library's own signals, whatever is blocked: signal(7).
+/// epoll_wait is interrupted by a stop and by the C library's own signals, whatever is blocked:
+/// signal(7).
 #[test]
 fn stop_and_signals_of_the_c_library_interrupt_the_wait_and_end_nothing() {
     alone!({
@@ -18,7 +19,8 @@ fn stop_and_signals_of_the_c_library_interrupt_the_wait_and_end_nothing() {
         let own = std::process::id().cast_signed();
         for _ in 0..20 {
             until("the thread waits", || watcher_waits().then_some(()));
-            // SAFETY: a fork of two threads, one of which sleeps in epoll_wait; the copy makes system calls alone.
+            // SAFETY: a fork of two threads, one of which sleeps in epoll_wait; the copy makes
+            // system calls alone.
             let starter = unsafe {
                 Process::fork(|| {
                     libc::kill(own, libc::SIGSTOP);
@@ -50,7 +52,8 @@ fn watcher_waits() -> bool {
     })
 }
 
-/// Threads that ask for the global watcher at once, as the first of their process, are given the same one.
+/// Threads that ask for the global watcher at once, as the first of their process, are given the
+/// same one.
 #[test]
 fn threads_that_ask_for_the_global_watcher_at_once_are_given_one() {
     alone!({
@@ -85,7 +88,8 @@ fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("/proc").count()
 }
 
-/// After the last watcher: no thread, no descriptor, no process kept open, whatever handles are kept.
+/// After the last watcher: no thread, no descriptor, no process kept open, whatever handles are
+/// kept.
 #[test]
 fn after_the_last_watcher_there_is_no_thread_and_no_descriptor() {
     alone!({

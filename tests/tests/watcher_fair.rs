@@ -82,8 +82,8 @@ fn ten_thousand_children_that_end_at_once_are_told_once_each_while_ten_others_ch
         let mut children = All(Vec::new());
         for n in 0..count {
             let code = i32::try_from(n % 251).expect("small");
-            // SAFETY: the child makes raw system calls alone. It lets go of everything but the gate, so that the gate opens when
-            // this process alone closes it.
+            // SAFETY: the child makes raw system calls alone. It lets go of everything but the
+            // gate, so that the gate opens when this process alone closes it.
             let process = unsafe {
                 Process::fork(|| {
                     libc::dup2(gate, 0);

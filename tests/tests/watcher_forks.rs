@@ -128,7 +128,8 @@ fn global_watcher_of_a_copy_is_its_own() {
     });
 }
 
-/// Both are pid 1, each in its namespace: a copy that asked getpid would take itself for the parent.
+/// Both are pid 1, each in its namespace: a copy that asked getpid would take itself for the
+/// parent.
 #[test]
 fn copy_that_has_its_parents_pid_knows_itself_for_a_copy() {
     alone!({
@@ -171,8 +172,8 @@ fn copy_that_has_its_parents_pid_knows_itself_for_a_copy() {
 /// A copy of this process in a PID namespace of its own.
 fn pid_1(run: impl FnOnce()) -> Option<Process> {
     let flags = libc::CLONE_NEWPID | libc::SIGCHLD;
-    // SAFETY: a fork, and neither memory nor stack is shared. This thread holds no lock, and the watcher's, if there is one,
-    // sleeps in epoll_wait; the copy ends by _exit.
+    // SAFETY: a fork, and neither memory nor stack is shared. This thread holds no lock, and the
+    // watcher's, if there is one, sleeps in epoll_wait; the copy ends by _exit.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     if pid == 0 {
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
@@ -192,7 +193,8 @@ fn pid_1(run: impl FnOnce()) -> Option<Process> {
     Some(Process::open(pid.expect("a pid")).expect("own child"))
 }
 
-/// Copies are made at any moment of three threads that watch and cancel, and of a dispatch thread that runs.
+/// Copies are made at any moment of three threads that watch and cancel, and of a dispatch thread
+/// that runs.
 #[test]
 fn copy_made_while_threads_watch_and_cancel_hangs_on_nothing() {
     alone!({

@@ -237,7 +237,8 @@ fn without_a_hook_a_panic_is_a_line_on_standard_error() {
     });
 }
 
-/// Standard error that takes nothing, and none: a report that cannot be written is not a panic of its own.
+/// Standard error that takes nothing, and none: a report that cannot be written is not a panic of
+/// its own.
 #[test]
 fn without_standard_error_a_panic_is_contained_all_the_same() {
     alone!({

@@ -1,5 +1,5 @@
-//! What the children of a spawner do, by order. Each ends at the end of its standard input, whatever
-//! happens; only the shim waits for its watchdog.
+//! What the children of a spawner do, by order. Each ends at the end of its standard input,
+//! whatever happens; only the shim waits for its watchdog.
 
 use std::io::{self, BufRead, Write};
 use std::os::fd::RawFd;

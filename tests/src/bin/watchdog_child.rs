@@ -28,7 +28,8 @@ extern "C" fn before_main() {
     }
 }
 
-// SAFETY: functions of the C library are all that `before_main` calls, and that library is set up first.
+// SAFETY: functions of the C library are all that `before_main` calls, and that library is set up
+// first.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = before_main;
@@ -116,7 +117,8 @@ impl Shim {
             }
             // Closes the number behind the watchdog's back.
             Order::CloseDescriptor => drop(stolen(pipe_number())),
-            // As a library does that daemonizes: everything but the standard streams, and the stage here.
+            // As a library does that daemonizes: everything but the standard streams, and the stage
+            // here.
             Order::CloseEverything => {
                 for number in proc_fs::own_fds().into_keys().filter(|number| *number > 2) {
                     if number != self.stage.number() {
@@ -291,7 +293,8 @@ fn handle(signal: i32, handler: extern "C" fn(libc::c_int)) {
     }
 }
 
-/// The number that the variable names when this is called first: adoption takes it out of the environment.
+/// The number that the variable names when this is called first: adoption takes it out of the
+/// environment.
 fn named_number() -> Option<i32> {
     static NUMBER: OnceLock<Option<i32>> = OnceLock::new();
     *NUMBER.get_or_init(|| {
@@ -320,8 +323,8 @@ fn own_pipe() -> io::Result<File> {
 }
 
 fn stolen(number: i32) -> OwnedFd {
-    // SAFETY: not sound in general, and that is the point: somebody in this process closes what is the
-    // watchdog's. Nothing is opened afterwards that could take the number over.
+    // SAFETY: not sound in general, and that is the point: somebody in this process closes what is
+    // the watchdog's. Nothing is opened afterwards that could take the number over.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
@@ -359,7 +362,8 @@ fn ways_in(fd: i32) -> Vec<&'static str> {
             worked.push(what);
         }
     };
-    // SAFETY: none of these touches memory of this process, but for the new mapping, which is only undone.
+    // SAFETY: none of these touches memory of this process, but for the new mapping, which is only
+    // undone.
     unsafe {
         for theirs in 0..64 {
             tried(

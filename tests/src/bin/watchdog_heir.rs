@@ -1,4 +1,5 @@
-//! A program that was started with the variable of a link in its environment, and adopts what it is told to.
+//! A program that was started with the variable of a link in its environment, and adopts what it is
+//! told to.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,8 @@
 //! A runtime under orders: makes links, starts children on them, and dies as it is told.
 //!
-//! Enters the stage as "parent", or under the name in its first argument. `link N` is the Nth it made. Its
-//! version after `upgrade` finds the kept write ends in the environment and enters as "upgraded".
+//! Enters the stage as "parent", or under the name in its first argument. `link N` is the Nth it
+//! made. Its version after `upgrade` finds the kept write ends in the environment and enters as
+//! "upgraded".
 
 use std::ffi::CString;
 use std::io;
@@ -26,7 +27,8 @@ fn main() -> io::Result<()> {
         .split_terminator(',')
         .map(|number| {
             let number: RawFd = number.parse().expect("a number");
-            // SAFETY: the version before kept this very number open for us, and nothing here owns it.
+            // SAFETY: the version before kept this very number open for us, and nothing here owns
+            // it.
             let write = unsafe { OwnedFd::from_raw_fd(number) };
             Keepalive::from_fd(write).map(Some)
         })
@@ -216,7 +218,8 @@ fn write_over(target: Target) -> io::Result<()> {
             let (start, _) = line.expect("a page").split_once('-').expect("a range");
             let start = usize::from_str_radix(start, 16).expect("an address") as *mut u32;
             for slot in 0..2048 {
-                // SAFETY: writable, shared and that long; nothing but atomics lies there. Owners that nobody is.
+                // SAFETY: writable, shared and that long; nothing but atomics lies there. Owners
+                // that nobody is.
                 unsafe { start.add(slot * 2).write_volatile(0x2AAA_AAAA) };
             }
         }
@@ -240,7 +243,8 @@ fn write_over(target: Target) -> io::Result<()> {
                 };
                 assert_eq!((answer, length), (0, 24), "{}", io::Error::last_os_error());
                 let page = (head as usize & !4095) as *mut libc::c_void;
-                // SAFETY: the sentinel's own page, which nobody but the kernel reads at this thread's death.
+                // SAFETY: the sentinel's own page, which nobody but the kernel reads at this
+                // thread's death.
                 unsafe {
                     libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_WRITE);
                     head.write_volatile(0x10);

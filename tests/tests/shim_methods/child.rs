@@ -83,7 +83,8 @@ by_every_method!(
 );
 
 by_every_method!(
-    /// The caller's number comes first; the library's own descriptors go elsewhere and are found there.
+    /// The caller's number comes first; the library's own descriptors go elsewhere and are found
+    /// there.
     fn watchdog_and_configuration_give_way_to_numbers_of_the_caller() {
         let (first, third) = (fd_table::file(), fd_table::file());
         let expected = (id(&first), id(&third));
@@ -138,8 +139,8 @@ by_every_method!(
     /// What a program sees that was not meant, or was given something else than promised.
     fn configuration_that_was_not_meant_is_refused_and_left_alone() {
         let read = |value: &str| {
-            // SAFETY: one thread; and nothing here owns the numbers that are named, but for those that
-            // are refused.
+            // SAFETY: one thread; and nothing here owns the numbers that are named, but for those
+            // that are refused.
             unsafe {
                 std::env::set_var("SHIM_CONFIG", value);
                 shim_config()

@@ -169,8 +169,8 @@ by_every_method!(
 );
 
 by_every_method!(
-    /// A closure that becomes a program of its own is no spawn of the shim, and that program does not
-    /// stay.
+    /// A closure that becomes a program of its own is no spawn of the shim, and that program does
+    /// not stay.
     fn closure_that_executes_something_else_leaves_nothing_of_it() {
         let mut spawner = full("/bin/true");
         // SAFETY: execve(2) of strings and arrays that end as they should.

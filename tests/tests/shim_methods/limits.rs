@@ -36,7 +36,8 @@ fn soft_limit(resource: libc::__rlimit_resource_t, soft: u64) -> u64 {
 by_every_method!(
     /// Every descriptor that a spawn makes is the one that cannot be had, each in its turn.
     fn every_missing_descriptor_fails_the_spawn_and_leaves_none_behind() {
-        // The caller's on the number it has, which no limit of ours reaches, and on one that limits do.
+        // The caller's on the number it has, which no limit of ours reaches, and on one that limits
+        // do.
         for target in [None, Some(7)] {
             let file = fd_table::file();
             let target = target.unwrap_or(file.as_raw_fd());
@@ -97,8 +98,8 @@ by_every_method!(
 );
 
 by_every_method!(
-    /// `EAGAIN`: a user who may have no more processes. Root may have any number, so this is another
-    /// one.
+    /// `EAGAIN`: a user who may have no more processes. Root may have any number, so this is
+    /// another one.
     fn missing_process_is_told_as_such() {
         const NOBODY: libc::uid_t = 54_321;
         // SAFETY: none of these has a memory effect; the fixture has one thread. A process that has

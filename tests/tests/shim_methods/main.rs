@@ -1,5 +1,5 @@
-//! Cases of shim-spawner that count descriptors or children, or change the process they run in: once for each way in which
-//! a child can be created.
+//! Cases of shim-spawner that count descriptors or children, or change the process they run in:
+//! once for each way in which a child can be created.
 
 mod child;
 mod errors;

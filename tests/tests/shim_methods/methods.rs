@@ -229,8 +229,8 @@ by_every_method!(
 );
 
 by_every_method!(
-    /// SIGCHLD is ignored: a child that became the program is no failure however soon it is gone, and
-    /// one that did not is.
+    /// SIGCHLD is ignored: a child that became the program is no failure however soon it is gone,
+    /// and one that did not is.
     fn child_that_the_kernel_reaps_is_no_failure() {
         // SAFETY: no handler.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };

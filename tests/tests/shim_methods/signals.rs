@@ -81,8 +81,9 @@ fn no_handler_ran_in_a_child() {
 }
 
 by_every_method!(
-    /// Queued signals to the spawning thread, each of which counts; others to the whole group, to which
-    /// the children belong from their first instant on. None may be lost, none handled by a child.
+    /// Queued signals to the spawning thread, each of which counts; others to the whole group, to
+    /// which the children belong from their first instant on. None may be lost, none handled by a
+    /// child.
     fn storm_of_signals_reaches_the_parent_whole_and_no_child() {
         const SPAWNS: usize = 2_000;
         /// Sent to the thread during one spawn; 100,000 in all.
@@ -96,8 +97,8 @@ by_every_method!(
         assert_eq!(unsafe { libc::setpgid(0, 0) }, 0, "a group of its own");
         let group = own_pid();
         let _sender = Fork::run(|| {
-            // SAFETY: calls without memory effect. The one whom a stray signal would hit is not in the
-            // group, and ends with the storm.
+            // SAFETY: calls without memory effect. The one whom a stray signal would hit is not in
+            // the group, and ends with the storm.
             unsafe {
                 libc::setpgid(0, 0);
                 loop {

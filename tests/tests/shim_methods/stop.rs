@@ -155,7 +155,8 @@ by_every_method!(
         let reaped = unsafe { libc::waitpid(-1, &raw mut status, 0) };
         assert_eq!(reaped, pid(&handler));
         let exit = handler.stop().expect("stop");
-        // The kernel tells it even then, since Linux 6.15; an older one does not, and we do not guess.
+        // The kernel tells it even then, since Linux 6.15; an older one does not, and we do not
+        // guess.
         if let Some(status) = exit.status {
             assert_eq!(status.code(), Some(9));
         } else {
@@ -246,15 +247,16 @@ by_every_method!(
 );
 
 by_every_method!(
-    /// A copy of the runtime, made by fork, drops its copy of the handler: nobody is told to stop, and
-    /// nobody is reaped.
+    /// A copy of the runtime, made by fork, drops its copy of the handler: nobody is told to stop,
+    /// and nobody is reaped.
     fn forked_copy_of_a_handler_is_inert() {
         let mut talk = Talk::start(&mut role(&Order::TellVerdict));
         let mut handler = ManuallyDrop::new(talk.handler);
         Fork::run(|| {
             // SAFETY: the copy's own; the parent's is still whole.
             unsafe { ManuallyDrop::drop(&mut handler) };
-            // Asked again by nobody: had the drop hung on a thread that is not here, we would not be.
+            // Asked again by nobody: had the drop hung on a thread that is not here, we would not
+            // be.
         })
         .succeeds();
         talk.handler = ManuallyDrop::into_inner(handler);

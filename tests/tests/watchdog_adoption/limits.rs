@@ -11,7 +11,8 @@ use workspace_tests::{alone, fd_limit};
 
 /// An empty file system over /proc, in a mount namespace of this process's own.
 fn hide_proc() {
-    // SAFETY: the strings are C strings and no file system needs data; unshare has no memory effect.
+    // SAFETY: the strings are C strings and no file system needs data; unshare has no memory
+    // effect.
     unsafe {
         assert_eq!(
             libc::unshare(libc::CLONE_NEWNS),
@@ -102,8 +103,8 @@ fn adoption_without_a_free_descriptor_is_an_error_and_can_be_repeated() {
     });
 }
 
-/// fs.epoll.max_user_watches counts for every process of the user, so the one watch that matters here, of the
-/// pipe, is refused by a filter: ENOSPC, as the kernel has it.
+/// fs.epoll.max_user_watches counts for every process of the user, so the one watch that matters
+/// here, of the pipe, is refused by a filter: ENOSPC, as the kernel has it.
 #[test]
 fn adoption_without_an_epoll_watch_is_an_error_and_can_be_repeated() {
     alone!({

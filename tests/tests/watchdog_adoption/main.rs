@@ -1,4 +1,5 @@
-//! What `Watchdog::from_env` takes, leaves and refuses, with which error, and that it changes nothing else.
+//! What `Watchdog::from_env` takes, leaves and refuses, with which error, and that it changes
+//! nothing else.
 
 mod adopted;
 mod limits;

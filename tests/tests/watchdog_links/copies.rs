@@ -10,8 +10,8 @@ use super::given::{Given, end, sentinel_mappings, sleeper, sockets};
 use super::take_in_orphans;
 use super::words::{sleeps_on_a_word, thread_named};
 
-/// In a copy made by fork: what is inherited promises nothing, what is made there does, also while threads of the
-/// original are in the middle of making links.
+/// In a copy made by fork: what is inherited promises nothing, what is made there does, also while
+/// threads of the original are in the middle of making links.
 #[test]
 fn copy_made_by_fork_starts_a_sentinel_of_its_own() {
     alone!({
@@ -78,8 +78,8 @@ fn copy_of_a_parent_has_no_words_to_write_to() {
     });
 }
 
-/// A child and the copy that it made of itself by fork sleep on one word, of which the kernel wakes one sleeper: that one
-/// wakes the other. The pipe is held by somebody else.
+/// A child and the copy that it made of itself by fork sleep on one word, of which the kernel wakes
+/// one sleeper: that one wakes the other. The pipe is held by somebody else.
 #[test]
 fn child_and_its_copy_made_by_fork_are_both_told() {
     alone!({

@@ -11,7 +11,8 @@ use workspace_tests::{DEADLINE, alone, proc_fs, random};
 use super::given::{Given, end, sleeper, sockets};
 use super::take_in_orphans;
 
-/// 10,000 links, each ended in a way of its own; the child looks late or early, the parent exits or is killed.
+/// 10,000 links, each ended in a way of its own; the child looks late or early, the parent exits or
+/// is killed.
 // Many, at random, and refused.
 #[test]
 fn ends_are_told_apart_in_10_000_random_trials_with_a_sentinel() {
@@ -75,7 +76,8 @@ fn ends_are_told_apart_in_10_000_random_trials_with_a_sentinel() {
                     let mut given = Some(given);
                     let child = Fork::run(|| {
                         let mut cue = cue.take().expect("the copy");
-                        // The parent is gone where the child is late: there is no sentinel any more that could be alive.
+                        // The parent is gone where the child is late: there is no sentinel any more
+                        // that could be alive.
                         let mut watchdog = given.take().expect("the copy").adopt().expect("adopt");
                         cue.give();
                         let told = if late {
@@ -99,8 +101,8 @@ fn ends_are_told_apart_in_10_000_random_trials_with_a_sentinel() {
     });
 }
 
-/// A parent whose threads make and drop links without end, killed at any moment: the links that it held to the end are
-/// told, though a copy of it holds the pipes.
+/// A parent whose threads make and drop links without end, killed at any moment: the links that it
+/// held to the end are told, though a copy of it holds the pipes.
 #[test]
 fn no_kill_finds_a_torn_list_while_threads_make_and_drop_links() {
     alone!({

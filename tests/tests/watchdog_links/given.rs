@@ -55,7 +55,8 @@ impl Given {
             assert_eq!(unsafe { libc::dup2(fd.as_raw_fd(), number) }, number);
         }
         drop(self.fds);
-        // SAFETY: a fork of a process with one thread; and the numbers are the ones just made, owned by nobody.
+        // SAFETY: a fork of a process with one thread; and the numbers are the ones just made,
+        // owned by nobody.
         unsafe {
             std::env::set_var(ENV_VAR, self.variable);
             Watchdog::from_env().map(|watchdog| watchdog.expect("a variable"))
@@ -77,7 +78,8 @@ pub fn sockets() -> (UnixDatagram, UnixDatagram) {
     pair
 }
 
-/// A copy that holds whatever is open here, and outlives everybody else. It is found by its number and ended by hand.
+/// A copy that holds whatever is open here, and outlives everybody else. It is found by its number
+/// and ended by hand.
 pub fn sleeper() -> i32 {
     // SAFETY: the copy does nothing but sleep.
     match unsafe { libc::fork() } {

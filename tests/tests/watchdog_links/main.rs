@@ -1,5 +1,6 @@
-//! Links with a sentinel, many of them and under bad conditions. The process that makes the links is a fork; each child is
-//! another fork of this process, which never holds a write end: what a child needs comes by SCM_RIGHTS.
+//! Links with a sentinel, many of them and under bad conditions. The process that makes the links
+//! is a fork; each child is another fork of this process, which never holds a write end: what a
+//! child needs comes by SCM_RIGHTS.
 
 mod copies;
 mod ends;

@@ -48,7 +48,8 @@ fn adopt_after(
     given.adopt()
 }
 
-/// The parent said why, and died before it gave the word back: both are there, whichever came first.
+/// The parent said why, and died before it gave the word back: both are there, whichever came
+/// first.
 // A drop or a release that the death overtook: the word on the pipe is the reason.
 #[test]
 fn what_was_said_before_the_death_counts_more_than_the_death() {
@@ -87,8 +88,9 @@ fn what_was_said_before_the_death_counts_more_than_the_death() {
     });
 }
 
-/// The parent drops the keepalive and dies after a child has read the pipe, and before that child is done with looking:
-/// it has to look at the word first, or it would find the death and not what was said before.
+/// The parent drops the keepalive and dies after a child has read the pipe, and before that child
+/// is done with looking: it has to look at the word first, or it would find the death and not what
+/// was said before.
 #[test]
 fn what_is_said_while_the_child_looks_counts_more_than_the_death_behind_it() {
     alone!({
@@ -97,8 +99,8 @@ fn what_is_said_while_the_child_looks_counts_more_than_the_death_behind_it() {
         let page = memfd_create("page", flags).expect("memfd_create");
         ftruncate(&page, 4096).expect("ftruncate");
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice, never undone, of a file that nobody cuts; zeroed, and
-        // written to by atomics alone.
+        // SAFETY: a new mapping at an address of the kernel's choice, never undone, of a file that
+        // nobody cuts; zeroed, and written to by atomics alone.
         let (word, link) = unsafe {
             let start = mmap(ptr::null_mut(), 4096, access, MapFlags::SHARED, &page, 0);
             let start = start.expect("mmap").cast::<AtomicU32>();

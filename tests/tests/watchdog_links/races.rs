@@ -1,4 +1,5 @@
-//! A parent that is killed in the middle of something, or that does something at the same time as others.
+//! A parent that is killed in the middle of something, or that does something at the same time as
+//! others.
 
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -39,8 +40,8 @@ const MADE: libc::c_long = libc::SYS_getppid;
 /// How the parent ends that was not killed, since there are not so many steps.
 const ALL_TAKEN: i32 = 7;
 
-/// At each of them in turn, while a child of an earlier link listens and somebody else holds its pipe: it is told. The page
-/// is full, so that the link needs a sentinel of its own.
+/// At each of them in turn, while a child of an earlier link listens and somebody else holds its
+/// pipe: it is told. The page is full, so that the link needs a sentinel of its own.
 // A death at the worst moment, and many at once.
 #[test]
 fn parent_killed_at_any_step_of_making_a_link_is_told_to_the_child_of_an_earlier_one() {
@@ -105,8 +106,8 @@ fn parent_killed_at_any_step_of_making_a_link_is_told_to_the_child_of_an_earlier
     });
 }
 
-/// The parent gives away some of its links while it is killed. Whoever was given one holds that child, to whom the death is
-/// none; whoever was not, was told.
+/// The parent gives away some of its links while it is killed. Whoever was given one holds that
+/// child, to whom the death is none; whoever was not, was told.
 #[test]
 fn hand_over_that_races_with_a_death_is_never_read_as_one() {
     alone!({
@@ -158,7 +159,8 @@ fn hand_over_that_races_with_a_death_is_never_read_as_one() {
                 let index: usize = given.variable.parse().expect("a number");
                 let write = given.fds.pop().expect("a write end");
                 let keepalive = Keepalive::from_fd(write).expect("a keepalive");
-                // Had the child been told of the death, that would be its verdict, whatever is said now.
+                // Had the child been told of the death, that would be its verdict, whatever is said
+                // now.
                 assert!(keepalive.release().is_ok());
                 expected[index] = Verdict::Released as u8;
             }
@@ -204,8 +206,8 @@ fn threads_that_make_the_first_links_at_once_start_one_sentinel() {
     });
 }
 
-/// Children share the page, and the kernel wakes one sleeper of a word: an ill-disposed sibling that sleeps on another's
-/// word before it does has that wake. The pipe tells all the same.
+/// Children share the page, and the kernel wakes one sleeper of a word: an ill-disposed sibling
+/// that sleeps on another's word before it does has that wake. The pipe tells all the same.
 #[test]
 fn child_whose_wake_a_sibling_has_is_told_by_the_pipe() {
     alone!({

@@ -42,7 +42,8 @@ fn pipe_does_alone_where_the_kernel_refuses_what_a_sentinel_needs() {
             for errno in [libc::ENOSYS, libc::EPERM, libc::EINVAL, libc::EAGAIN] {
                 eprintln!("{what}: {errno}");
                 Fork::run(|| {
-                    // What the filter leaves of the rest is made before it: the page that a fork wipes.
+                    // What the filter leaves of the rest is made before it: the page that a fork
+                    // wipes.
                     drop(Builder::new().sentinel(false).channel().expect("channel"));
                     let before = (proc_fs::own_fds(), sentinel_mappings());
                     refuse(errno);

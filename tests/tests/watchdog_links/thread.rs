@@ -25,7 +25,8 @@ fn mapping_of(address: usize) -> (Range<usize>, String) {
     found.expect("a mapping")
 }
 
-/// Its stack is small, it runs no handler of the program's, and its list is in memory that nobody can write to.
+/// Its stack is small, it runs no handler of the program's, and its list is in memory that nobody
+/// can write to.
 #[test]
 fn sentinel_is_a_small_thread_that_no_signal_reaches_and_nobody_writes_to_its_list() {
     alone!({
@@ -61,8 +62,8 @@ fn sentinel_is_a_small_thread_that_no_signal_reaches_and_nobody_writes_to_its_li
     });
 }
 
-/// A thread with the shorter slice takes the CPU from the one that wakes it; with equal ones the dying parent would take
-/// its memory down first.
+/// A thread with the shorter slice takes the CPU from the one that wakes it; with equal ones the
+/// dying parent would take its memory down first.
 #[test]
 fn listener_has_a_shorter_slice_than_the_sentinel_that_wakes_it() {
     alone!({

@@ -43,8 +43,9 @@ impl Word {
         let offset = offset(&given.variable);
         let within = usize::try_from(offset % 4096).expect("less than a page");
         let (start, access) = (offset - offset % 4096, ProtFlags::READ);
-        // SAFETY: a new mapping at an address of the kernel's choice, never undone; the file is sealed against being
-        // cut, and nothing but aligned words that are written to by atomics lies in it.
+        // SAFETY: a new mapping at an address of the kernel's choice, never undone; the file is
+        // sealed against being cut, and nothing but aligned words that are written to by atomics
+        // lies in it.
         let word = unsafe {
             let page = mmap(
                 std::ptr::null_mut(),
@@ -100,8 +101,9 @@ pub fn thread_named(pid: i32, name: &str) -> i32 {
     })
 }
 
-/// Whoever sleeps on a slot's word when another link gets it is woken then: the kernel wakes one sleeper alone, and that
-/// one, which may be stopped or ill-disposed, would have the wake that is the new child's.
+/// Whoever sleeps on a slot's word when another link gets it is woken then: the kernel wakes one
+/// sleeper alone, and that one, which may be stopped or ill-disposed, would have the wake that is
+/// the new child's.
 #[test]
 fn whoever_still_sleeps_on_a_word_is_woken_when_it_is_another_links() {
     alone!({
@@ -204,8 +206,8 @@ fn links_that_come_and_go_leave_nothing_on_either_side() {
     });
 }
 
-/// A release or a hand-over that a death overtakes is the pipe's to tell: while it is on its way there, the sentinel
-/// says nothing any more. A drop is, until it is said, a death like any other.
+/// A release or a hand-over that a death overtakes is the pipe's to tell: while it is on its way
+/// there, the sentinel says nothing any more. A drop is, until it is said, a death like any other.
 #[test]
 fn sentinel_is_silent_while_a_release_is_on_its_way() {
     alone!({
