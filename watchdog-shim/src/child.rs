@@ -1,9 +1,9 @@
-//! The child on its way to COMMAND.
+//! The child that becomes COMMAND: what runs in it between clone(2) and execve(2).
 //!
-//! The child shares the memory of this process (`CLONE_VM`), so that no page is copied. This
-//! process waits until the child has executed COMMAND or has ended (`CLONE_VFORK`).
-//! `posix_spawn(3)` does the same. Everything that the child needs is prepared before. The child
-//! allocates nothing and takes no lock.
+//! The child shares the memory of this process (`CLONE_VM`), so no page is copied. This process
+//! waits until the child has executed COMMAND or has ended (`CLONE_VFORK`). `posix_spawn(3)` works
+//! in the same way. Everything that the child needs is prepared before the clone. The child
+//! allocates nothing, takes no lock and cannot panic.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
@@ -33,8 +33,8 @@ pub(crate) struct Image {
 #[derive(Debug)]
 pub(crate) struct Strings {
     pointers: Vec<*const c_char>,
-    /// What the pointers point to. The vector is never changed, and the strings do not move with
-    /// it.
+    /// What the pointers point to. Nobody changes the vector. Moving it moves no string: each is on
+    /// the heap.
     _owned: Vec<CString>,
 }
 
@@ -48,7 +48,7 @@ impl Strings {
     }
 }
 
-/// What the child could not do.
+/// The step that failed in the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Cgroup,
@@ -56,7 +56,7 @@ pub(crate) enum Step {
     Exec,
 }
 
-/// Why there is no COMMAND.
+/// Why COMMAND was not started.
 #[derive(Debug)]
 pub(crate) enum NotStarted {
     /// clone(2) was refused.
@@ -65,7 +65,8 @@ pub(crate) enum NotStarted {
     Child(Step, io::Error),
 }
 
-/// The child shares the parent's memory: the parent reads here what the child has stored.
+/// What the child gets. It shares the parent's memory, so the parent reads the last two fields after
+/// the child has stored them.
 struct Entry<'a> {
     image: &'a Image,
     ledger: Ledger,
@@ -74,7 +75,8 @@ struct Entry<'a> {
     errno: AtomicI32,
 }
 
-/// Enough for the child's few calls. The kernel copies the arguments from where they are.
+/// In bytes. The child calls a few functions of the C library, none of which needs much. execve(2)
+/// needs no room here: the kernel copies the arguments from where they are.
 const STACK: usize = 32 * 1024;
 
 impl Image {
@@ -89,7 +91,7 @@ impl Image {
             step: AtomicI32::new(0),
             errno: AtomicI32::new(0),
         };
-        // `u128` has 16 bytes: a stack is aligned so on every architecture.
+        // `u128` has 16 bytes, which is the alignment that a stack needs.
         let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         let mut pidfd: c_int = -1;
@@ -126,36 +128,38 @@ impl Image {
         Err(NotStarted::Child(step, io::Error::from_raw_os_error(errno)))
     }
 
-    /// Becomes the program, or returns what failed and the errno.
+    /// In the child. Executes the program, or returns the step that failed and the errno.
     fn become_it(&self) -> (Step, c_int) {
         if let Some(cgroup) = &self.cgroup {
-            // SAFETY: an open descriptor, and one byte. 0 means the writer.
+            // SAFETY: an open descriptor, and one byte. The kernel takes 0 for the process that
+            // writes.
             if unsafe { libc::write(cgroup.as_raw_fd(), c"0".as_ptr().cast(), 1) } < 0 {
                 return (Step::Cgroup, errno());
             }
         }
         if self.session == Session::New {
-            // SAFETY: takes nothing; a child just created leads no group.
+            // SAFETY: takes nothing. It works, since a new child leads no process group.
             if unsafe { libc::setsid() } < 0 {
                 return (Step::Session, errno());
             }
-            // A terminal that the shim has given up becomes COMMAND's. It is no error if there is
-            // none.
+            // If standard input is a terminal of no session, it becomes the terminal of COMMAND's.
+            // Otherwise the call fails and changes nothing.
             // SAFETY: takes a plain number.
             unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
         }
         let ignored = self.signals.ignored;
         for signal in (1..=LAST_SIGNAL).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
-            // SAFETY: SIG_IGN is no function that could be wrong. Without CLONE_SIGHAND the child's
-            // actions are its own.
+            // SAFETY: SIG_IGN installs no function. Without CLONE_SIGHAND the child has its own
+            // actions.
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
         let blocked = &raw const self.signals.blocked;
-        // SAFETY: the set is valid; the old one is not asked for.
+        // SAFETY: the set is valid. A null pointer is allowed where the old set would go.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, blocked, ptr::null_mut()) };
         (Step::Exec, self.execute())
     }
 
+    /// In the child. Tries the candidates, as execvp(3) does. Returns the errno if none was executed.
     fn execute(&self) -> c_int {
         let arguments = self.arguments.pointers.as_ptr();
         let variables = self.variables.pointers.as_ptr();
@@ -167,7 +171,7 @@ impl Image {
             unsafe { libc::execve(candidate.as_ptr(), arguments, variables) };
             reason = errno();
             match reason {
-                // Another candidate may be executed. If none is, this is the reason.
+                // A later candidate may work. If none does, this errno is the reason.
                 libc::EACCES => denied = true,
                 libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
                 _ => return reason,
@@ -177,15 +181,18 @@ impl Image {
     }
 }
 
+/// In the child: all that runs there.
 extern "C" fn main(entry: *mut c_void) -> c_int {
-    // SAFETY: the entry that `spawn` handed over, which lives while this process waits.
+    // SAFETY: `spawn` passed a pointer to its entry. The entry lives until the parent goes on, which
+    // is after the exec or the end of this process.
     let entry = unsafe { &*entry.cast::<Entry<'_>>() };
-    // Before the exec: a process that takes over when the parent is killed finds COMMAND by it.
+    // Written before the exec: if the parent is killed, the process that takes over finds COMMAND by
+    // this number.
     if let Ok(own) = sys::own_pid() {
         entry.ledger.set_command(own.as_raw_nonzero().get());
     }
     let (step, errno) = entry.image.become_it();
-    // The number may be another process's once this child was reaped.
+    // Once this child is reaped, another process may get the number.
     entry.ledger.set_command(0);
     entry.step.store(step as i32, Ordering::Release);
     entry.errno.store(errno, Ordering::Release);

@@ -1,4 +1,4 @@
-//! COMMAND: what is prepared before it is started, and the errors if it cannot be.
+//! COMMAND: what is prepared before the start, and what is reported if it does not start.
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
@@ -44,7 +44,7 @@ impl Image {
         })
     }
 
-    /// Returns when the program was executed.
+    /// Starts COMMAND. Returns once COMMAND's program is executed.
     pub(crate) fn start(
         &self,
         alone: &SoleThread,
@@ -67,15 +67,15 @@ impl Image {
     }
 }
 
-/// The signal that ended the child before it had executed its program. clone(2) does not tell: it
-/// returns as after an exec. Without /proc the answer is `None`.
+/// The signal that killed the child before it executed its program, if one did. clone(2) does not
+/// tell: it returns as after an exec. Without /proc the answer is always `None`.
 fn killed_on_the_way(child: &Process, proc: Option<&Proc>) -> Option<i32> {
     let proc = proc?;
     for _ in 0..LOOKS {
         if !proc.is_without_exec(child.pid()) {
             return None;
         }
-        // The child is in the middle of its exec, or of its end. Neither lasts.
+        // The child is still executing the program, or is ending. Neither takes long.
         if let Ok(Some(status)) = sys::end_of_child(child.as_fd()) {
             return status.terminating_signal();
         }
@@ -84,8 +84,8 @@ fn killed_on_the_way(child: &Process, proc: Option<&Proc>) -> Option<i32> {
     None
 }
 
-/// How often, and how long each time, to wait for an exec or an end in progress. A tracer may hold
-/// it up.
+/// How often to look, and how long to wait after each look. The limit is for a tracer that holds the
+/// child in between.
 const LOOKS: u32 = 1000;
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
@@ -115,7 +115,7 @@ fn variables() -> impl Iterator<Item = OsString> {
         })
 }
 
-/// The paths to try, in this order: execvp(3).
+/// The paths to try, in the order of execvp(3).
 fn candidates(program: &OsStr) -> Vec<OsString> {
     if program.is_empty() || program.as_bytes().contains(&b'/') {
         return vec![program.to_owned()];

@@ -1,12 +1,13 @@
-//! Everything that descends from this process, found in /proc and signalled by pidfd.
+//! Finds all descendants of this process in /proc, and signals them by pidfd.
 //!
-//! A number that was read in /proc may be a stranger's by the time it is opened. So a process is
-//! signalled only once it is proven: a pidfd of it is open, and its line in /proc, read afterwards,
-//! names a parent that is proven and alive. This process is proven to begin with.
+//! A pid that was read in /proc may belong to a stranger by the time it is opened. So a process is
+//! signalled only if it is proven to be a descendant: its pidfd is open, and its line in /proc,
+//! read after that, names a parent that is alive and proven itself. The first proven parent is this
+//! process.
 //!
-//! This process is a subreaper, and so the parent of orphans too. A process whose parent ends
-//! during the walk is found all the same. One that is missed because it moved elsewhere is found by
-//! the next sweep.
+//! This process is a subreaper, so it becomes the parent of orphans. A process whose parent ends
+//! during the walk is still found, as a child of this process. If a process moved to another parent
+//! and was missed, the next sweep finds it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -21,9 +22,9 @@ use crate::sys;
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Swept {
-    /// Living descendants that were to be signalled.
+    /// How many living descendants were to be signalled.
     pub(crate) found: u32,
-    /// There were not descriptors enough to find all before the first was signalled.
+    /// Descriptors ran out: some were signalled before all were found.
     pub(crate) ran_out_of_descriptors: bool,
 }
 
@@ -38,8 +39,8 @@ pub(crate) enum Receivers {
 /// Sends `signals`, in this order, to the descendants of this process except those in `except`.
 /// `signalled` gets the number of each.
 ///
-/// All are found before the first is signalled: a process that ends at once gives its children to
-/// the subreaper nearest to it, and the walk may have left that one behind.
+/// All are found before the first is signalled. A process that ends at once gives its children to
+/// the nearest subreaper, and the walk may be past that one already.
 ///
 /// An error if /proc cannot be read.
 pub(crate) fn signal_descendants(
@@ -67,7 +68,7 @@ pub(crate) fn signal_descendants(
             prove()
         });
         let Ok(Some(Proven { process, group })) = proven else {
-            // It may have ended since. Then its children are this process's own.
+            // It may have ended by now. Then its children are children of this process.
             push(&mut left, &children, number, None);
             continue;
         };
@@ -85,15 +86,16 @@ pub(crate) fn signal_descendants(
     Ok(sweep.swept)
 }
 
-/// So often are the youngest children looked at, and so many of them.
+/// How often the youngest children are looked at, and how many of them each time.
 const ROUNDS: usize = 16;
 const YOUNGEST: usize = 32;
 
-/// Sends SIGKILL to the youngest children of this process, again and again while there are others.
-/// `signalled` gets the number of each. Whether there still were others at the end.
+/// Sends SIGKILL to the youngest children of this process, again and again while new ones appear.
+/// `signalled` gets the number of each. Returns whether new ones still appeared in the last round.
 ///
-/// A process that forks and ends, and whose child does the same, is gone before a walk through all
-/// processes comes to it. The child is this process's own by then, and the last one in its list.
+/// Some processes fork and end at once, and their children do the same. A walk through all
+/// processes is too slow for them. But each orphan becomes a child of this process, and is the last
+/// one in the list of its children.
 pub(crate) fn kill_youngest_children(proc: &Proc, mut signalled: impl FnMut(i32)) -> bool {
     let Ok(root) = sys::own_pid() else {
         return false;
@@ -153,8 +155,8 @@ struct Parent {
     process: Process,
 }
 
-/// Adds the children that `number` had. `proven` is its process; `None` if only this process can be
-/// their parent.
+/// Adds the children that process `number` had. `proven` is that process. If it is `None`, a child
+/// can be proven only as a child of this process.
 fn push(
     left: &mut Vec<(i32, Option<Parent>)>,
     children: &BTreeMap<i32, Vec<i32>>,
@@ -202,9 +204,9 @@ fn prove(
                 group: None,
             }));
         };
-        // The order matters: both processes are looked at after the line was read. One that has not
-        // ended still has its number. So the line was its own, and the parent's number was the
-        // parent's.
+        // The order matters: the line is read first, then both processes are looked at. A process
+        // that has not ended still has its number. So the line was this process's line, and the
+        // number in it was the parent's number.
         let is_parent = |parent: &Parent| stat.parent == parent.number && lives(&parent.process);
         let is_child = stat.parent == root || parent.is_some_and(is_parent);
         if !lives(&process) {

@@ -1,7 +1,7 @@
-//! What all processes of the shim know of the tree: one shared page.
+//! The ledger: what is known about the tree, in a page that all processes of the shim share.
 //!
-//! The process in charge writes it. When that process was killed, the next one takes over and goes
-//! on from what is written here. OUTER reads here how COMMAND ended.
+//! The process in charge writes it. If that process is killed, the next one takes over and goes on
+//! from what it reads here. OUTER reads here how COMMAND ended.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -15,17 +15,17 @@ use crate::instant::Instant;
 use crate::policy::Policy;
 use crate::sys;
 
-/// How far the tree has come.
+/// How far the life of the tree has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// COMMAND was not executed yet.
+    /// COMMAND has not been executed yet.
     Starting,
     Running,
     /// The stop signal was sent; the grace period runs.
     Stopping,
-    /// SIGKILL to all that is left, again and again.
+    /// All that is left gets SIGKILL, again and again.
     Killing,
-    /// Nothing is left, or what is left is meant to live on.
+    /// Nothing is left, or what is left may live on.
     Done,
 }
 
@@ -39,37 +39,37 @@ impl Phase {
     ];
 }
 
-/// All zeros is its first state.
+/// One word a field. A new ledger is all zeros.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ledger {
     phase: &'static AtomicU64,
-    /// The pid of COMMAND as its parent sees it; 0 before it exists.
+    /// COMMAND's pid in its parent's PID namespace; 0 before COMMAND exists.
     command: &'static AtomicU64,
     /// How COMMAND ended: [`ENDED`] and the wait status.
     status: &'static AtomicU64,
     /// The process group in which COMMAND ended; 0 before that.
     group: &'static AtomicU64,
-    /// The first step of the stop; 0 while the default holds.
+    /// The stop signal; 0 while the default holds.
     stop_signal: &'static AtomicU64,
     /// The grace period in nanoseconds, plus one; 0 while the default holds.
     grace: &'static AtomicU64,
     /// When the grace period ends, in nanoseconds of the monotonic clock; 0 before it began.
     deadline: &'static AtomicU64,
-    /// How many were killed by SIGKILL.
+    /// How many processes SIGKILL has killed.
     killed: &'static AtomicU64,
-    /// The exit code of a shim that could not start COMMAND; 0: it could.
+    /// The shim's exit code if it could not start COMMAND; 0 if it could.
     refusal: &'static AtomicU64,
 }
 
 const ENDED: u64 = 1 << 32;
 
-// Orderings: each field stands by itself. Only the process in charge writes it. Another process
-// reads it once the kernel has told it that the writer has ended, or has closed its end of the
-// control socket: that orders the accesses. The exception is `command`. COMMAND's process writes
-// it before its exec, and INNER goes on after that exec only. A process that takes over before may
-// still read 0. Acquire and Release cost nothing here.
+// Orderings: no field says anything about another field. Only the process in charge writes them.
+// Another process reads them after the kernel has told it that the writer has ended, or has closed
+// its end of the control socket. That orders the accesses. `command` is the exception: COMMAND's
+// process writes it before its exec, and INNER continues only after that exec. A process that takes
+// over before the exec may still read 0. Acquire and Release cost nothing here.
 impl Ledger {
-    /// A new one, in memory that this process shares with all that it forks.
+    /// Makes a ledger in memory that this process shares with all that it forks.
     pub(crate) fn shared() -> io::Result<Ledger> {
         let [
             phase,
@@ -189,7 +189,7 @@ impl Ledger {
     }
 }
 
-/// A number that [`set_number`] has written; 0 before.
+/// Reads a number that [`set_number`] wrote; 0 before.
 fn number(word: &AtomicU64) -> i32 {
     i32::try_from(word.load(Ordering::Acquire)).unwrap_or(0)
 }

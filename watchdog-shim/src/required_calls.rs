@@ -10,12 +10,15 @@ use rustix::process::test_kill_process;
 use crate::failure::Failure;
 use crate::sys;
 
-/// Tries each call. A filter that refuses one is so found before anything was started.
+/// Tries each call, so that a filter that refuses one is found before anything is started.
 ///
-/// The first three are all that the shim waits by. A loop over a wait that fails would burn
-/// a processor, and a keeper that takes a refusal for an end would end the tree. A shim that cannot
-/// signal anybody would never end the tree. If nothing could be closed, no pipe and no socket would
-/// ever end, and std would panic after it has listed a folder.
+/// Why each is needed:
+/// - The clock, poll(2) and waitid(2) are all that the shim waits with. A wait that always fails
+///   would make its loop run without a pause.
+/// - getpid(2), kill(2) and the two calls on pidfds are for signals. Without them the shim could not
+///   end the tree.
+/// - Without close(2) no pipe and no socket would ever end. std would panic after it has listed a
+///   folder.
 pub(crate) fn check() -> Result<(), Failure> {
     sys::monotonic_nanoseconds().map_err(|error| Failure::io("clock_gettime(2)", &error))?;
     poll(&mut [], Some(&Timespec::default()))

@@ -108,7 +108,7 @@ fn run_alone(setup: Setup<'_>) -> Result<End, Failure> {
     // The tree is all of the namespace, which ends with this process anyway. One call reaches
     // everybody, also who is forked meanwhile, and needs no /proc.
     let init = NamespaceInit::of_this_process(&setup.alone).ok();
-    let keeper = inner::start(setup, None, None, init)?;
+    let keeper = inner::start(setup, &mut None, None, init)?;
     keeper.run();
     Ok(End::of(ledger, exit))
 }

@@ -32,13 +32,13 @@ pub(crate) struct Standby {
 /// Starts COMMAND, and works until the tree is gone.
 pub(crate) fn run(
     setup: Setup<'_>,
-    control: Option<ControlSocket>,
+    mut control: Option<ControlSocket>,
     standby: Option<Standby>,
     init: Option<NamespaceInit>,
     wake: &Wake,
 ) -> ! {
     let ledger = setup.ledger;
-    match start(setup, control, standby, init) {
+    match start(setup, &mut control, standby, init) {
         Ok(keeper) => keeper.run(),
         Err(failure) => setup::refuse(ledger, &failure),
     }
@@ -48,12 +48,15 @@ pub(crate) fn run(
 
 /// Starts COMMAND. Containment is there already. First the watch is armed, and then looked at once:
 /// the runtime may be gone already.
-pub(crate) fn start(
-    setup: Setup<'_>,
-    control: Option<ControlSocket>,
+///
+/// The keeper takes `control`. After an error the caller still has it, and closes it only when the
+/// refusal is in the ledger: at the end of file OUTER takes over, unless the ledger says `Done`.
+pub(crate) fn start<'a>(
+    setup: Setup<'a>,
+    control: &mut Option<ControlSocket>,
     standby: Option<Standby>,
     init: Option<NamespaceInit>,
-) -> Result<Keeper<'_>, Failure> {
+) -> Result<Keeper<'a>, Failure> {
     if control.is_some() && init.is_none() {
         setup::become_subreaper().map_err(setup::failed)?;
     }
@@ -78,6 +81,7 @@ pub(crate) fn start(
     status.report(Event::Started { pid: command.pid() });
     protection::take_resources();
     inherited::close_all(&setup.alone);
+    let control = control.take();
     let standby = tell_others(control.as_ref(), standby);
     Ok(Keeper {
         options,

@@ -7,17 +7,17 @@ use crate::sys;
 
 /// A pipe by which the kernel continues OUTER when the tree is gone.
 ///
-/// COMMAND may have stopped OUTER, and Ctrl-Z stops both. Nobody else would continue it once the
-/// runtime has let go, and OUTER would stay for ever.
+/// OUTER may be stopped then: by COMMAND, or by Ctrl-Z, which stops both. Once the runtime has let
+/// go, nobody else would continue OUTER, and it would stay for ever.
 ///
-/// The kernel sends SIGCONT when something is written, and when the last process below OUTER has
-/// ended. The pipe is made before those processes, since OUTER may be stopped at any time.
+/// The kernel sends SIGCONT to OUTER when a byte is written, and when the last process below OUTER
+/// has ended. The pipe is made before those processes start, since OUTER may be stopped at any time.
 pub(crate) struct Wake {
     read: OwnedFd,
     write: OwnedFd,
 }
 
-/// What OUTER keeps of it: the end that the signal belongs to.
+/// The read end, which OUTER keeps open: the kernel sends the signal for it.
 pub(crate) struct WakeOfOuter {
     _read: OwnedFd,
 }
@@ -25,7 +25,7 @@ pub(crate) struct WakeOfOuter {
 impl Wake {
     pub(crate) fn make() -> io::Result<Wake> {
         let (read, write) = sys::pipe()?;
-        // A filter may refuse it. Then OUTER works, but nothing continues it.
+        // A filter may refuse this. OUTER works without it, but a stopped OUTER is not continued.
         let _ = sys::continue_at_news_of(&read);
         Ok(Wake { read, write })
     }
@@ -35,7 +35,7 @@ impl Wake {
         WakeOfOuter { _read: self.read }
     }
 
-    /// In a process below OUTER: nothing is left to be done.
+    /// Called in a process below OUTER when the tree is gone.
     pub(crate) fn done(&self) {
         let _ = rustix::io::write(&self.write, &[0]);
     }
