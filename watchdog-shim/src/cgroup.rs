@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use crate::namespace;
 use crate::sys::{self, SoleThread};
 
-/// So many pidfds of members are open at the same time.
+/// How many pidfds of members are open at the same time.
 const OPEN_AT_ONCE: usize = 512;
 
 /// The folder of a cgroup that was made for COMMAND.
@@ -33,8 +33,8 @@ impl Cgroup {
         );
         let cgroup = Cgroup(own_folder()?.join(name));
         match fs::create_dir(&cgroup.0) {
-            // A shim that had this number was killed, with all its processes, and has left it
-            // behind. One that is in use cannot be removed, and so is not taken.
+            // An earlier shim with this number was killed with all its processes, and left the
+            // folder behind. A cgroup that is in use cannot be removed, so it is not taken.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 cgroup.remove();
                 fs::create_dir(&cgroup.0)?;
@@ -62,9 +62,9 @@ impl Cgroup {
 
     /// Sends a signal to every member but one.
     ///
-    /// A number may be another process's when it is opened. So the list is read again after that: a
-    /// process that lives and whose number is in the list is a member. The list is read once for
-    /// many processes.
+    /// A pid in the list may belong to another process by the time it is opened. So the list is read
+    /// again after that. A process that still lives and has its number in the list is a member. One
+    /// reading of the list serves many processes.
     ///
     /// A cgroup whose list cannot be read is passed over: COMMAND may have removed it, or made it
     /// threaded.

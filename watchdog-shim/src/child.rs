@@ -113,11 +113,18 @@ impl Image {
         let Some(pid) = sys::pid(number) else {
             return Err(NotStarted::Clone(io::Error::last_os_error()));
         };
-        // SAFETY: clone(2) has just made it, and nobody else has it. The shim does not start where
-        // pidfd_open(2) is missing, which is younger than CLONE_PIDFD.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        // An emulator may not know CLONE_PIDFD, and leaves the number as it was.
+        // SAFETY: clone(2) has just made it, and nobody else has it.
+        let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
         let errno = entry.errno.load(Ordering::Acquire);
         if errno == 0 {
+            let Some(pidfd) = pidfd else {
+                // Not reaped: the number is the child's.
+                return Process::open(pid).map_err(|error| {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                    NotStarted::Clone(error.into())
+                });
+            };
             // SAFETY: both numbers are from one call of clone(2).
             return Ok(unsafe { Process::from_clone(pidfd, pid) });
         }

@@ -9,9 +9,9 @@ use crate::sys;
 pub(crate) struct Instant(u64);
 
 impl Instant {
-    /// The shim has read the clock before it started anything, and only the shim could add a filter
-    /// to itself later. If the clock fails all the same, the answer is the end of time: every
-    /// deadline has passed.
+    /// The clock does not fail: the shim has tried it before it started anything, and nobody else can
+    /// add a filter to the shim later. If it fails nevertheless, the answer is the end of time, and
+    /// every deadline has passed.
     pub(crate) fn now() -> Instant {
         Instant(sys::monotonic_nanoseconds().unwrap_or(u64::MAX))
     }

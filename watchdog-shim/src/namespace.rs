@@ -19,8 +19,8 @@ pub(crate) struct NamespaceKind {
     pub(crate) proc: bool,
 }
 
-/// Tries it in a child. Some systems let an unprivileged user make a user namespace, and then
-/// refuse all that is done in it.
+/// Tries to make a PID namespace in a child. Only a trial tells: some systems let an unprivileged
+/// user make a user namespace, and then refuse everything in it.
 pub(crate) fn probe(alone: &SoleThread) -> io::Result<NamespaceKind> {
     let mut reason = io::Error::from_raw_os_error(libc::EPERM);
     for user in [false, true] {
@@ -78,8 +78,8 @@ pub(crate) fn in_child(
 
 /// From here on the next child of this process is pid 1 of a new PID namespace.
 ///
-/// By unshare(2) and the C library's fork. After a raw clone(2), the C library of the child would
-/// have its parent's thread id. This process can start no thread from here on, and starts none.
+/// This uses unshare(2) and the C library's fork. After a raw clone(2), the C library of the child
+/// would have its parent's thread id. From here on this process cannot start a thread.
 pub(crate) fn enter(alone: &SoleThread, user: bool) -> io::Result<()> {
     if !user {
         return sys::unshare(alone, libc::CLONE_NEWPID);
@@ -96,7 +96,7 @@ pub(crate) fn mount_proc() -> io::Result<()> {
     let text = |text: &str| CString::new(text).map_err(io::Error::from);
     let (root, proc, path) = (text("/")?, text("proc")?, text("/proc")?);
     sys::unshare_mounts()?;
-    // Later mounts outside still come in. Mounts here stay here.
+    // Later mounts outside still appear here. Mounts here do not appear outside.
     sys::mount(None, &root, None, libc::MS_REC | libc::MS_SLAVE)?;
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     sys::mount(Some(&proc), &path, Some(&proc), flags)

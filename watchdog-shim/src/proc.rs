@@ -29,8 +29,8 @@ pub(crate) struct Stat {
 pub(crate) struct OutOfDescriptors;
 
 impl Proc {
-    /// An error if it is not there, cannot be read, or shows another PID namespace than this
-    /// process's own.
+    /// Returns an error if /proc is missing, cannot be read, or shows another PID namespace than this
+    /// process's.
     pub(crate) fn open() -> io::Result<Proc> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
@@ -55,16 +55,17 @@ impl Proc {
         Some(stat.group)
     }
 
-    /// Whether a process that was not reaped has executed no program since its fork.
+    /// Whether a process has executed no program since its fork. It must not have been reaped.
     pub(crate) fn is_without_exec(&self, number: Pid) -> bool {
         let stat = self.stat(number.as_raw_nonzero().get());
         // PF_FORKNOEXEC of include/linux/sched.h.
         stat.is_ok_and(|stat| stat.is_some_and(|stat| stat.flags & 0x40 != 0))
     }
 
-    /// Every process there is, by its parent. `root` is this process's own number.
+    /// The numbers of all processes, by the number of their parent. `root` is this process's number.
     ///
-    /// Zombies too: a process whose first thread has ended looks like one, and lives.
+    /// Zombies are among them: a process looks like one if its first thread has ended and another
+    /// thread lives.
     pub(crate) fn children_by_parent(&self, root: i32) -> io::Result<BTreeMap<i32, Vec<i32>>> {
         let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         for entry in Dir::read_from(&self.0)? {
@@ -77,7 +78,7 @@ impl Proc {
                 children.entry(stat.parent).or_default().push(number);
             }
         }
-        // A mount option may hide a process from the listing. A child is in this list all the same.
+        // A mount option may hide a process from the listing. The list of children still has it.
         let seen = children.entry(root).or_default();
         let known: BTreeSet<i32> = seen.iter().copied().collect();
         let own = self.own_children(root).into_iter();
@@ -85,7 +86,7 @@ impl Proc {
         Ok(children)
     }
 
-    /// The children of this process, the oldest first. None if the kernel has no such file.
+    /// The children of this process, the oldest first. Empty if the kernel has no such file.
     pub(crate) fn own_children(&self, root: i32) -> Vec<i32> {
         let text = self.text(&format!("self/task/{root}/children"));
         let text = text.ok().flatten().unwrap_or_default();

@@ -1,11 +1,11 @@
 //! The processes of the shim, and who does what.
 //!
-//! OUTER is the one that the runtime knows. STANDBY stands between OUTER and INNER, and takes over
-//! when INNER is killed. INNER starts COMMAND and is in charge of the tree. All three are
-//! subreapers: the orphans of one that was killed come to the next one above.
+//! OUTER is the process that the runtime knows. It starts STANDBY. STANDBY starts INNER, and takes
+//! over if INNER is killed. INNER starts COMMAND and is in charge of the tree. All three are
+//! subreapers: if one is killed, its orphans become children of the next one above.
 //!
-//! In a PID namespace there is no STANDBY: the kernel ends all that is in it with INNER. If OUTER
-//! is pid 1 already, it does everything alone.
+//! With a PID namespace there is no STANDBY: when INNER ends, the kernel ends all others in the
+//! namespace. If OUTER is pid 1 already, it does everything alone.
 
 mod end;
 mod inherited;
@@ -29,8 +29,8 @@ pub(crate) use end::End;
 use setup::Setup;
 use wake::Wake;
 
-/// Runs COMMAND under the shim. In OUTER it comes back when the tree is gone. The other processes
-/// end here.
+/// Runs COMMAND under the shim. In OUTER it returns when the tree is gone. In the other processes it
+/// does not return.
 pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> {
     let setup = Setup::make(alone, options)?;
     match setup.containment {
@@ -105,8 +105,8 @@ fn run_in_namespace(setup: Setup<'_>, kind: NamespaceKind) -> Result<End, Failur
 fn run_alone(setup: Setup<'_>) -> Result<End, Failure> {
     protection::hide();
     let (ledger, exit) = (setup.ledger, setup.options.exit);
-    // The tree is all of the namespace, which ends with this process anyway. One call reaches
-    // everybody, also who is forked meanwhile, and needs no /proc.
+    // The tree is the whole namespace, which ends with this process anyway. One call of kill(2)
+    // reaches every process in it, even one that is being forked, and needs no /proc.
     let init = NamespaceInit::of_this_process(&setup.alone).ok();
     let keeper = inner::start(setup, &mut None, None, init)?;
     keeper.run();

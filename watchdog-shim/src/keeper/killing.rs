@@ -13,7 +13,7 @@ use crate::tree::Tree;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What still lives so long after the first SIGKILL is reported.
+/// A process that still lives this long after the first SIGKILL is reported.
 const REPORT_AFTER: Duration = Duration::from_secs(2);
 
 /// How far it has got.
@@ -64,8 +64,8 @@ impl Killing {
         is_due.then_some(found)
     }
 
-    /// Kills the children that a sweep came too late for: after each sweep, and while there are
-    /// such.
+    /// Kills the children that a sweep was too slow for. It runs after each sweep, and again while
+    /// new children appear.
     pub(super) fn catch(&mut self, tree: &Tree, ledger: Ledger) {
         if !self.has_moving_children {
             return;

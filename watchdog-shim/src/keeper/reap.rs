@@ -14,13 +14,13 @@ use crate::status::Event;
 use crate::sys;
 use crate::tree::Reach;
 
-/// So many children are reaped before the clock is looked at: a storm of forks must not put off the
+/// How many children are reaped before the clock is looked at. A storm of forks must not put off the
 /// deadline.
 const REAPED_AT_ONCE: usize = 256;
 
 impl Keeper<'_> {
-    /// Reaps those that have ended. It never counts SIGCHLD: several children may end with one of
-    /// it.
+    /// Reaps the children that have ended. It does not count SIGCHLD: one signal may stand for
+    /// several children.
     pub(super) fn reap(&mut self) -> Left {
         for _ in 0..REAPED_AT_ONCE {
             let change = match sys::peek_state_change() {

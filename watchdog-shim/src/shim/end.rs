@@ -1,4 +1,4 @@
-//! How the shim is to end.
+//! How OUTER ends.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;

@@ -1,4 +1,4 @@
-//! What this process has inherited, and closes once COMMAND runs.
+//! Closes what this process has inherited, once COMMAND runs.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,12 +8,11 @@ use rustix::process::chdir;
 
 use crate::sys::{self, SoleThread};
 
-/// Closes all inherited descriptors. They are COMMAND's alone: a reader that waits for the end of a
-/// pipe must not have to wait for the shim's end.
+/// Closes all inherited descriptors. They belong to COMMAND alone: a reader that waits for the end
+/// of a pipe must not have to wait for the shim too.
 ///
-/// All descriptors of the shim's own are close-on-exec. No descriptor that came through the exec
-/// is. The working directory goes too: the shim must not keep a file system busy that COMMAND has
-/// left.
+/// All of the shim's own descriptors are close-on-exec, and no inherited descriptor is. The shim
+/// leaves its working directory too: otherwise it would keep a file system busy.
 pub(crate) fn close_all(alone: &SoleThread) {
     let _ = chdir("/");
     for number in open_numbers().unwrap_or_default() {
@@ -27,8 +26,8 @@ pub(crate) fn close_all(alone: &SoleThread) {
     let _ = rustix::stdio::dup2_stderr(&null);
 }
 
-/// The numbers above the standard streams that are open here. Without /proc they are not found, and
-/// stay open.
+/// The open descriptors above the standard streams. Without /proc they are not found, and stay
+/// open.
 fn open_numbers() -> io::Result<Vec<RawFd>> {
     let entries = fs::read_dir("/proc/self/fd")?;
     let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();

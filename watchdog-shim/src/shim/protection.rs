@@ -16,7 +16,7 @@ use crate::sys;
 /// or open its descriptors, unless it has `CAP_SYS_PTRACE`. The next exec, which is COMMAND's,
 /// makes its own process dumpable again.
 pub(crate) fn hide() {
-    // The kernel refuses no valid value. A filter that does takes this protection alone.
+    // The kernel accepts every valid value. If a filter refuses, only this protection is missing.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
@@ -34,8 +34,8 @@ pub(crate) fn take_resources() {
 
 /// Continues a child that is a process of the shim.
 ///
-/// COMMAND of the same user may stop a process of the shim, to put off its own end. The child is
-/// not reaped before, so that the number is its own.
+/// COMMAND may run as the same user. Then it can stop a process of the shim, to put off its own end.
+/// The child has not been reaped, so nobody else has its number.
 pub(crate) fn continue_if_stopped(child: Pid) {
     let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
     if let Ok(Some(status)) = waitid(WaitId::Pid(child), stopped)

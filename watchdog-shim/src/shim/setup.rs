@@ -31,7 +31,7 @@ pub(crate) struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    /// Starts nothing.
+    /// Prepares everything, and starts nothing.
     pub(crate) fn make(alone: SoleThread, options: &'a Options) -> Result<Setup<'a>, Failure> {
         let parent = match options.watch {
             Watch::Parent => Parent::Alive(Parent::open()?),
@@ -70,7 +70,7 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// Nothing was started, or it could not become COMMAND.
+/// Reports that COMMAND was not started, and notes it in the ledger.
 pub(crate) fn refuse(ledger: Ledger, failure: &Failure) {
     failure.print();
     ledger.set_refusal(failure.code());
@@ -83,8 +83,8 @@ pub(crate) fn failed(error: io::Error) -> Failure {
     Failure::io("the shim cannot be set up", &error)
 }
 
-/// Makes orphans below this process its children: COMMAND is one if INNER was killed, also with
-/// `--contain=none`.
+/// Makes this process a subreaper: orphans below it become its children. With `--contain=none` that
+/// is needed too: COMMAND is an orphan if INNER is killed.
 pub(crate) fn become_subreaper() -> io::Result<()> {
     set_child_subreaper(Some(sys::own_pid()?))?;
     Ok(())

@@ -54,7 +54,7 @@ fn watch_inner(
     let Ok(signals) = sys::signal_fd() else {
         sys::exit_now(REFUSED)
     };
-    // Nothing more until COMMAND runs, or INNER has ended: COMMAND starts sooner so.
+    // STANDBY does nothing until COMMAND runs or INNER has ended. So COMMAND starts sooner.
     until_readable(started, inner, &signals);
     inherited::close_all(&setup.alone);
     until_end_of(inner, &signals);
@@ -88,7 +88,7 @@ fn until_readable(what: &impl AsFd, inner: Pid, signals: &OwnedFd) {
             PollFd::new(what, PollFlags::IN),
             PollFd::new(signals, PollFlags::IN),
         ];
-        // An error says nothing, and there is no other way to wait.
+        // An error says nothing about `what`, and there is no other way to wait.
         let _ = poll(&mut fds, None);
         if !fds[0].revents().is_empty() {
             return;

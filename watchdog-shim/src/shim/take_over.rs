@@ -14,7 +14,7 @@ use crate::status::Status;
 use crate::tree::Tree;
 use crate::watch::RuntimeWatch;
 
-/// Stops the tree in their place, and comes back when it is gone. `control` is `None` in OUTER.
+/// Stops the tree in their place, and returns when it is gone. `control` is `None` in OUTER.
 pub(crate) fn run(setup: Setup<'_>, signals: OwnedFd, control: Option<ControlSocket>) {
     protection::take_resources();
     let command = command(&setup);
@@ -36,10 +36,11 @@ pub(crate) fn run(setup: Setup<'_>, signals: OwnedFd, control: Option<ControlSoc
     keeper.take_over();
 }
 
-/// COMMAND is this process's child now, or will be as soon as INNER is gone.
+/// COMMAND, which is a child of this process now, or will be as soon as INNER is gone.
 ///
-/// `None` if its status is known: it was reaped, and its number may be a stranger's. `None` after
-/// a PID namespace: COMMAND had another number there, and the kernel has ended it.
+/// `None` if its status is in the ledger: it may have been reaped, and a stranger may have its
+/// number. `None` after a PID namespace: COMMAND had another number there, and the kernel has
+/// killed it. Otherwise nobody has reaped it: the status is written down before the reap.
 fn command(setup: &Setup<'_>) -> Option<Process> {
     let pid = match (setup.ledger.status(), &setup.containment) {
         (Some(_), _) | (_, Containment::PidNamespace(_)) => None,
