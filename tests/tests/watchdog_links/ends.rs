@@ -32,14 +32,8 @@ fn ends_are_told_apart_in_10_000_random_trials_with_a_sentinel() {
             let (ours, theirs) = sockets();
             let (mut go, mut gone) = Cue::pair();
             let mut parent = Fork::run(|| {
-                let links: Vec<Keepalive> = ends
-                    .iter()
-                    .map(|_| {
-                        let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
-                        Given::send(&theirs, &mut setup);
-                        keepalive
-                    })
-                    .collect();
+                let links: Vec<Keepalive> =
+                    ends.iter().map(|_| Given::send_link(&theirs)).collect();
                 gone.take();
                 for (keepalive, end) in links.into_iter().zip(&ends) {
                     match end {
@@ -117,9 +111,7 @@ fn no_kill_finds_a_torn_list_while_threads_make_and_drop_links() {
                 for _ in 0..LINKS {
                     // Their slots lie between those that come and go.
                     drop(watchdog_pipe::channel().expect("channel"));
-                    let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
-                    Given::send(&theirs, &mut setup);
-                    held.push(keepalive);
+                    held.push(Given::send_link(&theirs));
                 }
                 let sleeper = sleeper();
                 theirs.send(&sleeper.to_ne_bytes()).expect("send");
@@ -179,13 +171,7 @@ fn thousands_of_children_are_told_and_a_second_sentinel_serves_the_rest() {
         raise_limit();
         let (ours, theirs) = sockets();
         let mut parent = Fork::run(|| {
-            let held: Vec<Keepalive> = (0..LINKS)
-                .map(|_| {
-                    let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
-                    Given::send(&theirs, &mut setup);
-                    keepalive
-                })
-                .collect();
+            let held: Vec<Keepalive> = (0..LINKS).map(|_| Given::send_link(&theirs)).collect();
             let pages = proc_fs::own_fds();
             let pages = pages
                 .values()
@@ -226,13 +212,7 @@ fn release_that_races_with_a_death_is_never_read_as_one() {
             let (ours, theirs) = sockets();
             let (mut go, mut gone) = Cue::pair();
             let mut parent = Fork::run(|| {
-                let links: Vec<Keepalive> = (0..LINKS)
-                    .map(|_| {
-                        let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
-                        Given::send(&theirs, &mut setup);
-                        keepalive
-                    })
-                    .collect();
+                let links: Vec<Keepalive> = (0..LINKS).map(|_| Given::send_link(&theirs)).collect();
                 gone.take();
                 for (index, keepalive) in (0_u8..).zip(links) {
                     assert!(keepalive.release().is_ok());

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
-use watchdog_pipe::{AdoptError, ChildSetup, ENV_VAR, Guarantees, Watchdog};
+use watchdog_pipe::{AdoptError, ChildSetup, ENV_VAR, Guarantees, Keepalive, Watchdog};
 use workspace_tests::{DEADLINE, rights};
 
 /// Where a child finds its pipe and its page: above everything that is open here.
@@ -21,6 +21,13 @@ impl Given {
         setup.renumber_each(NUMBERS);
         let fds: Vec<BorrowedFd<'_>> = setup.fds().map(|(fd, _)| fd).collect();
         rights::send(socket, setup.env().1.as_bytes(), &fds).expect("send");
+    }
+
+    /// Makes a link, and sends what its child needs.
+    pub fn send_link(socket: &UnixDatagram) -> Keepalive {
+        let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+        Given::send(socket, &mut setup);
+        keepalive
     }
 
     pub fn receive(socket: &UnixDatagram) -> Given {

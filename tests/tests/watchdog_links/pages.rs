@@ -114,9 +114,7 @@ fn what_is_said_while_the_child_looks_counts_more_than_the_death_behind_it() {
         let (ours, theirs) = sockets();
         let (mut go, mut gone) = Cue::pair();
         let parent = Fork::run(|| {
-            let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
-            Given::send(&theirs, &mut setup);
-            drop(setup);
+            let keepalive = Given::send_link(&theirs);
             gone.take();
             drop(keepalive);
             gone.give();

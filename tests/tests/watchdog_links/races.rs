@@ -118,13 +118,7 @@ fn hand_over_that_races_with_a_death_is_never_read_as_one() {
             let (ours, theirs) = sockets();
             let (mut go, mut gone) = Cue::pair();
             let mut parent = Fork::run(|| {
-                let links: Vec<Keepalive> = (0..LINKS)
-                    .map(|_| {
-                        let (keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
-                        Given::send(&theirs, &mut setup);
-                        keepalive
-                    })
-                    .collect();
+                let links: Vec<Keepalive> = (0..LINKS).map(|_| Given::send_link(&theirs)).collect();
                 gone.take();
                 for (index, keepalive) in links.into_iter().enumerate() {
                     let write = keepalive.hand_over().expect("hand over");
