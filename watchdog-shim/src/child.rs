@@ -119,9 +119,11 @@ impl Image {
         let errno = entry.errno.load(Ordering::Acquire);
         if errno == 0 {
             let Some(pidfd) = pidfd else {
-                // Not reaped: the number is the child's.
+                // The number is the child's until the reap.
                 return Process::open(pid).map_err(|error| {
                     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                    ledger.set_command(0);
+                    let _ = sys::reap(pid);
                     NotStarted::Clone(error.into())
                 });
             };
