@@ -57,6 +57,7 @@ impl Play {
         let mut words: Vec<String> = words.map(str::to_owned).to_vec();
         if link == Link::Parent {
             words.insert(1, format!("--stop-timeout={}ms", GRACE.as_millis()));
+            words.insert(1, "--watch=parent:".to_owned());
         }
         let order = Order::Runtime {
             command: words,

@@ -499,6 +499,18 @@ fn pid_namespace_over_the_limit_is_refused_with_the_place_of_the_limit() {
     });
 }
 
+/// Whoever starts the shim knows its own pid. The shim alone could not tell who has adopted it.
+#[test]
+fn parent_with_another_pid_is_refused_and_both_are_named() {
+    alone_in_pid_namespace!({
+        let parts = ["--watch=parent:4321", "the parent is 1"];
+        refused(shim(["--watch=parent:4321"]), 125, &parts);
+        let mut told = shim(["--watch=parent:1"]);
+        let told = told.stdout(Stdio::piped()).output().expect("the shim");
+        assert!(told.status.success(), "{told:?}");
+    });
+}
+
 /// The plan shows the way out.
 #[test]
 fn plan_is_told_even_where_its_options_are_refused() {

@@ -6,7 +6,7 @@ _watchdog_shim_values() {
     case $1 in
         --contain) echo 'auto pidns cgroup subreaper none' ;;
         --require) echo 'good certain' ;;
-        --watch) echo 'env fd: stdin parent' ;;
+        --watch) echo 'env fd: stdin parent parent:' ;;
         --stop-signal) echo 'TERM INT QUIT HUP USR1 USR2 KILL' ;;
         --signal-to) echo 'main group all' ;;
         --stop-timeout) echo '500ms 2s 10s 1m' ;;

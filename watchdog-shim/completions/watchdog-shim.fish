@@ -32,7 +32,8 @@ certain\t"nothing is left, whatever is killed"' -d 'refuse to start with less'
 complete -c watchdog-shim -n __watchdog_shim_before_command -l watch -x -a 'env\t"the link that the environment names"
 fd:\t"the other end of a pipe or a socket"
 stdin\t"the other end of standard input"
-parent\t"the process that started the shim"' -d 'what the lifetime hangs on'
+parent\t"the process that started the shim"
+parent:\t"the same, if its pid is N"' -d 'what the lifetime hangs on'
 complete -c watchdog-shim -n __watchdog_shim_before_command -l stop-signal -x -a 'TERM INT QUIT HUP USR1 USR2 KILL' -d 'first step of the stop'
 complete -c watchdog-shim -n __watchdog_shim_before_command -l signal-to -x -a 'main\t"COMMAND alone"
 group\t"COMMAND\'s process group"

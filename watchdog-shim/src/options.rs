@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::failure::Failure;
 pub(crate) use crate::table::{Contain, ExitAs, Level, OnExit, Session, SignalTo};
 use crate::table::{Id, Row, TABLE, Value};
-use crate::values::{duration, number, signal, word};
+use crate::values::{duration, number, pid, signal, word};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -50,7 +50,8 @@ pub(crate) enum Watch {
     /// Any pipe or socket.
     Fd(RawFd),
     Stdin,
-    Parent,
+    /// The parent, which has this pid if one is given.
+    Parent(Option<i32>),
 }
 
 /// Reads a command line, without the program's own name.
@@ -173,7 +174,12 @@ fn watch(value: &OsStr) -> Result<Watch, Failure> {
     match value.to_str() {
         Some("env") => Ok(Watch::Env),
         Some("stdin") => Ok(Watch::Stdin),
-        Some("parent") => Ok(Watch::Parent),
+        Some("parent") => Ok(Watch::Parent(None)),
+        Some(text) if text.starts_with("parent:") => Ok(Watch::Parent(Some(pid(
+            "--watch=parent",
+            ':',
+            OsStr::new(&text[7..]),
+        )?))),
         Some(text) if text.starts_with("fd:") => Ok(Watch::Fd(number(
             "--watch=fd",
             ':',
@@ -182,7 +188,7 @@ fn watch(value: &OsStr) -> Result<Watch, Failure> {
         _ => {
             let value = value.display();
             Err(Failure::refused(format!(
-                "--watch={value}: not one of env, fd:N, stdin, parent"
+                "--watch={value}: not one of env, fd:N, stdin, parent, parent:N"
             )))
         }
     }
@@ -229,6 +235,9 @@ mod tests {
             (&["--require=told", "x"], &["--require=told", "certain"]),
             (&["--watch=fd:x", "x"], &["--watch=fd:x", "descriptor"]),
             (&["--watch=pipe", "x"], &["--watch=pipe", "fd:N"]),
+            (&["--watch=parent:", "x"], &["--watch=parent:", "pid"]),
+            (&["--watch=parent:0", "x"], &["--watch=parent:0", "pid"]),
+            (&["--watch=parent:-1", "x"], &["--watch=parent:-1", "pid"]),
             (
                 &["--stop-signal=BOOM", "x"],
                 &["--stop-signal=BOOM", "SIGTERM"],

@@ -133,6 +133,7 @@ const WATCH: &[(&str, &str)] = &[
     ("fd:N", "the other end of a pipe or a socket"),
     ("stdin", "the other end of standard input"),
     ("parent", "the process that started the shim"),
+    ("parent:N", "the same, if its pid is N"),
 ];
 
 const SIGNALS: &[&str] = &["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"];

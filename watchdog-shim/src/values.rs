@@ -39,6 +39,17 @@ pub(crate) fn number(option: &str, separator: char, value: &OsStr) -> Result<Raw
     })
 }
 
+/// A pid, above zero.
+pub(crate) fn pid(option: &str, separator: char, value: &OsStr) -> Result<i32, Failure> {
+    let number = value.to_str().and_then(digits);
+    number.filter(|number| *number > 0).ok_or_else(|| {
+        let value = value.display();
+        Failure::refused(format!(
+            "{option}{separator}{value}: not a pid; $$ is a shell's own"
+        ))
+    })
+}
+
 /// A number that consists of digits. Rust would read a sign as well.
 fn digits(text: &str) -> Option<i32> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());

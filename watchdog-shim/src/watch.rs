@@ -59,14 +59,16 @@ impl Parent {
         if sys::is_init() {
             return Parent::NotWatched;
         }
-        match Parent::open() {
+        match Parent::open(None) {
             Ok(process) => Parent::Alive(process),
             Err(failure) => Parent::Unknown(failure),
         }
     }
 
-    /// An error says why the parent cannot be watched.
-    pub(crate) fn open() -> Result<Process, Failure> {
+    /// The parent, if it has this pid. An error says why it cannot be watched.
+    ///
+    /// Without a pid it may be the process that has adopted this one: no call tells that.
+    pub(crate) fn open(expected: Option<i32>) -> Result<Process, Failure> {
         let failed = |error: &io::Error| Failure::io("--watch=parent", error);
         let gone = || Failure::refused("--watch=parent: the parent is gone already");
         let number = sys::parent_pid().map_err(|error| match error.kind() {
@@ -76,6 +78,15 @@ impl Parent {
             ),
             _ => failed(&error),
         })?;
+        let found = number.as_raw_nonzero().get();
+        if let Some(expected) = expected
+            && found != expected
+        {
+            return Err(Failure::refused(format!(
+                "--watch=parent:{expected}: the parent is {found}: process {expected} is gone already, \
+                 or has not started the shim itself"
+            )));
+        }
         let Ok(process) = Process::open(number) else {
             // The parent has ended, or may not be opened. If it is still the parent, it lives.
             return match sys::parent_pid() {
@@ -114,7 +125,7 @@ impl RuntimeWatch {
                 Some(link) => Ok(link),
                 None => of_parent(parent),
             },
-            Watch::Parent => of_parent(parent),
+            Watch::Parent(_) => of_parent(parent),
             Watch::Fd(number) => {
                 let fd = given(alone, &format!("--watch=fd:{number}"), number)?;
                 Ok(match number {

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
                         .expect("spawn");
                     wait_for_ever(shim)
                 }
-                Link::Parent => wait_for_ever(Command::new(program).args(args).spawn()),
+                Link::Parent => wait_for_ever(Command::new(program).args(named(args)).spawn()),
             }
         }
         Order::SupervisingRuntime {
@@ -50,6 +50,14 @@ fn main() -> ExitCode {
             wait_for_ever(shim)
         }
         other => panic!("not for this program: {other:?}"),
+    })
+}
+
+/// The arguments, with this process's own pid behind the one that ends with a colon.
+fn named(args: &[String]) -> impl Iterator<Item = String> + '_ {
+    args.iter().map(|arg| match arg.strip_suffix("parent:") {
+        Some(option) => format!("{option}parent:{}", std::process::id()),
+        None => arg.clone(),
     })
 }
 

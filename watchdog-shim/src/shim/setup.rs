@@ -34,7 +34,7 @@ impl<'a> Setup<'a> {
     /// Prepares everything, and starts nothing.
     pub(crate) fn make(alone: SoleThread, options: &'a Options) -> Result<Setup<'a>, Failure> {
         let parent = match options.watch {
-            Watch::Parent => Parent::Alive(Parent::open()?),
+            Watch::Parent(number) => Parent::Alive(Parent::open(number)?),
             // Not needed if the environment names a watchdog. Then it is no error that the parent
             // cannot be watched.
             Watch::Default => Parent::look(),
