@@ -65,8 +65,8 @@ pub(crate) enum NotStarted {
     Child(Step, io::Error),
 }
 
-/// What the child gets. It shares the parent's memory, so the parent reads the last two fields after
-/// the child has stored them.
+/// What the child gets. It shares the parent's memory, so the parent reads the last two fields
+/// after the child has stored them.
 struct Entry<'a> {
     image: &'a Image,
     ledger: Ledger,
@@ -168,7 +168,8 @@ impl Image {
         (Step::Exec, self.execute())
     }
 
-    /// In the child. Tries the candidates, as execvp(3) does. Returns the errno if none was executed.
+    /// In the child. Tries the candidates, as execvp(3) does. Returns the errno if none was
+    /// executed.
     fn execute(&self) -> c_int {
         let arguments = self.arguments.pointers.as_ptr();
         let variables = self.variables.pointers.as_ptr();
@@ -192,11 +193,11 @@ impl Image {
 
 /// In the child: all that runs there.
 extern "C" fn main(entry: *mut c_void) -> c_int {
-    // SAFETY: `spawn` passed a pointer to its entry. The entry lives until the parent goes on, which
-    // is after the exec or the end of this process.
+    // SAFETY: `spawn` passed a pointer to its entry. The entry lives until the parent goes on,
+    // which is after the exec or the end of this process.
     let entry = unsafe { &*entry.cast::<Entry<'_>>() };
-    // Written before the exec: if the parent is killed, the process that takes over finds COMMAND by
-    // this number.
+    // Written before the exec: if the parent is killed, the process that takes over finds COMMAND
+    // by this number.
     if let Ok(own) = sys::own_pid() {
         entry.ledger.set_command(own.as_raw_nonzero().get());
     }
