@@ -116,6 +116,8 @@ impl Image {
         // An emulator may not know CLONE_PIDFD, and leaves the number as it was.
         // SAFETY: clone(2) has just made it, and nobody else has it.
         let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+        // Acquire, for the Release in `main`: where there is an error, the step is the one that it
+        // is of. CLONE_VFORK orders the two as well: this thread goes on when the child has ended.
         let errno = entry.errno.load(Ordering::Acquire);
         if errno == 0 {
             let Some(pidfd) = pidfd else {
@@ -204,6 +206,7 @@ extern "C" fn main(entry: *mut c_void) -> c_int {
     let (step, errno) = entry.image.become_it();
     // Once this child is reaped, another process may get the number.
     entry.ledger.set_command(0);
+    // The error comes last, by a Release: who loads it by an Acquire loads its step.
     entry.step.store(step as i32, Ordering::Release);
     entry.errno.store(errno, Ordering::Release);
     sys::exit_now(crate::failure::NOT_FOUND)
