@@ -1,10 +1,14 @@
 //! What the kernel does, seen by bare system calls: facts of docs/kernel.md that no test of a crate
 //! shows by itself.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
@@ -15,7 +19,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::namespace::kernel;
-use workspace_tests::{Guard, alone, alone_in_pid_namespace, proc_fs, until};
+use workspace_tests::{Folder, Guard, alone, alone_in_pid_namespace, proc_fs, until};
 
 /// What poll(2) says of a descriptor at once.
 fn events(fd: impl AsFd) -> PollFlags {
@@ -166,7 +170,7 @@ fn flags_of_zombie(number: i32) -> u64 {
     until("a zombie", || {
         proc_fs::stat(number)?.is_zombie().then_some(())
     });
-    let line = std::fs::read_to_string(format!("/proc/{number}/stat")).expect("a zombie");
+    let line = fs::read_to_string(format!("/proc/{number}/stat")).expect("a zombie");
     let fields = &line[line.rfind(')').expect("a name") + 2..];
     let flags = fields.split(' ').nth(6).expect("field 9");
     flags.parse().expect("a number")
@@ -262,6 +266,74 @@ fn copy_that_deletes_a_descriptor_takes_it_out_of_its_parents_instance() {
     });
 }
 
+// docs/kernel.md#futexes
+
+/// An entry of a robust list, with the word that it stands for. `struct robust_list` of
+/// include/uapi/linux/futex.h is its first field.
+#[repr(C)]
+struct Node {
+    next: AtomicPtr<Node>,
+    word: AtomicU32,
+}
+
+/// `struct robust_list_head` of include/uapi/linux/futex.h.
+#[repr(C)]
+struct Head {
+    list: AtomicPtr<Node>,
+    futex_offset: usize,
+    pending: *const Node,
+}
+
+/// A thread that ends with so many words in its list, one of which has no owner. What became of
+/// each.
+fn words_of_a_dead_thread(count: usize, unowned: usize) -> Vec<u32> {
+    let empty = || Node {
+        next: AtomicPtr::new(std::ptr::null_mut()),
+        word: AtomicU32::new(0),
+    };
+    let nodes: &'static [Node] = Vec::from_iter((0..count).map(|_| empty())).leak();
+    let thread = std::thread::spawn(move || {
+        let own = rustix::thread::gettid().as_raw_nonzero().get();
+        let head: &'static Head = Box::leak(Box::new(Head {
+            list: AtomicPtr::new(std::ptr::from_ref(&nodes[0]).cast_mut()),
+            futex_offset: offset_of!(Node, word) - offset_of!(Node, next),
+            pending: std::ptr::null(),
+        }));
+        // A ring: the last one leads back to the head.
+        let back = std::ptr::from_ref(&head.list).cast::<Node>();
+        let behind = nodes[1..].iter().map(std::ptr::from_ref).chain([back]);
+        for (index, (node, next)) in nodes.iter().zip(behind).enumerate() {
+            // Relaxed: the kernel reads them at the end of this very thread.
+            node.next.store(next.cast_mut(), Ordering::Relaxed);
+            let owner = if index == unowned { 0 } else { own };
+            node.word.store(owner.unsigned_abs(), Ordering::Relaxed);
+        }
+        // SAFETY: the list is complete, and stays for as long as this process does. It takes the
+        // place of the C library's own, in which this thread has nothing.
+        let set = unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) };
+        assert_eq!(set, 0, "set_robust_list: {}", last_error());
+    });
+    // The kernel walks the list before it tells who joins.
+    thread.join().expect("ends");
+    let words = nodes.iter();
+    words
+        .map(|node| node.word.load(Ordering::Relaxed))
+        .collect()
+}
+
+#[test]
+fn dying_thread_marks_the_words_that_it_owns_and_walks_no_more_than_2048() {
+    let words = words_of_a_dead_thread(2_100, 7);
+    for (index, word) in words.into_iter().enumerate() {
+        let marked = word & libc::FUTEX_OWNER_DIED != 0;
+        assert_eq!(
+            marked,
+            index < 2_048 && index != 7,
+            "word {index}: {word:x}"
+        );
+    }
+}
+
 // docs/kernel.md#memory
 
 #[test]
@@ -324,27 +396,72 @@ fn no_thread_can_be_made_once_children_go_to_another_pid_namespace() {
 
 // docs/kernel.md#parent-death-signal
 
-#[test]
-fn parent_death_signal_comes_when_the_thread_that_spawned_ends() {
+/// A child that has asked for SIGKILL at its parent's death, and then executes `sleep`.
+fn sleeper_that_asks_for_the_signal(sleep: &Path, user: Option<u32>) -> Guard {
+    let mut command = Command::new(sleep);
+    command.arg("1000").stdin(Stdio::null());
+    if let Some(user) = user {
+        command.uid(user);
+    }
+    // SAFETY: one system call, without memory.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        })
+    };
+    Guard::spawn(&mut command)
+}
+
+/// What `make` makes on a thread that has ended since. This process lives.
+fn made_by_a_dead_thread(make: impl FnOnce() -> [Guard; 2] + Send + 'static) -> [Guard; 2] {
     let (end, ends) = channel::<()>();
     let (say, said) = channel();
     let thread = std::thread::spawn(move || {
-        let mut command = Command::new("sleep");
-        command.arg("1000").stdin(Stdio::null());
-        // SAFETY: one system call, without memory.
-        unsafe {
-            command.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
-            })
-        };
-        say.send(Guard::spawn(&mut command)).expect("listens");
+        say.send(make()).expect("listens");
         let _ = ends.recv();
     });
-    let mut child = said.recv().expect("a child");
-    assert_eq!(child.try_wait().expect("own child"), None);
+    let mut made = said.recv().expect("children");
+    for child in &mut made {
+        assert_eq!(child.try_wait().expect("own child"), None);
+    }
     drop(end);
     thread.join().expect("ends");
-    // This process lives, and another of its threads made the child.
-    assert_eq!(child.wait_deadline().signal(), Some(libc::SIGKILL));
+    made
+}
+
+#[test]
+fn parent_death_signal_comes_when_the_thread_that_spawned_ends() {
+    let sleep = Path::new("/bin/sleep");
+    let children =
+        made_by_a_dead_thread(|| [(); 2].map(|()| sleeper_that_asks_for_the_signal(sleep, None)));
+    for mut child in children {
+        assert_eq!(child.wait_deadline().signal(), Some(libc::SIGKILL));
+    }
+}
+
+#[test]
+fn parent_death_signal_is_lost_at_the_exec_of_a_setuid_program() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make a program setuid root");
+        return;
+    }
+    let folder = Folder::new();
+    let [plain, setuid] = ["plain", "setuid"].map(|name| folder.join(name));
+    for (path, mode) in [(&plain, 0o755), (&setuid, 0o4755)] {
+        fs::copy("/bin/sleep", path).expect("copy");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+    let nobody = Some(65_534);
+    let [mut one, mut other] = made_by_a_dead_thread(move || {
+        [plain, setuid].map(|sleep| sleeper_that_asks_for_the_signal(&sleep, nobody))
+    });
+    // The kernel looks at all children of a thread that ends before it lets one of them go.
+    assert_eq!(one.wait_deadline().signal(), Some(libc::SIGKILL));
+    let status = fs::read_to_string(format!("/proc/{}/status", other.id())).expect("/proc");
+    if status.contains("Uid:\t65534\t65534") {
+        eprintln!("skipped: the folder for temporary files is mounted nosuid");
+        return;
+    }
+    assert_eq!(other.try_wait().expect("own child"), None);
 }
