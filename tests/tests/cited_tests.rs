@@ -141,3 +141,36 @@ fn every_section_that_a_comment_cites_exists() {
         }
     }
 }
+
+/// A name that ends in `.md`, with the folders before it.
+fn pages_in(text: &str) -> BTreeSet<&str> {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
+    text.split(|c| !in_name(c))
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| word.len() > 3 && word.ends_with(".md"))
+        .collect()
+}
+
+#[test]
+fn every_page_that_a_comment_names_exists() {
+    let mut named = 0;
+    for source in sources::all() {
+        let package = source.path.split('/').next().expect("a package").to_owned();
+        for page in pages_in(&source.text) {
+            named += 1;
+            // From the root, from the package, or the name alone of a page of figures.
+            let places = [
+                page.to_owned(),
+                format!("{package}/src/{page}"),
+                format!("{package}/{page}"),
+                format!("docs/bench/{page}"),
+            ];
+            assert!(
+                places.iter().any(|place| sources::exists(place)),
+                "{} names {page}, which is not there",
+                source.path
+            );
+        }
+    }
+    assert!(named > 10, "{named}");
+}
