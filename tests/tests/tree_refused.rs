@@ -491,6 +491,38 @@ fn pid_namespace_is_refused_where_none_can_be_made_with_the_way_out() {
 }
 
 #[test]
+fn pid_namespace_over_the_limit_is_refused_with_the_place_of_the_limit() {
+    alone!({
+        seccomp::refuse(&[(libc::SYS_unshare, libc::ENOSPC)]);
+        let parts = ["--contain=pidns", "/proc/sys/user", "--contain=subreaper"];
+        refused(shim(["--contain=pidns"]), 125, &parts);
+    });
+}
+
+/// The plan shows the way out.
+#[test]
+fn plan_is_told_even_where_its_options_are_refused() {
+    alone!({
+        seccomp::refuse(&[(libc::SYS_unshare, libc::EPERM)]);
+        for words in [["--contain=pidns"], ["--require=certain"]] {
+            let words = [words[0], "--print-plan"];
+            let told = shim(words).output().expect("the shim");
+            assert_eq!(told.status.code(), Some(125), "{words:?}: {told:?}");
+            assert_one_line(&read_to_string(&*told.stderr).expect("UTF-8"), &words[..1]);
+            let plan = read_to_string(&*told.stdout).expect("UTF-8");
+            let lines = [
+                "containment: these options are refused here",
+                "  pidns: not here",
+                "  subreaper: good",
+            ];
+            for line in lines {
+                assert!(plan.lines().any(|told| told.starts_with(line)), "{plan}");
+            }
+        }
+    });
+}
+
+#[test]
 fn user_whose_ids_are_hidden_gets_no_namespace_and_is_told_why() {
     alone!({
         let folder = Folder::new();

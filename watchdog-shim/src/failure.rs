@@ -41,6 +41,20 @@ impl Failure {
         Failure::refused(format!("{option}: {error}{way_out}"))
     }
 
+    /// No PID namespace can be made, or it cannot be used.
+    pub(crate) fn no_namespace(error: &io::Error) -> Failure {
+        let way_out = match error.raw_os_error() {
+            // unshare(2): there are too many, or too many are nested.
+            Some(libc::ENOSPC | libc::EUSERS) => {
+                "raise the limits in /proc/sys/user, or use --contain=subreaper"
+            }
+            _ => "use --contain=subreaper, or run it with CAP_SYS_ADMIN",
+        };
+        Failure::refused(format!(
+            "--contain=pidns: no PID namespace can be made here ({error}); {way_out}"
+        ))
+    }
+
     /// COMMAND could not be executed.
     pub(crate) fn exec(program: &OsStr, error: &io::Error) -> Failure {
         let code = match error.raw_os_error() {

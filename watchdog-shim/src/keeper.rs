@@ -8,7 +8,7 @@ mod killing;
 mod reap;
 mod requests;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use pidfd_watcher::Process;
@@ -26,6 +26,11 @@ use crate::tree::{Reach, Tree};
 use crate::watch::{RuntimeState, RuntimeWatch};
 
 pub(crate) use killing::Killing;
+
+/// A round of reaping takes longer only in a tree of thousands.
+const LONG_REAPING: Duration = Duration::from_micros(200);
+/// A request that comes by a signal waits so long at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// See the module.
 #[derive(Debug)]
@@ -68,7 +73,9 @@ impl Keeper<'_> {
     /// Works until nothing is left to be done.
     pub(crate) fn run(mut self) {
         loop {
+            let began = Instant::now();
             let left = self.reap();
+            let reaping = Instant::now().since(began);
             let is_empty = (left == Left::Nobody && !self.tree.has_members()) || self.is_over();
             self.advance(is_empty);
             match self.ledger.phase() {
@@ -81,7 +88,10 @@ impl Keeper<'_> {
             } else {
                 self.timeout()
             };
-            self.wait(timeout);
+            if let Some(pause) = self.pause_after(reaping) {
+                self.wait(Some(pause), &[]);
+            }
+            self.wait(timeout, &[self.signals.as_fd()]);
             self.take_signals();
             self.take_messages();
             self.look();
@@ -181,10 +191,21 @@ impl Keeper<'_> {
         }
     }
 
-    fn wait(&self, timeout: Option<Duration>) {
+    /// How long to leave the children alone after a round of reaping that took so long.
+    ///
+    /// The kernel looks for an ended child from the oldest on, among all that live. While a large
+    /// tree dies, a search for each that has just died would take a time that grows with the square
+    /// of their number, and would hold up the others' end. After a pause many have ended.
+    fn pause_after(&self, reaping: Duration) -> Option<Duration> {
+        let is_long = reaping > LONG_REAPING && self.ledger.phase() >= Phase::Stopping;
+        is_long.then(|| (4 * reaping).min(LONGEST_PAUSE))
+    }
+
+    /// Waits for one of `signals`, the runtime's end, or a message.
+    fn wait(&self, timeout: Option<Duration>, signals: &[BorrowedFd<'_>]) {
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let mut fds = vec![readable(self.signals.as_fd())];
+        let mut fds: Vec<PollFd<'_>> = signals.iter().copied().map(readable).collect();
         fds.extend(self.watch.poll_fd());
         fds.extend(self.control.as_ref().map(|socket| readable(socket.as_fd())));
         fds.extend(

@@ -17,6 +17,7 @@ mod child;
 mod command;
 mod control;
 mod descendants;
+mod explain;
 mod failure;
 mod help;
 mod instant;
@@ -42,9 +43,9 @@ use std::ffi::{OsString, c_char, c_int};
 use std::io::Write;
 use std::path::Path;
 
+use crate::explain::Explanation;
 use crate::failure::Failure;
 use crate::options::Request;
-use crate::plan::Plan;
 use crate::shim::End;
 use crate::sys::SoleThread;
 
@@ -136,7 +137,9 @@ fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result
             // for.
             sys::take_signals()
                 .map_err(|error| Failure::io("signals cannot be blocked", &error))?;
-            say(&format!("{}\n", Plan::explain(&alone, &options)?))
+            let Explanation { text, refused } = Explanation::of(&alone, &options);
+            let end = say(&text)?;
+            refused.map_or(Ok(end), Err)
         }
         Request::Run(options) => shim::run(alone, &options),
     }

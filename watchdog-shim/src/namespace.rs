@@ -10,49 +10,52 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::sys::{self, Forked, NamespaceInit, SoleThread};
 
-/// How a PID namespace can be made here.
+/// How a PID namespace was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NamespaceKind {
-    /// By a user namespace, since `CAP_SYS_ADMIN` is missing.
-    pub(crate) user: bool,
+pub(crate) enum Means {
+    /// With `CAP_SYS_ADMIN`.
+    Privilege,
+    /// With a user namespace, since `CAP_SYS_ADMIN` is missing.
+    UserNamespace,
+}
+
+/// What a trial has shown: a PID namespace can be made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trial {
+    pub(crate) means: Means,
     /// With a /proc that shows it. If not, COMMAND sees its caller's.
     pub(crate) proc: bool,
 }
 
-/// Tries to make a PID namespace in a child. Only a trial tells: some systems let an unprivileged
-/// user make a user namespace, and then refuse everything in it.
-pub(crate) fn probe(alone: &SoleThread) -> io::Result<NamespaceKind> {
-    let mut reason = io::Error::from_raw_os_error(libc::EPERM);
-    for user in [false, true] {
-        match probe_one(alone, user) {
-            Ok(proc) => return Ok(NamespaceKind { user, proc }),
-            Err(error) => reason = error,
-        }
-    }
-    Err(reason)
-}
-
-/// Whether /proc can be mounted in the namespace. An error if no namespace can be made.
-fn probe_one(alone: &SoleThread, user: bool) -> io::Result<bool> {
-    const WITHOUT_PROC: i32 = 254;
+/// Makes a PID namespace in a child, to tell whether that can be done. Only a trial tells: some
+/// systems let an unprivileged user make a user namespace, and then refuse everything in it.
+pub(crate) fn try_in_child(alone: &SoleThread) -> io::Result<Trial> {
+    /// Exit codes of the child. Errnos are smaller.
+    const PRIVILEGE: i32 = 0b1111_1000;
+    const USER: i32 = PRIVILEGE | 1;
+    const PROC: i32 = 2;
     let code = in_child(alone, || {
-        enter(alone, user)?;
+        let means = match enter(alone)? {
+            Means::Privilege => PRIVILEGE,
+            Means::UserNamespace => USER,
+        };
         // Pid 1 of the namespace is a grandchild.
-        let mounted = in_child(alone, || {
+        let proc = in_child(alone, || {
             NamespaceInit::of_this_process(alone)?;
-            Ok(if mount_proc().is_ok() {
-                0
-            } else {
-                WITHOUT_PROC
-            })
+            Ok(if mount_proc().is_ok() { PROC } else { 0 })
         })?;
-        Ok(mounted)
+        match proc {
+            0 | PROC => Ok(means | proc),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
     })?;
-    match code {
-        0 => Ok(true),
-        WITHOUT_PROC => Ok(false),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
+    let means = match code & !PROC {
+        PRIVILEGE => Means::Privilege,
+        USER => Means::UserNamespace,
+        errno => return Err(io::Error::from_raw_os_error(errno)),
+    };
+    let proc = code & PROC != 0;
+    Ok(Trial { means, proc })
 }
 
 /// Runs `body` in a child, and returns its exit code: the one that `body` returns, or an errno.
@@ -76,19 +79,21 @@ pub(crate) fn in_child(
     }
 }
 
-/// From here on the next child of this process is pid 1 of a new PID namespace.
+/// From here on the next child of this process is pid 1 of a new PID namespace. After an error this
+/// process may be in a user namespace, and can start nothing.
 ///
 /// This uses unshare(2) and the C library's fork. After a raw clone(2), the C library of the child
 /// would have its parent's thread id. From here on this process cannot start a thread.
-pub(crate) fn enter(alone: &SoleThread, user: bool) -> io::Result<()> {
-    if !user {
-        return sys::unshare(alone, libc::CLONE_NEWPID);
+pub(crate) fn enter(alone: &SoleThread) -> io::Result<Means> {
+    if sys::unshare(alone, libc::CLONE_NEWPID).is_ok() {
+        return Ok(Means::Privilege);
     }
     let (uid, gid) = sys::effective_ids()?;
     sys::unshare(alone, libc::CLONE_NEWUSER | libc::CLONE_NEWPID)?;
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
-    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
+    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    Ok(Means::UserNamespace)
 }
 
 /// Gives this process mounts of its own, and a /proc that shows its PID namespace.

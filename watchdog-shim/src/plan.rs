@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::cgroup::Cgroup;
 use crate::failure::Failure;
-use crate::namespace::{self, NamespaceKind};
 use crate::options::{Contain, Level, Options};
 use crate::proc::Proc;
 use crate::sys::{self, SoleThread};
@@ -16,7 +15,7 @@ pub(crate) enum Containment {
     /// This process is pid 1 of a container: when it ends, the kernel ends all the others.
     AlreadyInit,
     /// A PID namespace of its own.
-    PidNamespace(NamespaceKind),
+    PidNamespace,
     /// Orphans come to the shim, which finds descendants in /proc.
     Subreaper,
     /// A cgroup of its own. The shim is a subreaper as well.
@@ -28,7 +27,7 @@ pub(crate) enum Containment {
 impl Containment {
     pub(crate) fn level(&self) -> Level {
         match self {
-            Containment::AlreadyInit | Containment::PidNamespace(_) => Level::Certain,
+            Containment::AlreadyInit | Containment::PidNamespace => Level::Certain,
             Containment::Subreaper | Containment::Cgroup(_) => Level::Good,
             Containment::None => Level::Told,
         }
@@ -37,7 +36,7 @@ impl Containment {
     fn word(&self) -> &'static str {
         match self {
             Containment::AlreadyInit => "pid 1",
-            Containment::PidNamespace(_) => written(Contain::PidNamespace, Contain::ALL),
+            Containment::PidNamespace => written(Contain::PidNamespace, Contain::ALL),
             Containment::Subreaper => written(Contain::Subreaper, Contain::ALL),
             Containment::Cgroup(_) => written(Contain::Cgroup, Contain::ALL),
             Containment::None => written(Contain::None, Contain::ALL),
@@ -45,13 +44,12 @@ impl Containment {
     }
 }
 
-/// The choice, and what was found out for it.
+/// The choice.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) containment: Containment,
     /// `None` if /proc cannot be used.
     pub(crate) proc: Option<Proc>,
-    notes: Vec<String>,
 }
 
 impl Plan {
@@ -96,15 +94,8 @@ impl Plan {
                 })?);
                 Containment::Subreaper
             }
-            Contain::PidNamespace => {
-                let how = namespace::probe(alone).map_err(|error| {
-                    Failure::refused(format!(
-                        "--contain=pidns: no PID namespace can be made here ({error}); \
-                         use --contain=subreaper, or run it with CAP_SYS_ADMIN"
-                    ))
-                })?;
-                Containment::PidNamespace(how)
-            }
+            // Whether one can be made shows when it is made. Nothing was started by then.
+            Contain::PidNamespace => Containment::PidNamespace,
             Contain::Cgroup => {
                 let cgroup = Cgroup::make(alone).map_err(|error| {
                     Failure::refused(format!(
@@ -119,56 +110,14 @@ impl Plan {
         Ok(Plan {
             containment,
             proc: proc.ok(),
-            notes: Vec::new(),
         })
-    }
-
-    /// The same with everything that was looked at, for `--print-plan`.
-    pub(crate) fn explain(alone: &SoleThread, options: &Options) -> Result<Plan, Failure> {
-        let mut plan = Plan::make(alone, options)?;
-        plan.notes.push(match namespace::probe(alone) {
-            Ok(NamespaceKind { user, proc }) => {
-                let by = if user {
-                    "by way of a user namespace"
-                } else {
-                    "with this process's privilege"
-                };
-                let sees = if proc {
-                    "its own /proc"
-                } else {
-                    "its caller's /proc"
-                };
-                format!("pidns: certain, {by}; COMMAND sees other pids and {sees}")
-            }
-            Err(error) => format!("pidns: not here ({error})"),
-        });
-        plan.notes.push(match Cgroup::make(alone) {
-            Ok(cgroup) => {
-                cgroup.remove();
-                "cgroup: good; COMMAND sees another cgroup".to_owned()
-            }
-            Err(error) => format!("cgroup: not here ({error})"),
-        });
-        plan.notes.push(match Proc::open() {
-            Ok(_) => "subreaper: good; COMMAND notices nothing".to_owned(),
-            Err(error) => format!("subreaper: not here ({error})"),
-        });
-        plan.notes
-            .push("none: told; COMMAND alone is stopped".to_owned());
-        Ok(plan)
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for Containment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, level) = (
-            self.containment.word(),
-            written(self.containment.level(), Level::ALL),
-        );
-        write!(f, "containment: {word}, which is {level}")?;
-        self.notes
-            .iter()
-            .try_for_each(|note| write!(f, "\n  {note}"))
+        let level = written(self.level(), Level::ALL);
+        write!(f, "{}, which is {level}", self.word())
     }
 }
 

@@ -19,7 +19,7 @@ mod wake;
 
 use crate::control::ControlSocket;
 use crate::failure::Failure;
-use crate::namespace::{self, NamespaceKind};
+use crate::namespace;
 use crate::options::Options;
 use crate::plan::Containment;
 use crate::proc::Proc;
@@ -35,7 +35,7 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
     let setup = Setup::make(alone, options)?;
     match setup.containment {
         Containment::AlreadyInit => run_alone(setup),
-        Containment::PidNamespace(kind) => run_in_namespace(setup, kind),
+        Containment::PidNamespace => run_in_namespace(setup),
         Containment::Cgroup(ref cgroup) => {
             let cgroup = cgroup.clone();
             let end = run_three(setup);
@@ -67,10 +67,10 @@ fn run_three(setup: Setup<'_>) -> Result<End, Failure> {
 }
 
 /// OUTER, and INNER in a PID namespace.
-fn run_in_namespace(setup: Setup<'_>, kind: NamespaceKind) -> Result<End, Failure> {
+fn run_in_namespace(setup: Setup<'_>) -> Result<End, Failure> {
     let failed = |error| Failure::io("--contain=pidns", &error);
     let (of_outer, of_keeper) = ControlSocket::pair().map_err(failed)?;
-    namespace::enter(&setup.alone, kind.user).map_err(failed)?;
+    namespace::enter(&setup.alone).map_err(|error| Failure::no_namespace(&error))?;
     // Not before: the files in /proc that set up a user namespace would be root's.
     protection::hide();
     let wake = Wake::make().map_err(failed)?;
@@ -82,12 +82,9 @@ fn run_in_namespace(setup: Setup<'_>, kind: NamespaceKind) -> Result<End, Failur
         }
         Forked::Child => {
             drop(of_outer);
-            let init = NamespaceInit::of_this_process(&setup.alone).and_then(|init| {
-                if kind.proc {
-                    namespace::mount_proc()?;
-                }
-                Ok(init)
-            });
+            let init = NamespaceInit::of_this_process(&setup.alone);
+            // Where it is refused, COMMAND sees its caller's /proc.
+            let _ = namespace::mount_proc();
             match init {
                 Ok(init) => {
                     // The one that was open shows another PID namespace.

@@ -132,9 +132,9 @@ fn switches(pid: i32) -> u64 {
     tasks.flatten().map(of).sum()
 }
 
-/// SIGKILL to everybody else here.
+/// Asks everybody else here to end. After SIGKILL a shim would leave its cgroup behind.
 fn end_all() {
     // SAFETY: kill(2) has no memory effect. This process is pid 1 of a namespace in which everybody
     // is its own.
-    unsafe { libc::kill(-1, libc::SIGKILL) };
+    unsafe { libc::kill(-1, libc::SIGTERM) };
 }

@@ -2,6 +2,12 @@
 
 #![no_main]
 
+// As the program does it.
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+#[link(name = "gcc_eh", kind = "static", modifiers = "-bundle")]
+// SAFETY: it declares nothing.
+unsafe extern "C" {}
+
 /// # Safety
 /// The C library calls it once, with the program's arguments.
 #[unsafe(no_mangle)]

@@ -43,7 +43,7 @@ pub(crate) fn run(setup: Setup<'_>, signals: OwnedFd, control: Option<ControlSoc
 /// killed it. Otherwise nobody has reaped it: the status is written down before the reap.
 fn command(setup: &Setup<'_>) -> Option<Process> {
     let pid = match (setup.ledger.status(), &setup.containment) {
-        (Some(_), _) | (_, Containment::PidNamespace(_)) => None,
+        (Some(_), _) | (_, Containment::PidNamespace) => None,
         (None, _) => setup.ledger.command(),
     };
     pid.and_then(|pid| Process::open(pid).ok())
