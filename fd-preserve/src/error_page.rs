@@ -19,6 +19,7 @@ impl ErrorPage {
     /// Between fork and exec: forgets the error of an earlier child. Atomic stores only.
     pub(crate) fn clear(&self) {
         let [code, ..] = self.words();
+        // Release as in `set`, though nothing goes with `NOTHING`: who takes that reads no number.
         code.store(NOTHING, Ordering::Release);
     }
 
@@ -40,6 +41,8 @@ impl ErrorPage {
     /// In the parent: the error that was left last, once.
     pub(crate) fn take(&self) -> Option<ChildFdsError> {
         let [code, fd, errno, _] = self.words();
+        // Acquire, for the Release in `set`: both numbers are loaded after the code that they
+        // belong to. What is put there instead says nothing, as in `clear`.
         let code = code.swap(NOTHING, Ordering::AcqRel);
         let fd = fd.load(Ordering::Relaxed).cast_signed();
         let errno = errno.load(Ordering::Relaxed).cast_signed();

@@ -1,5 +1,5 @@
-//! `FdPlan` against a model: an interpreter of its steps must end up with the mapping that was asked
-//! for. No system call.
+//! `FdPlan` against a model: an interpreter of its steps must end up with the mapping that was
+//! asked for. No system call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
@@ -51,8 +51,8 @@ fn pairs() -> impl Strategy<Value = Vec<(RawFd, RawFd)>> {
 }
 
 proptest! {
-    // pitfalls: "crossing maps clobber each other"; "temporary number = highest + 1 breaks at the
-    // limit" (no step takes a number of its own choice); cases: "random plan against a model".
+    // docs/pitfalls.md#crossing-numbers; no step takes a number of its own choice:
+    // docs/pitfalls.md#a-temporary-number.
     #![proptest_config(ProptestConfig {
         cases: 20_000, failure_persistence: None, ..ProptestConfig::default()
     })]
@@ -95,11 +95,15 @@ proptest! {
             .filter(|source| targets.get(source).is_some_and(|other| other != source))
             .collect();
         prop_assert_eq!(parked.keys().copied().collect::<BTreeSet<_>>(), owed);
-        prop_assert_eq!(plan.targets().collect::<Vec<_>>(), targets.into_keys().collect::<Vec<_>>());
+        let planned: Vec<_> = plan.targets().collect();
+        prop_assert_eq!(planned, targets.into_keys().collect::<Vec<_>>());
     }
 
     #[test]
-    fn a_target_asked_for_twice_is_refused(pairs in pairs(), again in any::<prop::sample::Index>()) {
+    fn a_target_asked_for_twice_is_refused(
+        pairs in pairs(),
+        again in any::<prop::sample::Index>()
+    ) {
         let mut pairs = pairs;
         pairs.push((51, 52));
         let (_, target) = pairs[again.index(pairs.len())];
@@ -110,8 +114,7 @@ proptest! {
     }
 }
 
-/// The named shapes, so that a failure says which one. cases: "none, one, many; swap; chain; cycle; one
-/// source to three numbers; identity; source at a target's number".
+/// The shapes that have names, so that a failure says which one.
 #[test]
 fn named_shapes_have_the_steps_that_one_would_write_by_hand() {
     type Pairs = [(RawFd, RawFd)];

@@ -1,12 +1,14 @@
 //! What being told costs on top of the system calls below it.
 //!
-//! - `open and watch`: `Process::open` and `Watcher::watch`, against `pidfd_open` and `epoll_ctl(EPOLL_CTL_ADD)`. Closing
-//!   is left out on both sides.
-//! - `kill to callback`: from SIGKILL of a child until its callback runs, against a thread in a bare `epoll_wait`
-//!   loop. The child is made and reaped off the clock.
-//! - `memory`: bytes of the heap that a watch takes, its `Process` included, as an allocator counts them; the box of the
-//!   callback, which is the caller's, is not there for a callback that captures nothing.
-#![allow(missing_docs, unsafe_code, clippy::expect_used, clippy::unwrap_used)] // a bench has no caller to tell
+//! - `open and watch`: `Process::open` and `Watcher::watch`, against `pidfd_open` and
+//!   `epoll_ctl(EPOLL_CTL_ADD)`. Closing is left out on both sides.
+//! - `kill to callback`: from SIGKILL of a child until its callback runs, against a thread in a
+//!   bare `epoll_wait` loop. The child is made and reaped off the clock.
+//! - `memory`: bytes of the heap that a watch takes, its `Process` included, as an allocator counts
+//!   them; the box of the callback, which is the caller's, is not there for a callback that
+//!   captures nothing.
+// A bench has no caller to tell.
+#![allow(missing_docs, unsafe_code, clippy::expect_used, clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::os::fd::{AsFd, OwnedFd};
@@ -113,8 +115,8 @@ fn sleeper() -> Child {
         .expect("spawn cat")
 }
 
-/// Both sides in turns within each iteration, so that whatever the machine does it does to both; the one that is
-/// asked for is counted.
+/// Both sides in turns within each iteration, so that whatever the machine does it does to both;
+/// the one that is asked for is counted.
 fn kill_to_callback(c: &mut Criterion) {
     let watcher = Watcher::new().expect("watcher");
     let bare = Bare::start();
@@ -202,7 +204,8 @@ impl Bare {
     }
 }
 
-/// Not a time, so not criterion's: one line. Watches of this very process, as many as descriptors allow.
+/// Not a time, so not criterion's: one line. Watches of this very process, as many as descriptors
+/// allow.
 fn memory() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let count = limit.map_or(20_000, |limit| limit.saturating_sub(100).min(20_000));

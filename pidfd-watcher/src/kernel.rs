@@ -19,7 +19,8 @@ fn shows_the_process() -> bool {
     const FIRST_THREAD: u8 = 1;
     const PROCESS: u8 = 2;
     static SHOWN: AtomicU8 = AtomicU8::new(UNKNOWN);
-    // Relaxed: every thread that asks gets the same answer.
+    // Relaxed: the word is all there is, and every thread that asks the kernel itself stores the
+    // same.
     let mut shown = SHOWN.load(Ordering::Relaxed);
     if shown == UNKNOWN {
         // A release that cannot be read, or is made to look old (personality(2), UNAME26), counts

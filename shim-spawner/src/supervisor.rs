@@ -300,7 +300,8 @@ fn find() -> Result<PathBuf, SpawnError> {
         .collect();
     let looked = looked.join(", ");
     let message = format!(
-        "the program {NAME} was not found; install it, or name it by Supervisor::at or Supervisor::this_program; looked for: {looked}"
+        "the program {NAME} was not found; install it, or name it by Supervisor::at or \
+         Supervisor::this_program; looked for: {looked}"
     );
     let error = io::Error::new(io::ErrorKind::NotFound, message);
     Err(SpawnError::io(Stage::Supervisor, error))

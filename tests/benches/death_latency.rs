@@ -1,26 +1,31 @@
-//! From SIGKILL of a parent to its child knowing: the sentinel beside the pipe alone, a process pidfd, two pidfds of
-//! threads, PDEATHSIG, and kill(2) every 100 ms or every second; with so much memory touched in 4 KiB pages, quiet and
-//! with every CPU busy.
+//! From SIGKILL of a parent to its child knowing: the sentinel beside the pipe alone, a process
+//! pidfd, two pidfds of threads, PDEATHSIG, and kill(2) every 100 ms or every second; with so much
+//! memory touched in 4 KiB pages, quiet and with every CPU busy.
 //!
 //! ```sh
-//! cargo bench -p workspace-tests --bench death_latency -- --sizes 0,1,4,8 --samples 15 --mechanisms sentinel,pipe --busy
+//! cargo bench -p workspace-tests --bench death_latency -- \
+//!     --sizes 0,1,4,8 --samples 15 --mechanisms sentinel,pipe --busy
 //! ```
 //!
-//! Sizes in GiB; without memory there are ten times as many samples. A parent dies once a sample, which is why this is
-//! no criterion bench: each sample has a parent, a child and an address space of its own, and the mechanisms take turns.
-//! The child is forked before the memory is touched, and reports the monotonic clock at the very moment it knows. The
-//! limit that all are compared with is two pidfds and one poll(2): the least that the kernel takes to tell of a thread's
-//! end. Who polls by kill(2) is measured in the smallest parent alone, since what takes seconds there is no different in
-//! a large one; for it the dead are reaped at once.
+//! Sizes in GiB; without memory there are ten times as many samples. A parent dies once a sample,
+//! which is why this is no criterion bench: each sample has a parent, a child and an address space
+//! of its own, and the mechanisms take turns. The child is forked before the memory is touched, and
+//! reports the monotonic clock at the very moment it knows. The limit that all are compared with is
+//! two pidfds and one poll(2): the least that the kernel takes to tell of a thread's end. Who polls
+//! by kill(2) is measured in the smallest parent alone, since what takes seconds there is no
+//! different in a large one; for it the dead are reaped at once.
 //!
-//! `--late`: the child begins to wait when the parent has its memory already, as one does that a large runtime spawns;
-//! otherwise it has slept for as long as that takes, and on a virtual machine its pages may have gone cold.
+//! `--late`: the child begins to wait when the parent has its memory already, as one does that a
+//! large runtime spawns; otherwise it has slept for as long as that takes, and on a virtual machine
+//! its pages may have gone cold.
 //!
-//! `--core`: the parents abort, and dump core into a folder of their own, which comes before everything else.
+//! `--core`: the parents abort, and dump core into a folder of their own, which comes before
+//! everything else.
 //!
-//! Where the tail comes from is shown by three that differ from `sentinel` in one thing: `sentinel-wait` sleeps on
-//! another thread than the one that is woken, `sentinel-fifo` has a real-time policy, `sentinel-apart` is kept off the
-//! CPU on which its parent dies. The last two have to be asked for.
+//! Where the tail comes from is shown by three that differ from `sentinel` in one thing:
+//! `sentinel-wait` sleeps on another thread than the one that is woken, `sentinel-fifo` has a
+//! real-time policy, `sentinel-apart` is kept off the CPU on which its parent dies. The last two
+//! have to be asked for.
 
 use std::ffi::c_int;
 use std::io::{self, Read, Write};
@@ -243,7 +248,8 @@ fn measure(options: &Options, gibibytes: u64, load: &str, dumps: Option<&CoreDum
     samples
 }
 
-/// A folder for core dumps, in which this process and its children are from now on, and may write them.
+/// A folder for core dumps, in which this process and its children are from now on, and may write
+/// them.
 struct CoreDumps(PathBuf);
 
 impl CoreDumps {
@@ -292,11 +298,13 @@ fn sample(
     rustix::io::ioctl_fionbio(&report, true).expect("FIONBIO");
     // The parent has its memory, the child is about to sleep.
     ready.read_exact(&mut [0; 2]).expect("both are ready");
-    // A death that falls on no particular moment of the period: multiples of the golden ratio spread evenly.
+    // A death that falls on no particular moment of the period: multiples of the golden ratio
+    // spread evenly.
     let phase = (round as f64 * 0.618_034).fract();
     std::thread::sleep(IDLE + mechanism.period().unwrap_or_default().mul_f64(phase));
-    // What is measured begins with the signal, not with pages of our own that nobody has touched since the memory was
-    // filled: the clock is looked at, the pipe read and kill(2) called once before.
+    // What is measured begins with the signal, not with pages of our own that nobody has touched
+    // since the memory was filled: the clock is looked at, the pipe read and kill(2) called once
+    // before.
     now();
     let nothing = rustix::io::read(&report, &mut [0; 8]);
     assert_eq!(
@@ -330,7 +338,8 @@ fn reap_orphans() {
     });
 }
 
-/// The parent: a child that waits for its death, and then its memory. `late`: the child waits when that is there.
+/// The parent: a child that waits for its death, and then its memory. `late`: the child waits when
+/// that is there.
 fn live(mechanism: Mechanism, gibibytes: u64, late: bool, is_ready: OwnedFd, reports: OwnedFd) {
     if mechanism == Mechanism::SentinelApart {
         stay_on(0);
@@ -452,7 +461,8 @@ fn wait(
             report();
         }
         Mechanism::Pdeathsig => {
-            // SAFETY: the set is initialised before it is used; prctl(2) of this kind has no memory effect.
+            // SAFETY: the set is initialised before it is used; prctl(2) of this kind has no memory
+            // effect.
             unsafe {
                 let mut set = std::mem::zeroed();
                 libc::sigemptyset(&raw mut set);

@@ -1,9 +1,11 @@
-//! Many children, watched at once and killed at once: how long until all are told and reaped, what it costs this
-//! process, and what a watched child weighs. Beside a bare epoll loop, tokio::process and async-process.
+//! Many children, watched at once and killed at once: how long until all are told and reaped, what
+//! it costs this process, and what a watched child weighs. Beside a bare epoll loop, tokio::process
+//! and async-process.
 //!
-//! Each contender runs in a process of its own, in turns. `--quick` takes fewer children and rounds; `--children N,N`
-//! and `--rounds N` choose them. A round that is not counted comes first of all. The user time, what is ours of all that,
-//! is sampled in turns of its own, with the most children.
+//! Each contender runs in a process of its own, in turns. `--quick` takes fewer children and
+//! rounds; `--children N,N` and `--rounds N` choose them. A round that is not counted comes first
+//! of all. The user time, what is ours of all that, is sampled in turns of its own, with the most
+//! children.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -29,7 +31,8 @@ struct Figures {
     memory: f64,
 }
 
-/// Children of the turns that are not counted: few enough for any limit, which is raised only afterwards.
+/// Children of the turns that are not counted: few enough for any limit, which is raised only
+/// afterwards.
 const WARM_UP: usize = 100;
 
 fn main() -> anyhow::Result<ExitCode> {

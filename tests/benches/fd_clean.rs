@@ -1,11 +1,14 @@
-//! What it costs that a child inherits nothing but what it is given, against the number of descriptors that are open
-//! here without close-on-exec: fork, exec and wait of `/bin/true`, in turns.
+//! What it costs that a child inherits nothing but what it is given, against the number of
+//! descriptors that are open here without close-on-exec: fork, exec and wait of `/bin/true`, in
+//! turns.
 //!
-//! - `bare close_range`: fork, one close_range(2) that marks everything from 3 up, execve, in this binary; all others go
-//!   through std's `Command`, which waits for the exec as well.
+//! - `bare close_range`: fork, one close_range(2) that marks everything from 3 up, execve, in this
+//!   binary; all others go through std's `Command`, which waits for the exec as well.
 //! - `fd-preserve`: a plan without descriptors; the plan is made once, as it may be.
-//! - `close_fds`: `set_fds_cloexec` in a `pre_exec` closure, which its documentation names for this.
-//! - `naive loop`: command-fds, which cleans nothing, and a `pre_exec` closure that marks every number below the limit.
+//! - `close_fds`: `set_fds_cloexec` in a `pre_exec` closure, which its documentation names for
+//!   this.
+//! - `naive loop`: command-fds, which cleans nothing, and a `pre_exec` closure that marks every
+//!   number below the limit.
 //! - `command-fds, nothing cleaned`: what that costs without the loop.
 //!
 //! `--quick` takes fewer rounds; `--open N,N` chooses the numbers.
@@ -53,7 +56,8 @@ fn main() -> anyhow::Result<()> {
     Samples::save(&all, "fd_clean")
 }
 
-/// Just above what is open: the naive loop goes up to the limit, and is given no more to do than it must.
+/// Just above what is open: the naive loop goes up to the limit, and is given no more to do than it
+/// must.
 fn raise_limit(open: usize) -> io::Result<()> {
     let needed = (open + OTHERS) as u64;
     let maximum = getrlimit(Resource::Nofile).maximum;
@@ -72,7 +76,8 @@ fn contestants() -> anyhow::Result<Vec<Contestant>> {
     let mut planned = program();
     PreserveFds::new().apply(&mut planned)?;
     let mut marked = program();
-    // SAFETY: its documentation: async-signal-safe on Linux; the copy has one thread, and marks alone.
+    // SAFETY: its documentation: async-signal-safe on Linux; the copy has one thread, and marks
+    // alone.
     unsafe {
         marked.pre_exec(|| {
             close_fds::set_fds_cloexec(3, &[]);

@@ -1,12 +1,15 @@
-//! From letting go of the write end to the child knowing it: `Keepalive`'s drop and `Watchdog::wait`, beside
-//! close(2) and a poll(2) loop as one would write it in C. Same harness, same run, turn by turn.
+//! From letting go of the write end to the child knowing it: `Keepalive`'s drop and
+//! `Watchdog::wait`, beside close(2) and a poll(2) loop as one would write it in C. Same harness,
+//! same run, turn by turn.
 //!
-//! Two child processes serve every round: each gets a fresh read end by SCM_RIGHTS, waits, and reports the
-//! monotonic clock at the very moment it knows. The bar is a median of 1.15 times the bare one.
+//! Two child processes serve every round: each gets a fresh read end by SCM_RIGHTS, waits, and
+//! reports the monotonic clock at the very moment it knows. The bar is a median of 1.15 times the
+//! bare one.
 //!
-//! What would drown the difference is kept the same for both: the parent has one CPU and the children another,
-//! so that it is not the scheduler's choice of place that is measured, and before each round everybody has slept
-//! for longer than an idle CPU polls (haltpoll: 200 us), as a child that is told after hours has.
+//! What would drown the difference is kept the same for both: the parent has one CPU and the
+//! children another, so that it is not the scheduler's choice of place that is measured, and before
+//! each round everybody has slept for longer than an idle CPU polls (haltpoll: 200 us), as a child
+//! that is told after hours has.
 
 use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut, Read, Write};
@@ -52,8 +55,8 @@ fn main() {
 
     let mut criterion = Criterion::default().sample_size(50).configure_from_args();
     let mut group = criterion.benchmark_group("let go, child knows");
-    // Each iteration is a turn of both, whichever of them is counted: whatever the machine does meanwhile, it
-    // does to both.
+    // Each iteration is a turn of both, whichever of them is counted: whatever the machine does
+    // meanwhile, it does to both.
     let mut turns = |count: u64, counted: fn(&Turn) -> u64| {
         let mut sum = 0;
         for _ in 0..count {

@@ -1,22 +1,25 @@
 //! What the shim costs, beside tini, dumb-init, catatonit and bubblewrap.
 //!
-//! - `start`: from before the spawn until COMMAND's main, and until the end of a COMMAND that ends at once. What a tool
-//!   adds is its median without that of the bare COMMAND. As root, and as an unprivileged user.
+//! - `start`: from before the spawn until COMMAND's main, and until the end of a COMMAND that ends
+//!   at once. What a tool adds is its median without that of the bare COMMAND. As root, and as an
+//!   unprivileged user.
 //! - `memory`: the proportional set of all processes between the runtime and COMMAND.
 //! - `rest`: how often they were switched to in a minute in which nothing happens; `--seconds N`.
-//! - `death`: from SIGKILL of a runtime of 0, 1 and 4 GiB (`--sizes N,N`) until COMMAND's handler runs; and of a small
-//!   one beside 500 other processes. `--early`: COMMAND is started before the memory is filled.
+//! - `death`: from SIGKILL of a runtime of 0, 1 and 4 GiB (`--sizes N,N`) until COMMAND's handler
+//!   runs; and of a small one beside 500 other processes. `--early`: COMMAND is started before the
+//!   memory is filled.
 //! - `grace`: a tree of 1,000 that ignores TERM, from the end of the grace until nobody is left.
-//! - `sweep`: trees of 1,000 to 20,000 (`--trees N,N`), from SIGKILL of the runtime until nobody is left: of TERM; and of
-//!   SIGKILL after the grace, which is not counted.
+//! - `sweep`: trees of 1,000 to 20,000 (`--trees N,N`), from SIGKILL of the runtime until nobody is
+//!   left: of TERM; and of SIGKILL after the grace, which is not counted.
 //!
 //! ```sh
 //! cargo bench -p workspace-tests --bench shim_cost -- death --sizes 0,4
 //! ```
 //!
-//! `--other PATH` is a shim that was built otherwise, beside this build in `start`, `memory` and `rest`.
-//! Without a name all of them are run. `--quick` takes fewer rounds and smaller trees, `--rounds N` so many. All of it
-//! happens in a PID namespace of the bench's own: nobody stays behind, and other processes of the machine are not seen.
+//! `--other PATH` is a shim that was built otherwise, beside this build in `start`, `memory` and
+//! `rest`. Without a name all of them are run. `--quick` takes fewer rounds and smaller trees,
+//! `--rounds N` so many. All of it happens in a PID namespace of the bench's own: nobody stays
+//! behind, and other processes of the machine are not seen.
 
 use std::process::{Command, ExitCode};
 

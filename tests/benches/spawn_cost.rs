@@ -1,21 +1,25 @@
-//! What a spawn costs, and how that depends on the memory of the process that spawns: `/bin/true`, turn by
-//! turn in one run, whatever the machine does meanwhile it does to all of them.
+//! What a spawn costs, and how that depends on the memory of the process that spawns: `/bin/true`,
+//! turn by turn in one run, whatever the machine does meanwhile it does to all of them.
 //!
-//! - `posix_spawn`: std's `Command` with nothing added, which is what std uses then. The bar: a median of at
-//!   most 1.05 times this at every size, for a shim with everything.
+//! - `posix_spawn`: std's `Command` with nothing added, which is what std uses then. The bar: a
+//!   median of at most 1.05 times this at every size, for a shim with everything.
 //! - `shim, attached`: three descriptors mapped, a group of its own, the watchdog's pipe, a pidfd.
 //! - `shim, detached`: three descriptors mapped, a session of its own, a pidfd.
 //! - `shim, fork`: the attached one by `Engine::Fork`.
-//! - `std with a closure`: `Command` with a `pre_exec` closure that makes a session, and no descriptor.
+//! - `std with a closure`: `Command` with a `pre_exec` closure that makes a session, and no
+//!   descriptor.
 //! - `command-fds`: three descriptors mapped by that crate, as its documentation has it.
-//! - `process-wrap`: a group of its own by that crate, as its documentation has it, and no descriptor.
+//! - `process-wrap`: a group of its own by that crate, as its documentation has it, and no
+//!   descriptor.
 //!
-//! Everything that a spawn prepares is counted in. `call`: until the call comes back; `and wait`: until the
-//! child was waited for too. Arguments: `--quick`, or a part of the name of the sizes to be run.
+//! Everything that a spawn prepares is counted in. `call`: until the call comes back; `and wait`:
+//! until the child was waited for too. Arguments: `--quick`, or a part of the name of the sizes to
+//! be run.
 //!
-//! The environment is a service's, a dozen variables, however many this was started with (cargo alone adds some
-//! forty). It matters: std hands its own to `posix_spawn` as it lies there, under a lock that nobody else can take, and
-//! everybody else has to copy it, at a quarter of a microsecond a variable. The last size shows what a hundred cost.
+//! The environment is a service's, a dozen variables, however many this was started with (cargo
+//! alone adds some forty). It matters: std hands its own to `posix_spawn` as it lies there, under a
+//! lock that nobody else can take, and everybody else has to copy it, at a quarter of a microsecond
+//! a variable. The last size shows what a hundred cost.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -101,8 +105,8 @@ const VARIABLES: [(&str, &str); 12] = [
 /// Leaves [`VARIABLES`] and as many more as make `count`.
 fn set_environment(count: usize) {
     let more = (VARIABLES.len()..count).map(|n| (format!("VARIABLE_{n}"), "a value of no account"));
-    // SAFETY: the one other thread that there can be by now is the sentinel of an earlier size, which is parked in the
-    // kernel for good; nobody else reads the environment meanwhile.
+    // SAFETY: the one other thread that there can be by now is the sentinel of an earlier size,
+    // which is parked in the kernel for good; nobody else reads the environment meanwhile.
     unsafe {
         for (name, _) in std::env::vars_os() {
             std::env::remove_var(name);
@@ -221,7 +225,8 @@ fn file() -> OwnedFd {
     memfd_create("spawn-cost", MemfdFlags::CLOEXEC).expect("memfd_create")
 }
 
-/// `rounds` turns of everybody, a tenth of them for whoever forks; until the call is back, and the child's end.
+/// `rounds` turns of everybody, a tenth of them for whoever forks; until the call is back, and the
+/// child's end.
 fn measure(parent: &Parent, rounds: usize) -> [Samples; 2] {
     let mut contestants = contestants();
     let name = parent.name;
@@ -283,7 +288,8 @@ impl Memory {
         } else {
             Advice::LinuxNoHugepage
         };
-        // SAFETY: a new private mapping where the kernel likes it, advised, and written within its bounds.
+        // SAFETY: a new private mapping where the kernel likes it, advised, and written within its
+        // bounds.
         unsafe {
             let start = mmap_anonymous(ptr::null_mut(), bytes, access, MapFlags::PRIVATE)
                 .map_err(io::Error::from)

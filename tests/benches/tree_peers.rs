@@ -103,7 +103,8 @@ fn in_namespace(peer: &Peer) -> Option<Outcome> {
 /// The table.
 fn rows(peers: &[Peer], found: &[Vec<Outcome>]) -> String {
     let head = [
-        "| between the runtime and COMMAND | left of seven | TERM handler ran | until it ran | until nobody is left | n |",
+        "| between the runtime and COMMAND | left of seven | TERM handler ran | until it ran | \
+         until nobody is left | n |",
         "|---|---:|---|---:|---:|---:|",
     ];
     let rows = peers.iter().zip(found);

@@ -1,5 +1,5 @@
-//! A native module for node. When it is loaded it spawns a shim that writes to the streams it inherits, waits for its end,
-//! and says whether node has marked its own streams close-on-exec.
+//! A native module for node. When it is loaded it spawns a shim that writes to the streams it
+//! inherits, waits for its end, and says whether node has marked its own streams close-on-exec.
 
 use std::ffi::c_void;
 

@@ -1,11 +1,12 @@
-//! Seccomp filters that name what is allowed, as a virtual machine monitor installs: all else ends the process.
+//! Seccomp filters that name what is allowed, as a virtual machine monitor installs: all else ends
+//! the process.
 
 use std::collections::BTreeMap;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-/// From now on each system call that is not named here raises SIGSYS, in every thread of this process. Sets
-/// `no_new_privs`.
+/// From now on each system call that is not named here raises SIGSYS, in every thread of this
+/// process. Sets `no_new_privs`.
 ///
 /// # Panics
 /// If the filter cannot be installed.

@@ -1,5 +1,5 @@
-//! A shim that a test talks to, and everybody below it. For a test that is pid 1 of a PID namespace of its own
-//! ([`alone_in_pid_namespace!`](crate::alone_in_pid_namespace)).
+//! A shim that a test talks to, and everybody below it. For a test that is pid 1 of a PID namespace
+//! of its own ([`alone_in_pid_namespace!`](crate::alone_in_pid_namespace)).
 
 use pidfd_watcher::{Pid, Process, Signal};
 

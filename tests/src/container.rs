@@ -1,7 +1,8 @@
 //! A program that is pid 1 of a new PID namespace with its own /proc, as a container's init is.
 //!
-//! For a test that is pid 1 of a namespace of its own ([`alone_in_pid_namespace!`](crate::alone_in_pid_namespace)): all
-//! others that it sees belong to the container.
+//! For a test that is pid 1 of a namespace of its own
+//! ([`alone_in_pid_namespace!`](crate::alone_in_pid_namespace)): all others that it sees belong to
+//! the container.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -51,7 +52,8 @@ fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Whatever `spawn` starts is pid 1 of a new PID namespace, if `command` is what it starts. The caller has one thread.
+/// Whatever `spawn` starts is pid 1 of a new PID namespace, if `command` is what it starts. The
+/// caller has one thread.
 ///
 /// # Panics
 /// Where no such namespace can be had.
@@ -72,11 +74,13 @@ pub fn as_init<T>(command: &mut Command, spawn: impl FnOnce(&mut Command) -> T) 
             }
         });
     }
-    // SAFETY: a plain number; this thread's next child is pid 1 of the new namespace, nothing else changes.
+    // SAFETY: a plain number; this thread's next child is pid 1 of the new namespace, nothing else
+    // changes.
     let done = unsafe { libc::unshare(libc::CLONE_NEWPID) };
     assert_eq!(done, 0, "unshare: {}", io::Error::last_os_error());
     let spawned = spawn(command);
-    // SAFETY: an open descriptor of the namespace that this process is in: its next children are in it again.
+    // SAFETY: an open descriptor of the namespace that this process is in: its next children are in
+    // it again.
     let done = unsafe { libc::setns(own.as_raw_fd(), libc::CLONE_NEWPID) };
     assert_eq!(done, 0, "setns: {}", io::Error::last_os_error());
     spawned

@@ -33,7 +33,8 @@ impl Fork {
                 } else {
                     101
                 };
-                // SAFETY: ends this copy; destructors of what it shares with the parent must not run.
+                // SAFETY: ends this copy; destructors of what it shares with the parent must not
+                // run.
                 unsafe { libc::_exit(code) }
             }
             pid => {
@@ -49,7 +50,8 @@ impl Fork {
     }
 
     pub fn signal(&self, signal: i32) {
-        // SAFETY: kill(2) has no memory effect; the child is not reaped yet, so that the number is its own.
+        // SAFETY: kill(2) has no memory effect; the child is not reaped yet, so that the number is
+        // its own.
         let sent = unsafe { libc::kill(self.pid, signal) };
         assert_eq!(sent, 0, "kill {}", self.pid);
     }
@@ -67,7 +69,8 @@ impl Fork {
         status
     }
 
-    /// Waits for the end, which must be a good one, for as long as it takes: a bench may take hours.
+    /// Waits for the end, which must be a good one, for as long as it takes: a bench may take
+    /// hours.
     pub fn succeeds_in_time(mut self) {
         let mut status = 0;
         // SAFETY: `status` is a valid place for the answer; the child is ours and not reaped.
@@ -99,7 +102,8 @@ impl Drop for Fork {
 pub struct Cue(UnixStream);
 
 impl Cue {
-    /// Both ends. Each process drops the one it does not use, else it never hears that the other is gone.
+    /// Both ends. Each process drops the one it does not use, else it never hears that the other is
+    /// gone.
     pub fn pair() -> (Cue, Cue) {
         let (one, other) = UnixStream::pair().expect("socketpair");
         for end in [&one, &other] {

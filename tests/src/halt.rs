@@ -1,5 +1,6 @@
-//! A system call that is held on its way into the kernel until the test lets it go on, or answers it in the kernel's
-//! place: what is done meanwhile has happened in the middle of it. By a seccomp filter with a listener (Linux 5.5).
+//! A system call that is held on its way into the kernel until the test lets it go on, or answers
+//! it in the kernel's place: what is done meanwhile has happened in the middle of it. By a seccomp
+//! filter with a listener (Linux 5.5).
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -8,8 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::DEADLINE;
 
-/// Holds calls of the thread that made it, and of all threads and processes which that one starts from then on. Without
-/// it they fail with `ENOSYS`. A process has room for one.
+/// Holds calls of the thread that made it, and of all threads and processes which that one starts
+/// from then on. Without it they fail with `ENOSYS`. A process has room for one.
 #[derive(Debug)]
 pub struct Halt(OwnedFd);
 
@@ -24,7 +25,8 @@ pub struct HeldCall<'a> {
 }
 
 impl Halt {
-    /// Holds the calls of these numbers (`libc::SYS_*`). Whoever lets them go must be a thread that runs already.
+    /// Holds the calls of these numbers (`libc::SYS_*`). Whoever lets them go must be a thread that
+    /// runs already.
     pub fn at(calls: &[libc::c_long]) -> Halt {
         let statement = |code: u32, k: u32| libc::sock_filter {
             code: u16::try_from(code).expect("an instruction"),
@@ -51,7 +53,8 @@ impl Halt {
             len: u16::try_from(program.len()).expect("a short program"),
             filter: program.as_mut_ptr(),
         };
-        // SAFETY: prctl(2) of this kind has no memory effect; the program lives through the call, which reads it.
+        // SAFETY: prctl(2) of this kind has no memory effect; the program lives through the call,
+        // which reads it.
         let listener = unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
             libc::syscall(

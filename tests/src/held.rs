@@ -52,8 +52,8 @@ impl Drop for Held {
 /// In the child: lets go of everything else, so that it holds no other test's pipe, and waits.
 fn end_as_told(gate: i32) -> i32 {
     let mut code = 0_u8;
-    // SAFETY: the numbers are this copy's own, and nothing is done with them afterwards but what stands
-    // here; `code` has room for the one byte.
+    // SAFETY: the numbers are this copy's own, and nothing is done with them afterwards but what
+    // stands here; `code` has room for the one byte.
     let read = unsafe {
         libc::dup2(gate, 0);
         libc::syscall(libc::SYS_close_range, 1, libc::c_uint::MAX, 0);

@@ -26,7 +26,8 @@ pub fn field<'a>(text: &'a str, field: &str) -> Option<&'a str> {
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(' '))
 }
 
-/// The names of the files beside `name` that a writer of an identity may leave behind when it is killed.
+/// The names of the files beside `name` that a writer of an identity may leave behind when it is
+/// killed.
 pub fn spares(name: &[u8]) -> Vec<String> {
     let hash = fnv1a(name);
     (0..16)

@@ -1,4 +1,5 @@
-//! A program under the shim, over and over: each time others of those above it are killed, and nobody is left.
+//! A program under the shim, over and over: each time others of those above it are killed, and
+//! nobody is left.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +14,8 @@ pub const GRACE: Duration = Duration::from_millis(300);
 
 /// A program, how it is told that it is ready, and what it does when it is stopped in good order.
 pub struct Program<'a> {
-    /// Programs between the runtime and the shim, which execute what follows them on the command line.
+    /// Programs between the runtime and the shim, which execute what follows them on the command
+    /// line.
     pub through: &'a [&'a str],
     /// Of the shim.
     pub options: &'a [&'a str],
@@ -21,12 +23,14 @@ pub struct Program<'a> {
     pub command: &'a dyn Fn(&Path) -> Vec<String>,
     /// Whether all of it runs.
     pub is_ready: &'a dyn Fn(&Play, &Path) -> bool,
-    /// Whether it was stopped in good order. Asked where somebody was left to do so, when nobody of it is left.
+    /// Whether it was stopped in good order. Asked where somebody was left to do so, when nobody of
+    /// it is left.
     pub ended_well: &'a dyn Fn(&Path) -> bool,
 }
 
 impl Program<'_> {
-    /// Nobody is left of it, whichever of these sets is killed. The test is pid 1 of a PID namespace of its own.
+    /// Nobody is left of it, whichever of these sets is killed. The test is pid 1 of a PID
+    /// namespace of its own.
     ///
     /// # Panics
     /// Where somebody is left, or it was not stopped in good order although somebody could.

@@ -10,7 +10,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::ptr;
 
-/// Where mapped descriptors wait until all of them are copied: above every number the tests ask for.
+/// Where mapped descriptors wait until all of them are copied: above every number the tests ask
+/// for.
 const STAGING: RawFd = 700;
 
 /// A program, its arguments, its environment, and its descriptors beyond those inherited.
@@ -68,7 +69,8 @@ impl Launch {
         self
     }
 
-    /// Between fork and exec the child stops itself (SIGSTOP), with copies of everything that is open.
+    /// Between fork and exec the child stops itself (SIGSTOP), with copies of everything that is
+    /// open.
     pub fn stopped(&mut self) -> &mut Launch {
         self.stopped = true;
         self
@@ -80,8 +82,8 @@ impl Launch {
         self
     }
 
-    /// Starts the program in a session of its own, so that no terminal and no group signal reaches it.
-    /// Its exit code is 127 when it could not be executed.
+    /// Starts the program in a session of its own, so that no terminal and no group signal reaches
+    /// it. Its exit code is 127 when it could not be executed.
     pub fn start(&self) -> io::Result<i32> {
         let env: Vec<CString> = self
             .env

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use crate::Guard;
 
-/// Runs this program again as pid 1 of a new PID namespace, in a mount namespace of its own; `false`, and a line that
-/// says why, where there is none to be had. The caller has one thread.
+/// Runs this program again as pid 1 of a new PID namespace, in a mount namespace of its own;
+/// `false`, and a line that says why, where there is none to be had. The caller has one thread.
 pub fn run_inside(command: &mut Command) -> bool {
     // SAFETY: plain numbers; this process has one thread.
     if unsafe { libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS) } != 0 {
@@ -22,8 +22,8 @@ pub fn run_inside(command: &mut Command) -> bool {
     true
 }
 
-/// Mounts of this process's own from here on; `false`, and a line that says why, where they are not to be had. The caller
-/// has one thread.
+/// Mounts of this process's own from here on; `false`, and a line that says why, where they are not
+/// to be had. The caller has one thread.
 pub fn unshare_mounts() -> bool {
     // SAFETY: a plain number; this process has one thread.
     if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
@@ -35,8 +35,8 @@ pub fn unshare_mounts() -> bool {
     true
 }
 
-/// A network of this process's own from here on, in which every port of the loopback is free; `false`, and a line that
-/// says why, where there is none to be had.
+/// A network of this process's own from here on, in which every port of the loopback is free;
+/// `false`, and a line that says why, where there is none to be had.
 pub fn unshare_network() -> bool {
     // SAFETY: a plain number; sockets that are open already stay in the old network.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
@@ -109,8 +109,8 @@ fn mount(kind: Option<&CStr>, target: &CStr, flags: libc::c_ulong) {
     assert_eq!(done, 0, "mount {target:?}: {}", io::Error::last_os_error());
 }
 
-/// A limit on pids so low that numbers come again at once. `false`, and a line that says why, where `pid_max` is not
-/// the namespace's own: before Linux 6.14.
+/// A limit on pids so low that numbers come again at once. `false`, and a line that says why, where
+/// `pid_max` is not the namespace's own: before Linux 6.14.
 pub fn few_numbers() -> bool {
     if kernel() < (6, 14) {
         eprintln!("skipped: pid_max is not the namespace's own before Linux 6.14");
@@ -120,8 +120,8 @@ pub fn few_numbers() -> bool {
     true
 }
 
-/// What a look at a zombie that leaves it one tells of an exit code: the code, and nothing before Linux 5.17. There it
-/// would be that of the first thread, so the library waits for the reaping.
+/// What a look at a zombie that leaves it one tells of an exit code: the code, and nothing before
+/// Linux 5.17. There it would be that of the first thread, so the library waits for the reaping.
 pub fn looked_at<T>(code: T) -> Option<T> {
     (kernel() >= (5, 17)).then_some(code)
 }

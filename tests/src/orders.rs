@@ -126,7 +126,7 @@ pub enum Order {
     /// To `fd_heir`: claim the descriptors with these numbers, and say what became of it.
     Claim { numbers: Vec<i32> },
 
-    // To the actors of a stage. Each answers `ok`, if nothing else is said here, or with its error.
+    // To the actors of a cast. Each answers `ok`, if nothing else is said here, or with its error.
     /// Do nothing.
     Answer,
 
@@ -173,7 +173,7 @@ pub enum Order {
     DrainPipe,
     /// Close the pipe's number behind the watchdog's back.
     CloseDescriptor,
-    /// Close everything but the standard streams and the stage, as a library does that daemonizes.
+    /// Close everything but the standard streams and the cast, as a library does that daemonizes.
     CloseEverything,
     /// Set the user to what it is. The C library tells every thread of it by a signal that nobody
     /// can block.
@@ -213,7 +213,7 @@ pub enum Order {
     /// Answer with what the link promises.
     GuaranteesOf { link: usize },
     /// Write over what belongs to the sentinel, as a program does that has gone wrong.
-    WriteOver(Target),
+    WriteOver(SentinelPart),
     /// Drop the keepalive.
     Drop { link: usize },
     /// Release the child.
@@ -261,7 +261,7 @@ pub enum OnSigterm {
 
 /// What of a sentinel is written over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Target {
+pub enum SentinelPart {
     /// The words of the children.
     Words,
     /// The list of robust futexes.
@@ -280,7 +280,7 @@ pub enum Death {
 /// A child to be started on a link of its own.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Spawn {
-    /// Under which it enters the stage.
+    /// Under which it enters the cast.
     pub name: String,
     pub pipe_alone: bool,
     pub page_stays_behind: bool,

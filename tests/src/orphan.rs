@@ -1,7 +1,9 @@
-//! A child whose parent is killed, both of them forks: for cases that say in code what the child is and does.
+//! A child whose parent is killed, both of them forks: for cases that say in code what the child is
+//! and does.
 //!
-//! The caller is pid 1 of a PID namespace ([`alone_in_pid_namespace!`](crate::alone_in_pid_namespace)): it inherits the
-//! child, and nothing that runs in there outlives it.
+//! The caller is pid 1 of a PID namespace
+//! ([`alone_in_pid_namespace!`](crate::alone_in_pid_namespace)): it inherits the child, and nothing
+//! that runs in there outlives it.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -28,7 +30,8 @@ impl Flag {
     #[allow(clippy::new_without_default, reason = "it makes a mapping")]
     pub fn new() -> Flag {
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice, never undone; zero is a valid value.
+        // SAFETY: a new mapping at an address of the kernel's choice, never undone; zero is a valid
+        // value.
         Flag(unsafe {
             let page = mmap_anonymous(std::ptr::null_mut(), 4096, access, MapFlags::SHARED);
             &*page.expect("mmap").cast::<AtomicU32>()
@@ -86,12 +89,14 @@ impl Pair {
             let fds: Vec<OwnedFd> = fds.collect();
             drop(setup);
             if birth.as_pid_1 {
-                // SAFETY: a plain number; this process's next child is pid 1 of the new namespace, nothing else changes.
+                // SAFETY: a plain number; this process's next child is pid 1 of the new namespace,
+                // nothing else changes.
                 assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
             }
             let mut held = Some((keepalive, fds));
             let copy = Fork::run(|| {
-                // SAFETY: prctl(2) of this kind has no memory effect. The link is what is to end this copy.
+                // SAFETY: prctl(2) of this kind has no memory effect. The link is what is to end
+                // this copy.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) };
                 let (keepalive, fds) = held.take().expect("the copies");
                 drop(keepalive);
@@ -122,8 +127,8 @@ impl Pair {
         self.order.give();
     }
 
-    /// Kills the parent and waits for the child's end, which is the caller's by then: how, and how long that took at
-    /// least.
+    /// Kills the parent and waits for the child's end, which is the caller's by then: how, and how
+    /// long that took at least.
     pub fn kill_the_parent(mut self) -> (ExitStatus, Duration) {
         assert!(
             self.child.try_wait().expect("poll a pidfd").is_none(),

@@ -1,5 +1,5 @@
-//! What people put between a runtime and a program that is to end with it, ours among it: how much of the hostile tree
-//! is left when the runtime was killed, and how soon.
+//! What people put between a runtime and a program that is to end with it, ours among it: how much
+//! of the hostile tree is left when the runtime was killed, and how soon.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -178,8 +178,8 @@ impl Peer {
             .collect()
     }
 
-    /// Starts the hostile tree, kills the runtime, and sees what is left. This process is pid 1 of a PID namespace of its
-    /// own and has one thread: whoever is left ends with it.
+    /// Starts the hostile tree, kills the runtime, and sees what is left. This process is pid 1 of
+    /// a PID namespace of its own and has one thread: whoever is left ends with it.
     ///
     /// # Panics
     /// If the tree does not come to life.
@@ -288,8 +288,8 @@ fn until_ended(members: &[Process], start: u64) -> Option<u64> {
     }
 }
 
-/// A process that has the name of the kernel's first thread. firejail tells by that whether it runs on a machine or in
-/// somebody's container, and does nothing of its own in a container.
+/// A process that has the name of the kernel's first thread. firejail tells by that whether it runs
+/// on a machine or in somebody's container, and does nothing of its own in a container.
 fn kernel_thread() -> Fork {
     let name = c"kthreadd";
     let fork = Fork::run(|| {

@@ -33,13 +33,15 @@ impl Who {
     /// All three: only where the kernel ends the tree.
     pub const ALL_THREE: &[Who] = &[Who::Runtime, Who::Outer, Who::Inner];
 
-    /// Whom a tree in that containment survives: [`Who::UP_TO_TWO`], and in a PID namespace all three.
+    /// Whom a tree in that containment survives: [`Who::UP_TO_TWO`], and in a PID namespace all
+    /// three.
     pub fn survived_in(contain: &str) -> impl Iterator<Item = &'static [Who]> {
         let all_three = (contain == "pidns").then_some(Who::ALL_THREE);
         Who::UP_TO_TWO.iter().copied().chain(all_three)
     }
 
-    /// Whether somebody is left who sends the stop signal. In a PID namespace INNER's end is the kernel's SIGKILL to all.
+    /// Whether somebody is left who sends the stop signal. In a PID namespace INNER's end is the
+    /// kernel's SIGKILL to all.
     #[must_use]
     pub fn leaves_good_order(who: &[Who], contain: &str) -> bool {
         contain != "pidns" || !who.contains(&Who::Inner)
@@ -96,9 +98,9 @@ pub fn can_through(through: &[&str], shim: &str, contain: &str) -> bool {
     plan.status.success()
 }
 
-/// A runtime that has started a program under the shim. The test is pid 1 of a PID namespace of its own
-/// ([`alone_in_pid_namespace!`](crate::alone_in_pid_namespace)): everybody else in it belongs to the play, whatever name
-/// it gives itself, and nobody who escapes is overlooked.
+/// A runtime that has started a program under the shim. The test is pid 1 of a PID namespace of its
+/// own ([`alone_in_pid_namespace!`](crate::alone_in_pid_namespace)): everybody else in it belongs
+/// to the play, whatever name it gives itself, and nobody who escapes is overlooked.
 #[derive(Debug)]
 pub struct Play {
     runtime: Guard,
@@ -180,7 +182,8 @@ impl Play {
         }
     }
 
-    /// Everybody who lives in this namespace but this process and the runtime; zombies are not counted.
+    /// Everybody who lives in this namespace but this process and the runtime; zombies are not
+    /// counted.
     #[must_use]
     pub fn living(&self) -> Vec<Stat> {
         let own = i32::try_from(std::process::id()).expect("a pid");
@@ -202,7 +205,8 @@ impl Play {
         all
     }
 
-    /// Those who live and have this in their command lines. A program may have made one word of all.
+    /// Those who live and have this in their command lines. A program may have made one word of
+    /// all.
     #[must_use]
     pub fn with_argument(&self, argument: &str) -> Vec<Stat> {
         let mut all = self.living();

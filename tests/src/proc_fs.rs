@@ -87,7 +87,8 @@ pub fn is_running(pid: i32) -> bool {
     stat(pid).is_some_and(|stat| !stat.is_zombie())
 }
 
-/// Whether some epoll instance of this process has an interest in this very descriptor of `process`.
+/// Whether some epoll instance of this process has an interest in this very descriptor of
+/// `process`.
 pub fn watched_by_epoll(process: impl AsFd) -> bool {
     let number = process.as_fd().as_raw_fd().to_string();
     own_fds()
@@ -101,8 +102,8 @@ pub fn watched_by_epoll(process: impl AsFd) -> bool {
         })
 }
 
-/// The signals that a thread has open, but for SIGKILL and SIGSTOP, which cannot be blocked, and the two that the C library
-/// keeps open for itself. Signal 1 is bit 0.
+/// The signals that a thread has open, but for SIGKILL and SIGSTOP, which cannot be blocked, and
+/// the two that the C library keeps open for itself. Signal 1 is bit 0.
 pub fn open_signals(pid: i32, thread: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).expect("a thread");
     let line = status

@@ -10,8 +10,8 @@ use seccompiler::{
     SeccompRule,
 };
 
-/// From now on each `(system call, errno)` named here fails with that errno, in every thread of THIS
-/// process and in all of its children, across exec. Every other call works as before.
+/// From now on each `(system call, errno)` named here fails with that errno, in every thread of
+/// THIS process and in all of its children, across exec. Every other call works as before.
 ///
 /// Numbers are `libc::SYS_*` and `libc::E*`. May be called more than once: filters add up, and the
 /// most recent one wins where two of them refuse the same call. Sets `no_new_privs`, so that no
@@ -60,7 +60,8 @@ fn refuse_where(call: libc::c_long, argument: u8, value: i32, errno: i32) {
     install(errno, [(call, vec![rule])].into());
 }
 
-/// From now on each of these calls ends the process that makes it by SIGSYS, here and in all children.
+/// From now on each of these calls ends the process that makes it by SIGSYS, here and in all
+/// children.
 ///
 /// # Panics
 ///
@@ -70,7 +71,8 @@ pub fn kill_process_at(calls: &[libc::c_long]) {
     apply(SeccompAction::KillProcess, rules);
 }
 
-/// From now on each of these calls ends the thread that makes it, and no other, here and in all children.
+/// From now on each of these calls ends the thread that makes it, and no other, here and in all
+/// children.
 ///
 /// # Panics
 ///
@@ -99,7 +101,8 @@ fn apply(action: SeccompAction, rules: BTreeMap<libc::c_long, Vec<SeccompRule>>)
     seccompiler::apply_filter_all_threads(&program).expect("seccomp(SECCOMP_SET_MODE_FILTER)");
 }
 
-/// From now on nobody here takes the close-on-exec flag off a descriptor; setting it works as before.
+/// From now on nobody here takes the close-on-exec flag off a descriptor; setting it works as
+/// before.
 ///
 /// # Panics
 ///

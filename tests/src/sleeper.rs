@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
-/// Sleeps in the group of `group`, or in one of its own. Killed when the thread that spawned it ends: whatever
-/// becomes of a bench, no child of it stays behind.
+/// Sleeps in the group of `group`, or in one of its own. Killed when the thread that spawned it
+/// ends: whatever becomes of a bench, no child of it stays behind.
 pub fn sleeper(group: Option<Pid>) -> Command {
     let parent = getpid();
     let mut command = Command::new("/bin/sleep");

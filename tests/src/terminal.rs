@@ -50,7 +50,8 @@ impl Terminal {
             .stdout(stream())
             .stderr(stream());
         let number = screen.as_raw_fd();
-        // SAFETY: the closure makes async-signal-safe calls alone; the number is open in the child until its exec.
+        // SAFETY: the closure makes async-signal-safe calls alone; the number is open in the child
+        // until its exec.
         unsafe {
             command.pre_exec(move || {
                 // Whoever started the tests may have them ignored.

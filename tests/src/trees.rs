@@ -8,7 +8,8 @@ use rustix::process::Pid;
 
 use crate::{Folder, proc_fs, until};
 
-/// A folder of its own for one tree. What still lives of the tree is killed when the value goes, and the folder with it.
+/// A folder of its own for one tree. What still lives of the tree is killed when the value goes,
+/// and the folder with it.
 #[derive(Debug)]
 pub struct Tree {
     /// In a folder of the test's own: its path is no beginning of another one's.

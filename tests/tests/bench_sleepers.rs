@@ -6,7 +6,8 @@ use pidfd_watcher::Process;
 use rustix::process::Pid;
 use workspace_tests::{DEADLINE, Dialogue};
 
-/// Interrupts a process that holds sleepers in a group of their own, which ^C of a terminal does not reach.
+/// Interrupts a process that holds sleepers in a group of their own, which ^C of a terminal does
+/// not reach.
 #[test]
 fn sleepers_end_with_the_process_that_was_interrupted() {
     let mut bench = Dialogue::spawn(&mut Command::new(env!("CARGO_BIN_EXE_bench_sleepers")));

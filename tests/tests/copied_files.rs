@@ -1,5 +1,5 @@
-//! Files that several crates have copies of: the copies have the same text. ARCHITECTURE.md says why
-//! they are copies.
+//! Files that several crates have copies of: the copies have the same text. ARCHITECTURE.md says
+//! why they are copies.
 
 use std::fs;
 use std::path::{Path, PathBuf};

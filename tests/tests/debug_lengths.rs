@@ -1,5 +1,5 @@
-//! `Debug` of every public type is a line or two, however much the process watches, holds and spawns: it goes into
-//! logs, and into the message of every failed `expect`.
+//! `Debug` of every public type is a line or two, however much the process watches, holds and
+//! spawns: it goes into logs, and into the message of every failed `expect`.
 
 use std::cell::Cell;
 use std::fmt::Debug;

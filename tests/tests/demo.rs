@@ -171,7 +171,7 @@ fn demo_that_is_killed_leaves_nothing_behind() {
     });
     front.kill().expect("own child");
     front.wait_deadline();
-    until("the stage has cleared up", || {
+    until("the director has cleared up", || {
         demo.folder.names().is_empty().then_some(())
     });
     demo.assert_nothing_is_left();

@@ -42,8 +42,8 @@ fn inherited_descriptors_are_claimed_by_number_and_go_no_further() {
     );
 }
 
-/// cases: systemd-style listener, LISTEN_FDS program: its own library accepts it. LISTEN_PID must be the
-/// number of the process that runs the program, which only the process itself knows in time.
+/// cases: systemd-style listener, LISTEN_FDS program: its own library accepts it. LISTEN_PID must
+/// be the number of the process that runs the program, which only the process itself knows in time.
 #[test]
 fn an_independent_library_accepts_listeners_that_were_given() {
     let listeners: Vec<TcpListener> = (0..2)
@@ -81,8 +81,8 @@ fn an_independent_library_accepts_listeners_that_were_given() {
     assert!(child.wait_deadline().success());
 }
 
-/// pitfalls: "SIGPIPE ignored, mask blocked: the child inherits both". Rust's own runtime ignores SIGPIPE in
-/// this very process. The mask is the spawner's, not the plan's.
+/// Rust's own runtime ignores SIGPIPE in this very process: docs/pitfalls.md#inherited-signals. The
+/// mask is the spawner's, not the plan's.
 #[test]
 fn a_plan_keeps_sigpipe_at_its_default_in_the_child() {
     let mut command = Command::new("/bin/sh");

@@ -101,9 +101,8 @@ fn fill() -> Vec<OwnedFd> {
     open
 }
 
-/// 10,000 descriptors open without CLOEXEC, spread to the limit: none arrives; close_range
-/// answering ENOSYS, EPERM, EINVAL. pitfalls: "close_range refused by seccomp, or the flag
-/// unknown".
+/// 10,000 descriptors are open without close-on-exec, spread to the limit, and none arrives,
+/// whatever a filter makes close_range answer: docs/pitfalls.md#no-close_range.
 fn close_all(calls: &Calls) {
     let open = fill();
     assert!(
@@ -123,7 +122,7 @@ fn ten_thousand_leaks_do_not_arrive() {
     });
 }
 
-/// pitfalls: "/proc missing".
+/// docs/pitfalls.md#no-proc-and-limits-that-lie
 fn without_proc(calls: &Calls) {
     if hide_proc() {
         close_all(calls);
@@ -170,7 +169,7 @@ fn none_arrives_when_proc_cannot_be_listed() {
     });
 }
 
-/// Limit lowered below open ones: same. pitfalls: "limit lowered below open numbers".
+/// The same with a limit below what is open: docs/pitfalls.md#no-proc-and-limits-that-lie.
 fn lowered(calls: &Calls) {
     let open = fill();
     let (mut witness, expected, _) = witness();
@@ -226,7 +225,7 @@ fn a_full_table_is_cleaned_without_a_descriptor() {
     });
 }
 
-/// pitfalls: "then NoCloseMethod". What bounds the loop is refused as well.
+/// What bounds the loop is refused as well.
 #[test]
 fn a_child_that_cannot_know_what_is_open_does_not_start() {
     alone!({
@@ -246,7 +245,7 @@ fn a_child_that_cannot_know_what_is_open_does_not_start() {
     });
 }
 
-/// pitfalls: "only numbers above the highest kept one are closed: leaks in the gaps".
+/// docs/pitfalls.md#gaps
 #[test]
 fn leaks_between_and_above_kept_numbers_are_closed() {
     alone!({

@@ -28,9 +28,9 @@ fn size(file: impl AsFd) -> u64 {
     u64::try_from(rustix::fs::fstat(file).expect("fstat").st_size).expect("a size")
 }
 
-/// Missing program, unreadable program, directory as program x every target 3..64: the right errno,
-/// files untouched. pitfalls: "closing everything else closes std's exec-error socket"; "a target
-/// number equals std's error socket".
+/// A missing program, an unreadable one, a directory, with each target from 3 to 63: the right
+/// errno, and no file was written to. See docs/pitfalls.md#stds-error-socket and
+/// docs/pitfalls.md#a-target-on-the-error-socket.
 #[test]
 fn a_program_that_cannot_be_executed_is_told_with_every_target() {
     alone!({
@@ -264,8 +264,8 @@ fn a_child_that_cannot_tell_sockets_apart_overwrites_nothing() {
     });
 }
 
-/// 0, 1, 2 closed in the parent in all combinations, spawn with pipes: correct. pitfalls: "0, 1 or
-/// 2 closed in the parent: std's own pipes land there".
+/// 0, 1 and 2 are closed in the parent in all combinations:
+/// docs/pitfalls.md#closed-standard-streams.
 #[test]
 fn closed_standard_streams_do_not_mix_up_pipes() {
     alone!({
@@ -442,8 +442,8 @@ fn a_forked_copy_waits_for_no_lock_of_the_original() {
                 scope.spawn(move || {
                     rustix::io::ioctl_fionbio(&stopped, true).expect("O_NONBLOCK");
                     let file = file();
-                    while matches!(stopped.read(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
-                    {
+                    let goes_on = |e: io::Error| e.kind() == io::ErrorKind::WouldBlock;
+                    while stopped.read(&mut [0]).is_err_and(goes_on) {
                         drop(give("/bin/true", &file, 40));
                     }
                 });

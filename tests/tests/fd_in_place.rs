@@ -1,4 +1,5 @@
-//! `CommandExt::exec` runs what is for a child in the process itself: a plan refuses, and has changed nothing.
+//! `CommandExt::exec` runs what is for a child in the process itself: a plan refuses, and has
+//! changed nothing.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, RawFd};
@@ -98,7 +99,8 @@ fn plan_that_is_installed_again_leaves_nothing_open() {
         fds.map_fd(file(), 40).expect("map_fd");
         let fds = fds.prepare(ErrorChannel::None).expect("prepare");
         let installed = || {
-            // SAFETY: nothing else in this process, which has one thread, has a use for its numbers.
+            // SAFETY: nothing else in this process, which has one thread, has a use for its
+            // numbers.
             unsafe { fds.install() }.expect("install");
             own_fds()
         };

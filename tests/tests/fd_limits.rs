@@ -18,8 +18,8 @@ fn plan(file: OwnedFd, target: RawFd) -> PreserveFds {
     fds
 }
 
-/// Fd = limit - 1, map: works; fd = limit: TargetAboveLimit. pitfalls: "target >= RLIMIT_NOFILE:
-/// dup2 says EBADF, child aborts, spawn says Ok".
+/// The limit itself is `TargetAboveLimit`, before there is a child:
+/// docs/pitfalls.md#a-target-above-the-limit.
 #[test]
 fn the_last_number_below_the_limit_can_be_had_and_the_limit_cannot() {
     alone!({

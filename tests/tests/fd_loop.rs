@@ -1,5 +1,5 @@
-//! The last resort, without close_range and without /proc: a loop, which knows where the table ends or says that it does
-//! not. Limits tell nothing: they may have been lowered since.
+//! The last resort, without close_range and without /proc: a loop, which knows where the table ends
+//! or says that it does not. Limits tell nothing: they may have been lowered since.
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -11,8 +11,8 @@ use workspace_tests::{alone, namespace, reaped, seccomp};
 
 const FD_LIST: &str = env!("CARGO_BIN_EXE_fd_list");
 
-/// Opens `numbers` inheritably, lowers both limits below them, and takes close_range and /proc away. `None`, and a line
-/// that says why, where that cannot be done.
+/// Opens `numbers` inheritably, lowers both limits below them, and takes close_range and /proc
+/// away. `None`, and a line that says why, where that cannot be done.
 fn without_a_method(numbers: &[RawFd]) -> Option<Vec<OwnedFd>> {
     // SAFETY: nothing in this process, which has one thread, owns a number from 3 up.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };

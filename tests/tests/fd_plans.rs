@@ -53,8 +53,7 @@ fn check(pairs: &[(RawFd, RawFd)]) {
 }
 
 /// None, one, many; swap; chain; cycle; one source to three numbers; identity; source at a target's
-/// number. pitfalls: "source == target keeps CLOEXEC and vanishes at exec"; "crossing maps clobber
-/// each other".
+/// number. See docs/pitfalls.md#the-same-number and docs/pitfalls.md#crossing-numbers.
 #[test]
 fn every_shape_of_plan_arrives_and_nothing_else() {
     alone!({
@@ -260,7 +259,7 @@ fn a_plan_survives_an_exec_in_place_that_failed() {
     });
 }
 
-/// pitfalls: "two calls on one Command: the second plan overwrites the first one's sources".
+/// The second plan would overwrite what the first one takes from: docs/pitfalls.md#two-plans.
 #[test]
 fn a_second_plan_on_one_command_is_refused_and_the_first_stands() {
     alone!({
@@ -315,8 +314,8 @@ fn commands_are_never_mistaken_for_one_another() {
     });
 }
 
-/// Flags of the parent's own descriptors before and after spawn: unchanged.
-/// pitfalls: "CLOEXEC never cleared in the parent".
+/// The flags of the parent's own descriptors are after a spawn as they were before:
+/// docs/pitfalls.md#a-moment-without-close-on-exec.
 fn flags() {
     let plain = file_at(30);
     fcntl_setfd(&plain, FdFlags::empty()).expect("F_SETFD");
@@ -428,7 +427,8 @@ fn the_plan_works_after_the_change_of_user() {
             // `fd_list` may lie where only root can go; the shell cannot, and tells as much.
             let mut command = std::process::Command::new("/bin/sh");
             // All in the shell itself, which opens nothing for it.
-            let list = "i=0; while [ $i -lt 250 ]; do [ -e /proc/self/fd/$i ] && echo $i; i=$((i+1)); done";
+            let list = "i=0; while [ $i -lt 250 ]; do [ -e /proc/self/fd/$i ] && echo $i; \
+                        i=$((i+1)); done";
             command.args(["-c", &format!("{list}; id -u; stat -Lc '%d %i' /dev/fd/9")]);
             command.uid(65534).gid(65534).current_dir("/");
             let mut fds = PreserveFds::new();
@@ -487,8 +487,7 @@ fn nothing_is_left_open_when_the_command_goes() {
     });
 }
 
-/// pitfalls: "temporary number = highest + 1 breaks at the limit": 3 and 63 change places at a
-/// limit of 64.
+/// 3 and 63 change places at a limit of 64: docs/pitfalls.md#a-temporary-number.
 #[test]
 fn a_swap_with_the_highest_number_needs_nothing_above_it() {
     alone!({

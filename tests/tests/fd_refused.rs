@@ -33,8 +33,8 @@ fn plan_without_the_page_that_tells_a_child_from_its_parent_is_refused() {
     });
 }
 
-/// Before Linux 6.4 there is no `PR_GET_AUXV`, and without a descriptor no /proc/self/auxv: a library that asks for the
-/// page size there may panic.
+/// Before Linux 6.4 there is no `PR_GET_AUXV`, and without a descriptor no /proc/self/auxv: a
+/// library that asks for the page size there may panic.
 #[test]
 fn plan_without_a_free_descriptor_is_an_error_where_the_auxiliary_vector_is_hidden() {
     alone!({
@@ -47,7 +47,8 @@ fn plan_without_a_free_descriptor_is_an_error_where_the_auxiliary_vector_is_hidd
             matches!(refused, Err(Error::TooManyOpenFiles { .. })),
             "{refused:?}"
         );
-        // The number is taken, so that nothing has to be duplicated: the parent's half works, and std's socket fails.
+        // The number is taken, so that nothing has to be duplicated: the parent's half works, and
+        // std's socket fails.
         let mut fds = PreserveFds::new();
         fds.preserve_fd(source).expect("preserve_fd");
         let mut command = Command::new("/bin/true");

@@ -41,8 +41,8 @@ fn stream_that_is_close_on_exec_here_reaches_a_child_with_a_plan() {
     });
 }
 
-/// The error socket is on the number of a stream that was closed after `apply`. It goes at the exec, and not at the end
-/// of the child, which lives as long as this process wants.
+/// The error socket is on the number of a stream that was closed after `apply`. It goes at the
+/// exec, and not at the end of the child, which lives as long as this process wants.
 #[test]
 fn error_socket_on_a_streams_number_is_not_passed_on() {
     alone!({

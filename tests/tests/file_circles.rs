@@ -1,9 +1,9 @@
 //! In each crate the files use each other in one direction: nobody has to know a circle of files at
 //! once.
 //!
-//! A file uses another one if a path in its code leads there: `crate::name`, `super::name`, a module
-//! that it declares, or a name that it has imported. A name that is passed on by `pub use` belongs
-//! to the file that defines it.
+//! A file uses another one if a path in its code leads there: `crate::name`, `super::name`, a
+//! module that it declares, or a name that it has imported. A name that is passed on by `pub use`
+//! belongs to the file that defines it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -348,13 +348,18 @@ fn writer_killed_at_any_instant_leaves_the_old_file_or_the_new_one() {
 
 proptest! {
     #[test]
-    fn any_bytes_give_an_identity_or_a_typed_error(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn any_bytes_give_an_identity_or_a_typed_error(
+        bytes in proptest::collection::vec(any::<u8>(), 0..600)
+    ) {
         let _ = parse(&String::from_utf8_lossy(&bytes));
     }
 
     #[test]
     fn any_edit_of_an_identity_is_refused_or_changes_nothing(
-        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<char>(), 0..3u8), 1..6)
+        edits in proptest::collection::vec(
+            (any::<prop::sample::Index>(), any::<char>(), 0..3u8),
+            1..6
+        )
     ) {
         let text = sample().to_string();
         let mut chars: Vec<char> = text.chars().collect();

@@ -126,7 +126,8 @@ fn everything_must_fit() {
         eprintln!("skipped: no pidfs before Linux 6.9");
         return;
     }
-    // Same number, same start, same boot: what pid and clock tick cannot tell apart, the inode does.
+    // Same number, same start, same boot: what pid and clock tick cannot tell apart, the inode
+    // does.
     for value in other("pidfs-inode") {
         let forged = forged(&identity, "pidfs-inode", Some(&value));
         assert!(

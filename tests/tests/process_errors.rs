@@ -1,5 +1,6 @@
-//! The table in the documentation of [`pidfd_watcher::Error`]: one test a row. The cause is a real one where it can be
-//! made here; a filter stands in for what other kernels answer, and for what nothing here can bring about.
+//! The table in the documentation of [`pidfd_watcher::Error`]: one test a row. The cause is a real
+//! one where it can be made here; a filter stands in for what other kernels answer, and for what
+//! nothing here can bring about.
 
 use std::process::{Child, Command, Stdio};
 
@@ -41,7 +42,8 @@ fn reaped(held: &Held) -> Result<pidfd_watcher::Exit, Error> {
     refused.map_err(|ReapError { error, .. }| error)
 }
 
-/// Each of these numbers from that call, by a filter, is that variant. Filters add up, and the latest one wins.
+/// Each of these numbers from that call, by a filter, is that variant. Filters add up, and the
+/// latest one wins.
 #[track_caller]
 fn each_is(call: libc::c_long, wanted: &[(i32, &str)], run: impl Fn() -> Result<(), Error>) {
     for &(errno, variant) in wanted {
@@ -225,7 +227,8 @@ fn numbers_of_waitid_are_never_taken_for_not_yet() {
             seccomp::refuse(&[(libc::SYS_waitid, errno)]);
             let opened = Process::from_child(&mut living);
             assert_is(opened, variant, errno);
-            // The status was learned above; a refusal is no reason to forget that the child is there.
+            // The status was learned above; a refusal is no reason to forget that the child is
+            // there.
             if errno != libc::ECHILD {
                 assert_is(reaped(&held), variant, errno);
             }
@@ -304,7 +307,8 @@ fn number_that_neither_the_kernel_nor_proc_tells_is_unsupported() {
             return;
         }
         namespace::mount_empty_proc();
-        // Before Linux 6.9 a pidfd looks like any anonymous file, and there is no number of the kernel's to give.
+        // Before Linux 6.9 a pidfd looks like any anonymous file, and there is no number of the
+        // kernel's to give.
         let error = Process::from_pidfd(pidfd()).expect_err("nobody tells");
         assert_eq!(variant(&error), "Unsupported", "{error:?}");
         let errno = error.raw_os_error();

@@ -1,4 +1,5 @@
-//! Where a filter or a limit refuses what is thought to be infallible, no code of a dependency panics.
+//! Where a filter or a limit refuses what is thought to be infallible, no code of a dependency
+//! panics.
 
 use std::process::Command;
 
@@ -27,7 +28,8 @@ fn size_of_a_page_is_known_without_a_free_descriptor_and_without_the_auxiliary_v
     });
 }
 
-/// No call of this one signals, but a filter on getpid is installed nowhere else than in a namespace of its own.
+/// No call of this one signals, but a filter on getpid is installed nowhere else than in a
+/// namespace of its own.
 #[test]
 fn own_number_that_a_filter_refuses_is_a_typed_error() {
     alone_in_pid_namespace!({
@@ -61,7 +63,8 @@ fn wait_goes_on_where_a_filter_refuses_the_clocks_system_call() {
             .spawn()
             .expect("spawn");
         let process = Process::from_child(&mut child).expect("own child");
-        // Most machines read the clock without a system call; where this one does not, that is an error and no panic.
+        // Most machines read the clock without a system call; where this one does not, that is an
+        // error and no panic.
         if let Err(error) = process.wait_timeout(std::time::Duration::from_millis(1)) {
             assert!(matches!(error, Error::PermissionDenied(_)), "{error:?}");
         }

@@ -52,7 +52,8 @@ fn affinity_that_a_child_gives_itself_leaves_the_parents_alone() {
 #[test]
 fn child_that_allocates_hangs_on_no_lock_of_a_thread_that_allocated() {
     alone!({
-        // One arena for all threads, and pieces that no thread's own cache holds: its lock is taken all the time.
+        // One arena for all threads, and pieces that no thread's own cache holds: its lock is taken
+        // all the time.
         #[cfg(target_env = "gnu")]
         // SAFETY: a setting of the allocator, made while there is one thread.
         assert_eq!(unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) }, 1);
@@ -68,7 +69,8 @@ fn child_that_allocates_hangs_on_no_lock_of_a_thread_that_allocated() {
             }
             for _ in 0..300 {
                 let allocates = || (0..10).all(|_| allocate() == 5000);
-                // SAFETY: the child uses the allocator alone, whose locks the C library's fork cares for.
+                // SAFETY: the child uses the allocator alone, whose locks the C library's fork
+                // cares for.
                 let child = unsafe { Process::fork(|| i32::from(!allocates())) };
                 let child = child.expect("fork");
                 assert_eq!(code(&child), Some(0));
@@ -101,7 +103,8 @@ fn handlers_of_pthread_atfork_run() {
     });
 }
 
-/// The kernel, and a thread that collects whatever child it finds: nobody takes the child before the handle is open.
+/// The kernel, and a thread that collects whatever child it finds: nobody takes the child before
+/// the handle is open.
 #[test]
 fn child_that_ends_at_once_is_the_one_in_the_handle_whoever_reaps_it() {
     alone!({
@@ -211,7 +214,8 @@ fn die_at(call: libc::c_long) {
 #[test]
 fn child_that_a_filter_hides_from_waitid_is_not_handed_out() {
     alone!({
-        // It cannot be shown that the pidfd is the child's: it may be a stranger's who got the number.
+        // It cannot be shown that the pidfd is the child's: it may be a stranger's who got the
+        // number.
         seccomp::refuse(&[(libc::SYS_waitid, libc::ECHILD)]);
         // SAFETY: this process has one thread.
         let error = unsafe { Process::fork(|| 0) }.expect_err("not ours");

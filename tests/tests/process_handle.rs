@@ -101,7 +101,8 @@ fn child_that_was_waited_for_is_not_ours_any_more() {
     child.kill().expect("kill");
     child.wait_deadline();
     let refused = Process::from_child(&mut child);
-    // Another test's child may have taken the number: then it is no child of ours to be wrong about.
+    // Another test's child may have taken the number: then it is no child of ours to be wrong
+    // about.
     match refused {
         Err(Error::NotChild(_)) => {}
         Ok(other) => assert_eq!(other.pid(), Pid::from_child(&child)),

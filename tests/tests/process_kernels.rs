@@ -1,5 +1,6 @@
-//! What a status is worth before Linux 5.17, where a look at a zombie shows how its first thread ended. personality(2)
-//! makes this kernel name an old release (2.6); what older kernels do besides is theirs to show.
+//! What a status is worth before Linux 5.17, where a look at a zombie shows how its first thread
+//! ended. personality(2) makes this kernel name an old release (2.6); what older kernels do besides
+//! is theirs to show.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
@@ -141,7 +142,8 @@ fn release_that_a_filter_hides_counts_as_an_old_one() {
     });
 }
 
-/// No look has told the status there, so the one that loses the race has it from the one that reaps.
+/// No look has told the status there, so the one that loses the race has it from the one that
+/// reaps.
 #[test]
 fn clones_that_reap_at_once_before_linux_5_17_all_have_the_status() {
     alone!({

@@ -1,4 +1,5 @@
-//! Processes that are traced by the one that holds the handle: waitid(2) tells a tracer of stops, too.
+//! Processes that are traced by the one that holds the handle: waitid(2) tells a tracer of stops,
+//! too.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -106,7 +107,8 @@ fn tracee_that_is_killed_while_it_is_stopped_is_reaped_with_that_status() {
     });
 }
 
-/// To waitid(2) a tracee is like a child: whoever traces it learns how it ended, and its parent reaps it afterwards.
+/// To waitid(2) a tracee is like a child: whoever traces it learns how it ended, and its parent
+/// reaps it afterwards.
 #[test]
 fn reaping_a_tracee_of_another_parent_lets_go_of_it_and_leaves_it_to_that_parent() {
     alone!({

@@ -25,7 +25,7 @@ mod supervised {
             .spawn()?; // the server runs, or the error says why not
         let mut server = ShimHandler::new(server);
         // talk to it by server.take_stdin() and server.take_stdout(), then:
-        let exit = server.stop()?; // SIGTERM to all of the tree, a grace period, SIGKILL to what is left
+        let exit = server.stop()?; // SIGTERM to the tree, a grace period, SIGKILL to what is left
         println!("the server ended: {:?}", exit.status);
         Ok(())
     }
@@ -39,7 +39,8 @@ fn watchdog() -> Result<(), Box<dyn Error>> {
     drop(setup);
     keepalive.release()?; // the child lives on; dropped instead: it ends
 
-    // in the child, first thing in main; `None` in a program that nobody supervises, whoever started it
+    // in the child, first thing in main; `None` in a program that nobody supervises, whoever
+    // started it
     if let Some(watchdog) = unsafe { Watchdog::from_env() }? {
         watchdog.enforce_inherited()?; // SIGTERM to itself, grace period, SIGKILL, _exit
     }

@@ -1,5 +1,5 @@
-//! An environment that std accepts is accepted, and means the same. Whatever this process inherited and the caller
-//! changes, a shim and a child of std's `Command` see the same.
+//! An environment that std accepts is accepted, and means the same. Whatever this process inherited
+//! and the caller changes, a shim and a child of std's `Command` see the same.
 
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::fs;
@@ -112,8 +112,8 @@ fn inherited() -> impl Strategy<Value = Vec<Vec<u8>>> {
     prop::collection::vec(prop_oneof![8 => named, 1 => odd], 0..8)
 }
 
-/// An entry without an equals sign after its first byte is no variable: getenv(3) does not find it. std passes it on when
-/// nothing is changed, and drops it else; a shim is never given it.
+/// An entry without an equals sign after its first byte is no variable: getenv(3) does not find it.
+/// std passes it on when nothing is changed, and drops it else; a shim is never given it.
 fn is_variable(entry: &[u8]) -> bool {
     entry.iter().skip(1).any(|&byte| byte == b'=')
 }

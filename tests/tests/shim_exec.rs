@@ -86,7 +86,8 @@ fn std_without_a_closure_refuses_a_file_without_a_header() {
     }
 }
 
-/// With a closure std calls execvp(3), and a plan of fd-preserve's is one: its documentation says so.
+/// With a closure std calls execvp(3), and a plan of fd-preserve's is one: its documentation says
+/// so.
 #[cfg(target_env = "gnu")]
 #[test]
 fn std_with_a_closure_has_the_shell_run_a_file_without_a_header() {

@@ -1,4 +1,5 @@
-//! Owned, borrowed and shared descriptors of a spawner: what the shim gets, and how long this process holds it.
+//! Owned, borrowed and shared descriptors of a spawner: what the shim gets, and how long this
+//! process holds it.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

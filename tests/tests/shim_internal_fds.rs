@@ -1,4 +1,5 @@
-//! Where the watchdog's descriptors and the configuration lie in the child, and that nothing else is mistaken for them.
+//! Where the watchdog's descriptors and the configuration lie in the child, and that nothing else
+//! is mistaken for them.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::RawFd;
@@ -40,8 +41,8 @@ fn fd_list() -> ShimSpawner {
     spawner
 }
 
-/// A box that `shell` executes in its own place, after it has run `script`. It is told of the end of its runtime, and
-/// stops itself.
+/// A box that `shell` executes in its own place, after it has run `script`. It is told of the end
+/// of its runtime, and stops itself.
 fn link_survives(shell: &str, script: &str) {
     let mut spawner = ShimSpawner::new(shell);
     spawner

@@ -1,7 +1,7 @@
-//! cases.md, "shim-spawner and the whole": whose life hangs on whose.
+//! Whose life hangs on whose.
 //!
-//! No other path can end a box in these tests: it has a group of its own, reads no stream, and nobody but
-//! its own watchdog sends it a signal.
+//! No other path can end a box in these tests: it has a group of its own, reads no stream, and
+//! nobody but its own watchdog sends it a signal.
 
 use std::process::Stdio;
 

@@ -1,7 +1,8 @@
-//! The real GNU make as a shim: its jobserver lies on numbers that `MAKEFLAGS` names, and on no descriptor of ours.
+//! The real GNU make as a shim: its jobserver lies on numbers that `MAKEFLAGS` names, and on no
+//! descriptor of ours.
 //!
-//! A jobserver that works is shown by two targets which need each other's start: each waits for a file that the other
-//! one makes. Run one after the other, the first one gives up.
+//! A jobserver that works is shown by two targets which need each other's start: each waits for a
+//! file that the other one makes. Run one after the other, the first one gives up.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -33,7 +34,8 @@ impl Folder {
         std::fs::write(self.0.join(name), text).expect("a makefile");
     }
 
-    /// What `program` said, as if started from a shell: without the jobserver of whoever runs the tests.
+    /// What `program` said, as if started from a shell: without the jobserver of whoever runs the
+    /// tests.
     fn run(&self, program: &str, args: &[&str]) -> Output {
         let mut command = Command::new(program);
         command
@@ -112,8 +114,9 @@ fn jobserver_that_a_runtime_passes_on_to_a_make_works() {
     succeeded(&folder.run("make", &["-j4"]));
 }
 
-/// The recipe does not say `+`: its programs are told the numbers of a jobserver that they do not get. What they
-/// find there is nothing, not something of ours that make would read its tokens from.
+/// The recipe does not say `+`: its programs are told the numbers of a jobserver that they do not
+/// get. What they find there is nothing, not something of ours that make would read its tokens
+/// from.
 #[test]
 fn jobserver_that_was_not_passed_on_is_missed_and_nothing_of_ours_is_taken_for_it() {
     if !make_is_there() {

@@ -1,5 +1,5 @@
-//! Spawning where a seccomp filter refuses what the parent needs after the child exists: nothing is left behind, nothing
-//! hangs, nothing panics.
+//! Spawning where a seccomp filter refuses what the parent needs after the child exists: nothing is
+//! left behind, nothing hangs, nothing panics.
 
 use shim_spawner::{Engine, ShimSpawner, SpawnError, Stage, Stdio};
 use workspace_tests::{alone, proc_fs, seccomp};

@@ -58,7 +58,8 @@ fn stream_that_is_close_on_exec_here_arrives_however_the_child_is_created() {
     });
 }
 
-/// node marks its own streams when it starts. The example is a native module that spawns a shim from inside.
+/// node marks its own streams when it starts. The example is a native module that spawns a shim
+/// from inside.
 #[test]
 fn shim_of_a_native_module_of_node_writes_to_the_streams_of_node() {
     let own = std::env::current_exe().expect("the test binary");

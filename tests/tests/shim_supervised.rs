@@ -1,5 +1,5 @@
-//! Programs without a watchdog of their own, spawned under a supervisor: the whole tree ends with the runtime and by
-//! `stop`, and a spawn that fails says whose fault it was.
+//! Programs without a watchdog of their own, spawned under a supervisor: the whole tree ends with
+//! the runtime and by `stop`, and a spawn that fails says whose fault it was.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -189,7 +189,8 @@ fn level_is_that_of_what_was_required_and_none_when_nobody_is_told() {
 fn mapped_descriptor_and_configuration_reach_the_program_and_the_watchdog_does_not() {
     let (mut reader, writer) = io::pipe().expect("a pipe");
     let script = "for n in /proc/self/fd/*; do echo ${n##*/}; done >&5; \
-                  n=${SHIM_CONFIG#fd=}; n=${n%%,*}; cat /dev/fd/$n >&5; env | grep -c WATCHDOG >&5; :";
+                  n=${SHIM_CONFIG#fd=}; n=${n%%,*}; cat /dev/fd/$n >&5; env | grep -c WATCHDOG \
+                  >&5; :";
     let mut spawner = shell(script);
     spawner.map_fd(writer, 5).config(b"secret\n");
     let mut shim = ShimHandler::new(spawner.spawn().expect("spawn"));

@@ -1,4 +1,5 @@
-//! Shims that this process traces: waitid(2) tells a tracer of stops, and nobody else may take them from it.
+//! Shims that this process traces: waitid(2) tells a tracer of stops, and nobody else may take them
+//! from it.
 
 use shim_spawner::{ShimSpawner, Stdio};
 use workspace_tests::{alone, proc_fs, seccomp, until};

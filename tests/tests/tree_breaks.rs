@@ -1,4 +1,5 @@
-//! Circumstances in which the shim once broke its promise: the caller's, the system's, and COMMAND's.
+//! Circumstances in which the shim once broke its promise: the caller's, the system's, and
+//! COMMAND's.
 
 use std::fs;
 use std::io::Read;
@@ -216,7 +217,8 @@ fn command_of_a_shim_below_a_shim_has_its_grace() {
 #[test]
 fn first_term_does_not_end_the_grace_that_began_when_the_runtime_died() {
     alone_in_pid_namespace!({
-        let text = "trap 'echo asked' TERM; trap 'sleep 0.2; exit 5' USR1; echo ready; while :; do sleep 0.01; done";
+        let text = "trap 'echo asked' TERM; trap 'sleep 0.2; exit 5' USR1; echo ready; while :; \
+                    do sleep 0.01; done";
         // The runtime's pipe is not COMMAND's standard input, whose end would be the first step.
         let moved = "exec \"$@\" 7<&0 </dev/null";
         let mut command = Command::new("sh");
@@ -429,7 +431,8 @@ fn command_that_takes_proc_away_is_ended() {
     alone_in_pid_namespace!({
         for away in ["umount -l /proc", "mount -t tmpfs none /proc"] {
             let text = format!(
-                "trap '' TERM; (setsid sleep 1000 &); {away} && echo ready; while :; do sleep 0.01; done"
+                "trap '' TERM; (setsid sleep 1000 &); {away} && echo ready; while :; do sleep \
+                 0.01; done"
             );
             let mut unshare = Command::new("unshare");
             unshare.args(["-m", SHIM, "--stop-timeout=100ms", "--contain=subreaper"]);
@@ -570,8 +573,8 @@ fn command_that_was_killed_before_it_was_executed_is_reported_as_not_started() {
         let report = fs::File::create(folder.join("report")).expect("create");
         let program = fs::File::open(SHIM).expect("open");
         let mut command = Command::new(SHIM);
-        // SAFETY: the copy of a process with one thread may do everything; strings that end with a null byte, and arrays
-        // of them that end with a null pointer.
+        // SAFETY: the copy of a process with one thread may do everything; strings that end with a
+        // null byte, and arrays of them that end with a null pointer.
         unsafe {
             command.pre_exec(move || {
                 assert!(libc::dup2(report.as_raw_fd(), 7) == 7);

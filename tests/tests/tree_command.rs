@@ -1,4 +1,5 @@
-//! COMMAND as the shim runs it: its exit, its signals, its descriptors, and what the shim says when it cannot.
+//! COMMAND as the shim runs it: its exit, its signals, its descriptors, and what the shim says when
+//! it cannot.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -322,11 +323,13 @@ fn term_stops_the_whole_tree_and_the_grace_ends_early_when_it_is_empty() {
     assert!(tree.living().is_empty());
 }
 
-/// COMMAND ends at the stop signal at once, and leaves many children to the shim while that looks for them.
+/// COMMAND ends at the stop signal at once, and leaves many children to the shim while that looks
+/// for them.
 #[test]
 fn children_of_a_command_that_ends_at_once_get_the_stop_signal_too() {
     let script = "trap 'exit 5' TERM; for i in $(seq 40); do sleep 1000 & \
-                  until read name < /proc/$!/comm && [ $name = sleep ]; do :; done; done; echo ready; wait";
+                  until read name < /proc/$!/comm && [ $name = sleep ]; do :; done; done; echo \
+                  ready; wait";
     let words = ["--stop-timeout=1h", "--", "bash", "-c", script];
     let (mut child, mut said) = started(shim(&words));
     assert_eq!(line(&mut said), "ready");
@@ -357,7 +360,8 @@ fn command_alone_is_killed_after_the_grace_even_if_inner_was_killed() {
     assert_eq!(child.wait_deadline().signal(), Some(libc::SIGKILL));
 }
 
-/// Two of them mean "at once" to many a program. A real-time signal is queued, so that each can be counted.
+/// Two of them mean "at once" to many a program. A real-time signal is queued, so that each can be
+/// counted.
 #[test]
 fn command_gets_the_stop_signal_once_however_it_is_contained() {
     if !Command::new("python3")
@@ -367,7 +371,8 @@ fn command_gets_the_stop_signal_once_however_it_is_contained() {
     {
         return eprintln!("skipped: no python3 here");
     }
-    let script = "import signal as s; s.pthread_sigmask(s.SIG_BLOCK, {40}); print('ready', flush=True); \
+    let script = "import signal as s; s.pthread_sigmask(s.SIG_BLOCK, {40}); print('ready', \
+                  flush=True); \
                   s.sigwait({40}); print('more' if s.sigtimedwait({40}, 0.3) else 'once')";
     for contain in ["subreaper", "pidns", "cgroup", "none"] {
         let option = format!("--contain={contain}");
@@ -408,7 +413,8 @@ fn command_that_is_stopped_is_continued_to_be_told() {
 
 #[test]
 fn stop_signal_and_receiver_are_chosen() {
-    let script = "trap 'echo main' INT; bash -c \"trap 'echo other' INT; echo ready; while :; do sleep 0.01; done\" & \
+    let script = "trap 'echo main' INT; bash -c \"trap 'echo other' INT; echo ready; while :; do \
+                  sleep 0.01; done\" & \
                   while :; do sleep 0.01; done";
     let words = [
         "--stop-signal=INT",
@@ -476,7 +482,8 @@ fn what_command_leaves_behind_is_waited_for_if_that_is_asked_for() {
 
 /// `source` becomes number `target` in the child.
 fn give(command: &mut Command, source: OwnedFd, target: i32) {
-    // SAFETY: the closure makes one system call that is async-signal-safe, on a descriptor that it owns.
+    // SAFETY: the closure makes one system call that is async-signal-safe, on a descriptor that it
+    // owns.
     unsafe {
         command.pre_exec(move || {
             let done = if source.as_raw_fd() == target {

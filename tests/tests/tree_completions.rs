@@ -1,4 +1,5 @@
-//! The completions of watchdog-shim, in the shells that they are for: somebody types the beginning of a word and a tab.
+//! The completions of watchdog-shim, in the shells that they are for: somebody types the beginning
+//! of a word and a tab.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -48,7 +49,8 @@ fn shell(program: &str, args: &[&str], preparation: &[&str]) -> (Folder, Termina
     (folder, terminal)
 }
 
-/// Types into bash, and waits for what a tab adds. bash finds COMMAND's own completions by bash-completion alone.
+/// Types into bash, and waits for what a tab adds. bash finds COMMAND's own completions by
+/// bash-completion alone.
 fn bash(typed: &str, added: &str) {
     if !installed(&["bash"]) {
         return;

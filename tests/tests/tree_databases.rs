@@ -1,5 +1,5 @@
-//! Databases under the shim: whoever is killed, nobody of them is left, and what they have acknowledged is there when they
-//! start again.
+//! Databases under the shim: whoever is killed, nobody of them is left, and what they have
+//! acknowledged is there when they start again.
 
 use std::fs::{self, File};
 use std::os::unix::fs::chown;

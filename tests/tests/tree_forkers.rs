@@ -1,4 +1,5 @@
-//! Trees that fork without end, and trees of very many: nobody of them outlives the runtime, or the shim.
+//! Trees that fork without end, and trees of very many: nobody of them outlives the runtime, or the
+//! shim.
 
 use std::env;
 use std::fs::{self, File};
@@ -55,7 +56,8 @@ in_each_containment! { SHIM, &["stress-ng"], stress:
     storm_of_forks_in_a_pid_namespace_is_over in "pidns";
 }
 
-/// COMMAND is its first number: it has ended long ago when the comet is killed, and was deaf to SIGTERM.
+/// COMMAND is its first number: it has ended long ago when the comet is killed, and was deaf to
+/// SIGTERM.
 fn comet(contain: &'static str) {
     let command = |folder: &Path| {
         let order = Order::Comet {
@@ -83,7 +85,8 @@ in_each_containment! { SHIM, &[], comet:
 /// How many sleepers there are to be.
 const MANY: u32 = 20_000;
 
-/// So many processes there may be on this machine. Inside of a PID namespace of its own, a process sees that one's limit.
+/// So many processes there may be on this machine. Inside of a PID namespace of its own, a process
+/// sees that one's limit.
 fn limit() -> u32 {
     let number = |path| -> Option<u32> { fs::read_to_string(path).ok()?.trim().parse().ok() };
     let limits = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"];
@@ -119,8 +122,9 @@ fn one_at_a_time() -> Option<File> {
     Some(shared)
 }
 
-/// Everybody sleeps. A tree of this size takes seconds to start and to end, so that each test plays it once: INNER is in
-/// charge of those who obey, another process of the shim, or the kernel, of those who do not.
+/// Everybody sleeps. A tree of this size takes seconds to start and to end, so that each test plays
+/// it once: INNER is in charge of those who obey, another process of the shim, or the kernel, of
+/// those who do not.
 fn sleepers(contain: &'static str, ignore_term: bool, limit: u32) {
     let count = as_many_as_fit(limit);
     let command = |folder: &Path| {

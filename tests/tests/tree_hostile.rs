@@ -112,7 +112,8 @@ fn command_does_not_have_the_descriptor_of_the_reports() {
 
 /// In bash: `$inner`, `$standby` and `$outer`.
 const ABOVE: &str = "above() { while read -r key value; do [ $key = PPid: ] && echo $value; done \
-                     </proc/$1/status; }; inner=$PPID; standby=$(above $inner); outer=$(above $standby); ";
+                     </proc/$1/status; }; inner=$PPID; standby=$(above $inner); outer=$(above \
+                     $standby); ";
 
 #[test]
 fn command_that_kills_one_or_two_processes_of_the_shim_ends_its_own_tree() {
@@ -143,7 +144,8 @@ fn command_that_kills_all_three_at_once_is_free() {
         // continues the one below it.
         let attack = format!(
             "{ABOVE} kill -STOP $outer $standby $inner; kill -9 $outer $standby $inner; \
-             while [ -e /proc/$inner/exe ] || [ -e /proc/$standby/exe ]; do :; done; echo free; read line"
+             while [ -e /proc/$inner/exe ] || [ -e /proc/$standby/exe ]; do :; done; echo free; \
+             read line"
         );
         let mut shim = script("subreaper", &[], &attack);
         assert_eq!(shim.hear(), "free");
@@ -178,13 +180,15 @@ fn command_cannot_put_off_its_end_by_stopping_one_or_two_processes_of_the_shim()
             assert_eq!(shim.hear(), "ready");
             let [outer, standby, inner] = three(&mut shim);
             until("all but OUTER are continued", || {
-                // In this order: one that is about to stop has the signal pending, and is stopped when it has not.
+                // In this order: one that is about to stop has the signal pending, and is stopped
+                // when it has not.
                 let goes_on = |pid| {
                     Some(!has_pending(pid, Signal::STOP)? && proc_fs::stat(pid)?.state != 'T')
                 };
                 (goes_on(standby)? && goes_on(inner)?).then_some(())
             });
-            // OUTER's parent, which nobody here is, would continue OUTER; its death is seen by INNER all the same.
+            // OUTER's parent, which nobody here is, would continue OUTER; its death is seen by
+            // INNER all the same.
             open(outer).send_signal(Signal::KILL).expect("send");
             shim.child().wait_deadline();
             nobody_is_left();
@@ -220,7 +224,8 @@ fn command_in_a_pid_namespace_cannot_see_outer_nor_kill_or_stop_inner() {
             return;
         }
         let attack = "for s in KILL STOP INT HUP SEGV TSTP; do kill -$s 1; done; \
-                      for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = 1 ] || [ $p = $$ ] || echo $p; done; \
+                      for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = 1 ] || [ $p = $$ ] || echo \
+                      $p; done; \
                       echo $PPID; read line";
         let mut shim = script(
             "pidns",
@@ -254,7 +259,8 @@ fn command_in_a_pid_namespace_can_ask_for_its_own_end() {
 #[test]
 fn command_of_a_shim_that_is_pid_1_cannot_kill_or_stop_it() {
     alone_in_pid_namespace!({
-        let attack = "trap '' TERM INT HUP TSTP SEGV; for s in KILL STOP INT HUP SEGV TSTP; do kill -$s 1; done; \
+        let attack = "trap '' TERM INT HUP TSTP SEGV; for s in KILL STOP INT HUP SEGV TSTP; do \
+                      kill -$s 1; done; \
                       echo ready; while :; do sleep 0.01; done";
         let mut command = Command::new(SHIM);
         command.args(["--stop-timeout=100ms", "--", "bash", "-c", attack]);
@@ -291,7 +297,8 @@ fn command_cannot_leave_by_being_a_subreaper() {
 #[test]
 fn command_cannot_leave_by_a_pid_namespace_of_its_own() {
     alone_in_pid_namespace!({
-        let inside = "unshare -pf --mount-proc bash -c \"trap '' TERM; (setsid sleep 1000 &); echo ready; sleep 1000\"";
+        let inside = "unshare -pf --mount-proc bash -c \"trap '' TERM; (setsid sleep 1000 &); \
+                      echo ready; sleep 1000\"";
         for contain in ["subreaper", "pidns"] {
             ends(script(contain, &["--stop-timeout=100ms"], inside));
         }
@@ -304,7 +311,8 @@ fn command_of_root_can_leave_by_the_pid_namespace_of_somebody_else() {
         let mut other = Command::new("sleep");
         let other = as_init(other.arg("1000"), Guard::spawn);
         let attack = format!(
-            "nsenter -t {} -p -m sh -c 'setsid sleep 1000 >/dev/null 2>&1 & exit 0'; echo ready; read line",
+            "nsenter -t {} -p -m sh -c 'setsid sleep 1000 >/dev/null 2>&1 & exit 0'; echo ready; \
+             read line",
             other.id()
         );
         let mut shim = script("subreaper", &["--stop-timeout=100ms"], &attack);
@@ -373,7 +381,8 @@ fn children_of_a_command_that_is_not_contained_live_on() {
 #[test]
 fn command_that_ignores_every_signal_is_killed_after_the_grace() {
     alone_in_pid_namespace!({
-        let attack = "for s in $(seq 1 64); do trap '' $s 2>/dev/null; done; echo ready; while :; do sleep 0.01; done";
+        let attack = "for s in $(seq 1 64); do trap '' $s 2>/dev/null; done; echo ready; while :; \
+                      do sleep 0.01; done";
         for contain in ["subreaper", "pidns", "none"] {
             ends(script(contain, &["--stop-timeout=100ms"], attack));
         }

@@ -1,6 +1,8 @@
-//! The shim as pid 1 of a container: the cases of the test suites of tini and dumb-init. docs/init.md has the table.
+//! The shim as pid 1 of a container: the cases of the test suites of tini and dumb-init.
+//! docs/init.md has the table.
 //!
-//! Where the two are installed the same case runs against them, so that the table's columns are measured.
+//! Where the two are installed the same case runs against them, so that the table's columns are
+//! measured.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -163,7 +165,8 @@ fn help_and_version_exit_with_0() {
 #[test]
 fn hundred_orphans_are_reaped_while_command_lives() {
     alone_in_pid_namespace!({
-        let script = "bash -c 'for i in $(seq 100); do sleep 0.0$((i % 10)) & done'; echo ready; exec sleep 1000";
+        let script = "bash -c 'for i in $(seq 100); do sleep 0.0$((i % 10)) & done'; echo ready; \
+                      exec sleep 1000";
         for init in ALL {
             let Some(mut container) = bash(init, &[], script) else {
                 continue;
@@ -218,7 +221,8 @@ fn every_signal_that_can_be_caught_reaches_command_once() {
     });
 }
 
-/// What the terminal sends to a background process is none of COMMAND's business; dumb-init passes it on.
+/// What the terminal sends to a background process is none of COMMAND's business; dumb-init passes
+/// it on.
 #[test]
 fn ttin_and_ttou_to_the_init_are_swallowed() {
     alone_in_pid_namespace!({
@@ -323,7 +327,8 @@ fn group_of_command_gets_the_stop_signal_if_that_is_asked_for() {
 #[test]
 fn command_alone_gets_the_stop_signal_if_that_is_asked_for() {
     alone_in_pid_namespace!({
-        let script = "bash -c \"trap 'echo other' TERM; echo child; while :; do sleep 0.01; done\" & \
+        let script = "bash -c \"trap 'echo other' TERM; echo child; while :; do sleep 0.01; \
+                      done\" & \
                       trap 'echo main' TERM; while :; do sleep 0.01; done";
         let mut container = shim(&["--signal-to=main", "--stop-timeout=300ms"], script);
         assert_eq!(container.line(), "child");
@@ -348,7 +353,8 @@ fn command_that_ignores_term_is_killed_after_the_grace() {
 
 /// Ends with a line at the stop signal.
 const DAEMON: &str = "setsid bash -c \"trap 'sleep 0.2; echo told; exit' TERM; echo ready >&2; \
-                      while :; do sleep 0.01; done\" 2>ready & until test -s ready; do :; done; exit 5";
+                      while :; do sleep 0.01; done\" 2>ready & until test -s ready; do :; done; \
+                      exit 5";
 
 #[test]
 fn those_who_outlive_command_are_told_and_waited_for() {
@@ -494,7 +500,8 @@ fn end_of_a_pipe_from_outside_gives_command_the_stop_signal() {
     });
 }
 
-/// A container's init has no parent in its namespace: a wish to watch it must not be granted in silence.
+/// A container's init has no parent in its namespace: a wish to watch it must not be granted in
+/// silence.
 #[test]
 fn init_cannot_be_asked_to_watch_its_parent() {
     alone_in_pid_namespace!({

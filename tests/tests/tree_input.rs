@@ -1,5 +1,5 @@
-//! A lifetime that hangs on standard input, which is COMMAND's: all of it reaches COMMAND, its end comes before the stop
-//! signal, and COMMAND may end by itself.
+//! A lifetime that hangs on standard input, which is COMMAND's: all of it reaches COMMAND, its end
+//! comes before the stop signal, and COMMAND may end by itself.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -104,7 +104,8 @@ fn command_that_ends_at_the_end_of_its_input_gets_no_signal() {
     for option in ["--watch=stdin", "--watch=fd:0"] {
         let tree = Tree::new();
         let script = format!(
-            "trap 'echo told' TERM; echo ready; cat; echo end; until [ -e {}/go ]; do sleep 0.01; done; echo done; exit 7",
+            "trap 'echo told' TERM; echo ready; cat; echo end; until [ -e {}/go ]; do sleep 0.01; \
+             done; echo done; exit 7",
             tree.folder().display()
         );
         let mut server = Script::start(&[option, "--stop-timeout=1h"], &script);
@@ -147,7 +148,8 @@ fn command_that_hears_neither_the_end_nor_the_signal_is_killed_when_the_grace_is
     assert!(began.elapsed() >= Duration::from_secs(1), "the grace");
 }
 
-/// COMMAND ends by itself, and the runtime is gone: what may be left alone otherwise is stopped then.
+/// COMMAND ends by itself, and the runtime is gone: what may be left alone otherwise is stopped
+/// then.
 #[test]
 fn those_whom_command_leaves_at_the_end_of_its_input_are_stopped_whatever_on_exit_says() {
     for on_exit in ["stop", "wait", "leave"] {
@@ -208,7 +210,8 @@ fn tree_whose_input_has_ended_is_stopped_by_who_takes_over_from_inner() {
     assert_eq!(server.shim.wait_deadline().code(), Some(9));
 }
 
-/// The other way round: who has read the output to its end knows that COMMAND has ended, and nothing of the shim holds it.
+/// The other way round: who has read the output to its end knows that COMMAND has ended, and
+/// nothing of the shim holds it.
 #[test]
 fn end_of_the_output_comes_when_command_has_ended() {
     let mut server = Script::start(&["--watch=stdin"], "echo here");

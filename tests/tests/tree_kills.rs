@@ -1,5 +1,6 @@
-//! The runtime, OUTER, STANDBY and INNER, killed one by one and in pairs, at random instants: nobody of the tree is left,
-//! and whoever had a handler for the stop signal has run it as long as somebody was there to send it.
+//! The runtime, OUTER, STANDBY and INNER, killed one by one and in pairs, at random instants:
+//! nobody of the tree is left, and whoever had a handler for the stop signal has run it as long as
+//! somebody was there to send it.
 
 use std::process::Stdio;
 use std::thread;
@@ -82,7 +83,8 @@ fn run(contain: &'static str, link: Link, who: &[Who], when: When, delay: Durati
         let _ = process.send_signal(Signal::KILL);
     }
     if !who.contains(&Who::Runtime) && when == When::AnyTime {
-        // Those of them who did not exist yet were not killed: then the runtime's end is the tree's.
+        // Those of them who did not exist yet were not killed: then the runtime's end is the
+        // tree's.
         let mut runtime = play.runtime;
         runtime.kill().expect("own child");
         runtime.wait_deadline();
@@ -170,7 +172,8 @@ kills! {
     tree_is_gone_when_runtime_and_inner_are_killed: "subreaper", Watchdog, [Runtime, Inner];
     tree_is_gone_when_outer_and_inner_are_killed: "subreaper", Watchdog, [Outer, Inner];
     tree_is_gone_when_standby_and_inner_are_killed: "subreaper", Watchdog, [Standby, Inner];
-    tree_is_gone_when_runtime_outer_and_inner_are_killed: "subreaper", Watchdog, [Runtime, Outer, Inner];
+    tree_is_gone_when_runtime_outer_and_inner_are_killed:
+        "subreaper", Watchdog, [Runtime, Outer, Inner];
     cgroup_is_gone_when_its_runtime_is_killed: "cgroup", Watchdog, [Runtime];
     cgroup_is_gone_when_outer_is_killed: "cgroup", Watchdog, [Outer];
     cgroup_is_gone_when_inner_is_killed: "cgroup", Watchdog, [Inner];

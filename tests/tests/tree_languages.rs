@@ -1,5 +1,5 @@
-//! Hosts in other languages, the examples of watchdog-shim: the host is killed by SIGKILL, and neither its server nor what
-//! the server started lives on.
+//! Hosts in other languages, the examples of watchdog-shim: the host is killed by SIGKILL, and
+//! neither its server nor what the server started lives on.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -21,7 +21,8 @@ shift
 exec \"$@\"
 ";
 
-/// How a host of a language is started; `None`, with the reason on standard error, where that cannot be done here.
+/// How a host of a language is started; `None`, with the reason on standard error, where that
+/// cannot be done here.
 fn host(language: &str, folder: &Folder) -> Option<Command> {
     let example = |file: &str| format!("{EXAMPLES}/{file}");
     let interpreted = |program: &str, file: &str| {

@@ -1,4 +1,5 @@
-//! Large programs that go into the background or have many processes: nobody of them outlives the runtime, or the shim.
+//! Large programs that go into the background or have many processes: nobody of them outlives the
+//! runtime, or the shim.
 
 use std::path::Path;
 
@@ -47,8 +48,8 @@ in_each_containment! { SHIM, &["qemu-system-x86_64"], qemu:
     machine_in_the_background_is_stopped_in_a_pid_namespace in "pidns";
 }
 
-/// A browser takes seconds to start. So it is played for those sets alone that leave a different one in charge each:
-/// INNER, OUTER or STANDBY, the other of the two, and the kernel.
+/// A browser takes seconds to start. So it is played for those sets alone that leave a different
+/// one in charge each: INNER, OUTER or STANDBY, the other of the two, and the kernel.
 fn chromium(contain: &'static str) {
     let command = |folder: &Path| {
         let folder = folder.to_str().expect("a plain path");

@@ -1,4 +1,5 @@
-//! What the table of peers says: the hostile tree under other people's tools and under ours, its runtime killed.
+//! What the table of peers says: the hostile tree under other people's tools and under ours, its
+//! runtime killed.
 
 use workspace_tests::alone_in_pid_namespace;
 use workspace_tests::peers::{Cast, Peer};

@@ -1,5 +1,5 @@
-//! How the tree is stopped: by whom, by which signal and after how long, also when COMMAND has ended and when another
-//! process of the shim has taken over.
+//! How the tree is stopped: by whom, by which signal and after how long, also when COMMAND has
+//! ended and when another process of the shim has taken over.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -15,13 +15,14 @@ const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile_tree");
 const RUNTIME: &str = env!("CARGO_BIN_EXE_tree_runtime");
 
-/// COMMAND ends at once and leaves one process in its group that writes a file when it is asked to stop. Returns whether
-/// it was asked.
+/// COMMAND ends at once and leaves one process in its group that writes a file when it is asked to
+/// stop. Returns whether it was asked.
 fn orphan_is_asked(signal_to: &str) -> bool {
     let tree = Tree::new();
     let folder = tree.folder().display();
     let orphan = format!(
-        "trap 'touch {folder}/term; exit 0' TERM; touch {folder}/trapped; while :; do sleep 0.01; done"
+        "trap 'touch {folder}/term; exit 0' TERM; touch {folder}/trapped; while :; do sleep 0.01; \
+         done"
     );
     let leader =
         format!("sh -c \"{orphan}\" & until test -e {folder}/trapped; do sleep 0.01; done");
@@ -51,8 +52,8 @@ fn nobody_but_command_is_asked_where_command_alone_is_meant() {
     assert!(!orphan_is_asked("main"));
 }
 
-/// The line that says why and how the tree is stopped, when these were killed under a runtime whose policy is a grace
-/// period of 321 ms.
+/// The line that says why and how the tree is stopped, when these were killed under a runtime whose
+/// policy is a grace period of 321 ms.
 fn stopping_after(who: &[Who]) -> String {
     let tree = Tree::new();
     let folder = tree.folder().to_owned();

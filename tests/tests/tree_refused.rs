@@ -1,5 +1,5 @@
-//! What the shim refuses: one line on standard error that names the thing and the way out, an exit code of the shim's own, and
-//! nothing started.
+//! What the shim refuses: one line on standard error that names the thing and the way out, an exit
+//! code of the shim's own, and nothing started.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
@@ -627,7 +627,8 @@ fn tree_is_stopped_where_random_numbers_are_refused() {
 
 /// No pipe ever ends then, and nobody would learn that anybody is gone.
 ///
-/// The shim is run by its library: the loader of a program that is linked dynamically gives up before.
+/// The shim is run by its library: the loader of a program that is linked dynamically gives up
+/// before.
 #[test]
 fn shim_that_cannot_close_starts_nothing() {
     alone_in_pid_namespace!({

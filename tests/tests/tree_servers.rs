@@ -1,4 +1,5 @@
-//! Servers under the shim: whoever is killed, nobody of them is left, nor of the sessions that they serve.
+//! Servers under the shim: whoever is killed, nobody of them is left, nor of the sessions that they
+//! serve.
 
 use std::fs::{self, DirBuilder, File};
 use std::net::TcpStream;

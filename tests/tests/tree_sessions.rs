@@ -150,7 +150,8 @@ fn sudo_without_privilege(who: &[Who]) {
     until("it is reported", || {
         said().contains("unkillable").then_some(())
     });
-    // Its user may signal sudo itself, which may pass that on; who has left for a session of their own hear nothing.
+    // Its user may signal sudo itself, which may pass that on; who has left for a session of their
+    // own hear nothing.
     let kept = [play.named("sudo"), play.named("sleep")].concat();
     assert!(!kept.is_empty(), "{}", said());
     let line = format!("{{\"event\":\"unkillable\",\"count\":{}}}\n", kept.len());

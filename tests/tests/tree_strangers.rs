@@ -11,7 +11,8 @@ use workspace_tests::{Guard, alone_in_pid_namespace, proc_fs, until};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 
-/// COMMAND has ended and was reaped; what it left behind is waited for. Then its number goes to a stranger.
+/// COMMAND has ended and was reaped; what it left behind is waited for. Then its number goes to a
+/// stranger.
 #[test]
 fn stranger_that_has_got_commands_number_is_not_stopped_by_who_takes_over() {
     alone_in_pid_namespace!({

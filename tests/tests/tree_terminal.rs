@@ -13,7 +13,8 @@ const PROMPT: &str = "ready> ";
 const PROGRAM: &str = "sh -c 'echo be\"g\"in; exec sleep 1000'\n";
 
 /// Says besides that it was continued: it has the foreground by then.
-const CONTINUES: &str = "bash -c 'trap \"echo contin\\\"\\\"ued\" CONT; echo be\"g\"in; while :; do sleep 0.02; done'\n";
+const CONTINUES: &str = "bash -c 'trap \"echo contin\\\"\\\"ued\" CONT; echo be\"g\"in; while :; \
+                         do sleep 0.02; done'\n";
 
 /// An interactive shell, itself under the shim or not.
 fn shell(under_the_shim: bool) -> Terminal {
@@ -127,7 +128,8 @@ fn job_that_is_the_shim_is_stopped_and_continued_by_the_shell_that_started_it() 
 #[test]
 fn command_reads_and_writes_the_terminal_as_part_of_a_pipeline() {
     let mut terminal = shell(false);
-    // It says that it has the terminal: what is typed before that meets the shell's own editing of the line.
+    // It says that it has the terminal: what is typed before that meets the shell's own editing of
+    // the line.
     let pipeline = format!("{SHIM} -- sh -c 'echo be\"g\"in >&2; cat' | tr a-z A-Z\n");
     terminal.type_until(&pipeline, "begin");
     terminal.type_until("hello\n", "hello\r\n");

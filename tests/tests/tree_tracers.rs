@@ -1,4 +1,5 @@
-//! Tracers, and whom they trace: both are gone. A tracee ends without its tracer's leave, but is reaped by it first.
+//! Tracers, and whom they trace: both are gone. A tracee ends without its tracer's leave, but is
+//! reaped by it first.
 
 use std::fs;
 use std::path::Path;
@@ -96,8 +97,8 @@ in_each_containment! { SHIM, &["strace"], siblings:
     child_of_command_is_gone_from_a_pid_namespace_with_its_sibling_that_traces_it in "pidns";
 }
 
-/// COMMAND is traced by its own child, which ignores the stop signal and holds it stopped: COMMAND hears of no signal but
-/// SIGKILL.
+/// COMMAND is traced by its own child, which ignores the stop signal and holds it stopped: COMMAND
+/// hears of no signal but SIGKILL.
 fn tracer_below(contain: &'static str) {
     is_gone(contain, 1, &|folder| {
         let script = "trap '' TERM

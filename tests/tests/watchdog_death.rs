@@ -1,32 +1,32 @@
-//! A real parent process dies, with no other path that could tell its child: no PDEATHSIG, no terminal, a
-//! session each. pitfalls.md, "shutdown tested while another path also sends SIGTERM".
+//! A real parent process dies, with no other path that could tell its child: no PDEATHSIG, no
+//! terminal, a session each. See docs/pitfalls.md#a-test-with-two-paths.
 
 use rustix::process::Signal;
+use workspace_tests::cast::{Actor, Bystander, Cast};
 use workspace_tests::orders::{Death, Order, Spawn};
-use workspace_tests::stage::{Actor, Bystander, Stage};
 use workspace_tests::until;
 
-/// A parent on its stage.
-fn open() -> (Stage, Actor) {
-    Stage::open(
+/// A parent in its cast.
+fn open() -> (Cast, Actor) {
+    Cast::open(
         env!("CARGO_BIN_EXE_watchdog_reaper"),
         env!("CARGO_BIN_EXE_watchdog_parent"),
     )
 }
 
 /// A child of `parent` that has adopted its watchdog.
-fn child(stage: &mut Stage, parent: &mut Actor, spawn: Spawn) -> Actor {
+fn child(cast: &mut Cast, parent: &mut Actor, spawn: Spawn) -> Actor {
     let name = spawn.name.clone();
     parent.ask(&Order::Spawn(spawn));
-    let mut child = stage.enter(&name);
+    let mut child = cast.enter(&name);
     child.must(&Order::Adopt);
     child
 }
 
 /// The parent dies by `kill`; the waiting child must be told `ParentExited`.
 fn child_is_told_of(kill: impl FnOnce(&mut Actor)) {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child"));
     child.tell(&Order::Wait);
     assert!(child.is_silent());
     kill(&mut parent);
@@ -34,8 +34,6 @@ fn child_is_told_of(kill: impl FnOnce(&mut Actor)) {
     // Told, not killed: what a child does with its verdict is its own business.
     child.must(&Order::Answer);
 }
-
-// cases.md: "Parent SIGKILLed, exits, aborts, exec's / child waits / ParentExited".
 
 #[test]
 fn child_is_told_that_its_parent_was_killed() {
@@ -54,58 +52,56 @@ fn child_is_told_that_its_parent_aborted() {
 
 #[test]
 fn execve_of_the_parent_without_a_hand_over_is_a_death() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child"));
     parent.tell(&Order::Die(Death::Exec));
     assert_eq!(child.ask(&Order::Wait), "ParentExited");
     // The process is there, and is another program.
     assert!(parent.is_running());
 }
 
-// cases.md: "a sibling spawned in between (exec'd; ...) / parent killed / detected".
 #[test]
 fn sibling_that_has_execed_does_not_hide_parent_death() {
-    let (mut stage, mut parent) = open();
-    let mut first = child(&mut stage, &mut parent, Spawn::new("first"));
-    let mut second = child(&mut stage, &mut parent, Spawn::new("second"));
+    let (mut cast, mut parent) = open();
+    let mut first = child(&mut cast, &mut parent, Spawn::new("first"));
+    let mut second = child(&mut cast, &mut parent, Spawn::new("second"));
     parent.kill();
     // Each lives on and holds what it inherited: neither hides the death from the other.
     assert_eq!(first.ask(&Order::Wait), "ParentExited");
     assert_eq!(second.ask(&Order::Wait), "ParentExited");
 }
 
-// cases.md: "a sibling ... (... forked and sleeping ...) / parent killed / detected"; pitfalls.md: "a sibling
-// that forked and never exec'd holds the write end": "the sentinel fires all the same".
+// The sentinel fires all the same: docs/pitfalls.md#a-sibling-that-never-executes.
 #[test]
 fn sibling_that_never_execs_does_not_hide_parent_death() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child"));
     let _sleeper = Bystander::of(&parent.ask(&Order::ForkSleeper));
     parent.kill();
     assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
-// The pipe alone cannot see past such a sibling: what it promises is the news once that sibling is gone, and nothing
-// false before.
+// The pipe alone cannot see past such a sibling: what it promises is the news once that sibling is
+// gone, and nothing false before.
 #[test]
 fn child_that_follows_the_pipe_alone_is_told_once_a_sibling_that_never_execs_is_gone_too() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child").pipe_alone());
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child").pipe_alone());
     let sleeper = Bystander::of(&parent.ask(&Order::ForkSleeper));
     parent.kill();
-    stage.ended(&parent);
+    cast.ended(&parent);
     assert_eq!(child.ask(&Order::TryWait), "None");
     child.tell(&Order::Wait);
     sleeper.kill();
     assert_eq!(child.hear(), "ParentExited");
 }
 
-// cases.md: "parent killed ... while another child is being spawned"; "forked by another thread mid-fork".
+// Between a fork and its exec a process holds what its parent does: docs/kernel.md#pipes.
 
 #[test]
 fn child_that_is_being_spawned_does_not_hide_parent_death_from_another() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child"));
     // Between its fork and its exec the other one has copies of every write end.
     let other = Bystander::of(&parent.ask(&Order::StartStopped {
         program: "/bin/true".into(),
@@ -119,14 +115,14 @@ fn child_that_is_being_spawned_does_not_hide_parent_death_from_another() {
 
 #[test]
 fn child_that_follows_the_pipe_alone_is_told_of_a_death_while_another_is_being_spawned() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child").pipe_alone());
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child").pipe_alone());
     let other = Bystander::of(&parent.ask(&Order::StartStopped {
         program: "/bin/true".into(),
     }));
     other.stopped();
     parent.kill();
-    stage.ended(&parent);
+    cast.ended(&parent);
     assert_eq!(child.ask(&Order::TryWait), "None");
     child.tell(&Order::Wait);
     other.signal(Signal::CONT);
@@ -134,56 +130,53 @@ fn child_that_follows_the_pipe_alone_is_told_of_a_death_while_another_is_being_s
     other.gone();
 }
 
-// cases.md: "parent killed ... between fork and exec".
 #[test]
 fn child_is_told_of_a_death_between_its_fork_and_its_exec() {
-    let (mut stage, mut parent) = open();
+    let (mut cast, mut parent) = open();
     let unborn = Bystander::of(&parent.ask(&Order::Spawn(Spawn::new("child").stopped())));
     unborn.stopped();
     parent.kill();
-    stage.ended(&parent);
+    cast.ended(&parent);
     unborn.signal(Signal::CONT);
-    let mut child = stage.enter("child");
+    let mut child = cast.enter("child");
     child.must(&Order::Adopt);
     assert_eq!(child.ask(&Order::TryWait), "Some(ParentExited)");
 }
 
-// cases.md: "parent killed before the child reached main".
 #[test]
 fn child_is_told_of_a_death_before_its_main() {
-    let (mut stage, mut parent) = open();
+    let (mut cast, mut parent) = open();
     let unborn = Bystander::of(&parent.ask(&Order::Spawn(Spawn::new("child").stop_before_main())));
     unborn.stopped();
     parent.kill();
-    stage.ended(&parent);
+    cast.ended(&parent);
     unborn.signal(Signal::CONT);
-    let mut child = stage.enter("child");
+    let mut child = cast.enter("child");
     child.must(&Order::Adopt);
     assert_eq!(child.ask(&Order::TryWait), "Some(ParentExited)");
 }
 
-// pitfalls.md: "watchdog starts late, after slow set-up": a hang-up before that is still seen.
+// A hang-up before the adoption is still seen: docs/pitfalls.md#a-late-start.
 #[test]
 fn child_that_adopts_late_is_still_told() {
-    let (mut stage, mut parent) = open();
+    let (mut cast, mut parent) = open();
     parent.ask(&Order::Spawn(Spawn::new("child")));
-    let mut child = stage.enter("child");
+    let mut child = cast.enter("child");
     child.must(&Order::Answer);
     parent.kill();
-    stage.ended(&parent);
+    cast.ended(&parent);
     child.must(&Order::Adopt);
     assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
-// cases.md: "spawning thread ends, parent lives / - / nothing fires"; pitfalls.md: "PDEATHSIG instead of a
-// pipe: fires when the spawning THREAD ends".
+// What the parent-death signal would take for a death: docs/pitfalls.md#the-parent-death-signal.
 #[test]
 fn end_of_the_spawning_thread_is_no_death() {
-    let (mut stage, mut parent) = open();
+    let (mut cast, mut parent) = open();
     parent.must(&Order::SpawnOnThread {
         name: "child".into(),
     });
-    let mut child = stage.enter("child");
+    let mut child = cast.enter("child");
     child.must(&Order::Adopt);
     assert_eq!(child.ask(&Order::TryWait), "None");
     child.tell(&Order::Wait);
@@ -192,11 +185,10 @@ fn end_of_the_spawning_thread_is_no_death() {
     assert_eq!(child.hear(), "KeepaliveDropped");
 }
 
-// cases.md: "Parent SIGSTOPped for a while / - / nothing fires".
 #[test]
 fn stopped_parent_is_no_death() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child"));
     child.tell(&Order::Wait);
     parent.signal(Signal::STOP);
     until("parent stops", || {
@@ -208,28 +200,27 @@ fn stopped_parent_is_no_death() {
     assert_eq!(child.hear(), "KeepaliveDropped");
 }
 
-// pitfalls.md: "kill(ppid, 0) polling: a zombie parent looks alive for ever".
+// It would answer `kill(parent, 0)` for ever: docs/pitfalls.md#asking-by-number.
 #[test]
 fn zombie_parent_is_dead() {
-    let (mut stage, mut parent) = open();
+    let (mut cast, mut parent) = open();
     // A second runtime whose own parent, the first one, never reaps it.
     parent.ask(&Order::Spawn(
         Spawn::new("second").program(env!("CARGO_BIN_EXE_watchdog_parent")),
     ));
-    let mut zombie = stage.enter("second");
-    let mut child = child(&mut stage, &mut zombie, Spawn::new("child"));
+    let mut zombie = cast.enter("second");
+    let mut child = child(&mut cast, &mut zombie, Spawn::new("child"));
     zombie.kill();
     let state = workspace_tests::proc_fs::stat(zombie.pid()).map(|stat| stat.state);
     assert_eq!(state, Some('Z'));
     assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
-// pitfalls.md: "any return of poll is taken for death: EINTR"; cases.md: "storm of handled signals without
-// SA_RESTART in the child / - / nothing fires".
+// EINTR is no death: docs/pitfalls.md#any-return-of-poll.
 #[test]
 fn storm_of_handled_signals_is_no_death() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child"));
     child.must(&Order::Handle {
         signal: libc::SIGUSR1,
     });
@@ -253,11 +244,11 @@ fn storm_of_handled_signals_is_no_death() {
     assert_ne!(child.ask(&Order::CountHandled), "0");
 }
 
-// cases.md: "A stray byte / - / no death"; pitfalls.md: "stray data".
+// docs/pitfalls.md#any-return-of-poll
 #[test]
 fn stray_bytes_are_no_death_and_hide_none() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child"));
     child.must(&Order::WriteStray("?".into()));
     assert_eq!(child.ask(&Order::TryWait), "None");
     // Half a word, and words of nobody.
@@ -269,11 +260,11 @@ fn stray_bytes_are_no_death_and_hide_none() {
     assert_eq!(child.hear(), "ParentExited");
 }
 
-// kernel-facts.md: opening the pipe anew "can even reverse an earlier POLLHUP": the first verdict stays.
+// Opening the pipe anew takes its hang-up back (docs/kernel.md#pipes): the first verdict stays.
 #[test]
 fn verdict_is_latched() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child"));
     parent.kill();
     assert_eq!(child.ask(&Order::Wait), "ParentExited");
     child.must(&Order::WriteStray("wd:free\n".into()));
@@ -281,12 +272,11 @@ fn verdict_is_latched() {
     assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }
 
-// cases.md: "five children on five channels, one dropped / - / exactly that one".
 #[test]
 fn of_five_children_exactly_the_dropped_one_is_told() {
-    let (mut stage, mut parent) = open();
+    let (mut cast, mut parent) = open();
     let names = ["zero", "one", "two", "three", "four"];
-    let mut children = names.map(|name| child(&mut stage, &mut parent, Spawn::new(name)));
+    let mut children = names.map(|name| child(&mut cast, &mut parent, Spawn::new(name)));
     parent.must(&Order::Drop { link: 2 });
     assert_eq!(children[2].ask(&Order::Wait), "KeepaliveDropped");
     for index in [0, 1, 3, 4] {
@@ -308,23 +298,22 @@ fn of_five_children_exactly_the_dropped_one_is_told() {
     }
 }
 
-// cases.md: "Released / - / Released, child lives on after the parent's death".
 #[test]
 fn child_that_looks_after_its_parents_death_knows_that_it_was_released() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child"));
     parent.must(&Order::Release { link: 0 });
     parent.kill();
-    stage.ended(&parent);
+    cast.ended(&parent);
     assert_eq!(child.ask(&Order::Wait), "Released");
     assert_eq!(child.ask(&Order::TryWait), "Some(Released)");
 }
 
-// design.md: "a close without a word is a death", whoever closes; a hand-over is no such word.
+// Whoever closes: a close without a word is a death, and a hand-over is no such word.
 #[test]
 fn write_end_that_is_closed_without_a_word_is_a_death() {
-    let (mut stage, mut parent) = open();
-    let mut child = child(&mut stage, &mut parent, Spawn::new("child"));
+    let (mut cast, mut parent) = open();
+    let mut child = child(&mut cast, &mut parent, Spawn::new("child"));
     parent.must(&Order::HandOver { link: 0 });
     assert_eq!(child.ask(&Order::Wait), "ParentExited");
 }

@@ -1,5 +1,5 @@
-//! What a watchdog asks of the kernel after adoption, under real filters: no more than its front page lists, and nothing
-//! is hit by mistake when a call fails.
+//! What a watchdog asks of the kernel after adoption, under real filters: no more than its front
+//! page lists, and nothing is hit by mistake when a call fails.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -203,7 +203,8 @@ fn child_that_was_stopped_and_continued_is_still_protected() {
                 (libc::SIGSTOP, (|state| state == 'T') as fn(char) -> bool),
                 (libc::SIGCONT, |state| state == 'S'),
             ] {
-                // SAFETY: kill(2) has no memory effect; the number is a process's of this namespace, which is not reaped.
+                // SAFETY: kill(2) has no memory effect; the number is a process's of this
+                // namespace, which is not reaped.
                 unsafe { libc::kill(child, signal) };
                 state(wanted);
             }

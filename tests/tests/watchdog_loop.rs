@@ -181,8 +181,7 @@ fn descriptor_stays_readable_while_a_forked_sibling_holds_the_write_end() {
 }
 
 #[test]
-fn descriptor_that_is_asked_for_after_the_verdict_is_readable_while_a_forked_sibling_holds_the_write_end()
- {
+fn descriptor_asked_for_after_the_verdict_is_readable_while_a_sibling_holds_the_write_end() {
     alone!({
         stays_readable_while_a_sibling_holds_the_write_end(false);
     });

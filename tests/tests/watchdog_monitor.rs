@@ -4,32 +4,30 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
+use workspace_tests::cast::{Actor, Cast};
 use workspace_tests::orders::{Callback, LONG, OnSigterm, Order, Spawn};
-use workspace_tests::stage::{Actor, Stage};
 use workspace_tests::until;
 
 use crate::family::{GRACE, family, open, outlived, status_after, thread_has_ended};
 
 mod family;
 
-// design.md: "`Monitor::cancel(self)` ends it; dropping a Monitor leaves the protection on".
-
 #[test]
 fn dropped_monitor_leaves_the_protection_on() {
-    let (mut stage, parent, mut child) = family();
+    let (mut cast, parent, mut child) = family();
     child.must(&Order::enforce(libc::SIGTERM, LONG));
     child.must(&Order::DropMonitor);
-    let (status, _) = outlived(&mut stage, &parent, &child);
+    let (status, _) = outlived(&mut cast, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGTERM), "{status}");
 }
 
 #[test]
 fn cancel_before_the_verdict_takes_the_protection_off() {
-    let (mut stage, parent, mut child) = family();
+    let (mut cast, parent, mut child) = family();
     child.must(&Order::enforce(libc::SIGKILL, Duration::ZERO));
     assert_eq!(child.ask(&Order::Cancel), "None");
     parent.kill();
-    stage.ended(&parent);
+    cast.ended(&parent);
     child.must(&Order::Answer);
     // `cancel` has waited for the thread.
     thread_has_ended(&child);
@@ -37,11 +35,11 @@ fn cancel_before_the_verdict_takes_the_protection_off() {
 
 #[test]
 fn cancel_within_the_grace_period_saves_the_child() {
-    let (mut stage, parent, mut child) = family();
+    let (mut cast, parent, mut child) = family();
     child.must(&Order::OnSigterm(OnSigterm::Count));
     child.must(&Order::enforce(libc::SIGTERM, LONG));
     parent.kill();
-    stage.ended(&parent);
+    cast.ended(&parent);
     until("SIGTERM is handled", || {
         (child.ask(&Order::CountHandled) == "1").then_some(())
     });
@@ -55,9 +53,9 @@ fn callback_is_given_the_verdict_and_decides() {
         (Order::Drop { link: 0 }, "KeepaliveDropped"),
         (Order::Release { link: 0 }, "Released"),
     ] {
-        let (mut stage, mut parent, mut child) = family();
+        let (mut cast, mut parent, mut child) = family();
         child.must(&Order::Callback(Callback::Tells));
-        let mut voice = stage.enter("callback");
+        let mut voice = cast.enter("callback");
         parent.must(&end);
         assert_eq!(voice.hear(), verdict);
         // Nothing else stops this process.
@@ -70,20 +68,20 @@ fn callback_is_given_the_verdict_and_decides() {
 
 #[test]
 fn callback_may_cancel_its_own_monitor() {
-    let (mut stage, mut parent, mut child) = family();
+    let (mut cast, mut parent, mut child) = family();
     child.must(&Order::Callback(Callback::Cancels));
-    let mut voice = stage.enter("callback");
+    let mut voice = cast.enter("callback");
     parent.must(&Order::Drop { link: 0 });
     assert_eq!(voice.hear(), "Some(KeepaliveDropped)");
     child.must(&Order::Answer);
 }
 
-// design.md: "a thread with all signals blocked"; 32 and 33 are the C library's own.
+// 32 and 33 are the C library's own: docs/kernel.md#signals.
 #[test]
 fn callback_runs_with_every_signal_blocked_and_main_does_not() {
-    let (mut stage, mut parent, mut child) = family();
+    let (mut cast, mut parent, mut child) = family();
     child.must(&Order::Callback(Callback::TellsItsMask));
-    let mut voice = stage.enter("callback");
+    let mut voice = cast.enter("callback");
     let main = fs::read_to_string(format!("/proc/{}/status", child.pid())).expect("status");
     assert!(main.contains("SigBlk:\t0000000000000000"), "{main}");
     parent.must(&Order::Drop { link: 0 });
@@ -94,7 +92,7 @@ fn callback_runs_with_every_signal_blocked_and_main_does_not() {
     }
 }
 
-// design.md: "works ... when the callback panics". Whatever panics, the process is stopped as the policy says.
+// Whatever panics, the process is stopped as the policy says.
 #[test]
 fn callback_that_panics_ends_the_child_all_the_same() {
     for what in [
@@ -102,18 +100,18 @@ fn callback_that_panics_ends_the_child_all_the_same() {
         Callback::PanicsInDrop,
         Callback::PanicsTwice,
     ] {
-        let (mut stage, mut parent) = open();
+        let (mut cast, mut parent) = open();
         parent.ask(&Order::Spawn(
             Spawn::new("child").policy(libc::SIGINT, GRACE),
         ));
-        let mut child = stage.enter("child");
+        let mut child = cast.enter("child");
         child.must(&Order::Adopt);
         child.must(&Order::Handle {
             signal: libc::SIGINT,
         });
         child.must(&Order::Callback(what));
-        let mut voice = stage.enter("callback");
-        let (status, elapsed) = outlived(&mut stage, &parent, &child);
+        let mut voice = cast.enter("callback");
+        let (status, elapsed) = outlived(&mut cast, &parent, &child);
         assert_eq!(voice.hear(), "ParentExited");
         assert_eq!(status.signal(), Some(libc::SIGKILL), "{what:?}: {status}");
         assert!(elapsed >= GRACE, "{what:?}: {elapsed:?}");
@@ -122,9 +120,9 @@ fn callback_that_panics_ends_the_child_all_the_same() {
 
 #[test]
 fn callback_that_panics_over_a_release_stops_nothing() {
-    let (mut stage, mut parent, mut child) = family();
+    let (mut cast, mut parent, mut child) = family();
     child.must(&Order::Callback(Callback::Panics));
-    let mut voice = stage.enter("callback");
+    let mut voice = cast.enter("callback");
     parent.must(&Order::Release { link: 0 });
     assert_eq!(voice.hear(), "Released");
     assert_eq!(child.ask(&Order::Cancel), "Some(Released)");
@@ -133,56 +131,59 @@ fn callback_that_panics_over_a_release_stops_nothing() {
 
 #[test]
 fn captures_that_panic_when_a_cancelled_callback_is_dropped_harm_nobody() {
-    let (mut stage, _parent, mut child) = family();
+    let (mut cast, _parent, mut child) = family();
     child.must(&Order::Callback(Callback::PanicsInDrop));
-    let _voice = stage.enter("callback");
+    let _voice = cast.enter("callback");
     assert_eq!(child.ask(&Order::Cancel), "None");
     child.must(&Order::Answer);
 }
 
-/// A child whose pipe was closed by somebody in it. Its number is a high one, which nothing takes over.
-fn robbed() -> (Stage, Actor, Actor) {
-    let (mut stage, mut parent) = open();
+/// A child whose pipe was closed by somebody in it. Its number is a high one, which nothing takes
+/// over.
+fn robbed() -> (Cast, Actor, Actor) {
+    let (mut cast, mut parent) = open();
     parent.ask(&Order::Spawn(
         Spawn::new("child")
             .number(77)
             .policy(libc::SIGKILL, Duration::ZERO),
     ));
-    let mut child = stage.enter("child");
+    let mut child = cast.enter("child");
     child.must(&Order::Adopt);
     child.must(&Order::CloseDescriptor);
-    (stage, parent, child)
+    (cast, parent, child)
 }
 
-// `Watchdog::enforce`: "If the descriptor is closed by somebody else in this process ... stopped too".
+// `Watchdog::enforce`: "If the descriptor is closed by somebody else in this process ... stopped
+// too".
 #[test]
 fn child_that_lost_its_descriptor_is_stopped() {
-    let (mut stage, parent, mut child) = robbed();
+    let (mut cast, parent, mut child) = robbed();
     // SIGKILL may be faster than the answer.
     child.tell(&Order::enforce(libc::SIGKILL, Duration::ZERO));
     child.gone();
     assert_eq!(
-        status_after(&mut stage, &parent, &child).signal(),
+        status_after(&mut cast, &parent, &child).signal(),
         Some(libc::SIGKILL)
     );
 }
 
-// A library that daemonizes closes what it did not open: the thread loses the pipe, and its own descriptors.
+// A library that daemonizes closes what it did not open: the thread loses the pipe, and its own
+// descriptors.
 #[test]
 fn child_that_closed_every_descriptor_is_gone_with_its_parent() {
-    let (mut stage, parent, mut child) = family();
+    let (mut cast, parent, mut child) = family();
     child.must(&Order::enforce(libc::SIGKILL, Duration::ZERO));
     sleeps_in_poll(&child);
     child.must(&Order::CloseEverything);
-    let (status, _) = outlived(&mut stage, &parent, &child);
+    let (status, _) = outlived(&mut cast, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
     // And where the stop signal is not enough: no descriptor is needed to wait for the grace.
-    let (mut stage, parent, mut child) = family();
+    let (mut cast, parent, mut child) = family();
     child.must(&Order::OnSigterm(OnSigterm::Ignore));
     child.must(&Order::enforce(libc::SIGTERM, GRACE));
     sleeps_in_poll(&child);
     child.must(&Order::CloseEverything);
-    let (status, elapsed) = outlived(&mut stage, &parent, &child);
+    let (status, elapsed) = outlived(&mut cast, &parent, &child);
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
     assert!(elapsed >= GRACE, "{elapsed:?}");
 }
@@ -203,13 +204,13 @@ fn sleeps_in_poll(child: &Actor) {
     });
 }
 
-// signal(7), setuid(2) "C library/kernel differences": that signal interrupts poll(2) in every thread, whatever
-// its mask is. Neither a verdict nor the end of a grace comes of it.
+// signal(7), setuid(2) "C library/kernel differences": that signal interrupts poll(2) in every
+// thread, whatever its mask is. Neither a verdict nor the end of a grace comes of it.
 #[test]
 fn setuid_in_the_child_interrupts_and_changes_nothing() {
     // Far longer than what is done within it.
     let grace = Duration::from_secs(2);
-    let (mut stage, parent, mut child) = family();
+    let (mut cast, parent, mut child) = family();
     child.must(&Order::OnSigterm(OnSigterm::Count));
     child.must(&Order::enforce(libc::SIGTERM, grace));
     sleeps_in_poll(&child);
@@ -227,27 +228,28 @@ fn setuid_in_the_child_interrupts_and_changes_nothing() {
     }
     child.gone();
     assert!(start.elapsed() >= grace, "{:?}", start.elapsed());
-    assert_eq!(stage.ended(&child).signal(), Some(libc::SIGKILL));
+    assert_eq!(cast.ended(&child).signal(), Some(libc::SIGKILL));
 }
 
-// The same where a callback waits: a lost descriptor is no verdict, and the callback is not told one.
+// The same where a callback waits: a lost descriptor is no verdict, and the callback is not told
+// one.
 #[test]
 fn lost_descriptor_is_not_told_to_a_callback_as_a_death() {
-    let (mut stage, parent, mut child) = robbed();
+    let (mut cast, parent, mut child) = robbed();
     child.tell(&Order::Callback(Callback::Tells));
-    let voice = stage.enter("callback");
+    let voice = cast.enter("callback");
     child.gone();
     assert_eq!(
-        status_after(&mut stage, &parent, &child).signal(),
+        status_after(&mut cast, &parent, &child).signal(),
         Some(libc::SIGKILL)
     );
     assert!(voice.said_nothing());
 }
 
-// pitfalls.md: "a wrong number kills a healthy child": without a thread, it is an error and no verdict.
+// A wrong number is no verdict: docs/pitfalls.md#any-return-of-poll.
 #[test]
 fn wait_on_a_descriptor_that_somebody_closed_is_an_error() {
-    let (_stage, _parent, mut child) = robbed();
+    let (_cast, _parent, mut child) = robbed();
     for order in [Order::Wait, Order::TryWait] {
         let answer = child.ask(&order);
         assert!(

@@ -1,6 +1,7 @@
 //! Programs that know a watchdog, started by one another.
 //!
-//! Each is this test binary, asked for this one test. A second filter, which fits no test, tells which part it has.
+//! Each is this test binary, asked for this one test. A second filter, which fits no test, tells
+//! which part it has.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
@@ -40,7 +41,8 @@ fn hear(stream: impl Read) -> String {
 }
 
 fn adopt() -> Result<Option<Watchdog>, AdoptError> {
-    // SAFETY: no inherited descriptor was adopted before; the harness's other thread waits for this one.
+    // SAFETY: no inherited descriptor was adopted before; the harness's other thread waits for this
+    // one.
     unsafe { Watchdog::from_env() }
 }
 

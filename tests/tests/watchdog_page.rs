@@ -56,7 +56,8 @@ fn adoption_without_a_free_descriptor_is_an_error_on_a_kernel_that_does_not_tell
             let copied = unsafe { libc::dup2(fd.as_raw_fd(), number + 40) };
             assert_eq!(copied, number + 40);
         }
-        // No writer is left in the process that adopts. The word is still held: that is another matter.
+        // No writer is left in the process that adopts. The word is still held: that is another
+        // matter.
         std::mem::forget(setup);
         let write = keepalive.hand_over().expect("hand over");
         drop(write);

@@ -1,4 +1,5 @@
-//! The sentinel's thread when the system around it refuses something, before it is there or afterwards.
+//! The sentinel's thread when the system around it refuses something, before it is there or
+//! afterwards.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -60,7 +61,8 @@ fn cpu(pid: i32, thread: i32) -> u64 {
     first.parse().expect("a number")
 }
 
-/// Stops a process and lets it go on: every thread of it enters its system call again, by the filter of today.
+/// Stops a process and lets it go on: every thread of it enters its system call again, by the
+/// filter of today.
 fn stop_and_continue(process: &Fork, thread: i32) {
     process.signal(libc::SIGSTOP);
     is_in_state(process.pid(), thread, 'T');
@@ -126,7 +128,8 @@ fn child_of(keepalive: &mut Option<Keepalive>, setup: &watchdog_pipe::ChildSetup
         // SAFETY: nothing lies on these numbers in this process.
         assert_eq!(unsafe { libc::dup2(fd.as_raw_fd(), *number) }, *number);
     }
-    // SAFETY: a copy with one thread, in which nobody owns the numbers; prctl(2) of this kind has no memory effect.
+    // SAFETY: a copy with one thread, in which nobody owns the numbers; prctl(2) of this kind has
+    // no memory effect.
     let watchdog = unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, 0);
         std::env::set_var(ENV_VAR, variable);
@@ -245,7 +248,8 @@ fn release_that_fails_after_the_end_of_the_sentinel_leaves_the_word_to_nobody() 
     });
 }
 
-/// What the first link asks the kernel for, and what its sentinel does: all but what the C library insists on itself.
+/// What the first link asks the kernel for, and what its sentinel does: all but what the C library
+/// insists on itself.
 const CALLS: [libc::c_long; 18] = [
     libc::SYS_mmap,
     libc::SYS_munmap,

@@ -1,4 +1,5 @@
-//! A child that is pid 1: the kernel drops a signal there that nobody handles, and a grace would be slept for nothing.
+//! A child that is pid 1: the kernel drops a signal there that nobody handles, and a grace would be
+//! slept for nothing.
 
 use std::time::Duration;
 
@@ -72,8 +73,8 @@ fn handle_once() {
     }
 }
 
-/// Starts a pid 1 that prepares itself, is protected, and then does what it does; its exit code once its parent is gone,
-/// and how long that took at least.
+/// Starts a pid 1 that prepares itself, is protected, and then does what it does; its exit code
+/// once its parent is gone, and how long that took at least.
 fn code_of(grace: Duration, signal: Signal, prepare: fn(), then: fn() -> !) -> (i32, Duration) {
     let ready = Flag::new();
     let pair = Pair::start(PID_1, |watchdog| {
@@ -109,7 +110,8 @@ fn pid_1_that_handles_its_stop_signal_has_its_grace() {
     });
 }
 
-// The mask of the first thread decides whether the kernel keeps the signal. A thread that waits for one has it open.
+// The mask of the first thread decides whether the kernel keeps the signal. A thread that waits for
+// one has it open.
 #[test]
 fn pid_1_that_waits_for_its_stop_signal_has_its_grace() {
     alone_in_pid_namespace!({
@@ -145,7 +147,8 @@ fn pid_1_that_ignores_its_stop_signal_has_its_grace() {
     });
 }
 
-// Without /proc, sigaction(2) tells whether there is a handler, and sigpending(2) whether the signal was kept.
+// Without /proc, sigaction(2) tells whether there is a handler, and sigpending(2) whether the
+// signal was kept.
 #[test]
 fn pid_1_without_proc_knows_as_well() {
     alone_in_pid_namespace!({

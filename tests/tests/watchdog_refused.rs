@@ -47,7 +47,8 @@ fn inherit() {
 }
 
 fn adopt() -> Result<Option<Watchdog>, AdoptError> {
-    // SAFETY: nobody owns the numbers, see `inherit`; the other threads leave the environment alone.
+    // SAFETY: nobody owns the numbers, see `inherit`; the other threads leave the environment
+    // alone.
     unsafe { Watchdog::from_env() }
 }
 

@@ -19,7 +19,8 @@ const WITH_SENTINEL: Birth = Birth {
 fn become_a_user_with(threads: u64) {
     let chance = u32::try_from(random().u64(..1_000_000_000)).expect("a small number");
     let user = 1_000_000 + chance;
-    // SAFETY: plain numbers, and a structure that is valid for the call; this process has one thread.
+    // SAFETY: plain numbers, and a structure that is valid for the call; this process has one
+    // thread.
     unsafe {
         assert_eq!(libc::setresuid(user, user, user), 0);
         let limit = libc::rlimit {
@@ -141,7 +142,8 @@ fn threads_run_no_handler_of_the_program_while_they_start() {
             }
             let mut watchdog = Some(watchdog);
             for _ in 0..100 {
-                // Each in a copy: a watchdog is adopted once. The copy's threads are as new, and so is its flood.
+                // Each in a copy: a watchdog is adopted once. The copy's threads are as new, and so
+                // is its flood.
                 let watchdog = &mut watchdog;
                 let mut copy = Fork::run(move || {
                     let own = std::process::id().cast_signed();
@@ -151,7 +153,8 @@ fn threads_run_no_handler_of_the_program_while_they_start() {
                         loop {
                             // So that the one who is hit gets on.
                             (0..2_000).for_each(|_| std::hint::spin_loop());
-                            // SAFETY: kill(2) has no memory effect; the number is this copy's parent, which outlives it.
+                            // SAFETY: kill(2) has no memory effect; the number is this copy's
+                            // parent, which outlives it.
                             unsafe { libc::kill(own, libc::SIGUSR1) };
                         }
                     });

@@ -11,8 +11,8 @@ use pidfd_watcher::{Error, Watcher};
 use workspace_tests::fork::Fork;
 use workspace_tests::{DEADLINE, Held, Told, alone, until};
 
-/// How many copies this process and all of its copies may make. What a test is about is a copy that runs code of its
-/// parent's: without a limit such a copy could fork too, and its copies as well.
+/// How many copies this process and all of its copies may make. What a test is about is a copy that
+/// runs code of its parent's: without a limit such a copy could fork too, and its copies as well.
 static FORKS_LEFT: AtomicI32 = AtomicI32::new(0);
 
 /// The test's own process: a copy has no forks left.
@@ -20,15 +20,16 @@ fn may_fork(times: i32) {
     FORKS_LEFT.store(times, Ordering::Relaxed);
 }
 
-/// A copy of this process that goes on behind this call, as the parent does. Its number in the parent, 0 in the copy. The
-/// copy that comes here itself ends with 97.
+/// A copy of this process that goes on behind this call, as the parent does. Its number in the
+/// parent, 0 in the copy. The copy that comes here itself ends with 97.
 fn fork() -> i32 {
     let left = FORKS_LEFT.fetch_sub(1, Ordering::Relaxed);
     if left <= 0 {
         // SAFETY: ends the copy.
         unsafe { libc::_exit(97) };
     }
-    // SAFETY: what goes on in the copy is this library, which must be inert there, and async-signal-safe calls.
+    // SAFETY: what goes on in the copy is this library, which must be inert there, and
+    // async-signal-safe calls.
     let pid = unsafe { libc::fork() };
     assert_ne!(pid, -1, "fork: {}", std::io::Error::last_os_error());
     if pid == 0 {
@@ -44,7 +45,8 @@ fn fork() -> i32 {
 fn exit_code(pid: i32) -> i32 {
     until("the copy ends", || {
         let mut status = 0;
-        // SAFETY: `status` is a valid place for the answer; the copy is a child of ours and not reaped yet.
+        // SAFETY: `status` is a valid place for the answer; the copy is a child of ours and not
+        // reaped yet.
         let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
         (reaped == pid).then_some(status)
     })
@@ -190,7 +192,8 @@ fn future_polled_in_a_copy_that_its_waker_has_made_knows_it_for_a_copy() {
     });
 }
 
-/// The C library gives the stack of a thread that a copy does not have to the next thread of the copy.
+/// The C library gives the stack of a thread that a copy does not have to the next thread of the
+/// copy.
 #[test]
 fn watcher_that_a_copy_drops_detaches_no_thread_of_the_copy() {
     alone!({

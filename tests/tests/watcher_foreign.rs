@@ -1,4 +1,5 @@
-//! What is not ours and yet is called by us: drops of captures and of wakers, which may call back and may wait.
+//! What is not ours and yet is called by us: drops of captures and of wakers, which may call back
+//! and may wait.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -81,7 +82,8 @@ fn slow_drop() -> (impl FnOnce() + Send, Receiver<i32>, Sender<()>) {
     (slow, began, let_go)
 }
 
-/// Two callbacks are being dropped with the last watcher: whoever cancels one of them meanwhile waits for it.
+/// Two callbacks are being dropped with the last watcher: whoever cancels one of them meanwhile
+/// waits for it.
 #[test]
 fn cancels_wait_for_what_the_last_watchers_end_is_dropping() {
     let watcher = Watcher::new().expect("watcher");
@@ -152,8 +154,8 @@ fn thread_that_has_dropped_a_last_watcher_waits_in_its_next_cancel() {
     );
 }
 
-/// The thread stays for a reaping that it owes, and a copy in a forked child may keep descriptors open: nothing that
-/// nobody waits for is left registered.
+/// The thread stays for a reaping that it owes, and a copy in a forked child may keep descriptors
+/// open: nothing that nobody waits for is left registered.
 #[test]
 fn end_of_the_last_watcher_takes_back_what_it_had_registered() {
     let watcher = Watcher::new().expect("watcher");
@@ -172,7 +174,7 @@ fn end_of_the_last_watcher_takes_back_what_it_had_registered() {
     assert_eq!(charged.code(), Some(4));
 }
 
-/// kernel-facts.md and design.md: no handler of the program runs on the dispatch thread.
+/// No handler of the program runs on the dispatch thread.
 #[test]
 fn callback_runs_with_every_signal_blocked() {
     let watcher = Watcher::new().expect("watcher");
@@ -199,25 +201,26 @@ fn callback_runs_with_every_signal_blocked() {
 }
 
 /// What a waker is when its clone, or its drop, is to do something: a shared function.
-type Shared = Arc<dyn Fn() + Send + Sync>;
+type Call = Arc<dyn Fn() + Send + Sync>;
 
 /// A waker that calls a function when it is cloned.
-fn calls_when_cloned(call: Shared) -> Waker {
-    fn raw(call: &Arc<Shared>) -> RawWaker {
+fn calls_when_cloned(call: Call) -> Waker {
+    fn raw(call: &Arc<Call>) -> RawWaker {
         RawWaker::new(Arc::into_raw(Arc::clone(call)).cast(), &TABLE)
     }
     static TABLE: RawWakerVTable = RawWakerVTable::new(
         |data| {
-            // SAFETY: from Arc::into_raw in `raw`, and the waker that is cloned holds one count of it.
-            let call = unsafe { std::mem::ManuallyDrop::new(Arc::from_raw(data.cast::<Shared>())) };
+            // SAFETY: from Arc::into_raw in `raw`, and the waker that is cloned holds one count of
+            // it.
+            let call = unsafe { std::mem::ManuallyDrop::new(Arc::from_raw(data.cast::<Call>())) };
             call();
             raw(&call)
         },
         // SAFETY: as above; the count of the waker that is used up is given back.
-        |data| drop(unsafe { Arc::from_raw(data.cast::<Shared>()) }),
+        |data| drop(unsafe { Arc::from_raw(data.cast::<Call>()) }),
         |_| {},
         // SAFETY: as above.
-        |data| drop(unsafe { Arc::from_raw(data.cast::<Shared>()) }),
+        |data| drop(unsafe { Arc::from_raw(data.cast::<Call>()) }),
     );
     let raw = raw(&Arc::new(call));
     // SAFETY: the table keeps count of the Arc and calls what may be called from any thread.
@@ -225,7 +228,7 @@ fn calls_when_cloned(call: Shared) -> Waker {
 }
 
 /// Calls a function when its last clone is dropped; wakes nobody.
-struct CallsWhenDropped(Shared);
+struct CallsWhenDropped(Call);
 
 impl Wake for CallsWhenDropped {
     fn wake(self: Arc<Self>) {}
@@ -238,7 +241,7 @@ impl Drop for CallsWhenDropped {
 }
 
 /// A function that lets a child end, and waits until a callback of the same watcher has been told.
-fn ends_and_waits(watcher: &Watcher, child: Held) -> Shared {
+fn ends_and_waits(watcher: &Watcher, child: Held) -> Call {
     // The callback is behind the future's own, on the same thread.
     let (told, _) = Told::by(watcher, child.process());
     let once = Mutex::new(Some((child, told)));

@@ -13,8 +13,8 @@ use workspace_tests::namespace::looked_at;
 use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Guard, Held, Told};
 
-/// Runs `inside` in a callback of `watcher`. A call that deadlocks there is found by the deadline, and one that panics
-/// is a failure of the test.
+/// Runs `inside` in a callback of `watcher`. A call that deadlocks there is found by the deadline,
+/// and one that panics is a failure of the test.
 #[track_caller]
 fn in_a_callback(watcher: &Watcher, inside: impl FnOnce(Exit) + Send + 'static) {
     let child = Held::new();
@@ -144,7 +144,8 @@ fn watchers_are_made_and_dropped_inside_a_callback() {
 
 type Kept = Arc<Mutex<Option<WatchHandle>>>;
 
-/// The last watcher goes inside a callback, with everything that a callback could still do there after it.
+/// The last watcher goes inside a callback, with everything that a callback could still do there
+/// after it.
 #[test]
 fn callback_that_drops_the_last_watcher_goes_on_and_so_do_its_handles() {
     let watcher = Watcher::new().expect("watcher");

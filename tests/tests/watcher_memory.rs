@@ -113,7 +113,8 @@ fn memory_of_cancelled_watches_is_given_back() {
             for handle in handles.into_iter().flatten() {
                 assert_eq!(handle.cancel(), Cancelled::Prevented);
             }
-            // One that stays keeps its neighbours' memory, and half a byte for each that came before it.
+            // One that stays keeps its neighbours' memory, and half a byte for each that came
+            // before it.
             let many = held(&watcher, &dead);
             assert!(many < few + 50_000, "{few} bytes, then {many}");
             assert_eq!(stays.expect("taken").cancel(), Cancelled::Prevented);
@@ -153,8 +154,8 @@ fn memory_of_processes_that_are_watched_no_more_is_given_back() {
     });
 }
 
-/// Exits that are told, callbacks that are cancelled and futures that are dropped, one after the other: many leave as
-/// much behind as a few.
+/// Exits that are told, callbacks that are cancelled and futures that are dropped, one after the
+/// other: many leave as much behind as a few.
 #[test]
 fn watcher_keeps_no_memory_of_what_is_over() {
     alone!({

@@ -19,10 +19,10 @@ fn dead() -> Held {
     child
 }
 
-type Report = (i32, Option<String>, String);
+type Panicked = (i32, Option<String>, String);
 
 /// A watcher whose reports are heard.
-fn reporting() -> (Watcher, Receiver<Report>) {
+fn reporting() -> (Watcher, Receiver<Panicked>) {
     let (tell, told) = channel();
     let builder = Builder::new().on_panic(move |report| {
         let pid = report.pid.as_raw_nonzero().get();
@@ -32,7 +32,7 @@ fn reporting() -> (Watcher, Receiver<Report>) {
 }
 
 #[track_caller]
-fn heard(reports: &Receiver<Report>, pid: i32, message: Option<&str>) {
+fn heard(reports: &Receiver<Panicked>, pid: i32, message: Option<&str>) {
     let (whose, what, text) = reports.recv_timeout(DEADLINE).expect("a report");
     assert_eq!((whose, what.as_deref()), (pid, message));
     assert!(

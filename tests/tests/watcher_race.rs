@@ -73,8 +73,9 @@ fn random(state: &mut u32) -> u32 {
     *state
 }
 
-/// A dead process is an exit that comes with the watch: the cheapest one there is. Some have two handles, so
-/// that one process is two entries; all are shared by all threads, so that entries come and go under them.
+/// A dead process is an exit that comes with the watch: the cheapest one there is. Some have two
+/// handles, so that one process is two entries; all are shared by all threads, so that entries come
+/// and go under them.
 #[test]
 fn cancel_that_races_with_an_exit_a_hundred_thousand_times_is_never_wrong() {
     const ROUNDS: usize = 25_000;
@@ -119,8 +120,8 @@ fn cancel_that_races_with_an_exit_a_hundred_thousand_times_is_never_wrong() {
     );
 }
 
-/// A hundred callbacks of one process that is killed meanwhile: cancelled from the far end, so that the canceller and
-/// the dispatch thread meet somewhere in between.
+/// A hundred callbacks of one process that is killed meanwhile: cancelled from the far end, so that
+/// the canceller and the dispatch thread meet somewhere in between.
 #[test]
 fn cancel_that_meets_the_dispatch_of_its_own_process_is_never_wrong() {
     const PROCESSES: usize = 50;
@@ -167,7 +168,8 @@ fn cancel_that_meets_the_dispatch_of_its_own_process_is_never_wrong() {
     assert_eq!(prevented + ran, THREADS * PROCESSES * WATCHES);
 }
 
-/// The number of a closed descriptor goes to the next process: what was under way for the old one is not told to it.
+/// The number of a closed descriptor goes to the next process: what was under way for the old one
+/// is not told to it.
 #[test]
 fn descriptor_number_that_goes_to_another_process_brings_it_no_old_event() {
     let watcher = Watcher::new().expect("watcher");

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use pidfd_watcher::{Cancelled, Error, Process, Watcher};
 use workspace_tests::namespace::{kernel, looked_at};
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Dialogue, Held, Told, proc_fs, until};
+use workspace_tests::{DEADLINE, Dialogue, Guard, Held, Told, proc_fs, until};
 
 /// Whether the number is nobody's: the process was reaped.
 #[track_caller]
@@ -55,6 +55,33 @@ fn child_is_reaped_before_the_callback_runs() {
             exit.status
         );
     }
+}
+
+/// A watcher waits for what it was given alone: docs/pitfalls.md#a-reaper-for-everybody.
+#[test]
+fn child_of_nobodys_charge_keeps_its_status_for_its_owner() {
+    let watcher = Watcher::new().expect("watcher");
+    let mut own = Guard::spawn(Command::new("sh").args(["-c", "exit 5"]));
+    let watched = Held::new();
+    watched.exit(6);
+    let number = own.id().cast_signed();
+    for child in [number, watched.pid()] {
+        until("a zombie", || {
+            proc_fs::stat(child)?.is_zombie().then_some(())
+        });
+    }
+    let (seen, _) = Told::by(&watcher, watched.process());
+    let (told, callback) = Told::pair();
+    let charged = Held::new();
+    watcher
+        .watch_and_reap(charged.process().clone(), callback)
+        .expect("own child");
+    charged.exit(3);
+    assert_eq!((told.code(), seen.code()), (Some(3), looked_at(6)));
+    // The watcher's thread has reaped one child. These two are where they were.
+    assert_eq!(own.wait_deadline().code(), Some(5));
+    let reaped = watched.process().clone().reap().expect("own child");
+    assert_eq!(reaped.status.and_then(|status| status.code()), Some(6));
 }
 
 #[test]
@@ -119,7 +146,8 @@ fn all_who_take_charge_of_one_child_are_told() {
     let (after, _) = Told::by(&watcher, &second);
     child.exit(4);
     for told in [before, one, two, three, after] {
-        // The second handle's entry finds the child reaped by the first one's: known since Linux 6.15.
+        // The second handle's entry finds the child reaped by the first one's: known since Linux
+        // 6.15.
         let code = told.code();
         assert!(matches!(code, Some(4) | None), "{code:?}");
     }
@@ -234,8 +262,8 @@ fn traced_child_is_told_at_once_and_reaped_when_the_tracer_lets_go() {
     }
 }
 
-/// Its owner asks for the reaping without a pause, while the watcher's thread is about it: whoever comes second knows all
-/// the same that it was a child of ours, and how it ended.
+/// Its owner asks for the reaping without a pause, while the watcher's thread is about it: whoever
+/// comes second knows all the same that it was a child of ours, and how it ended.
 #[test]
 fn owner_who_reaps_at_the_same_time_has_the_status_too() {
     let watcher = Watcher::new().expect("watcher");
@@ -258,8 +286,8 @@ fn owner_who_reaps_at_the_same_time_has_the_status_too() {
     }
 }
 
-/// It is reaped behind the watcher's back, and nobody has looked at it before: the kernel tells how it ended as it
-/// tells a stranger. That it was ours is known since the watcher took charge of it.
+/// It is reaped behind the watcher's back, and nobody has looked at it before: the kernel tells how
+/// it ended as it tells a stranger. That it was ours is known since the watcher took charge of it.
 #[test]
 fn child_in_charge_that_was_reaped_unseen_was_ours_all_the_same() {
     let watcher = Watcher::new().expect("watcher");

@@ -27,8 +27,8 @@ fn after_a_shutdown_the_kernel_counts_one_thread() {
             let watcher = Watcher::new().expect("watcher");
             kept.push(watcher.clone());
             assert!(watcher.shutdown().expect("shut down").is_empty());
-            // Does nothing in a process of one thread, and is refused in any other: unshare(2). It is the question that
-            // the kernel asks before it makes a user namespace.
+            // Does nothing in a process of one thread, and is refused in any other: unshare(2). It
+            // is the question that the kernel asks before it makes a user namespace.
             // SAFETY: no effect.
             let failed = unsafe { libc::unshare(libc::CLONE_THREAD) } != 0;
             let error = std::io::Error::last_os_error();

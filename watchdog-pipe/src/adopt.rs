@@ -56,6 +56,8 @@ impl Watchdog {
     pub unsafe fn from_env() -> Result<Option<Watchdog>, AdoptError> {
         // SAFETY: our caller promises what is asked for.
         let inherited = unsafe { Inherited::promised() };
+        // Acquire, for the Release below in a call that failed before. What this swap publishes is
+        // the claim alone: who finds it looks at nothing.
         if CLAIMED.swap(true, Ordering::AcqRel) {
             return Err(AdoptError::AlreadyClaimed);
         }

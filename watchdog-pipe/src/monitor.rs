@@ -70,6 +70,7 @@ thread_local! {
 
 impl fmt::Debug for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As in `cancel`; nothing is read here but the word itself.
         let verdict = decode(self.verdict.load(Ordering::Acquire));
         f.debug_struct("Protection")
             .field("verdict", &verdict)
@@ -241,6 +242,7 @@ impl Monitor {
                 self.shared.disarm();
             }
         }
+        // Acquire, for the Release in `look`.
         decode(self.shared.verdict.load(Ordering::Acquire))
     }
 }

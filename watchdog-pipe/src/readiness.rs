@@ -73,6 +73,8 @@ impl Readiness {
 
 impl AsFd for Readiness {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        // Relaxed: threads that ask at the same time exchange this flag alone, and one of them is
+        // the first. See `settle` for the other one.
         let first = !self.asked.swap(true, Ordering::Relaxed);
         if first && self.settled.load(Ordering::Relaxed) {
             self.latch();

@@ -1,5 +1,5 @@
-//! What the types promise, and what the parent's side does in one process. Whatever needs two processes, or
-//! changes one as a whole, is tested by the workspace's `tests` package.
+//! What the types promise, and what the parent's side does in one process. Whatever needs two
+//! processes, or changes one as a whole, is tested by the workspace's `tests` package.
 
 #![allow(clippy::unwrap_used, reason = "tests, their helpers included")]
 
@@ -138,7 +138,8 @@ fn what_was_handed_over_is_open_until_it_is_let_go() {
     assert_eq!(read(&setup), b"");
 }
 
-// A function that returns io::Result uses `?`; one that shall keep the child takes the keepalive out.
+// A function that returns io::Result uses `?`; one that shall keep the child takes the keepalive
+// out.
 #[test]
 fn failed_release_gives_the_keepalive_back_and_works_with_a_question_mark() {
     fn release(keepalive: Keepalive) -> std::io::Result<()> {

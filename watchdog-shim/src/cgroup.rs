@@ -62,9 +62,9 @@ impl Cgroup {
 
     /// Sends a signal to every member but one.
     ///
-    /// A pid in the list may belong to another process by the time it is opened. So the list is read
-    /// again after that. A process that still lives and has its number in the list is a member. One
-    /// reading of the list serves many processes.
+    /// A pid in the list may belong to another process by the time it is opened. So the list is
+    /// read again after that. A process that still lives and has its number in the list is a
+    /// member. One reading of the list serves many processes.
     ///
     /// A cgroup whose list cannot be read is passed over: COMMAND may have removed it, or made it
     /// threaded.

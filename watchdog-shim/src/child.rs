@@ -65,8 +65,8 @@ pub(crate) enum NotStarted {
     Child(Step, io::Error),
 }
 
-/// What the child gets. It shares the parent's memory, so the parent reads the last two fields after
-/// the child has stored them.
+/// What the child gets. It shares the parent's memory, so the parent reads the last two fields
+/// after the child has stored them.
 struct Entry<'a> {
     image: &'a Image,
     ledger: Ledger,
@@ -116,6 +116,8 @@ impl Image {
         // An emulator may not know CLONE_PIDFD, and leaves the number as it was.
         // SAFETY: clone(2) has just made it, and nobody else has it.
         let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+        // Acquire, for the Release in `main`: where there is an error, the step is the one that it
+        // is of. CLONE_VFORK orders the two as well: this thread goes on when the child has ended.
         let errno = entry.errno.load(Ordering::Acquire);
         if errno == 0 {
             let Some(pidfd) = pidfd else {
@@ -168,7 +170,8 @@ impl Image {
         (Step::Exec, self.execute())
     }
 
-    /// In the child. Tries the candidates, as execvp(3) does. Returns the errno if none was executed.
+    /// In the child. Tries the candidates, as execvp(3) does. Returns the errno if none was
+    /// executed.
     fn execute(&self) -> c_int {
         let arguments = self.arguments.pointers.as_ptr();
         let variables = self.variables.pointers.as_ptr();
@@ -192,17 +195,18 @@ impl Image {
 
 /// In the child: all that runs there.
 extern "C" fn main(entry: *mut c_void) -> c_int {
-    // SAFETY: `spawn` passed a pointer to its entry. The entry lives until the parent goes on, which
-    // is after the exec or the end of this process.
+    // SAFETY: `spawn` passed a pointer to its entry. The entry lives until the parent goes on,
+    // which is after the exec or the end of this process.
     let entry = unsafe { &*entry.cast::<Entry<'_>>() };
-    // Written before the exec: if the parent is killed, the process that takes over finds COMMAND by
-    // this number.
+    // Written before the exec: if the parent is killed, the process that takes over finds COMMAND
+    // by this number.
     if let Ok(own) = sys::own_pid() {
         entry.ledger.set_command(own.as_raw_nonzero().get());
     }
     let (step, errno) = entry.image.become_it();
     // Once this child is reaped, another process may get the number.
     entry.ledger.set_command(0);
+    // The error comes last, by a Release: who loads it by an Acquire loads its step.
     entry.step.store(step as i32, Ordering::Release);
     entry.errno.store(errno, Ordering::Release);
     sys::exit_now(crate::failure::NOT_FOUND)

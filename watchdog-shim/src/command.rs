@@ -84,8 +84,8 @@ fn killed_on_the_way(child: &Process, proc: Option<&Proc>) -> Option<i32> {
     None
 }
 
-/// How often to look, and how long to wait after each look. The limit is for a tracer that holds the
-/// child in between.
+/// How often to look, and how long to wait after each look. The limit is for a tracer that holds
+/// the child in between.
 const LOOKS: u32 = 1000;
 const LOOK: Timespec = Timespec {
     tv_sec: 0,

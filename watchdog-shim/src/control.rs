@@ -13,8 +13,8 @@ use rustix::net::{
 
 use crate::sys;
 
-/// How many signals or messages are received before anything else is looked at. A flood must not put
-/// off the end of the tree.
+/// How many signals or messages are received before anything else is looked at. A flood must not
+/// put off the end of the tree.
 pub(crate) const RECEIVED_AT_ONCE: usize = 256;
 
 /// One end.

@@ -193,11 +193,12 @@ fn prove(
         Some(Err(_)) | None => return Ok(None),
     };
     let lives = |process: &Process| matches!(process.try_wait(), Ok(None));
-    // The parent may end after the line was read. The kernel has given the process to another parent
-    // by then: the second line names that one.
+    // The parent may end after the line was read. The kernel has given the process to another
+    // parent by then: the second line names that one.
     for _ in 0..2 {
         let Some(stat) = proc.stat(number)? else {
-            // A mount option may hide the line of a process that is not dumpable, or another user's.
+            // A mount option may hide the line of a process that is not dumpable, or another
+            // user's.
             let is_child = matches!(sys::end_of_child(process.as_fd()), Ok(None));
             return Ok(is_child.then_some(Proven {
                 process,

@@ -113,7 +113,8 @@ fn why_not(program: &OsStr, error: &io::Error) -> Option<&'static str> {
         }
         libc::EACCES => Some("this user may not execute it; see chmod(1), and mount(8) for noexec"),
         libc::ENOEXEC => Some(
-            "no program for this machine; a script begins with a line as #!/bin/sh, which this does not",
+            "no program for this machine; a script begins with a line as #!/bin/sh, which this \
+             does not",
         ),
         _ => None,
     }

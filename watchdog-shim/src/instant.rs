@@ -9,9 +9,9 @@ use crate::sys;
 pub(crate) struct Instant(u64);
 
 impl Instant {
-    /// The clock does not fail: the shim has tried it before it started anything, and nobody else can
-    /// add a filter to the shim later. If it fails nevertheless, the answer is the end of time, and
-    /// every deadline has passed.
+    /// The clock does not fail: the shim has tried it before it started anything, and nobody else
+    /// can add a filter to the shim later. If it fails nevertheless, the answer is the end of time,
+    /// and every deadline has passed.
     pub(crate) fn now() -> Instant {
         Instant(sys::monotonic_nanoseconds().unwrap_or(u64::MAX))
     }

@@ -88,8 +88,8 @@ impl Plan {
             Contain::Auto | Contain::Subreaper => {
                 proc = Ok(proc.map_err(|error| {
                     Failure::refused(format!(
-                        "--contain=subreaper: descendants are found in /proc, which cannot be used here ({error}); \
-                         mount /proc, or use --contain=pidns or --contain=none"
+                        "--contain=subreaper: descendants are found in /proc, which cannot be \
+                         used here ({error}); mount /proc, or use --contain=pidns or --contain=none"
                     ))
                 })?);
                 Containment::Subreaper

@@ -29,8 +29,8 @@ pub(crate) struct Stat {
 pub(crate) struct OutOfDescriptors;
 
 impl Proc {
-    /// Returns an error if /proc is missing, cannot be read, or shows another PID namespace than this
-    /// process's.
+    /// Returns an error if /proc is missing, cannot be read, or shows another PID namespace than
+    /// this process's.
     pub(crate) fn open() -> io::Result<Proc> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
@@ -62,7 +62,8 @@ impl Proc {
         stat.is_ok_and(|stat| stat.is_some_and(|stat| stat.flags & 0x40 != 0))
     }
 
-    /// The numbers of all processes, by the number of their parent. `root` is this process's number.
+    /// The numbers of all processes, by the number of their parent. `root` is this process's
+    /// number.
     ///
     /// Zombies are among them: a process looks like one if its first thread has ended and another
     /// thread lives.

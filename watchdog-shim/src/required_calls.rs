@@ -15,8 +15,8 @@ use crate::sys;
 /// Why each is needed:
 /// - The clock, poll(2) and waitid(2) are all that the shim waits with. A wait that always fails
 ///   would make its loop run without a pause.
-/// - getpid(2), kill(2) and the two calls on pidfds are for signals. Without them the shim could not
-///   end the tree.
+/// - getpid(2), kill(2) and the two calls on pidfds are for signals. Without them the shim could
+///   not end the tree.
 /// - Without close(2) no pipe and no socket would ever end. std would panic after it has listed a
 ///   folder.
 pub(crate) fn check() -> Result<(), Failure> {

@@ -29,8 +29,8 @@ pub(crate) use end::End;
 use setup::Setup;
 use wake::Wake;
 
-/// Runs COMMAND under the shim. In OUTER it returns when the tree is gone. In the other processes it
-/// does not return.
+/// Runs COMMAND under the shim. In OUTER it returns when the tree is gone. In the other processes
+/// it does not return.
 pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> {
     let setup = Setup::make(alone, options)?;
     match setup.containment {

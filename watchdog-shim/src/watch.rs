@@ -91,7 +91,8 @@ impl Parent {
             // The parent has ended, or may not be opened. If it is still the parent, it lives.
             return match sys::parent_pid() {
                 Ok(now) if now == number => Err(Failure::refused(
-                    "--watch=parent: pidfd_open(2) is refused here; use --watch=env, --watch=fd:N or --watch=stdin",
+                    "--watch=parent: pidfd_open(2) is refused here; use --watch=env, --watch=fd:N \
+                     or --watch=stdin",
                 )),
                 _ => Err(gone()),
             };
@@ -237,12 +238,14 @@ fn given(alone: &SoleThread, name: &str, number: RawFd) -> Result<OwnedFd, Failu
             let flags = fcntl_getfl(&fd).map_err(failed)?;
             if flags & OFlags::ACCMODE != OFlags::RDONLY {
                 return refused(
-                    "not the read end of a pipe; give the shim that one, and the write end to the runtime alone",
+                    "not the read end of a pipe; give the shim that one, and the write end to the \
+                     runtime alone",
                 );
             }
             if let Some(writer) = own_writer(stat.st_dev, stat.st_ino) {
                 return refused(&format!(
-                    "descriptor {writer} is a write end of the same pipe, which would never end; close it before"
+                    "descriptor {writer} is a write end of the same pipe, which would never end; \
+                     close it before"
                 ));
             }
         }

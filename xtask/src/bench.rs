@@ -1,5 +1,6 @@
-//! `cargo xtask bench`: the comparisons across crates, as a table, a page with plots, and (`--check`) beside the
-//! committed baseline. With a package, a filter or `--no-run`: `cargo bench`.
+//! `cargo xtask bench`: the comparisons across crates, as a table, a page with plots, and
+//! (`--check`) beside the committed baseline. With a package, a filter or `--no-run`: `cargo
+//! bench`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -135,10 +136,11 @@ impl Plain {
         let no_run = self.no_run.then_some("--no-run");
         let (filter, args) = (&self.filter, &self.args);
         let quick = quick.then_some("--quick");
-        shell::run(cmd!(
+        let command = cmd!(
             shell,
-            "cargo bench --all-features --bench * {selected...} {no_run...} -- {filter...} {quick...} {args...}"
-        ))
+            "cargo bench --all-features --bench * {selected...} {no_run...} --"
+        );
+        shell::run(command.args(filter).args(quick).args(args))
     }
 }
 

@@ -21,8 +21,8 @@ impl Args {
         let shell = shell::shell()?;
         let tests = cmd!(
             shell,
-            "cargo test -p pidfd-watcher --lib --release --target-dir target/loom -- loom {filters...}"
+            "cargo test -p pidfd-watcher --lib --release --target-dir target/loom -- loom"
         );
-        shell::run(tests.env("RUSTFLAGS", "--cfg loom"))
+        shell::run(tests.args(filters).env("RUSTFLAGS", "--cfg loom"))
     }
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask man`: the manual page and the completions of `watchdog-shim`, from the table of its options.
+//! `cargo xtask man`: the manual page and the completions of `watchdog-shim`, from the table of its
+//! options.
 
 mod bash;
 mod fish;

@@ -1,4 +1,5 @@
-//! `cargo xtask peers`: the hostile tree under other people's tools and under ours, as docs/peers.md.
+//! `cargo xtask peers`: the hostile tree under other people's tools and under ours, as
+//! docs/peers.md.
 
 use anyhow::Result;
 use xshell::cmd;

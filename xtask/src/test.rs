@@ -153,8 +153,10 @@ impl Selection {
         let (packages, filters, harness) = (self.packages(), &self.filters, &self.harness);
         cmd!(
             shell,
-            "cargo test --all-features --no-fail-fast {kind} {packages...} -- {filters...} {harness...}"
+            "cargo test --all-features --no-fail-fast {kind} {packages...} --"
         )
+        .args(filters)
+        .args(harness)
     }
 
     fn packages(&self) -> Vec<&str> {

@@ -11,7 +11,7 @@ pub(super) enum Socket {
     /// Nothing of that kind lies on the number.
     None,
     /// One does; the kernel gives no two sockets the same cookie while it runs (`SO_COOKIE`, Linux
-    /// 4.6).
+    /// 4.12).
     Cookie(u64),
     /// A seccomp filter does not let us know.
     Unknown,

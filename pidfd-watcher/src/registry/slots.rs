@@ -266,9 +266,9 @@ impl<T> Slots<T> {
 
     /// Gives memory back when nothing is left in a chunk.
     ///
-    /// One such chunk stays, so that a caller who inserts and removes at the edge of a chunk does not
-    /// make it anew each time. It is not the last one of a table with gaps: the whole table would
-    /// stay with it.
+    /// One such chunk stays, so that a caller who inserts and removes at the edge of a chunk does
+    /// not make it anew each time. It is not the last one of a table with gaps: the whole table
+    /// would stay with it.
     fn give_back(&mut self, chunk: usize) {
         if !self.can_go(chunk) {
             return;
@@ -288,7 +288,8 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Whether nothing is in a chunk, and none of its generations is one to be kept from new chunks.
+    /// Whether nothing is in a chunk, and none of its generations is one to be kept from new
+    /// chunks.
     fn can_go(&self, chunk: usize) -> bool {
         let Some(Some(chunk)) = self.chunks.get(chunk) else {
             return false;

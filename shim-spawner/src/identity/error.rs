@@ -90,8 +90,8 @@ impl fmt::Display for IdentityErrorKind {
                 let what = if *folder { "folder" } else { "file" };
                 write!(
                     f,
-                    "another user could have written it: its {what} belongs to user {owner} and has \
-                     mode {mode:04o}"
+                    "another user could have written it: its {what} belongs to user {owner} and \
+                     has mode {mode:04o}"
                 )
             }
             IdentityErrorKind::TooLarge => f.write_str("too large"),

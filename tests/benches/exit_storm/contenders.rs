@@ -1,4 +1,5 @@
-//! Four ways to hold many children. Each spawns, holds, kills and reaps the same number of the same program.
+//! Four ways to hold many children. Each spawns, holds, kills and reaps the same number of the same
+//! program.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,7 +26,8 @@ pub const NAMES: [&str; 4] = [BARE, "pidfd-watcher", "tokio::process", "async-pr
 /// Every contender has one descriptor a child, and a few besides.
 const OTHERS: usize = 200;
 
-/// Raises the limits as far as may be; how many children they allow then, and why no more than that.
+/// Raises the limits as far as may be; how many children they allow then, and why no more than
+/// that.
 pub fn raise_limits(children: usize) -> Result<(usize, Option<String>)> {
     let needed = (children + OTHERS) as u64;
     let old = getrlimit(Resource::Nofile);

@@ -1,9 +1,10 @@
 //! The user time of this process, by sampling.
 //!
-//! Where the kernel counts by ticks (`CONFIG_TICK_CPU_ACCOUNTING`, and every kernel without `CONFIG_NO_HZ_FULL`),
-//! getrusage(2) tells user from system time by what a tick of 1 to 10 ms happened to hit, which is nothing for some
-//! milliseconds in all. The clock of perf_event_open(2) that needs no counter of the processor hits a hundred times
-//! as often. With `n` samples the standard error is one part in the root of `n`.
+//! Where the kernel counts by ticks (`CONFIG_TICK_CPU_ACCOUNTING`, and every kernel without
+//! `CONFIG_NO_HZ_FULL`), getrusage(2) tells user from system time by what a tick of 1 to 10 ms
+//! happened to hit, which is nothing for some milliseconds in all. The clock of perf_event_open(2)
+//! that needs no counter of the processor hits a hundred times as often. With `n` samples the
+//! standard error is one part in the root of `n`.
 
 use std::io;
 use std::thread::available_parallelism;
@@ -24,7 +25,8 @@ impl UserTime {
     /// Sleeps until [`UserTime::start`].
     ///
     /// # Errors
-    /// `EINVAL` before Linux 5.13, `EACCES` or `EPERM` where `perf_event_paranoid` or a filter forbids it.
+    /// `EINVAL` before Linux 5.13, `EACCES` or `EPERM` where `perf_event_paranoid` or a filter
+    /// forbids it.
     pub fn new() -> io::Result<UserTime> {
         let processors = available_parallelism()?.get();
         // Inherited events have a ring each processor.
@@ -57,7 +59,8 @@ impl UserTime {
         for sampler in &mut self.0 {
             sampler.disable().context("stop sampling")?;
             while let Some(record) = sampler.next_record() {
-                // PERF_RECORD_SAMPLE of include/uapi/linux/perf_event.h; any other says that some were lost.
+                // PERF_RECORD_SAMPLE of include/uapi/linux/perf_event.h; any other says that some
+                // were lost.
                 ensure!(
                     record.ty() == 9,
                     "samples were lost: record {}",

@@ -32,7 +32,8 @@ impl Contender {
         }
     }
 
-    /// The shim; `None`, with the reason on standard error, where this machine has no such containment. More options may follow `contain`.
+    /// The shim; `None`, with the reason on standard error, where this machine has no such
+    /// containment. More options may follow `contain`.
     pub fn shim(name: &'static str, contain: &str) -> Option<Contender> {
         Contender::shim_at(SHIM, name, contain)
     }
@@ -46,7 +47,8 @@ impl Contender {
         })
     }
 
-    /// Another tool, by its absolute path; `None`, and a line that says so, where it is not installed.
+    /// Another tool, by its absolute path; `None`, and a line that says so, where it is not
+    /// installed.
     pub fn tool(name: &'static str, words: &str) -> Option<Contender> {
         let (tool, rest) = words.split_once(' ').unwrap_or((words, ""));
         let found = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"]

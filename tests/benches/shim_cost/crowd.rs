@@ -89,7 +89,8 @@ fn take_turns(count: usize, ignore_term: bool, rounds: usize) -> Samples {
             let closed = running.closed();
             running.ended(0);
             let taken = Duration::from_nanos(closed.saturating_sub(start));
-            // The deadline is set when the runtime's end was noticed, so that this counts a little too much.
+            // The deadline is set when the runtime's end was noticed, so that this counts a little
+            // too much.
             let grace = if ignore_term { GRACE } else { Duration::ZERO };
             samples.push(
                 contender.name,

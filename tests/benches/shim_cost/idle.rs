@@ -1,4 +1,5 @@
-//! What stands between a runtime and COMMAND while nothing happens: its memory, and how often it runs.
+//! What stands between a runtime and COMMAND while nothing happens: its memory, and how often it
+//! runs.
 
 use std::fs;
 use std::process::Stdio;
@@ -133,6 +134,7 @@ fn switches(pid: i32) -> u64 {
 
 /// Asks everybody else here to end. After SIGKILL a shim would leave its cgroup behind.
 fn end_all() {
-    // SAFETY: kill(2) has no memory effect. This process is pid 1 of a namespace in which everybody is its own.
+    // SAFETY: kill(2) has no memory effect. This process is pid 1 of a namespace in which everybody
+    // is its own.
     unsafe { libc::kill(-1, libc::SIGTERM) };
 }

@@ -99,7 +99,8 @@ impl Runtime<'_> {
 impl Running {
     /// SIGKILL to the runtime; when that was, by the monotonic clock.
     pub fn kill(&mut self) -> u64 {
-        // What is measured begins with the signal, not with pages of our own that were not touched for long.
+        // What is measured begins with the signal, not with pages of our own that were not touched
+        // for long.
         clock::now();
         self.runtime.signal(0);
         let start = clock::now();

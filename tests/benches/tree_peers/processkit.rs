@@ -4,7 +4,8 @@ use workspace_tests::peers::Peer;
 
 pub const PROCESSKIT: Peer = Peer::library("processkit, kill_on_parent_death()", start);
 
-/// On the only thread, which lives as long as the runtime: the kernel's signal hangs on the thread that spawns.
+/// On the only thread, which lives as long as the runtime: the kernel's signal hangs on the thread
+/// that spawns.
 fn start(words: &[String]) {
     let (program, args) = words.split_first().expect("a program");
     let tokio = tokio::runtime::Builder::new_current_thread()

@@ -25,12 +25,12 @@ const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [verb, file, reports] = &args[..] else {
+    let [verb, file, messages] = &args[..] else {
         eprintln!("usage: demo_runtime start PLAN REPORTS | adopt IDENTITY REPORTS");
         return ExitCode::from(2);
     };
-    let done = Wire::connect(Path::new(reports))
-        .context("connect to the stage")
+    let done = Wire::connect(Path::new(messages))
+        .context("connect to the director")
         .and_then(|wire| {
             let done = match verb.as_str() {
                 "start" => start(Path::new(file), &wire),

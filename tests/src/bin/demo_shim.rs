@@ -1,8 +1,8 @@
 //! The demo's shim: keeps a program running for as long as its own runtime lives.
 //!
-//! What to run is in its config. It tells the stage when it learned that its runtime died, and why;
-//! then it stops the program and exits. A detached shim has no watchdog and stops when it is told
-//! to by SIGTERM.
+//! What to run is in its config. It tells the director when it learned that its runtime died, and
+//! why; then it stops the program and exits. A detached shim has no watchdog and stops when it is
+//! told to by SIGTERM.
 
 use std::fs::File;
 use std::io;
@@ -39,7 +39,7 @@ fn run(watchdog: Option<Watchdog>) -> Result<()> {
     // SAFETY: called once, and nothing else has claimed an inherited descriptor.
     let config = unsafe { shim_spawner::shim_config() }.context("read the config")?;
     let plan: ShimPlan = serde_json::from_slice(&config.context("no config was given")?)?;
-    let wire = Wire::connect(&plan.reports).context("connect to the stage")?;
+    let wire = Wire::connect(&plan.messages).context("connect to the director")?;
     let told = sigterm().context("signalfd")?;
 
     let program = Program::start(&plan);
@@ -54,7 +54,7 @@ fn run(watchdog: Option<Watchdog>) -> Result<()> {
     }
     let program = program?;
     let lived = live(&plan, &wire, watchdog, &told, &program);
-    // Whatever went wrong until here, a stage that is gone included: the program does not stay.
+    // Whatever went wrong until here, a director that is gone included: the program does not stay.
     program.stop()?;
     lived
 }

@@ -26,7 +26,8 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
     if argc < 2 {
         return 2;
     }
-    // SAFETY: the C library gives `argc` strings, each with its 0, that live as long as the process.
+    // SAFETY: the C library gives `argc` strings, each with its 0, that live as long as the
+    // process.
     let path = unsafe { CStr::from_ptr(*argv.add(1)) };
     let written = std::fs::write(OsStr::from_bytes(path.to_bytes()), report);
     c_int::from(written.is_err())

@@ -1,5 +1,5 @@
-//! A service that is started by socket activation, and knows no more of its parent than the `sd-notify`
-//! crate does: says hello on each socket it was given.
+//! A service that is started by socket activation, and knows no more of its parent than the
+//! `sd-notify` crate does: says hello on each socket it was given.
 
 use std::io::Write;
 use std::net::TcpListener;

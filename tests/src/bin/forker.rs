@@ -1,4 +1,5 @@
-//! Trees that are all forks: a comet, which is one process with ever another number; and very many sleepers.
+//! Trees that are all forks: a comet, which is one process with ever another number; and very many
+//! sleepers.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

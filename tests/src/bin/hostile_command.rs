@@ -1,4 +1,5 @@
-//! COMMAND that does what a shell cannot: reaches for another process, or becomes the parent of orphans.
+//! COMMAND that does what a shell cannot: reaches for another process, or becomes the parent of
+//! orphans.
 
 use std::fs::{self, File};
 use std::io;
@@ -42,7 +43,8 @@ fn reached(pid: i32) -> Vec<&'static str> {
     if fs::read(format!("/proc/{pid}/environ")).is_ok() {
         reached.push("environment");
     }
-    // SAFETY: plain numbers; the descriptors end with this process, and a process that is seized goes on.
+    // SAFETY: plain numbers; the descriptors end with this process, and a process that is seized
+    // goes on.
     unsafe {
         let handle = libc::syscall(libc::SYS_pidfd_open, pid, 0);
         if handle >= 0 && libc::syscall(libc::SYS_pidfd_getfd, handle, 0, 0) >= 0 {

@@ -1,6 +1,7 @@
-//! A tree of seven that does not want to end: the leader traps SIGTERM, writes the instant to a file and exits with 42; a child in its
-//! group; two children in sessions of their own; a daemon made by a double fork; one that ignores SIGTERM; one in a group
-//! of its own. All but the leader wait for ever.
+//! A tree of seven that does not want to end: the leader traps SIGTERM, writes the instant to a
+//! file and exits with 42; a child in its group; two children in sessions of their own; a daemon
+//! made by a double fork; one that ignores SIGTERM; one in a group of its own. All but the leader
+//! wait for ever.
 
 use std::fs;
 use std::io::Write;
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
 }
 
 fn lead(folder: &Path) -> ExitCode {
-    // SAFETY: the handler reads a clock and stores to an atomic, which is async-signal-safe; this process has one thread.
+    // SAFETY: the handler reads a clock and stores to an atomic, which is async-signal-safe; this
+    // process has one thread.
     unsafe {
         let handler: extern "C" fn(libc::c_int) = asked;
         libc::signal(libc::SIGTERM, handler as libc::sighandler_t);
@@ -55,7 +57,8 @@ fn lead(folder: &Path) -> ExitCode {
     fs::write(folder.join("ready"), "").expect("say that the tree is ready");
     let asked = loop {
         match ASKED.load(Ordering::Acquire) {
-            // SAFETY: takes nothing. A signal between the look and the wait is missed: the wait has an end for that.
+            // SAFETY: takes nothing. A signal between the look and the wait is missed: the wait has
+            // an end for that.
             0 => unsafe { libc::usleep(1000) },
             asked => break asked,
         };
@@ -84,7 +87,8 @@ fn daemon() {
     session();
     // SAFETY: takes nothing.
     let parent = unsafe { libc::getpid() };
-    // SAFETY: one thread, which goes on in the copy; the parent of the copy ends without running anything.
+    // SAFETY: one thread, which goes on in the copy; the parent of the copy ends without running
+    // anything.
     match unsafe { libc::fork() } {
         0 => {
             // SAFETY: takes nothing.

@@ -1,5 +1,6 @@
-//! `no_supervisor` asks for its own program as the supervisor of a spawn, and does not call `run_if_asked`. It says on standard
-//! error why that failed. Executed as the supervisor, it waits for ever then.
+//! `no_supervisor` asks for its own program as the supervisor of a spawn, and does not call
+//! `run_if_asked`. It says on standard error why that failed. Executed as the supervisor, it waits
+//! for ever then.
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! A box: adopts its watchdog if it has one, says so, and lives until it is told otherwise.
 //!
-//! Nothing else could end it: it reads no stream, and SIGHUP and SIGPIPE find it in a group of its own.
+//! Nothing else could end it: it reads no stream, and SIGHUP and SIGPIPE find it in a group of its
+//! own.
 
 use std::io::Write;
 

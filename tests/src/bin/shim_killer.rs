@@ -1,7 +1,8 @@
 //! Kills a churning runtime at random instants, and waits each time until nothing of it is left.
 //!
 //! A subreaper: every orphan comes here, so that "nothing is left" is
-//! what the kernel says (`ECHILD`), not what was looked for. A round that does not end is ended by SIGALRM.
+//! what the kernel says (`ECHILD`), not what was looked for. A round that does not end is ended by
+//! SIGALRM.
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};

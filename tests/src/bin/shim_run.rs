@@ -1,6 +1,7 @@
 //! `shim_run PROGRAM [ARGUMENT...]` runs a program as an attached shim, and ends as it does.
 //!
-//! A runtime in a build: where make has left its jobserver open to it, the program gets that on the same numbers.
+//! A runtime in a build: where make has left its jobserver open to it, the program gets that on the
+//! same numbers.
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::process::ExitCode;

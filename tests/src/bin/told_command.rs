@@ -1,5 +1,6 @@
-//! A small COMMAND for the bench of the shim. Without an order it writes the instant of its main to standard output, by
-//! the monotonic clock, and ends. Its `main` is C's: nothing of Rust's runs before.
+//! A small COMMAND for the bench of the shim. Without an order it writes the instant of its main to
+//! standard output, by the monotonic clock, and ends. Its `main` is C's: nothing of Rust's runs
+//! before.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
 //! A shim under orders: adopts its watchdog when it is told to, and makes its own life hard.
 //!
-//! Enters the stage under the name in its first argument, before it adopts anything.
+//! Enters the cast under the name in its first argument, before it adopts anything.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use watchdog_pipe::{Monitor, Signal, StopPolicy, Watchdog};
+use workspace_tests::cast::Role;
 use workspace_tests::fork::Fork;
 use workspace_tests::orders::{Callback, OnSigterm, Order};
 use workspace_tests::proc_fs;
-use workspace_tests::stage::Role;
 
 /// Runs before main, as the dynamic loader does what it does before main.
 extern "C" fn before_main() {
@@ -38,20 +38,20 @@ fn main() {
     named_number();
     let name = std::env::args().nth(1).expect("a name");
     let mut shim = Shim {
-        stage: Role::enter(&name),
+        cast: Role::enter(&name),
         watchdog: None,
         monitor: None,
     };
-    while let Some(order) = shim.stage.next_order() {
+    while let Some(order) = shim.cast.next_order() {
         let answer = shim
             .obey(order)
             .unwrap_or_else(|error| format!("error {error:?}"));
-        shim.stage.say(answer);
+        shim.cast.say(answer);
     }
 }
 
 struct Shim {
-    stage: Role,
+    cast: Role,
     watchdog: Option<Watchdog>,
     monitor: Option<Monitor>,
 }
@@ -96,7 +96,7 @@ impl Shim {
             }
             // Answers, and never again: main holds a lock that it waits for.
             Order::Deadlock => {
-                self.stage.say("ok");
+                self.cast.say("ok");
                 let lock = Mutex::new(());
                 let _first = lock.lock();
                 let _second = lock.lock();
@@ -117,11 +117,11 @@ impl Shim {
             }
             // Closes the number behind the watchdog's back.
             Order::CloseDescriptor => drop(stolen(pipe_number())),
-            // As a library does that daemonizes: everything but the standard streams, and the stage
+            // As a library does that daemonizes: everything but the standard streams, and the cast
             // here.
             Order::CloseEverything => {
                 for number in proc_fs::own_fds().into_keys().filter(|number| *number > 2) {
-                    if number != self.stage.number() {
+                    if number != self.cast.number() {
                         drop(stolen(number));
                     }
                 }
@@ -157,11 +157,11 @@ impl Shim {
                 Fork::run(|| drop(watchdog.take())).succeeds();
                 self.watchdog = watchdog;
             }
-            Order::Intrude => return Ok(intrude(self.stage.number())),
-            // What it was given beyond the standard streams, the stage left out.
+            Order::Intrude => return Ok(intrude(self.cast.number())),
+            // What it was given beyond the standard streams, the cast left out.
             Order::ListGiven => {
-                let stage = self.stage.number();
-                let given = |(number, _): &(i32, String)| *number > 2 && *number != stage;
+                let cast = self.cast.number();
+                let given = |(number, _): &(i32, String)| *number > 2 && *number != cast;
                 let given = proc_fs::own_fds().into_iter().filter(given);
                 let given: Vec<String> = given.map(|(fd, name)| format!("{fd}={name}")).collect();
                 return Ok(given.join(" "));
@@ -329,10 +329,10 @@ fn stolen(number: i32) -> OwnedFd {
 }
 
 /// Tries whatever it was given as a way to its parent; what worked, if anything.
-fn intrude(stage: i32) -> String {
+fn intrude(cast: i32) -> String {
     let mut worked = Vec::new();
     for (fd, name) in proc_fs::own_fds() {
-        if fd <= 2 || fd == stage {
+        if fd <= 2 || fd == cast {
             continue;
         }
         for what in ways_in(fd) {

@@ -1,6 +1,6 @@
 //! A runtime under orders: makes links, starts children on them, and dies as it is told.
 //!
-//! Enters the stage as "parent", or under the name in its first argument. `link N` is the Nth it
+//! Enters the cast as "parent", or under the name in its first argument. `link N` is the Nth it
 //! made. Its version after `upgrade` finds the kept write ends in the environment and enters as
 //! "upgraded".
 
@@ -13,10 +13,10 @@ use std::path::Path;
 use std::process::Command;
 
 use watchdog_pipe::{Builder, ChildSetup, Keepalive, Signal, StopPolicy};
+use workspace_tests::cast::Role;
 use workspace_tests::launch::Launch;
-use workspace_tests::orders::{Death, Order, Spawn, Target};
+use workspace_tests::orders::{Death, Order, SentinelPart, Spawn};
 use workspace_tests::rights;
-use workspace_tests::stage::Role;
 
 /// The numbers of the write ends that the version before handed over.
 const KEPT: &str = "WATCHDOG_PARENT_KEPT";
@@ -35,21 +35,21 @@ fn main() -> io::Result<()> {
         .collect::<io::Result<Vec<_>>>()?;
     let name = std::env::args().nth(1).unwrap_or("parent".into());
     let mut runtime = Runtime {
-        stage: Role::enter(&name),
+        cast: Role::enter(&name),
         links,
     };
-    while let Some(order) = runtime.stage.next_order() {
+    while let Some(order) = runtime.cast.next_order() {
         let answer = match runtime.obey(order) {
             Ok(answer) => answer,
             Err(error) => format!("error {:?}", error.raw_os_error().map_or(-1, |errno| errno)),
         };
-        runtime.stage.say(answer);
+        runtime.cast.say(answer);
     }
     Ok(())
 }
 
 struct Runtime {
-    stage: Role,
+    cast: Role,
     links: Vec<Option<Keepalive>>,
 }
 
@@ -115,7 +115,7 @@ impl Runtime {
             }
             Order::Receive { path } => {
                 let listener = UnixListener::bind(path)?;
-                self.stage.say("ready");
+                self.cast.say("ready");
                 let (stream, _) = listener.accept()?;
                 self.links
                     .push(Some(Keepalive::from_fd(receive(&stream)?)?));
@@ -208,9 +208,9 @@ fn child(setup: &ChildSetup, name: &str, passed_on: usize) -> Launch {
 }
 
 /// Writes over what belongs to the sentinel, as a program does that has gone wrong.
-fn write_over(target: Target) -> io::Result<()> {
-    match target {
-        Target::Words => {
+fn write_over(part: SentinelPart) -> io::Result<()> {
+    match part {
+        SentinelPart::Words => {
             let maps = std::fs::read_to_string("/proc/self/maps")?;
             let line = maps
                 .lines()
@@ -223,7 +223,7 @@ fn write_over(target: Target) -> io::Result<()> {
                 unsafe { start.add(slot * 2).write_volatile(0x2AAA_AAAA) };
             }
         }
-        Target::List => {
+        SentinelPart::List => {
             for task in std::fs::read_dir("/proc/self/task")? {
                 let task = task?;
                 let name = std::fs::read_to_string(task.path().join("comm"))?;

@@ -1,11 +1,11 @@
-//! Stands above a parent and its children: starts the program it is given, inherits every orphan, says
-//! "PID STATUS" to the stage for each process that it reaps, and ends with the last one.
+//! Stands above a parent and its children: starts the program it is given, inherits every orphan,
+//! says "PID STATUS" to the cast for each process that it reaps, and ends with the last one.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
+use workspace_tests::cast::Role;
 use workspace_tests::launch::Launch;
-use workspace_tests::stage::Role;
 use workspace_tests::{proc_fs, signals};
 
 fn main() -> io::Result<()> {
@@ -16,18 +16,19 @@ fn main() -> io::Result<()> {
         drop(unsafe { OwnedFd::from_raw_fd(number) });
     }
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let mut stage = Role::enter("reaper");
+    let mut cast = Role::enter("reaper");
     let program = std::env::args_os().nth(1).expect("a program");
     Launch::new(program).start()?;
     loop {
         let mut status = 0;
-        // SAFETY: `status` is a valid place for the answer. Every child of this process is to be reaped.
+        // SAFETY: `status` is a valid place for the answer. Every child of this process is to be
+        // reaped.
         match unsafe { libc::waitpid(-1, &raw mut status, 0) } {
             -1 => break,
-            pid => stage.say(format!("{pid} {status}")),
+            pid => cast.say(format!("{pid} {status}")),
         }
     }
     // The test may still ask for what was said last.
-    while stage.next_order().is_some() {}
+    while cast.next_order().is_some() {}
     Ok(())
 }

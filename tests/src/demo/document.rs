@@ -1,7 +1,7 @@
-//! What is known of a run: the stage's memory while it plays, and what `--json` prints.
+//! What is known of a run: the director's memory while it plays, and what `--json` prints.
 //!
-//! `cargo xtask demo --help` documents the fields. Adding one keeps the schema's number; to take one
-//! away or to give it another meaning needs a new number.
+//! `cargo xtask demo --help` documents the fields. Adding one keeps the schema's number; to take
+//! one away or to give it another meaning needs a new number.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! Everything the stage waits for, in one place: reports, ends of processes, the front's end.
+//! Everything the director waits for, in one place: messages, ends of processes, the front's end.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use rustix::io::Errno;
 
 use super::process::Process;
 use super::status::{Said, StatusPipe};
-use super::wire::{Report, Wire};
+use super::wire::{Message, Wire};
 use crate::clock;
 
 #[derive(Debug)]
 pub(super) enum Event {
-    Report(Report),
+    Message(Message),
     /// By `watchdog-shim`, of its tree.
     Said {
         said: Said,
@@ -44,7 +44,7 @@ impl Events {
     }
 
     /// Watches the process for its end. One that is reaped already is nobody's news: whoever reaped
-    /// it reports how it ended.
+    /// it tells how it ended.
     pub(super) fn watch(&mut self, pid: i32) -> Result<()> {
         self.watched.extend(Process::open(pid)?);
         Ok(())
@@ -93,8 +93,8 @@ impl Events {
                 .iter()
                 .any(|fd| !fd.revents().is_empty());
             // Asked after the poll: what an ended process sent before its end is there by now.
-            if let Some(report) = self.wire.try_recv().context("receive a report")? {
-                return Ok(Some(Event::Report(report)));
+            if let Some(message) = self.wire.try_recv().context("receive a message")? {
+                return Ok(Some(Event::Message(message)));
             }
             if says {
                 self.status.read()?;

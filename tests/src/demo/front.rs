@@ -1,4 +1,5 @@
-//! The front: starts the stage, passes its output on, and answers for its leaving nothing behind.
+//! The front: starts the director, passes its output on, and answers for its leaving nothing
+//! behind.
 
 use std::fs::DirBuilder;
 use std::io::{self, IsTerminal};
@@ -27,14 +28,14 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     };
     symlink(&setup.actors.watchdog_shim, setup.supervisor()).context("link watchdog-shim")?;
     let outcome = play(&setup);
-    // A stage that came to its end has swept already, and nothing is found.
+    // A director that came to its end has swept already, and nothing is found.
     sweep::sweep(&run);
     outcome
 }
 
 fn play(setup: &Setup) -> Result<ExitCode> {
-    let mut stage = Command::new(std::env::current_exe().context("find this program")?)
-        .arg("--stage")
+    let mut director = Command::new(std::env::current_exe().context("find this program")?)
+        .arg("--director")
         .arg(serde_json::to_string(setup)?)
         // Our end closes with us; nothing is ever written to it.
         .stdin(Stdio::piped())
@@ -42,17 +43,17 @@ fn play(setup: &Setup) -> Result<ExitCode> {
         .stdout(Stdio::piped())
         .process_group(0)
         .spawn()
-        .context("start the stage")?;
-    let _held = stage.stdin.take();
-    if let Some(mut output) = stage.stdout.take() {
+        .context("start the director")?;
+    let _held = director.stdin.take();
+    if let Some(mut output) = director.stdout.take() {
         // A reader that went away (`demo | head`) does not end the play.
         let _ = io::copy(&mut output, &mut io::stdout());
     }
-    let status = stage.wait().context("wait for the stage")?;
+    let status = director.wait().context("wait for the director")?;
     match status.code() {
         Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         // Killed from outside: it could say nothing itself.
-        None => bail!("the demo's stage was ended: {status}"),
+        None => bail!("the demo's director was ended: {status}"),
     }
 }
 

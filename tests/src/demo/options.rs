@@ -53,10 +53,10 @@ pub struct Options {
         hide = true
     )]
     pub(super) program: Vec<String>,
-    /// By which the front starts the stage; not for humans
+    /// By which the front starts the director; not for humans
     #[arg(long, hide = true)]
     #[serde(skip)]
-    pub(super) stage: Option<String>,
+    pub(super) director: Option<String>,
 }
 
 const JSON: &str = "\

@@ -1,4 +1,4 @@
-//! A process the stage watches: by pidfd, so that a recycled number fools nobody.
+//! A process the director watches: by pidfd, so that a recycled number fools nobody.
 //!
 //! Straight on the system calls: the witness does not use the crates it testifies about.
 

@@ -40,7 +40,7 @@ impl<'a> Record<'a> {
         });
     }
 
-    /// Shows what is new. At the end of an act: a report may be overtaken by what happened after
+    /// Shows what is new. At the end of an act: a message may be overtaken by what happened after
     /// it.
     pub(super) fn show(&mut self) {
         let killed_ns = self.document.runtime.killed_ns;

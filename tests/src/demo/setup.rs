@@ -1,4 +1,4 @@
-//! What the front gives to the stage, and where in the run's folder things are.
+//! What the front gives to the director, and where in the run's folder things are.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl Setup {
             command: self.options.command(&built_in, port),
             port,
             log: self.log(&name),
-            reports: self.socket(),
+            messages: self.socket(),
             name,
         }
     }
@@ -89,9 +89,9 @@ impl Setup {
         self.run.join("tree.status")
     }
 
-    /// Where the reports arrive.
+    /// Where the messages arrive.
     pub(super) fn socket(&self) -> PathBuf {
-        self.run.join("reports")
+        self.run.join("messages")
     }
 
     /// Where the output of an actor goes, or that of the program behind it.

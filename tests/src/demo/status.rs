@@ -39,7 +39,7 @@ pub(super) enum Said {
     End,
 }
 
-/// The stage's end.
+/// The director's end.
 #[derive(Debug)]
 pub(super) struct StatusPipe {
     /// `None` behind the end of the file: it would be readable for ever.

@@ -25,7 +25,7 @@ pub(super) fn sweep(run: &Path) {
     let me = own_pid();
     let deadline = Instant::now() + PATIENCE;
     loop {
-        // All children of ours are of the run: the front and the stage start nothing else.
+        // All children of ours are of the run: the front and the director start nothing else.
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
         let left: Vec<_> = proc_fs::all()
             .into_iter()

@@ -88,7 +88,7 @@ impl Text {
         }
     }
 
-    /// A reader that has gone away is the front's affair; the stage clears up all the same.
+    /// A reader that has gone away is the front's affair; the director clears up all the same.
     fn line(&self, line: &str) {
         if !self.silent {
             let _ = writeln!(std::io::stdout(), "{line}");
@@ -128,8 +128,8 @@ fn tree_summary(document: &Document) -> Option<String> {
     let (learned, server) = (after(tree.learned_ns)?, after(tree.program_gone_ns)?);
     let (worker, gone) = (after(tree.worker_gone_ns)?, after(tree.gone_ns)?);
     Some(format!(
-        "the tree: its shim learned of the death after {learned} ms, its server gone after {server} ms, \
-         its worker after {worker} ms, the shim itself after {gone} ms"
+        "the tree: its shim learned of the death after {learned} ms, its server gone after \
+         {server} ms, its worker after {worker} ms, the shim itself after {gone} ms"
     ))
 }
 

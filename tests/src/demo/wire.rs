@@ -1,7 +1,7 @@
 //! What the demo and its actors say to each other.
 //!
 //! The runtime is given a [`Plan`] in a file, each shim its part of it as its config; all of them
-//! tell the stage what happens to them by a [`Report`] in a datagram.
+//! tell the director what happens to them by a [`Message`] in a datagram.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -33,8 +33,8 @@ pub struct ShimPlan {
     pub port: u16,
     /// Where the program's output goes.
     pub log: PathBuf,
-    /// The stage's socket.
-    pub reports: PathBuf,
+    /// The director's socket.
+    pub messages: PathBuf,
 }
 
 /// The unmodified tree, and the `watchdog-shim` that it is put under.
@@ -56,7 +56,7 @@ pub struct TreePlan {
 
 /// Something that happened to an actor, told by itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
+pub struct Message {
     /// When, in nanoseconds of `CLOCK_MONOTONIC`, which all processes share.
     pub at_ns: u64,
     /// The actor.
@@ -85,12 +85,12 @@ pub enum What {
     Failed { error: String },
 }
 
-/// A socket that carries reports.
+/// A socket that carries messages.
 #[derive(Debug)]
 pub struct Wire(UnixDatagram);
 
 impl Wire {
-    /// The stage's end.
+    /// The director's end.
     pub fn bind(path: &Path) -> io::Result<Wire> {
         let socket = UnixDatagram::bind(path)?;
         socket.set_nonblocking(true)?;
@@ -106,19 +106,19 @@ impl Wire {
 
     pub fn send(&self, who: &str, at_ns: u64, what: What) -> io::Result<()> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
-        let report = Report {
+        let message = Message {
             at_ns,
             pid,
             who: who.to_owned(),
             what,
         };
-        self.0.send(&serde_json::to_vec(&report)?)?;
+        self.0.send(&serde_json::to_vec(&message)?)?;
         Ok(())
     }
 
-    /// The next report, if there is one now.
-    pub fn try_recv(&self) -> io::Result<Option<Report>> {
-        // Longer than any report: what does not fit would be cut off and be no JSON.
+    /// The next message, if there is one now.
+    pub fn try_recv(&self) -> io::Result<Option<Message>> {
+        // Longer than any message: what does not fit would be cut off and be no JSON.
         let mut buffer = vec![0; 64 * 1024];
         match self.0.recv(&mut buffer) {
             Ok(len) => Ok(Some(serde_json::from_slice(&buffer[..len])?)),

@@ -60,7 +60,8 @@ pub(super) fn table(all: &[Samples]) -> String {
         for [name, role, count, median, quartiles, p99, ratio] in figures(samples) {
             let _ = writeln!(
                 text,
-                "  {name:<28} {role:<6} {count:>5} {median:>10} {quartiles:>22} {p99:>10} {ratio:>9}"
+                "  {name:<28} {role:<6} {count:>5} {median:>10} {quartiles:>22} {p99:>10} \
+                 {ratio:>9}"
             );
         }
     }
@@ -79,12 +80,14 @@ pub(super) fn page(run: &Run, all: &[Samples], plots: &[Plot]) -> String {
         "cargo xtask bench"
     };
     let mut text = format!(
-        "# Measured\n\n{}. The run was {length}: {} s.\n\n```sh\n{command}  # measure, and write this page\n\
+        "# Measured\n\n{}. The run was {length}: {} s.\n\n\
+         ```sh\n{command}  # measure, and write this page\n\
          cargo xtask bench --redraw  # write it again from the samples in target/samples\n```\n\n\
-         In each round every contender has its turn; the first rounds are not counted. The ratio is that of the\n\
-         medians to the limit, which is a bare loop of system calls in the same binary, or what is named for it at\n\
-         the head of the bench. The 99th percentile of few samples is their largest. Ratios travel, absolute times\n\
-         do not. What is not at its limit is explained in [limits.md](limits.md).\n",
+         In each round every contender has its turn; the first rounds are not counted. The ratio\n\
+         is that of the medians to the limit, which is a bare loop of system calls in the same\n\
+         binary, or what is named for it at the head of the bench. The 99th percentile of few\n\
+         samples is their largest. Ratios travel, absolute times do not. What is not at its limit\n\
+         is explained in [limits.md](limits.md).\n",
         run.machine, run.seconds
     );
     for plot in plots {
@@ -93,7 +96,8 @@ pub(super) fn page(run: &Run, all: &[Samples], plots: &[Plot]) -> String {
     for samples in all {
         let _ = write!(
             text,
-            "\n## {} [{}]\n\n| | | n | median | quartiles | p99 | ratio |\n|---|---|---:|---:|---:|---:|---:|\n",
+            "\n## {} [{}]\n\n| | | n | median | quartiles | p99 | ratio |\n\
+             |---|---|---:|---:|---:|---:|---:|\n",
             samples.what, samples.unit
         );
         for figures in figures(samples) {

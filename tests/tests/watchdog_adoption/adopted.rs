@@ -31,7 +31,7 @@ fn writer_of_another_pipe_is_no_hindrance() {
     });
 }
 
-// pitfalls.md: "claimed once; then CLOEXEC".
+// docs/pitfalls.md#an-agreed-number
 #[test]
 fn second_adoption_is_refused_even_when_the_first_watchdog_is_gone() {
     alone!({

@@ -109,7 +109,7 @@ fn variable_that_names_another_pipe_is_not_for_this_process() {
     });
 }
 
-// pitfalls.md: "the child refuses adoption if it holds a writer itself".
+// It would wait for itself: docs/pitfalls.md#a-sibling-that-never-executes.
 #[test]
 fn process_that_holds_a_writer_itself_is_refused() {
     alone!({

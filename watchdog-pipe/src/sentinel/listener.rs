@@ -50,6 +50,9 @@ const DONE: u32 = 3;
 impl ListenerStatus {
     /// Whether the parent's death is heard here, or was.
     pub(crate) fn is_listening(&self) -> bool {
+        // Acquire, for the exchange in `wait_to_leave` and the swap in `leave`: the thread's last
+        // look at the word happens before this thread's, by which a death that ended the listening
+        // is seen here. Without that, a promise that was kept could read as one that is broken.
         self.0.state.load(Ordering::Acquire) == LISTENS || self.0.observer.parent_died()
     }
 }
@@ -58,8 +61,10 @@ impl ListenerState {
     /// Sleeps until it is to leave. A filter need not allow a thread to end as long as the
     /// protection lasts.
     fn wait_to_leave(&self) {
-        // The other way round than in `leave`: what happened before `stop` set `STOP` happens
-        // before this thread goes on.
+        // Release, for the Acquire in `is_listening`: this thread's last look at the word happens
+        // before anybody finds it `DONE`. Acquire, here and below, for the exchange in `stop`: what
+        // happened before `STOP` was set happens before this thread goes on to leave. No memory is
+        // passed on by that today; the word alone says what to do.
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let mut state = self
             .state
@@ -76,7 +81,7 @@ impl ListenerState {
 
     fn leave(&self) {
         // Release, for the Acquire loads in `stop`: the last look of this thread at the word
-        // happens before `stop` returns.
+        // happens before `stop` returns. Without that, the page could be unmapped under that look.
         if self.state.swap(LEFT, Ordering::AcqRel) == STOP {
             let _ = futex::wake(&self.state, Flags::PRIVATE, 1);
         }
@@ -85,6 +90,8 @@ impl ListenerState {
     /// Returns when the thread has left; `false` where the kernel lets nobody wake it, or wait for
     /// it. It leaves when the word changes, then, and does nothing more.
     fn stop(&self) -> bool {
+        // Release, for the Acquire loads in `wait_to_leave` and in `start`. Acquire where it fails,
+        // for the swap in `leave`: a thread that has left already is seen with its last look done.
         for now in [LISTENS, DONE] {
             let _ = self
                 .state
@@ -135,6 +142,7 @@ impl Listener {
         let status = ListenerStatus(Arc::new(ListenerState { observer, state }));
         let theirs = Arc::clone(&status.0);
         let thread = Thread::start(start, generation, move || {
+            // Acquire, for the exchange in `stop`, as in `wait_to_leave`.
             let died = theirs
                 .observer
                 .wait(|| theirs.state.load(Ordering::Acquire) == LISTENS);

@@ -49,8 +49,12 @@ impl Slot {
     /// Parent: out of the sentinel's reach. Where the kernel was faster, this process is dying, and
     /// it stays told.
     pub(crate) fn let_go(&self, thread: u32) {
-        // An exchange continues the release sequence that the store in `take` has begun: a child
-        // that loads the word as it is left here loads the number of the link, too.
+        // An exchange, in whatever order, continues the release sequence that the store in `take`
+        // has begun: a child that loads the word as it is left here, by the Acquire in `state`,
+        // loads the number of the link too. Were it a plain store, that child could load the number
+        // of the link before, and take 0 for its own. `AcqRel` besides keeps the exchange behind
+        // all that this thread did for the link before. What it says on the pipe afterwards comes
+        // afterwards for the child as well: the kernel's lock of the pipe orders that.
         let (held, nobody) = (held_by(thread), 0);
         let _ = self
             .word
@@ -59,7 +63,8 @@ impl Slot {
 
     /// Parent: back within it, for the same link.
     pub(crate) fn hold_again(&self, thread: u32) {
-        // As in `let_go`.
+        // An exchange for the same reason as in `let_go`: the child that loads the word loads the
+        // number of this link.
         let (held, nobody) = (held_by(thread), 0);
         let _ = self
             .word

@@ -50,8 +50,9 @@ impl Sentinel {
     /// death. Nobody may give it a word meanwhile, or afterwards.
     pub(super) fn end(&self) {
         // The lock of all sentinels is held here, and by whoever would give a word to the thread:
-        // that is what keeps the words let go. The flag alone is also asked without the lock, and
-        // guards no other memory.
+        // that is what keeps the words let go. The flag alone is also asked without the lock, by
+        // whoever wants to know what is promised. Release, for the Acquire in `has_ended`, though
+        // nothing but the flag is read by that.
         self.ended.store(true, Ordering::Release);
         for slot in self.words {
             slot.let_go(self.thread);

@@ -14,8 +14,8 @@ use crate::status::Event;
 use crate::sys;
 use crate::tree::Reach;
 
-/// How many children are reaped before the clock is looked at. A storm of forks must not put off the
-/// deadline.
+/// How many children are reaped before the clock is looked at. A storm of forks must not put off
+/// the deadline.
 const REAPED_AT_ONCE: usize = 256;
 
 impl Keeper<'_> {

@@ -26,9 +26,9 @@ impl Keeper<'_> {
 
     /// Whether the signal was meant for this process.
     ///
-    /// A signal for the shim is sent to OUTER. If the keeper gets it too, a service manager or another
-    /// shim has sent it to every process that it sees, and it is one request. Only COMMAND's tree in
-    /// a PID namespace cannot see OUTER, and so sends its signals here.
+    /// A signal for the shim is sent to OUTER. If the keeper gets it too, a service manager or
+    /// another shim has sent it to every process that it sees, and it is one request. Only
+    /// COMMAND's tree in a PID namespace cannot see OUTER, and so sends its signals here.
     fn is_addressed(&self, received: ReceivedSignal) -> bool {
         match (&self.control, &self.tree.reach) {
             (None, _) => true,

@@ -34,8 +34,8 @@ pub(crate) fn take_resources() {
 
 /// Continues a child that is a process of the shim.
 ///
-/// COMMAND may run as the same user. Then it can stop a process of the shim, to put off its own end.
-/// The child has not been reaped, so nobody else has its number.
+/// COMMAND may run as the same user. Then it can stop a process of the shim, to put off its own
+/// end. The child has not been reaped, so nobody else has its number.
 pub(crate) fn continue_if_stopped(child: Pid) {
     let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
     if let Ok(Some(status)) = waitid(WaitId::Pid(child), stopped)

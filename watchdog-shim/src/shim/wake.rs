@@ -11,7 +11,8 @@ use crate::sys;
 /// go, nobody else would continue OUTER, and it would stay for ever.
 ///
 /// The kernel sends SIGCONT to OUTER when a byte is written, and when the last process below OUTER
-/// has ended. The pipe is made before those processes start, since OUTER may be stopped at any time.
+/// has ended. The pipe is made before those processes start, since OUTER may be stopped at any
+/// time.
 pub(crate) struct Wake {
     read: OwnedFd,
     write: OwnedFd,

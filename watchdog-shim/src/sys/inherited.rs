@@ -60,8 +60,8 @@ fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
 /// Closes an inherited number. A number that is close-on-exec was not inherited, and stays open.
 pub(crate) fn close_inherited(_: &SoleThread, number: RawFd) {
     // SAFETY: F_GETFD takes no argument and changes nothing. A closed number is only an error. A
-    // descriptor that is not close-on-exec came through the exec, and has no owner here: the promise
-    // behind the `SoleThread`.
+    // descriptor that is not close-on-exec came through the exec, and has no owner here: the
+    // promise behind the `SoleThread`.
     unsafe {
         if libc::fcntl(number, libc::F_GETFD) == 0 {
             libc::close(number);

@@ -42,8 +42,8 @@ pub(crate) fn take_signals() -> io::Result<InheritedSignals> {
     let mut ignored = 0;
     for signal in 1..=LAST_SIGNAL {
         let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: no action is set, and `now` has room for the present one. The C library returns an
-        // error for the two signals that it keeps for itself.
+        // SAFETY: no action is set, and `now` has room for the present one. The C library returns
+        // an error for the two signals that it keeps for itself.
         if unsafe { libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) } != 0 {
             continue;
         }

@@ -33,7 +33,8 @@ fn option(row: &Row) -> String {
     };
     let (name, purpose) = (row.name, quoted(row.purpose));
     format!(
-        "complete -c watchdog-shim -n __watchdog_shim_before_command{short} -l {name}{values} -d {purpose}\n"
+        "complete -c watchdog-shim -n __watchdog_shim_before_command{short} -l {name}{values} -d \
+         {purpose}\n"
     )
 }
 

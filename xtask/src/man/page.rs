@@ -29,13 +29,14 @@ fn details(id: Id) -> &'static str {
         Id::Watch => {
             "What the lifetime of the tree hangs on.\n\
              *env* is the link that the runtime made with <shim-spawner> or <watchdog-pipe>.\n\
-             *fd:N* is the read end of a pipe, or a socket, whose other end the runtime alone holds.\n\
+             *fd:N* is the read end of a pipe, or a socket, whose other end the runtime alone \
+             holds.\n\
              *stdin* is the same on standard input; what is written there stays <COMMAND>'s.\n\
-             Its end of file is the first step of the stop: <COMMAND> has half of the grace to end by itself, and \
-             gets the stop signal after that.\n\
-             *parent* is the process that started the shim. If that has ended before the shim looks, it is the \
-             process that has adopted the shim: *parent:N* refuses to start then. N is the pid of the process that \
-             starts the shim, as *$$* in a shell."
+             Its end of file is the first step of the stop: <COMMAND> has half of the grace to \
+             end by itself, and gets the stop signal after that.\n\
+             *parent* is the process that started the shim. If that has ended before the shim \
+             looks, it is the process that has adopted the shim: *parent:N* refuses to start \
+             then. N is the pid of the process that starts the shim, as *$$* in a shell."
         }
         Id::StopSignal => {
             "The first step of the stop: *TERM*, *SIGTERM*, *15* or *RTMIN+3*.\n\

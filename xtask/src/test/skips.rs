@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use quick_junit::{Report, TestCase};
+use quick_junit::TestCase;
 
 use crate::shell;
 
@@ -20,7 +20,8 @@ pub(super) fn report() -> PathBuf {
 /// How many tests have skipped something, and each reason with the number of its tests; nothing
 /// where none has.
 pub(super) fn told(report: &str) -> Result<String> {
-    let report = Report::deserialize_from_str(report).context("read nextest's report")?;
+    let report = quick_junit::Report::deserialize_from_str(report);
+    let report = report.context("read nextest's report")?;
     let cases = report
         .test_suites
         .iter()
@@ -60,7 +61,8 @@ mod tests {
             .iter()
             .map(|output| {
                 format!(
-                    "<testcase name=\"a\" classname=\"b\" time=\"0.1\"><system-err>{output}</system-err></testcase>"
+                    "<testcase name=\"a\" classname=\"b\" time=\"0.1\">\
+                     <system-err>{output}</system-err></testcase>"
                 )
             })
             .collect();
@@ -68,7 +70,8 @@ mod tests {
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
              <testsuites name=\"nextest-run\" tests=\"{count}\" failures=\"0\" errors=\"0\">\
-             <testsuite name=\"b\" tests=\"{count}\" disabled=\"0\" errors=\"0\" failures=\"0\">{cases}\
+             <testsuite name=\"b\" tests=\"{count}\" disabled=\"0\" errors=\"0\" \
+             failures=\"0\">{cases}\
              </testsuite></testsuites>"
         )
     }
@@ -80,7 +83,8 @@ mod tests {
         let told = told(&report(&[vim, both, "ok\n"])).unwrap();
         assert_eq!(
             told,
-            "2 of 3 tests skipped something:\n     1 skipped: no <PID> namespace\n     2 skipped: vim is not installed\n"
+            "2 of 3 tests skipped something:\n     1 skipped: no <PID> namespace\n\
+             \x20    2 skipped: vim is not installed\n"
         );
     }
 

@@ -135,6 +135,7 @@ impl SharedPage {
         };
         let held = &self.content().held;
         for _ in 0..100 {
+            // Acquire, for the Release in `hold`.
             if held.load(Ordering::Acquire) != 0 {
                 return;
             }
@@ -156,6 +157,9 @@ impl SharedPage {
         const REFUSED: Duration = Duration::from_millis(1);
         let word = &self.content().word;
         loop {
+            // Acquire, for the Release in `own`, and for the kernel's mark: an exchange with full
+            // order that the child's own thread makes, at its exec or its death. All that it left
+            // in the report happens before that, and so before this returns.
             let now = word.load(Ordering::Acquire);
             if now & libc::FUTEX_OWNER_DIED != 0 {
                 return;

@@ -1,33 +1,33 @@
-//! What the stage makes of a report, and of the end of a process.
+//! What the director makes of a message, and of the end of a process.
 
 use anyhow::{Context, Result, bail};
 
-use super::{NEW_RUNTIME, RUNTIME, Stage};
+use super::{Director, NEW_RUNTIME, RUNTIME};
 use crate::demo::document::{Kind, Shim};
 use crate::demo::events::Event;
 use crate::demo::process::Process;
 use crate::demo::setup::TREE;
-use crate::demo::wire::{Report, What};
+use crate::demo::wire::{Message, What};
 
 /// In the words of [`std::process::ExitStatus`].
 const SUCCESS: &str = "exit status: 0";
 
-impl Stage<'_> {
+impl Director<'_> {
     pub(super) fn hear(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Report(report) => self.hear_report(report),
+            Event::Message(message) => self.hear_message(message),
             Event::Said { said, at_ns } => self.hear_shim_say(&said, at_ns),
             Event::Gone { process, at_ns } => self.hear_end(process, at_ns),
         }
     }
 
-    fn hear_report(&mut self, report: Report) -> Result<()> {
-        let Report {
+    fn hear_message(&mut self, message: Message) -> Result<()> {
+        let Message {
             at_ns,
             pid,
             who,
             what,
-        } = report;
+        } = message;
         let since_origin = Some(self.record.since_origin(at_ns));
         let (kind, text) = match what {
             What::Ready => {
@@ -196,6 +196,6 @@ impl Stage<'_> {
     fn shim(&mut self, name: &str) -> Result<&mut Shim> {
         let mut shims = self.record.document.shims.iter_mut();
         let shim = shims.find(|shim| shim.name == name);
-        shim.with_context(|| format!("a report by {name}, who has no part in this"))
+        shim.with_context(|| format!("a message by {name}, who has no part in this"))
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::Stage;
+use super::Director;
 use crate::clock;
 use crate::demo::document::Kind;
 use crate::demo::proc_fs;
@@ -13,7 +13,7 @@ use crate::demo::status::Said;
 /// What the server prints when it has been asked to stop, and has.
 const GOOD_ORDER: &str = "stopped in good order";
 
-impl Stage<'_> {
+impl Director<'_> {
     pub(super) fn hear_shim_say(&mut self, said: &Said, at_ns: u64) -> Result<()> {
         let since_origin = Some(self.record.since_origin(at_ns));
         let killed = self.record.document.runtime.killed_ns.is_some();

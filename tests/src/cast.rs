@@ -1,9 +1,10 @@
-//! A play in several processes: the test directs, each process of the cast takes its orders by socket.
+//! A play in several processes: the test directs, each process of the cast takes its orders by
+//! socket.
 //!
-//! The processes find the test by a path in their environment ([`Role::enter`]), so that nothing has to
-//! be inherited, and the link under test is the only thing between a parent and its child. A reaper
-//! stands above the cast: whoever loses its parent is reaped there, and the test learns the status.
-//! A cast member whose test is gone reads the end of the file, and ends.
+//! The processes find the test by a path in their environment ([`Role::enter`]), so that nothing
+//! has to be inherited, and the link under test is the only thing between a parent and its child. A
+//! reaper stands above the cast: whoever loses its parent is reaped there, and the test learns the
+//! status. A cast member whose test is gone reads the end of the file, and ends.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -28,12 +29,12 @@ use crate::orders::Order;
 use crate::proc_fs::stat;
 use crate::{DEADLINE, Guard, until};
 
-/// Where the cast finds the test.
-const ENV_VAR: &str = "WORKSPACE_TESTS_STAGE";
+/// Where its members find the test.
+const ENV_VAR: &str = "WORKSPACE_TESTS_CAST";
 
-/// The test's side.
+/// Those who take part, as the test that directs them sees them.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Cast {
     folder: PathBuf,
     listener: UnixListener,
     waiting: Vec<Actor>,
@@ -41,25 +42,25 @@ pub struct Stage {
     reaper: Option<(Guard, Actor)>,
 }
 
-impl Stage {
-    /// An empty stage, in a folder of its own that any user may enter.
+impl Cast {
+    /// A cast of nobody, in a folder of its own that any user may enter.
     #[allow(clippy::new_without_default, reason = "it makes a folder and a socket")]
-    pub fn new() -> Stage {
+    pub fn new() -> Cast {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
-            "stage-{}-{}",
+            "cast-{}-{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
         let folder = env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).expect("create the stage's folder");
+        fs::create_dir(&folder).expect("create the cast's folder");
         let path = folder.join("socket");
-        let listener = UnixListener::bind(&path).expect("bind the stage's socket");
+        let listener = UnixListener::bind(&path).expect("bind the cast's socket");
         for (path, mode) in [(&folder, 0o755), (&path, 0o777)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
         }
-        Stage {
+        Cast {
             folder,
             listener,
             waiting: Vec::new(),
@@ -69,22 +70,22 @@ impl Stage {
     }
 
     /// Starts `program` under a reaper and waits until it has entered under the name "parent".
-    pub fn open(reaper: &str, program: &str) -> (Stage, Actor) {
-        let mut stage = Stage::new();
-        let (name, value) = stage.env();
+    pub fn open(reaper: &str, program: &str) -> (Cast, Actor) {
+        let mut cast = Cast::new();
+        let (name, value) = cast.env();
         let guard = Guard::spawn(Command::new(reaper).arg(program).env(name, value));
-        let actor = stage.enter("reaper");
-        stage.reaper = Some((guard, actor));
-        let parent = stage.enter("parent");
-        (stage, parent)
+        let actor = cast.enter("reaper");
+        cast.reaper = Some((guard, actor));
+        let parent = cast.enter("parent");
+        (cast, parent)
     }
 
-    /// The variable by which the cast finds this stage.
+    /// The variable by which its members find the test.
     pub fn env(&self) -> (&'static str, OsString) {
         (ENV_VAR, self.folder.join("socket").into())
     }
 
-    /// The folder: gone with the stage.
+    /// The folder: gone with the cast.
     pub fn folder(&self) -> &PathBuf {
         &self.folder
     }
@@ -98,7 +99,7 @@ impl Stage {
             let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
             let deadline = Timespec::try_from(DEADLINE).expect("a deadline that fits");
             let ready = poll(&mut fds, Some(&deadline)).expect("poll the listener");
-            assert!(ready > 0, "deadline passed: {name} enters the stage");
+            assert!(ready > 0, "deadline passed: {name} enters the cast");
             let (stream, _) = self.listener.accept().expect("accept");
             self.waiting.push(Actor::meet(stream));
         }
@@ -106,7 +107,7 @@ impl Stage {
 
     /// Waits until the reaper has reaped `actor`, whose own parent is gone; how it ended.
     pub fn ended(&mut self, actor: &Actor) -> ExitStatus {
-        let (_, reaper) = self.reaper.as_mut().expect("a stage with a reaper");
+        let (_, reaper) = self.reaper.as_mut().expect("a cast with a reaper");
         loop {
             if let Some(status) = self.reaped.get(&actor.pid()) {
                 return *status;
@@ -119,7 +120,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Cast {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
@@ -138,8 +139,8 @@ impl Actor {
         stream
             .set_read_timeout(Some(DEADLINE))
             .expect("SO_RCVTIMEO");
-        // Whatever namespace it is in, the kernel says its number in ours. It waits for orders now, so
-        // that the number is still its own.
+        // Whatever namespace it is in, the kernel says its number in ours. It waits for orders now,
+        // so that the number is still its own.
         let pid = socket_peercred(&stream).expect("SO_PEERCRED").pid;
         let process = Process::open(pid).expect("open the process that entered");
         let mut actor = Actor {
@@ -165,7 +166,7 @@ impl Actor {
         let mut line = String::new();
         let count = self.lines.read_line(&mut line);
         let count = count.unwrap_or_else(|e| panic!("deadline passed: {} answers: {e}", self.name));
-        assert!(count > 0, "{} left the stage without an answer", self.name);
+        assert!(count > 0, "{} left without an answer", self.name);
         line.trim_end().to_owned()
     }
 
@@ -233,10 +234,10 @@ pub struct Role {
 }
 
 impl Role {
-    /// Enters the stage that the environment names.
+    /// Enters the cast that the environment names.
     pub fn enter(name: &str) -> Role {
-        let path = env::var_os(ENV_VAR).expect("no stage in the environment");
-        let stream = UnixStream::connect(path).expect("connect to the stage");
+        let path = env::var_os(ENV_VAR).expect("no cast in the environment");
+        let stream = UnixStream::connect(path).expect("connect to the cast");
         let mut role = Role {
             lines: BufReader::new(stream),
         };

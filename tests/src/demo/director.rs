@@ -1,4 +1,4 @@
-//! The stage: starts the actors, kills the runtime, and sees what becomes of the others.
+//! The director: starts the actors, kills the runtime, and sees what becomes of the others.
 
 mod hear;
 mod tree;
@@ -24,7 +24,7 @@ const NEW_RUNTIME: &str = "new runtime";
 /// Between two rounds of asking programs that do not answer yet.
 const PROBE_PAUSE: Duration = Duration::from_millis(10);
 
-pub(super) struct Stage<'a> {
+pub(super) struct Director<'a> {
     setup: &'a Setup,
     plan: Plan,
     events: Events,
@@ -35,10 +35,10 @@ pub(super) struct Stage<'a> {
     unreaped: Vec<Process>,
 }
 
-impl<'a> Stage<'a> {
-    pub(super) fn new(setup: &'a Setup, plan: Plan, record: Record<'a>) -> Result<Stage<'a>> {
+impl<'a> Director<'a> {
+    pub(super) fn new(setup: &'a Setup, plan: Plan, record: Record<'a>) -> Result<Director<'a>> {
         let events = Events::new(&setup.socket(), &setup.status())?;
-        Ok(Stage {
+        Ok(Director {
             setup,
             plan,
             events,
@@ -96,7 +96,8 @@ impl<'a> Stage<'a> {
             };
             if Instant::now() > deadline {
                 bail!(
-                    "{}: its program, pid {}, gave no answer on 127.0.0.1:{} within {:?}: {error}{}",
+                    "{}: its program, pid {}, gave no answer on 127.0.0.1:{} within {:?}: \
+                     {error}{}",
                     program.who,
                     program.pid,
                     program.port,
