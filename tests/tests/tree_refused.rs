@@ -499,6 +499,50 @@ fn pid_namespace_over_the_limit_is_refused_with_the_place_of_the_limit() {
     });
 }
 
+#[test]
+fn limit_on_descriptors_that_is_too_low_is_named_wherever_it_is_hit() {
+    alone!({
+        // The loader of the program needs two numbers itself.
+        let mut limits = 5..32;
+        let enough = limits.find(|limit| {
+            let text = format!("ulimit -n {limit}; exec \"$0\" -- true");
+            let mut command = Command::new("sh");
+            let output = command.args(["-c", &text, SHIM]).output().expect("sh");
+            let is_enough = output.status.success();
+            if !is_enough {
+                assert_eq!(output.status.code(), Some(125), "{limit}: {output:?}");
+                let said = String::from_utf8(output.stderr).expect("UTF-8");
+                assert_one_line(&said, &["ulimit -n", "os error 24"]);
+            }
+            is_enough
+        });
+        // Every stage of the start was the first to fail once.
+        assert!(enough.is_some_and(|enough| enough > 8), "{enough:?}");
+    });
+}
+
+#[test]
+fn limit_on_processes_is_named() {
+    alone!({
+        let folder = Folder::new();
+        let mut command = unprivileged(&folder, &[]);
+        // SAFETY: setrlimit is async-signal-safe, and the limit is the child's alone.
+        unsafe {
+            command.pre_exec(|| {
+                let none = libc::rlimit {
+                    rlim_cur: 0,
+                    rlim_max: 0,
+                };
+                match libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
+            });
+        }
+        refused(command, 125, &["ulimit -u", "pids.max", "os error 11"]);
+    });
+}
+
 /// Whoever starts the shim knows its own pid. The shim alone could not tell who has adopted it.
 #[test]
 fn parent_with_another_pid_is_refused_and_both_are_named() {

@@ -29,7 +29,15 @@ impl Failure {
 
     /// `what` failed with this error.
     pub(crate) fn io(what: impl fmt::Display, error: &io::Error) -> Failure {
-        Failure::refused(format!("{what}: {error}"))
+        let way_out = match error.raw_os_error() {
+            Some(libc::EMFILE) => "; raise the limit on open files (ulimit -n) to 32 or more",
+            Some(libc::ENFILE) => "; raise the machine's limit in /proc/sys/fs/file-max",
+            Some(libc::EAGAIN) => {
+                "; raise the limit on processes (ulimit -u), or pids.max of the cgroup"
+            }
+            _ => "",
+        };
+        Failure::refused(format!("{what}: {error}{way_out}"))
     }
 
     /// The descriptor that an option names cannot be taken.

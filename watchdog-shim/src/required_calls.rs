@@ -31,5 +31,6 @@ pub(crate) fn check() -> Result<(), Failure> {
     test_kill_process(own).map_err(|errno| Failure::io("kill(2)", &errno.into()))?;
     let own = Process::open(own).map_err(|error| Failure::io("pidfd_open(2)", &error.into()))?;
     sys::can_signal(own.as_fd()).map_err(|error| Failure::io("pidfd_send_signal(2)", &error))?;
-    sys::try_close().map_err(|error| Failure::io("close(2)", &error))
+    let (read, _write) = sys::pipe().map_err(|error| Failure::io("no pipe can be made", &error))?;
+    sys::close(read).map_err(|error| Failure::io("close(2)", &error))
 }

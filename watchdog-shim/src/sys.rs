@@ -18,7 +18,7 @@ pub(crate) use arguments::arguments;
 pub(crate) use children::{Forked, end_of_child, fork, peek_state_change, reap, take_stop};
 pub(crate) use clock::monotonic_nanoseconds;
 pub(crate) use descriptors::{
-    above_standard_streams, continue_at_news_of, occupy_standard_streams, pipe, try_close,
+    above_standard_streams, close, continue_at_news_of, occupy_standard_streams, pipe,
 };
 pub(crate) use end::{die_of, exit_now};
 pub(crate) use identity::{effective_ids, is_init, leads_session, own_pid, parent_pid, pid};

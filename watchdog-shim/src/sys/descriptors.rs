@@ -59,11 +59,10 @@ pub(crate) fn continue_at_news_of(pipe: &OwnedFd) -> io::Result<()> {
 /// include/uapi/asm-generic/fcntl.h.
 const F_SETSIG: c_int = 10;
 
-/// Makes a descriptor and closes it. Returns the error of close(2).
-pub(crate) fn try_close() -> io::Result<()> {
-    let (read, _write) = pipe()?;
+/// Closes a descriptor, and says whether that worked. To drop it does not tell.
+pub(crate) fn close(fd: OwnedFd) -> io::Result<()> {
     // SAFETY: into_raw_fd has given up the ownership, and nobody else has the number.
-    if unsafe { libc::close(read.into_raw_fd()) } != 0 {
+    if unsafe { libc::close(fd.into_raw_fd()) } != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
