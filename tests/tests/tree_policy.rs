@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pidfd_watcher::Signal;
 use workspace_tests::orders::{Link, Order};
-use workspace_tests::play::{Who, find};
+use workspace_tests::play::{Who, can, find};
 use workspace_tests::trees::Tree;
 use workspace_tests::{Guard, until};
 
@@ -54,7 +54,7 @@ fn nobody_but_command_is_asked_where_command_alone_is_meant() {
 
 /// The line that says why and how the tree is stopped, when these were killed under a runtime whose
 /// policy is a grace period of 321 ms.
-fn stopping_after(who: &[Who]) -> String {
+fn stopping_after(contain: &str, who: &[Who]) -> String {
     let tree = Tree::new();
     let folder = tree.folder().to_owned();
     let leader = Order::HostileTree { folder }.argument();
@@ -62,17 +62,9 @@ fn stopping_after(who: &[Who]) -> String {
     let report = tree.folder().join("report");
     let script = format!("exec \"$@\" 7>>{}", report.display());
     let status = "--status-fd=7";
+    let option = format!("--contain={contain}");
     let words = [
-        "sh",
-        "-c",
-        &script,
-        "sh",
-        SHIM,
-        "--contain=subreaper",
-        status,
-        "--",
-        HOSTILE,
-        &leader,
+        "sh", "-c", &script, "sh", SHIM, &option, status, "--", HOSTILE, &leader,
     ];
     let order = Order::Runtime {
         command: words.map(str::to_owned).to_vec(),
@@ -83,7 +75,7 @@ fn stopping_after(who: &[Who]) -> String {
     let runtime = Guard::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
     tree.ready();
     let runtime = i32::try_from(runtime.id()).expect("a pid");
-    for process in find(runtime, who, "subreaper") {
+    for process in find(runtime, who, contain) {
         process.send_signal(Signal::KILL).expect("it lives");
     }
     until("the stop is reported", || {
@@ -96,8 +88,20 @@ fn stopping_after(who: &[Who]) -> String {
 #[test]
 fn grace_period_of_the_runtime_holds_for_whoever_takes_over() {
     for who in [&[Who::Inner][..], &[Who::Standby, Who::Inner]] {
-        let line = stopping_after(who);
+        let line = stopping_after("subreaper", who);
         assert!(line.contains(r#""grace_ms":321"#), "{who:?}: {line}");
-        assert!(line.contains("inner-died"), "{who:?}: {line}");
+        // INNER may see STANDBY's end before its own.
+        let is_cause =
+            line.contains("inner-died") || line.contains("standby-died") && who.len() == 2;
+        assert!(is_cause, "{who:?}: {line}");
+    }
+}
+
+/// The kernel has killed all of them by then.
+#[test]
+fn no_grace_is_reported_where_the_namespace_has_ended_with_inner() {
+    if can(SHIM, "pidns") {
+        let line = stopping_after("pidns", &[Who::Inner]);
+        assert!(line.contains(r#""grace_ms":0"#), "{line}");
     }
 }

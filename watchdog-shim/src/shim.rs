@@ -107,5 +107,5 @@ fn run_alone(setup: Setup<'_>) -> Result<End, Failure> {
     let init = NamespaceInit::of_this_process(&setup.alone).ok();
     let keeper = inner::start(setup, &mut None, None, init)?;
     keeper.run();
-    Ok(End::of(ledger, exit))
+    End::of(ledger, exit)
 }

@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use crate::failure::REFUSED;
+use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::options::ExitAs;
 
@@ -17,15 +17,15 @@ pub(crate) enum End {
 
 impl End {
     /// As the ledger says that COMMAND ended.
-    pub(crate) fn of(ledger: Ledger, exit: ExitAs) -> End {
+    pub(crate) fn of(ledger: Ledger, exit: ExitAs) -> Result<End, Failure> {
         if let Some(code) = ledger.refusal() {
-            return End::Code(code);
+            return Ok(End::Code(code));
         }
-        match ledger.status() {
-            Some(status) => End::of_status(status, exit),
-            // COMMAND was never seen to end: somebody else reaped it, or it never ran.
-            None => End::Code(REFUSED),
-        }
+        let status = ledger.status();
+        // COMMAND was never seen to end: somebody else has reaped it, or it never ran.
+        let unknown = || Failure::refused("INNER was killed: nobody saw how COMMAND ended");
+        let status = status.ok_or_else(unknown)?;
+        Ok(End::of_status(status, exit))
     }
 
     fn of_status(status: ExitStatus, exit: ExitAs) -> End {

@@ -39,7 +39,7 @@ pub(crate) fn run(setup: Setup<'_>, control: &ControlSocket, child: Pid) -> Resu
     } else {
         take_over::run(setup, signals, None);
     }
-    Ok(End::of(ledger, exit))
+    End::of(ledger, exit)
 }
 
 fn forward_signals(signals: &OwnedFd, role: SessionRole, control: &ControlSocket) {

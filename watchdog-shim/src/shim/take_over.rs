@@ -1,12 +1,14 @@
 //! STANDBY or OUTER, when all processes of the shim below it were killed.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use pidfd_watcher::Process;
 
 use crate::control::ControlSocket;
 use crate::keeper::{Keeper, Killing};
 use crate::plan::Containment;
+use crate::policy::Policy;
 use crate::shim::protection;
 use crate::shim::setup::Setup;
 use crate::signals::SessionRole;
@@ -18,6 +20,12 @@ use crate::watch::RuntimeWatch;
 pub(crate) fn run(setup: Setup<'_>, signals: OwnedFd, control: Option<ControlSocket>) {
     protection::take_resources();
     let command = command(&setup);
+    if matches!(setup.containment, Containment::PidNamespace) {
+        // With INNER the kernel has killed all that were in the namespace.
+        let grace = Duration::ZERO;
+        let policy = setup.ledger.policy();
+        setup.ledger.set_policy(Policy { grace, ..policy });
+    }
     let keeper = Keeper {
         options: setup.options,
         role: SessionRole::of_this_process(setup.session),
