@@ -30,7 +30,8 @@
 //!
 //! # The tour
 //!
-//! - [`Process`]: one pidfd, shared by its clones. Signal it, wait for it, reap it.
+//! - [`Process`]: one pidfd, shared by its clones. Signal it or the group that it leads, wait for it,
+//!   reap it.
 //! - [`Watcher`]: callbacks ([`watch`](Watcher::watch)), futures for any executor
 //!   ([`exited`](Watcher::exited)), and taking charge of a child
 //!   ([`watch_and_reap`](Watcher::watch_and_reap)). [`shutdown`](Watcher::shutdown) ends its thread
@@ -68,6 +69,7 @@
 //! |---|---|
 //! | 5.4 | everything: `pidfd_open`, `waitid(P_PIDFD)` |
 //! | 5.17 | exit codes are known before the reaping; until then only reaping tells them |
+//! | 6.9 | the handle of a reaped leader names its [group](Process::send_signal_to_group) |
 //! | 6.13 | [`Process::from_pidfd`] works without `/proc` |
 //! | 6.15 | the status of processes that somebody else reaped |
 //!
@@ -92,6 +94,7 @@ mod error;
 mod exit;
 mod fork;
 mod future;
+mod group;
 mod handle;
 mod identify;
 mod kernel;

@@ -17,13 +17,14 @@
 //!     .identity_file("/run/my-runtime/box-7")
 //!     .spawn()?;
 //! let mut shim = ShimHandler::new(shim);
-//! let exit = shim.stop()?; // SIGTERM, ten seconds, SIGKILL, reaped
-//! println!("{:?}", exit.status);
+//! let report = shim.stop()?; // SIGTERM, ten seconds, SIGKILL, reaped
+//! println!("{:?}", report.exit().status);
+//! assert!(report.is_empty()); // nobody of its process group is left
 //!
 //! // After a restart of the runtime: the same process, or an error; never a stranger.
 //! let identity = ShimIdentity::load("/run/my-runtime/box-7")?;
 //! let mut again = ShimHandler::adopt(&identity)?;
-//! again.stop()?;
+//! let _ = again.stop()?;
 //! # Ok(())
 //! # }
 //! ```
@@ -44,13 +45,15 @@
 //! - A failed spawn names its stage and leaves no process, descriptor or zombie. A child that was
 //!   killed before its exec is a failed spawn.
 //! - Signals go by pidfd: no recycled pid is ever hit. Nothing is reaped that was not spawned here.
+//! - A [stop](ShimHandler::stop) is over when nobody is left, and its [report](StopReport) says so.
 //! - Dropping a handle never waits and leaves no zombie.
 //!
 //! # Limits
 //! - A program without a watchdog of its own does not listen: it is not stopped by the death of its
 //!   runtime. Under a [supervisor](ShimSpawner::supervised) it is, with everything that it started.
-//! - [`ShimHandler::stop`] signals the shim, not what the shim started. Under a supervisor it stops
-//!   the whole tree.
+//! - [`ShimHandler::stop`] is about the shim's process group, unless another [`StopTarget`] is set.
+//!   What the shim started in a group or session of its own is not reached. Under a supervisor it
+//!   is: the whole tree is stopped.
 //! - With a [`pre_exec`](ShimSpawner::pre_exec) closure the child is created by the C library's
 //!   `fork`, and the cost grows with the runtime's memory; without, it does not ([`Engine`]).
 //! - An attached shim in its own process group gets no Ctrl-C of the terminal:
@@ -80,6 +83,10 @@ mod spawn;
 mod spawner;
 mod started;
 mod stdio;
+mod stop_error;
+mod stop_report;
+mod stop_target;
+mod stopping;
 mod strings;
 mod supervisor;
 #[allow(unsafe_code)]
@@ -88,7 +95,7 @@ mod sys;
 pub use config::{CONFIG_MAX, ConfigError, shim_config};
 pub use engine::Engine;
 pub use error::{SpawnError, Stage};
-pub use handler::{ShimHandler, StopError};
+pub use handler::ShimHandler;
 pub use identity::{AdoptError, IdentityError, IdentityErrorKind, ShimIdentity};
 pub use pidfd_watcher::{
     Cancelled, Error as ProcessError, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher,
@@ -96,5 +103,8 @@ pub use pidfd_watcher::{
 pub use shim::{ShimChild, SpawnedShim};
 pub use spawner::ShimSpawner;
 pub use stdio::Stdio;
+pub use stop_error::StopError;
+pub use stop_report::{StopReport, Tally};
+pub use stop_target::StopTarget;
 pub use supervisor::{Contain, Level, OnExit, SignalTo, Supervisor};
 pub use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};

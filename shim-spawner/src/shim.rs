@@ -5,7 +5,8 @@ use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use pidfd_watcher::{Pid, Process};
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
-use crate::{Level, reaper};
+use crate::stopping::Aim;
+use crate::{Level, StopTarget, reaper};
 
 /// A running shim: the process, and the keepalive that tells it of this process's end.
 ///
@@ -59,17 +60,19 @@ pub struct ShimChild {
     pub stderr: Option<ChildStderr>,
     process: Process,
     policy: StopPolicy,
+    aim: Aim,
     level: Level,
 }
 
 impl ShimChild {
-    pub(crate) fn new(process: Process, policy: StopPolicy, level: Level) -> ShimChild {
+    pub(crate) fn new(process: Process, policy: StopPolicy, aim: Aim, level: Level) -> ShimChild {
         ShimChild {
             stdin: None,
             stdout: None,
             stderr: None,
             process,
             policy,
+            aim,
             level,
         }
     }
@@ -90,6 +93,20 @@ impl ShimChild {
     #[must_use]
     pub fn stop_policy(&self) -> StopPolicy {
         self.policy
+    }
+
+    /// Which processes a stop is about.
+    #[must_use]
+    pub fn stop_target(&self) -> StopTarget {
+        self.aim.target()
+    }
+
+    pub(crate) fn aim(&self) -> &Aim {
+        &self.aim
+    }
+
+    pub(crate) fn set_aim(&mut self, aim: Aim) {
+        self.aim = aim;
     }
 
     pub(crate) fn level(&self) -> Level {

@@ -21,9 +21,10 @@ use crate::image::{self, Image};
 use crate::internal_fds::{self, LOWEST};
 use crate::started::StatusPipe;
 use crate::stdio::{Direction, Stream};
+use crate::stopping::{Aim, Reports};
 use crate::supervisor::{Level, Supervisor};
 use crate::sys::{self, Limit};
-use crate::{ShimChild, ShimSpawner, SpawnError, SpawnedShim, Stage, engine};
+use crate::{ShimChild, ShimSpawner, SpawnError, SpawnedShim, Stage, StopTarget, engine};
 
 /// Our own variables of one child: name and value.
 type Variables = Vec<(&'static str, String)>;
@@ -57,7 +58,7 @@ impl SupervisedStart<'_> {
         self,
         started: Result<Process, SpawnError>,
         spawner: &ShimSpawner,
-    ) -> Result<Process, SpawnError> {
+    ) -> Result<(Process, Option<Reports>), SpawnError> {
         let process = started.map_err(|error| match error.stage() {
             Stage::Exec => error
                 .with_stage(Stage::Supervisor)
@@ -67,13 +68,16 @@ impl SupervisedStart<'_> {
         let waited = self
             .status_pipe
             .wait(process, self.supervisor.time_to_start());
-        waited.map_err(|error| match error.stage() {
+        let waited = waited.map_err(|error| match error.stage() {
             Stage::Supervisor => self
                 .supervisor
                 .explain(error)
                 .with_path(Some(&self.program)),
             stage => error.with_path(spawner.path_of(stage)),
-        })
+        });
+        let (process, reports) = waited?;
+        let kept = self.supervisor.reports_the_tree();
+        Ok((process, kept.then_some(reports)))
     }
 }
 
@@ -90,6 +94,7 @@ impl ShimSpawner {
     /// [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
     pub fn spawn(&mut self) -> Result<SpawnedShim, SpawnError> {
         let belonging = self.belonging()?;
+        let aim = self.aim(belonging)?;
         let current_dir = self.current_dir.as_deref().map(c_string).transpose()?;
         image::check(&self.program, &self.args)?;
         if let Some(supervisor) = &self.supervisor {
@@ -129,7 +134,7 @@ impl ShimSpawner {
         };
         let routine = Routine {
             belonging,
-            record: self.record()?,
+            record: self.record(aim.target())?,
             current_dir,
             streams: [stdin.theirs, stdout.theirs, stderr.theirs],
             closures: self.closures.clone(),
@@ -147,17 +152,21 @@ impl ShimSpawner {
         drop((fds, streams));
         let started = match supervised {
             Some(supervised) => supervised.wait(started, self),
-            None => started.map_err(|error| {
+            None => started.map(|process| (process, None)).map_err(|error| {
                 let path = self.path_of(error.stage());
                 error.with_path(path)
             }),
         };
-        let process = started.inspect_err(|_| {
+        let (process, reports) = started.inspect_err(|_| {
             if let Some(record) = &record {
                 record.undo();
             }
         })?;
-        let mut child = ShimChild::new(process, self.policy_of_child(), self.level());
+        let aim = match aim {
+            Aim::Tree(_) => Aim::Tree(reports.map(Arc::new)),
+            aim => aim,
+        };
+        let mut child = ShimChild::new(process, self.policy_of_child(), aim, self.level());
         child.stdin = stdin.ours.map(Into::into);
         child.stdout = stdout.ours.map(Into::into);
         child.stderr = stderr.ours.map(Into::into);
@@ -167,9 +176,10 @@ impl ShimSpawner {
         })
     }
 
-    fn record(&self) -> Result<Option<Record>, SpawnError> {
+    fn record(&self, target: StopTarget) -> Result<Option<Record>, SpawnError> {
         let prepare = |path: &PathBuf| {
-            Record::prepare(path, self.policy_of_child(), !self.detached).map_err(|error| {
+            let policy = self.policy_of_child();
+            Record::prepare(path, policy, target, !self.detached).map_err(|error| {
                 let path = self.path_of(error.stage());
                 error.with_path(path)
             })
@@ -201,6 +211,28 @@ impl ShimSpawner {
             )),
             (false, group) => Ok(Belonging::Group(group)),
         }
+    }
+
+    /// Whom a stop is about.
+    fn aim(&self, belonging: Belonging) -> Result<Aim, SpawnError> {
+        let joined = matches!(belonging, Belonging::Group(1..));
+        let supervised = self.supervisor.is_some();
+        let target = self.stop_target.unwrap_or(match (supervised, joined) {
+            (true, _) => StopTarget::Tree,
+            (false, true) => StopTarget::Leader,
+            (false, false) => StopTarget::Group,
+        });
+        let refused = match target {
+            StopTarget::Tree if !supervised => "only a supervised shim is stopped as a tree",
+            StopTarget::Group if joined => "a shim that joins a group does not lead it",
+            StopTarget::Cgroup if self.stop_cgroup.is_none() => "no cgroup was named to be stopped",
+            StopTarget::Leader | StopTarget::Group | StopTarget::Cgroup if supervised => {
+                "the supervisor stops the tree: its signal_to says who gets the stop signal"
+            }
+            StopTarget::Cgroup => return Ok(Aim::Cgroup(self.stop_cgroup.clone())),
+            target => return Ok(Aim::new(target)),
+        };
+        Err(SpawnError::invalid(refused))
     }
 
     fn link(&self) -> Result<Option<(Keepalive, ChildSetup)>, SpawnError> {

@@ -14,8 +14,9 @@ use crate::child::PreExecClosure;
 use crate::environment::EnvChange;
 use crate::internal_fds::LOWEST;
 use crate::stdio::Stdio;
+use crate::stopping::CgroupFolder;
 use crate::supervisor::Supervisor;
-use crate::{Engine, SpawnError, Stage};
+use crate::{Engine, SpawnError, Stage, StopTarget};
 
 /// Spawns helper processes. Can spawn more than once.
 ///
@@ -40,6 +41,8 @@ pub struct ShimSpawner {
     pub(crate) identity_file: Option<PathBuf>,
     pub(crate) config: Option<Vec<u8>>,
     pub(crate) policy: StopPolicy,
+    pub(crate) stop_target: Option<StopTarget>,
+    pub(crate) stop_cgroup: Option<Arc<CgroupFolder>>,
     pub(crate) sentinel: bool,
     pub(crate) supervisor: Option<Supervisor>,
     pub(crate) engine: Engine,
@@ -64,6 +67,8 @@ impl ShimSpawner {
             identity_file: None,
             config: None,
             policy: StopPolicy::new(),
+            stop_target: None,
+            stop_cgroup: None,
             sentinel: true,
             supervisor: None,
             engine: Engine::default(),
@@ -284,6 +289,30 @@ impl ShimSpawner {
     pub fn stop_policy(&mut self, policy: StopPolicy) -> &mut ShimSpawner {
         self.policy = policy;
         self
+    }
+
+    /// Which processes [`ShimHandler::stop`](crate::ShimHandler::stop) is about. Unless set: the
+    /// process group, if the shim leads one; else the shim alone; under a
+    /// [supervisor](ShimSpawner::supervised) the tree.
+    ///
+    /// The shim's own watchdog is not asked: it stops the shim alone.
+    ///
+    /// # Errors
+    /// Of the spawn, [`Stage::Arguments`](crate::Stage::Arguments): [`StopTarget::Group`] for a
+    /// shim that joins the group of others, which this process may be in itself;
+    /// [`StopTarget::Cgroup`] without a [cgroup](ShimSpawner::stop_cgroup); [`StopTarget::Tree`]
+    /// without a supervisor, and all others with one.
+    pub fn stop_target(&mut self, target: StopTarget) -> &mut ShimSpawner {
+        self.stop_target = Some(target);
+        self
+    }
+
+    /// A stop is about the cgroup (version 2) whose folder this is, and those below it:
+    /// [`StopTarget::Cgroup`]. How the shim gets into it is not the stop's to know. A spawner and
+    /// its handlers share the descriptor.
+    pub fn stop_cgroup(&mut self, folder: impl Into<OwnedFd>) -> &mut ShimSpawner {
+        self.stop_cgroup = Some(Arc::new(CgroupFolder::new(folder.into())));
+        self.stop_target(StopTarget::Cgroup)
     }
 
     /// Whether an attached shim is told of the runtime's death before the runtime's memory is taken
