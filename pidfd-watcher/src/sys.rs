@@ -6,6 +6,7 @@ mod fork_generation;
 mod published;
 mod signals;
 mod threads;
+mod usage;
 
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -20,6 +21,7 @@ pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;
 pub(crate) use threads::{gettid, thread_exists};
+pub(crate) use usage::{End, RawUsage, collect_with_usage};
 
 /// `struct pidfd_info` as Linux 6.13 had it (`PIDFD_INFO_SIZE_VER0`). Its size is part of the
 /// ioctl's number, and a newer kernel copies no more than the size that was asked for.

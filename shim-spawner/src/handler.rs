@@ -10,6 +10,7 @@ use pidfd_watcher::{Error, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, 
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
 use crate::shim::guarantees_of;
+use crate::stop_future::StopFuture;
 use crate::stopping::{Aim, CgroupFolder, Next, Stopping};
 use crate::sys::nap;
 use crate::{
@@ -196,6 +197,25 @@ impl ShimHandler {
         Ok(report)
     }
 
+    /// The same as a future, for any executor: no thread waits, and none is started but that of the
+    /// [watcher that all share](Watcher::global), which also tells the time.
+    ///
+    /// # When it is dropped
+    ///
+    /// Before it was first polled: nothing has begun. After that **the stop goes on**: SIGKILL
+    /// comes after the grace period all the same, and the shim is reaped. The watcher's thread does
+    /// it then. To hear what comes of it, call this or [`stop`](ShimHandler::stop) again: the
+    /// second stop sends the stop signal once more, and has a grace period of its own.
+    ///
+    /// # Errors
+    /// As [`stop`](ShimHandler::stop); and where neither the watcher nor its timer can be had,
+    /// before anybody is signalled.
+    pub async fn stop_async(&mut self) -> Result<StopReport, StopError> {
+        let report = StopFuture::new(self.stopping()).await?;
+        self.keepalive = None;
+        Ok(report)
+    }
+
     fn stopping(&self) -> Stopping {
         let (process, aim) = (self.process().clone(), self.child.aim().clone());
         Stopping::new(process, aim, self.child.stop_policy())
@@ -244,6 +264,27 @@ impl ShimHandler {
     /// As [`Process::wait_timeout`].
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Exit>, Error> {
         let exit = self.process().wait_timeout(timeout)?;
+        Ok(exit.map(|exit| self.settle(exit)))
+    }
+
+    /// Waits for the exit and reaps, on any executor. Dropped before it is ready, it has done
+    /// nothing. [`exited`](ShimHandler::exited) borrows nothing, and reaps nothing.
+    ///
+    /// # Errors
+    /// As [`Process::exited`].
+    pub async fn wait_async(&mut self) -> Result<Exit, Error> {
+        let exit = self.exited().await?;
+        Ok(self.settle(exit))
+    }
+
+    /// As [`wait_timeout`](ShimHandler::wait_timeout), on any executor. Dropped before it is ready,
+    /// it has done nothing.
+    ///
+    /// # Errors
+    /// As [`Watcher::exited_within`], and as [`Watcher::new`] at the first call in this process.
+    pub async fn wait_timeout_async(&mut self, timeout: Duration) -> Result<Option<Exit>, Error> {
+        let exited = Watcher::global()?.exited_within(self.process(), timeout);
+        let exit = exited.await?;
         Ok(exit.map(|exit| self.settle(exit)))
     }
 

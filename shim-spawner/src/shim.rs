@@ -6,7 +6,7 @@ use pidfd_watcher::{Pid, Process};
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
 use crate::stopping::Aim;
-use crate::{Level, StopTarget, reaper};
+use crate::{Level, StopTarget};
 
 /// A running shim: the process, and the keepalive that tells it of this process's end.
 ///
@@ -120,6 +120,6 @@ impl ShimChild {
 
 impl Drop for ShimChild {
     fn drop(&mut self) {
-        reaper::reap_when_exited(&self.process);
+        self.process.reap_when_exited();
     }
 }

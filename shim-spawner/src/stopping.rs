@@ -67,6 +67,10 @@ impl Stopping {
         }
     }
 
+    pub(crate) fn leader(&self) -> &Process {
+        &self.leader
+    }
+
     /// Does what can be done now. To be called again when what it answers has come, or earlier.
     pub(crate) fn step(&mut self) -> Result<Next, StopError> {
         if let Phase::Begin = self.phase {

@@ -3,7 +3,6 @@
 mod descriptor;
 mod limit;
 mod process;
-mod signals;
 mod time;
 
 use std::io;
@@ -15,7 +14,6 @@ pub(crate) use limit::{Limit, soft_limit};
 pub(crate) use process::{
     effective_user, group_of, last_errno, own_group, own_pid, signal_from_raw,
 };
-pub(crate) use signals::BlockedSignals;
 pub(crate) use time::{monotonic, nap};
 
 /// Device and inode of a number that we do not own. `EBADF` when it is not open.

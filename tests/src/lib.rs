@@ -32,6 +32,7 @@ pub mod memory;
 pub mod namespace;
 pub mod orders;
 pub mod orphan;
+pub mod pack;
 pub mod peers;
 pub mod play;
 pub mod proc_fs;

@@ -14,10 +14,7 @@ const FILES: [(&str, &[&str]); 3] = [
         "sys/published.rs",
         &["watchdog-pipe", "fd-preserve", "pidfd-watcher"],
     ),
-    (
-        "sys/signals.rs",
-        &["watchdog-pipe", "pidfd-watcher", "shim-spawner"],
-    ),
+    ("sys/signals.rs", &["watchdog-pipe", "pidfd-watcher"]),
 ];
 
 /// What each of them says of itself, and no other file.
