@@ -33,7 +33,7 @@ const ROUNDS: usize = 16;
 /// let (watcher, mut driver) = Builder::new().build_driven()?; // no thread
 /// let process = Process::from_child(&mut Command::new("true").spawn()?)?;
 /// let (tell, told) = std::sync::mpsc::channel();
-/// watcher.watch_and_reap(process, move |exit| drop(tell.send(exit)))?;
+/// watcher.watch_and_reap(process, move |exit| tell.send(exit).unwrap_or(()))?;
 /// let exit = loop {
 ///     // Any loop will do: this one waits for nothing else.
 ///     poll(&mut [PollFd::new(&driver, PollFlags::IN)], None)?;

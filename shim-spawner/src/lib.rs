@@ -68,6 +68,7 @@ compile_error!("shim-spawner is for Linux: it stands on pidfds, memfds and close
 
 #[allow(unsafe_code)]
 mod child;
+mod command;
 mod config;
 mod engine;
 mod environment;
@@ -92,13 +93,16 @@ mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
 
+pub use command::{CommandExt, CommandLink};
 pub use config::{CONFIG_MAX, ConfigError, shim_config};
 pub use engine::Engine;
 pub use error::{SpawnError, Stage};
+pub use fd_preserve::{Applied, PreserveFds};
 pub use handler::ShimHandler;
 pub use identity::{AdoptError, IdentityError, IdentityErrorKind, ShimIdentity};
 pub use pidfd_watcher::{
-    Cancelled, Error as ProcessError, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher,
+    Cancelled, ChildError, Error as ProcessError, Exit, ExitFuture, Pid, Process, Signal,
+    WatchHandle, Watcher,
 };
 pub use shim::{ShimChild, SpawnedShim};
 pub use spawner::ShimSpawner;
