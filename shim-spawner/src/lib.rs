@@ -63,9 +63,12 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("shim-spawner is for Linux: it stands on pidfds, memfds and close_range");
 
+mod builder;
+mod cgroup;
 #[allow(unsafe_code)]
 mod child;
 mod config;
+mod credentials;
 mod engine;
 mod environment;
 mod error;
@@ -73,9 +76,12 @@ mod handler;
 mod identity;
 mod image;
 mod internal_fds;
+mod limits;
+mod listen;
 mod reaper;
 mod report;
 mod shim;
+mod signals;
 mod spawn;
 mod spawner;
 mod started;
@@ -84,7 +90,9 @@ mod strings;
 mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
+mod terminal;
 
+pub use cgroup::{Cgroup, CgroupError};
 pub use config::{CONFIG_MAX, ConfigError, shim_config};
 pub use engine::Engine;
 pub use error::{SpawnError, Stage};
@@ -93,6 +101,8 @@ pub use identity::{AdoptError, IdentityError, IdentityErrorKind, ShimIdentity};
 pub use pidfd_watcher::{
     Cancelled, Error as ProcessError, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher,
 };
+pub use rustix::process::Resource;
+pub use rustix::thread::CpuSet;
 pub use shim::{ShimChild, SpawnedShim};
 pub use spawner::ShimSpawner;
 pub use stdio::Stdio;

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 pub(crate) use descriptor::Descriptor;
-pub(crate) use limit::{Limit, soft_limit};
+pub(crate) use limit::{Limit, open_files, soft_limit};
 pub(crate) use process::{effective_user, last_errno, own_pid, signal_from_raw};
 pub(crate) use signals::BlockedSignals;
 pub(crate) use time::nap;

@@ -17,6 +17,7 @@ use pidfd_watcher::Process;
 use rustix::io::Errno;
 use rustix::process::WaitIdOptions;
 
+use super::dumpable::KeptDumpable;
 use super::outcome::{self, ANY_CHILD};
 use super::sys::{self, CloneMethod, Created, RawBlockedSignals, SharedPage, Stack};
 use crate::child::Routine;
@@ -64,7 +65,10 @@ fn clone(
 ) -> Result<Created, Errno> {
     // No handler of this process may run in the child, where it would work on the parent's memory.
     let blocked = RawBlockedSignals::all()?;
+    let kept =
+        (routine.credentials.change_ids() && method != CloneMethod::Copy).then(KeptDumpable::hold);
     let created = sys::clone(method, stack, routine, report, &blocked);
+    drop(kept);
     drop(blocked);
     created
 }
