@@ -125,8 +125,8 @@ impl ShimSpawner {
     /// Of the spawn: [`Stage::Cgroup`](crate::Stage::Cgroup): `EACCES` where this process may not
     /// write to `cgroup.procs` of that cgroup, or of the closest one above that and this
     /// process's own; `EBUSY` for a cgroup that has controllers for those below it; `EOPNOTSUPP`
-    /// for a threaded one; `ENOENT` for what is no cgroup; `ENODEV` for one that was removed;
-    /// `EMFILE`. [`Stage::Create`](crate::Stage::Create): `EAGAIN` where its `pids.max` is reached.
+    /// for an invalid domain among threaded ones; `ENOENT`, `ENOTDIR` for what is no cgroup;
+    /// `ENODEV` for one that was removed; `EMFILE`. [`Stage::Create`](crate::Stage::Create): `EAGAIN` where its `pids.max` is reached.
     ///
     /// # References
     /// [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html),

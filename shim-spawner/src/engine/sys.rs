@@ -6,7 +6,7 @@ mod signals;
 mod stack;
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use pidfd_watcher::{Pid, Process};
@@ -65,17 +65,51 @@ pub(super) fn clone(
     report: &Report,
     blocked: &RawBlockedSignals,
 ) -> Result<Created, Errno> {
-    let by_clone3 = method == CloneMethod::Clone3;
+    if method == CloneMethod::Clone3
+        && let Some(cgroup) = &routine.cgroup
+    {
+        let created = create(
+            method,
+            Some(cgroup.as_raw_fd()),
+            stack,
+            routine,
+            report,
+            blocked,
+        );
+        // Whatever refuses the cgroup, the child meets it too, and has a stage to say it in.
+        if !created.as_ref().is_err_and(|errno| !is_final(*errno)) {
+            return created;
+        }
+    }
+    create(method, None, stack, routine, report, blocked)
+}
+
+/// What the kernel says when it understood and has no room: another way to ask changes nothing.
+pub(super) fn is_final(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC
+    )
+}
+
+fn create(
+    method: CloneMethod,
+    cgroup: Option<RawFd>,
+    stack: &Stack,
+    routine: &Routine,
+    report: &Report,
+    blocked: &RawBlockedSignals,
+) -> Result<Created, Errno> {
     let mut entry = Entry {
         routine,
         report,
         born: Born {
-            handlers: if by_clone3 {
+            handlers: if method == CloneMethod::Clone3 {
                 Handlers::Cleared
             } else {
                 Handlers::Inherited
             },
-            in_cgroup: by_clone3,
+            in_cgroup: cgroup.is_some(),
             mask: blocked.before(),
         },
     };
@@ -83,7 +117,6 @@ pub(super) fn clone(
     let mut pidfd = -1;
     let pid = match method {
         CloneMethod::Clone3 => {
-            let cgroup = routine.cgroup.as_ref().map(AsRawFd::as_raw_fd);
             // SAFETY: `child_main` takes an `Entry`, and never returns. The stack is this thread's,
             // which is suspended until the child is done with it, and with `entry`.
             unsafe { clone3::clone3(stack, child_main, entry, &mut pidfd, cgroup) }?

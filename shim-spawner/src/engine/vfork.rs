@@ -49,7 +49,7 @@ fn try_methods(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> 
         };
         match clone(method, stack, routine, report) {
             Ok(created) => return outcome::settle(created.hold()?, report, executed),
-            Err(errno) if is_final(errno) => return Err(SpawnError::io(Stage::Create, errno)),
+            Err(errno) if sys::is_final(errno) => return Err(SpawnError::io(Stage::Create, errno)),
             // A container's filter may answer anything, so anything else is a reason to go on.
             Err(errno) => refused = errno,
         }
@@ -71,14 +71,6 @@ fn clone(
     drop(kept);
     drop(blocked);
     created
-}
-
-/// What the kernel says when it understood and has no room: another way to ask changes nothing.
-fn is_final(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC
-    )
 }
 
 /// Whether the child became the program: see above.
