@@ -67,7 +67,7 @@ impl CommandExt for Command {
         let channel = watchdog_pipe::Builder::new().stop_policy(policy).channel();
         let (keepalive, mut setup) =
             channel.map_err(|error| SpawnError::io(Stage::Watchdog, error))?;
-        let limit = sys::soft_limit(&Limit::OpenFiles).unwrap_or(u64::MAX);
+        let limit = sys::soft_limit(Limit::OpenFiles).unwrap_or(u64::MAX);
         let mut candidates = internal_fds::candidates(None, limit);
         let mut numbers = Vec::new();
         for (fd, _) in setup.shared_fds() {

@@ -66,10 +66,13 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("shim-spawner is for Linux: it stands on pidfds, memfds and close_range");
 
+mod builder;
+mod cgroup;
 #[allow(unsafe_code)]
 mod child;
 mod command;
 mod config;
+mod credentials;
 mod engine;
 mod environment;
 mod error;
@@ -77,8 +80,11 @@ mod handler;
 mod identity;
 mod image;
 mod internal_fds;
+mod limits;
+mod listen;
 mod report;
 mod shim;
+mod signals;
 mod spawn;
 mod spawner;
 mod started;
@@ -92,7 +98,9 @@ mod strings;
 mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
+mod terminal;
 
+pub use cgroup::{Cgroup, CgroupError};
 pub use command::{CommandExt, CommandLink};
 pub use config::{CONFIG_MAX, ConfigError, shim_config};
 pub use engine::Engine;
@@ -104,6 +112,8 @@ pub use pidfd_watcher::{
     Cancelled, ChildError, Error as ProcessError, Exit, ExitFuture, Pid, Process, Signal,
     WatchHandle, Watcher,
 };
+pub use rustix::process::Resource;
+pub use rustix::thread::CpuSet;
 pub use shim::{ShimChild, SpawnedShim};
 pub use spawner::ShimSpawner;
 pub use stdio::Stdio;

@@ -6,16 +6,22 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::fcntl_dupfd_cloexec;
 use watchdog_pipe::StopPolicy;
 
 use crate::child::PreExecClosure;
+use crate::credentials::Credentials;
 use crate::environment::EnvChange;
 use crate::internal_fds::LOWEST;
+use crate::limits::Limits;
+use crate::listen::ListenFds;
+use crate::signals::Signals;
 use crate::stdio::Stdio;
 use crate::stopping::CgroupFolder;
 use crate::supervisor::Supervisor;
+use crate::terminal::Terminal;
 use crate::{Engine, SpawnError, Stage, StopTarget};
 
 /// Spawns helper processes. Can spawn more than once.
@@ -24,19 +30,26 @@ use crate::{Engine, SpawnError, Stage, StopTarget};
 /// [`map_fd`](ShimSpawner::map_fd) name, and no other descriptor but our own
 /// ([`internal_fds_from`](ShimSpawner::internal_fds_from)); an empty signal mask and the default
 /// SIGPIPE; a process group of its own, or when [detached](ShimSpawner::detached) a session of its
-/// own.
+/// own. Methods choose otherwise.
 ///
 /// The spawner keeps every descriptor that it was given until it is dropped: see
 /// [`map_fd`](ShimSpawner::map_fd).
 pub struct ShimSpawner {
     pub(crate) program: PathBuf,
+    pub(crate) arg0: Option<OsString>,
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<EnvChange>,
     pub(crate) current_dir: Option<PathBuf>,
     pub(crate) stdin: Stdio,
     pub(crate) stdout: Stdio,
     pub(crate) stderr: Stdio,
+    pub(crate) cgroup: Option<Arc<OwnedFd>>,
+    pub(crate) signals: Signals,
+    pub(crate) session: bool,
     pub(crate) process_group: Option<i32>,
+    pub(crate) terminal: Terminal,
+    pub(crate) limits: Limits,
+    pub(crate) credentials: Credentials,
     pub(crate) detached: bool,
     pub(crate) identity_file: Option<PathBuf>,
     pub(crate) config: Option<Vec<u8>>,
@@ -47,7 +60,9 @@ pub struct ShimSpawner {
     pub(crate) supervisor: Option<Supervisor>,
     pub(crate) engine: Engine,
     pub(crate) fds: Vec<(Arc<OwnedFd>, RawFd)>,
+    pub(crate) listen: ListenFds,
     pub(crate) internal_fds_from: Option<RawFd>,
+    pub(crate) retry_busy: Duration,
     pub(crate) closures: Vec<Arc<PreExecClosure>>,
 }
 
@@ -56,13 +71,20 @@ impl ShimSpawner {
     pub fn new(program: impl AsRef<OsStr>) -> ShimSpawner {
         ShimSpawner {
             program: PathBuf::from(program.as_ref()),
+            arg0: None,
             args: Vec::new(),
             env: Vec::new(),
             current_dir: None,
             stdin: Stdio::inherit(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
+            cgroup: None,
+            signals: Signals::default(),
+            session: false,
             process_group: None,
+            terminal: Terminal::default(),
+            limits: Limits::default(),
+            credentials: Credentials::default(),
             detached: false,
             identity_file: None,
             config: None,
@@ -73,9 +95,21 @@ impl ShimSpawner {
             supervisor: None,
             engine: Engine::default(),
             fds: Vec::new(),
+            listen: ListenFds::new(),
             internal_fds_from: None,
+            retry_busy: Duration::ZERO,
             closures: Vec::new(),
         }
+    }
+
+    /// The first of the program's arguments, its own name; the program as it was given unless set.
+    ///
+    /// # Errors
+    /// Of the spawn: [`Stage::Arguments`](crate::Stage::Arguments) for a NUL byte, and with a
+    /// [supervisor](ShimSpawner::supervised), which names the program itself.
+    pub fn arg0(&mut self, name: impl AsRef<OsStr>) -> &mut ShimSpawner {
+        self.arg0 = Some(name.as_ref().to_owned());
+        self
     }
 
     /// Adds an argument.
@@ -150,8 +184,16 @@ impl ShimSpawner {
         self
     }
 
-    /// The child's process group; 0, the default, is one of its own. Of no use with a session of
-    /// its own.
+    /// The child's process group: 0, the default, for one of its own, else one of this session to
+    /// join. Of no use with a session of its own.
+    ///
+    /// # Errors
+    /// Of the spawn: [`Stage::Session`](crate::Stage::Session): `EPERM` for a group of another
+    /// session, or that is none. [`Stage::Arguments`](crate::Stage::Arguments) for a negative
+    /// number, and for a group to join together with a session of its own.
+    ///
+    /// # References
+    /// [setpgid(2)](https://man7.org/linux/man-pages/man2/setpgid.2.html)
     pub fn process_group(&mut self, group: i32) -> &mut ShimSpawner {
         self.process_group = Some(group);
         self
@@ -350,8 +392,27 @@ impl ShimSpawner {
         self
     }
 
-    /// Runs a closure in the child, after session and directory are set and before the descriptors
-    /// are put on their numbers. Closures run in the order in which they were added. They need a
+    /// How long a program that is still open for writing is tried again, on the monotonic clock; not
+    /// at all unless set. Another thread that starts a program while this one writes the file of
+    /// its own leaves a copy of the descriptor in its child, until that child's exec: `ETXTBSY`, for
+    /// no reason that this process can see.
+    ///
+    /// Each try is a child of its own, since two that wait for each other with the other's file
+    /// open would wait for nothing. [`pre_exec`](ShimSpawner::pre_exec) closures run in each. With a
+    /// [supervisor](ShimSpawner::supervised), it is about the supervisor's program alone.
+    ///
+    /// # Errors
+    /// Of the spawn: [`Stage::Exec`](crate::Stage::Exec): `ETXTBSY` when the time is over.
+    ///
+    /// # References
+    /// [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
+    pub fn retry_busy(&mut self, time: Duration) -> &mut ShimSpawner {
+        self.retry_busy = time;
+        self
+    }
+
+    /// Runs a closure in the child, after session, limits, credentials and directory are set and
+    /// before the descriptors are put on their numbers. Closures run in the order in which they were added. They need a
     /// copy of this process's memory: the engine is [`Engine::Fork`] then.
     ///
     /// # Safety

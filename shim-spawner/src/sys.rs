@@ -3,6 +3,7 @@
 mod descriptor;
 mod limit;
 mod process;
+mod signals;
 mod time;
 
 use std::io;
@@ -10,10 +11,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 pub(crate) use descriptor::Descriptor;
-pub(crate) use limit::{Limit, soft_limit};
+pub(crate) use limit::{Limit, open_files, soft_limit};
 pub(crate) use process::{
     effective_user, group_of, last_errno, own_group, own_pid, signal_from_raw,
 };
+pub(crate) use signals::BlockedSignals;
 pub(crate) use time::{monotonic, nap};
 
 /// Device and inode of a number that we do not own. `EBADF` when it is not open.

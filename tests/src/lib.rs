@@ -45,6 +45,7 @@ pub mod samples;
 pub mod seccomp;
 pub mod signals;
 pub mod sleeper;
+pub mod spawn_case;
 pub mod stage;
 pub mod target;
 pub mod terminal;

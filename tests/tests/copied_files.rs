@@ -14,7 +14,10 @@ const FILES: [(&str, &[&str]); 3] = [
         "sys/published.rs",
         &["watchdog-pipe", "fd-preserve", "pidfd-watcher"],
     ),
-    ("sys/signals.rs", &["watchdog-pipe", "pidfd-watcher"]),
+    (
+        "sys/signals.rs",
+        &["watchdog-pipe", "pidfd-watcher", "shim-spawner"],
+    ),
 ];
 
 /// What each of them says of itself, and no other file.

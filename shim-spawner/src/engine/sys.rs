@@ -6,7 +6,7 @@ mod signals;
 mod stack;
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use pidfd_watcher::{Pid, Process};
@@ -16,7 +16,7 @@ use rustix::process::{
 };
 
 use super::outcome::ANY_CHILD;
-use crate::child::{Handlers, Routine, give_up as give_up_in_child};
+use crate::child::{Born, Handlers, Routine, give_up as give_up_in_child};
 use crate::report::Report;
 use crate::sys::last_errno;
 use crate::{SpawnError, Stage, stdio};
@@ -40,7 +40,7 @@ pub(super) enum CloneMethod {
 struct Entry<'a> {
     routine: &'a Routine,
     report: &'a Report,
-    handlers: Handlers,
+    born: Born,
 }
 
 /// Where the child begins. It has the calling thread's registers but for the stack, and its
@@ -51,7 +51,7 @@ extern "C" fn child_main(entry: *mut c_void) -> c_int {
     // closures.
     unsafe {
         let entry = &*entry.cast::<Entry<'_>>();
-        entry.routine.run(entry.report, entry.handlers)
+        entry.routine.run(entry.report, &entry.born)
     }
 }
 
@@ -63,15 +63,54 @@ pub(super) fn clone(
     stack: &Stack,
     routine: &Routine,
     report: &Report,
-    _blocked: &RawBlockedSignals,
+    blocked: &RawBlockedSignals,
+) -> Result<Created, Errno> {
+    if method == CloneMethod::Clone3
+        && let Some(cgroup) = &routine.cgroup
+    {
+        let created = create(
+            method,
+            Some(cgroup.as_raw_fd()),
+            stack,
+            routine,
+            report,
+            blocked,
+        );
+        // Whatever refuses the cgroup, the child meets it too, and has a stage to say it in.
+        if !created.as_ref().is_err_and(|errno| !is_final(*errno)) {
+            return created;
+        }
+    }
+    create(method, None, stack, routine, report, blocked)
+}
+
+/// What the kernel says when it understood and has no room: another way to ask changes nothing.
+pub(super) fn is_final(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC
+    )
+}
+
+fn create(
+    method: CloneMethod,
+    cgroup: Option<RawFd>,
+    stack: &Stack,
+    routine: &Routine,
+    report: &Report,
+    blocked: &RawBlockedSignals,
 ) -> Result<Created, Errno> {
     let mut entry = Entry {
         routine,
         report,
-        handlers: if method == CloneMethod::Clone3 {
-            Handlers::Cleared
-        } else {
-            Handlers::Inherited
+        born: Born {
+            handlers: if method == CloneMethod::Clone3 {
+                Handlers::Cleared
+            } else {
+                Handlers::Inherited
+            },
+            in_cgroup: cgroup.is_some(),
+            mask: blocked.before(),
         },
     };
     let entry = (&raw mut entry).cast();
@@ -80,7 +119,7 @@ pub(super) fn clone(
         CloneMethod::Clone3 => {
             // SAFETY: `child_main` takes an `Entry`, and never returns. The stack is this thread's,
             // which is suspended until the child is done with it, and with `entry`.
-            unsafe { clone3::clone3(stack, child_main, entry, &mut pidfd) }?
+            unsafe { clone3::clone3(stack, child_main, entry, &mut pidfd, cgroup) }?
         }
         CloneMethod::Clone => clone2(libc::CLONE_VM, stack, entry, &mut pidfd)?,
         CloneMethod::Copy => clone2(0, stack, entry, &mut pidfd)?,
@@ -150,7 +189,7 @@ fn clone2(
 pub(super) fn fork(
     routine: &Routine,
     page: &SharedPage,
-    _blocked: &RawBlockedSignals,
+    blocked: &RawBlockedSignals,
 ) -> Result<Pid, Errno> {
     // SAFETY: the child goes by way of `run` to its exec or its end, and by what is allowed there:
     // the C library has made its own state whole in it.
@@ -162,8 +201,13 @@ pub(super) fn fork(
             if let Err(errno) = owned {
                 give_up_in_child(page.report(), errno);
             }
+            let born = Born {
+                handlers: Handlers::Inherited,
+                in_cgroup: false,
+                mask: blocked.before(),
+            };
             // SAFETY: a forked child, all signals blocked since before the fork.
-            unsafe { routine.run(page.report(), Handlers::Inherited) }
+            unsafe { routine.run(page.report(), &born) }
         }
         pid => positive(pid),
     }

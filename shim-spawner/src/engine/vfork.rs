@@ -17,6 +17,7 @@ use pidfd_watcher::Process;
 use rustix::io::Errno;
 use rustix::process::WaitIdOptions;
 
+use super::dumpable::KeptDumpable;
 use super::outcome::{self, ANY_CHILD};
 use super::sys::{self, CloneMethod, Created, RawBlockedSignals, SharedPage, Stack};
 use crate::child::Routine;
@@ -48,7 +49,7 @@ fn try_methods(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> 
         };
         match clone(method, stack, routine, report) {
             Ok(created) => return outcome::settle(created.hold()?, report, executed),
-            Err(errno) if is_final(errno) => return Err(SpawnError::io(Stage::Create, errno)),
+            Err(errno) if sys::is_final(errno) => return Err(SpawnError::io(Stage::Create, errno)),
             // A container's filter may answer anything, so anything else is a reason to go on.
             Err(errno) => refused = errno,
         }
@@ -64,17 +65,12 @@ fn clone(
 ) -> Result<Created, Errno> {
     // No handler of this process may run in the child, where it would work on the parent's memory.
     let blocked = RawBlockedSignals::all()?;
+    let kept =
+        (routine.credentials.change_ids() && method != CloneMethod::Copy).then(KeptDumpable::hold);
     let created = sys::clone(method, stack, routine, report, &blocked);
+    drop(kept);
     drop(blocked);
     created
-}
-
-/// What the kernel says when it understood and has no room: another way to ask changes nothing.
-fn is_final(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC
-    )
 }
 
 /// Whether the child became the program: see above.

@@ -1,0 +1,55 @@
+//! The signal mask of the calling thread.
+//!
+//! This file has the same text in every crate that has it.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use rustix::io::Errno;
+
+/// All signals are blocked in the calling thread until this is dropped.
+///
+/// A thread inherits the mask of the thread that creates it. One that blocks signals only after it
+/// has started may run a handler of the program before that. The two signals that the C library
+/// keeps for itself stay open: `setuid` and its kin wait for every thread to take one of them.
+///
+/// # References
+/// [pthread_sigmask(3)](https://man7.org/linux/man-pages/man3/pthread_sigmask.3.html)
+#[derive(Debug)]
+pub(crate) struct BlockedSignals {
+    before: libc::sigset_t,
+    /// The mask is the calling thread's, so the guard must not move to another one.
+    not_send: PhantomData<*const ()>,
+}
+
+impl BlockedSignals {
+    /// `EPERM`, `ENOSYS`: a filter.
+    pub(crate) fn all() -> Result<BlockedSignals, Errno> {
+        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: sigfillset initialises the set that the second call reads; both pointers are
+        // valid.
+        let failed = unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr())
+        };
+        if failed != 0 {
+            return Err(Errno::from_raw_os_error(failed));
+        }
+        Ok(BlockedSignals {
+            // SAFETY: the call succeeded, so it has filled in the old mask.
+            before: unsafe { before.assume_init() },
+            not_send: PhantomData,
+        })
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // The call that blocked them was allowed, and this is the same one.
+        // SAFETY: `before` is a valid set; the mask that it replaces is not asked for.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
+        };
+    }
+}
