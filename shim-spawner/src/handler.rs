@@ -142,6 +142,13 @@ impl ShimHandler {
         guarantees_of(self.keepalive.as_ref())
     }
 
+    /// Whether the kernel kills the shim when this process dies or drops this handler: see
+    /// [`ShimSpawner::kill_on_close`](crate::ShimSpawner::kill_on_close).
+    #[must_use]
+    pub fn is_killed_on_close(&self) -> bool {
+        self.child.is_killed_on_close()
+    }
+
     /// What is promised of the shim's end when this process ends. `None` for one that is not
     /// attached; at least [`Level::Told`] for one that was [attached](ShimHandler::attach) again,
     /// of which no more is known.

@@ -62,6 +62,8 @@ pub struct ShimChild {
     policy: StopPolicy,
     aim: Aim,
     level: Level,
+    /// The kernel kills it when the last handle goes, and reaps it.
+    killed_on_close: bool,
 }
 
 impl ShimChild {
@@ -74,6 +76,7 @@ impl ShimChild {
             policy,
             aim,
             level,
+            killed_on_close: false,
         }
     }
 
@@ -109,6 +112,17 @@ impl ShimChild {
         self.aim = aim;
     }
 
+    /// Whether the kernel kills it when this process dies or drops the handle: see
+    /// [`ShimSpawner::kill_on_close`](crate::ShimSpawner::kill_on_close).
+    #[must_use]
+    pub fn is_killed_on_close(&self) -> bool {
+        self.killed_on_close
+    }
+
+    pub(crate) fn set_killed_on_close(&mut self, killed: bool) {
+        self.killed_on_close = killed;
+    }
+
     pub(crate) fn level(&self) -> Level {
         self.level
     }
@@ -120,6 +134,9 @@ impl ShimChild {
 
 impl Drop for ShimChild {
     fn drop(&mut self) {
-        self.process.reap_when_exited();
+        // Whoever waited for its exit would keep the last handle.
+        if !self.killed_on_close {
+            self.process.reap_when_exited();
+        }
     }
 }

@@ -26,7 +26,9 @@ use crate::stopping::{Aim, Reports};
 use crate::supervisor::{Level, Supervisor};
 use crate::sys::{self, Limit, nap};
 use crate::terminal::Foreground;
-use crate::{Resource, ShimChild, ShimSpawner, SpawnError, SpawnedShim, Stage, StopTarget, engine};
+use crate::{
+    Engine, Resource, ShimChild, ShimSpawner, SpawnError, SpawnedShim, Stage, StopTarget, engine,
+};
 
 /// Our own variables of one child: name and value.
 type Variables = Vec<(&'static str, String)>;
@@ -142,6 +144,7 @@ impl ShimSpawner {
             cgroup: self.cgroup.clone(),
             ignored,
             keeps_mask: self.signals.keep_mask,
+            kill_on_close: self.kill_on_close,
             belonging,
             terminal: self.terminal.clone(),
             record: self.record(aim.target())?,
@@ -183,6 +186,7 @@ impl ShimSpawner {
             aim => aim,
         };
         let mut child = ShimChild::new(process, self.policy_of_child(), aim, self.level());
+        child.set_killed_on_close(self.kill_on_close);
         child.stdin = stdin.ours.map(Into::into);
         child.stdout = stdout.ours.map(Into::into);
         child.stderr = stderr.ours.map(Into::into);
@@ -199,6 +203,7 @@ impl ShimSpawner {
         listen::check(&self.listen)?;
         self.limits.check()?;
         self.credentials.check()?;
+        self.check_kill_on_close()?;
         let Some(supervisor) = &self.supervisor else {
             return Ok(());
         };
@@ -218,6 +223,24 @@ impl ShimSpawner {
         match refused.into_iter().find(|(is_asked_for, _)| *is_asked_for) {
             Some((_, text)) => Err(SpawnError::invalid(text)),
             None => Ok(()),
+        }
+    }
+
+    fn check_kill_on_close(&self) -> Result<(), SpawnError> {
+        let refused = [
+            (self.detached, "a detached shim outlives its handle"),
+            (
+                self.supervisor.is_some(),
+                "a supervisor that is killed cannot stop its tree in good order",
+            ),
+            (
+                self.engine == Engine::Fork || !self.closures.is_empty(),
+                "fork cannot ask for a child that is killed on close",
+            ),
+        ];
+        match refused.into_iter().find(|(is_so, _)| *is_so) {
+            Some((_, text)) if self.kill_on_close => Err(SpawnError::invalid(text)),
+            _ => Ok(()),
         }
     }
 

@@ -34,6 +34,10 @@ use crate::{Engine, SpawnError, Stage, StopTarget};
 ///
 /// The spawner keeps every descriptor that it was given until it is dropped: see
 /// [`map_fd`](ShimSpawner::map_fd).
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is what one method was told, and none bears on another"
+)]
 pub struct ShimSpawner {
     pub(crate) program: PathBuf,
     pub(crate) arg0: Option<OsString>,
@@ -57,6 +61,7 @@ pub struct ShimSpawner {
     pub(crate) stop_target: Option<StopTarget>,
     pub(crate) stop_cgroup: Option<Arc<CgroupFolder>>,
     pub(crate) sentinel: bool,
+    pub(crate) kill_on_close: bool,
     pub(crate) supervisor: Option<Supervisor>,
     pub(crate) engine: Engine,
     pub(crate) fds: Vec<(Arc<OwnedFd>, RawFd)>,
@@ -92,6 +97,7 @@ impl ShimSpawner {
             stop_target: None,
             stop_cgroup: None,
             sentinel: true,
+            kill_on_close: false,
             supervisor: None,
             engine: Engine::default(),
             fds: Vec::new(),
@@ -363,6 +369,37 @@ impl ShimSpawner {
     /// [`SpawnedShim::guarantees`](crate::SpawnedShim::guarantees) for what came of it.
     pub fn sentinel(&mut self, sentinel: bool) -> &mut ShimSpawner {
         self.sentinel = sentinel;
+        self
+    }
+
+    /// Has the kernel kill the shim, by SIGKILL and without a grace period, when this process dies,
+    /// executes another program or drops the handle: for a program that has no
+    /// [`Watchdog`](watchdog_pipe::Watchdog), where no supervisor can be. What the shim has started
+    /// is not killed.
+    ///
+    /// What counts is the last copy of the descriptor that came with the child. A clone of its
+    /// [`Process`](crate::Process), a callback that waits for its exit, and a copy of this process
+    /// made by fork keep it alive; the handle of an [adopted](crate::ShimHandler::adopt) shim does
+    /// not. A [released](crate::ShimHandler::release) shim is killed all the same.
+    ///
+    /// The kernel reaps such a shim by itself: it leaves no zombie, raises no SIGCHLD, and its
+    /// status comes from the pidfd. One that is killed while it executes its program counts as
+    /// started.
+    ///
+    /// Linux 7.1, on x86-64 (`CLONE_PIDFD_AUTOKILL`). Without `CAP_SYS_ADMIN` the program gets
+    /// `no_new_privs`: it gains no privilege by a set-user-id program.
+    ///
+    /// # Errors
+    /// Of the spawn: [`Stage::Create`](crate::Stage::Create) with
+    /// [`Unsupported`](std::io::ErrorKind::Unsupported) on any other kernel, and where a filter
+    /// refuses clone3; nothing is started then. [`Stage::Arguments`](crate::Stage::Arguments) for a
+    /// [detached](ShimSpawner::detached) or [supervised](ShimSpawner::supervised) shim, with
+    /// [`Engine::Fork`], and with a [`pre_exec`](ShimSpawner::pre_exec) closure.
+    ///
+    /// # References
+    /// [clone3(2)](https://man7.org/linux/man-pages/man2/clone3.2.html)
+    pub fn kill_on_close(&mut self, kill: bool) -> &mut ShimSpawner {
+        self.kill_on_close = kill;
         self
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Routine {
     pub(crate) ignored: Option<SignalSet>,
     /// Whether it keeps the mask of the spawning thread.
     pub(crate) keeps_mask: bool,
+    /// The kernel kills and reaps the child; whoever creates it asks for that.
+    pub(crate) kill_on_close: bool,
     pub(crate) belonging: Belonging,
     pub(crate) terminal: Terminal,
     pub(crate) record: Option<Record>,

@@ -6,7 +6,7 @@ mod signals;
 mod stack;
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use pidfd_watcher::{Pid, Process};
@@ -21,6 +21,7 @@ use crate::report::Report;
 use crate::sys::last_errno;
 use crate::{SpawnError, Stage, stdio};
 
+use clone3::{Kill, Wish};
 pub(super) use shared_page::SharedPage;
 pub(super) use signals::RawBlockedSignals;
 pub(super) use stack::Stack;
@@ -65,23 +66,27 @@ pub(super) fn clone(
     report: &Report,
     blocked: &RawBlockedSignals,
 ) -> Result<Created, Errno> {
-    if method == CloneMethod::Clone3
-        && let Some(cgroup) = &routine.cgroup
-    {
-        let created = create(
-            method,
-            Some(cgroup.as_raw_fd()),
-            stack,
-            routine,
-            report,
-            blocked,
-        );
-        // Whatever refuses the cgroup, the child meets it too, and has a stage to say it in.
-        if !created.as_ref().is_err_and(|errno| !is_final(*errno)) {
-            return created;
+    let cgroup = routine.cgroup.as_ref().map(AsRawFd::as_raw_fd);
+    let cgroup = cgroup.filter(|_| method == CloneMethod::Clone3);
+    let create = |wish| create(method, wish, stack, routine, report, blocked);
+    let create_in_cgroup = |kill| {
+        if cgroup.is_some() {
+            let created = create(Wish { kill, cgroup });
+            // Whatever refuses the cgroup, the child meets it too, and has a stage to say it in.
+            if !created.as_ref().is_err_and(|errno| !is_final(*errno)) {
+                return created;
+            }
         }
+        create(Wish { kill, cgroup: None })
+    };
+    if !routine.kill_on_close {
+        return create_in_cgroup(Kill::No);
     }
-    create(method, None, stack, routine, report, blocked)
+    match create_in_cgroup(Kill::OnClose) {
+        // Without CAP_SYS_ADMIN.
+        Err(Errno::PERM) => create_in_cgroup(Kill::OnCloseUnprivileged),
+        created => created,
+    }
 }
 
 /// What the kernel says when it understood and has no room: another way to ask changes nothing.
@@ -94,7 +99,7 @@ pub(super) fn is_final(errno: Errno) -> bool {
 
 fn create(
     method: CloneMethod,
-    cgroup: Option<RawFd>,
+    wish: Wish,
     stack: &Stack,
     routine: &Routine,
     report: &Report,
@@ -109,7 +114,7 @@ fn create(
             } else {
                 Handlers::Inherited
             },
-            in_cgroup: cgroup.is_some(),
+            in_cgroup: wish.cgroup.is_some(),
             mask: blocked.before(),
         },
     };
@@ -119,7 +124,7 @@ fn create(
         CloneMethod::Clone3 => {
             // SAFETY: `child_main` takes an `Entry`, and never returns. The stack is this thread's,
             // which is suspended until the child is done with it, and with `entry`.
-            unsafe { clone3::clone3(stack, child_main, entry, &mut pidfd, cgroup) }?
+            unsafe { clone3::clone3(stack, child_main, entry, &mut pidfd, wish) }?
         }
         CloneMethod::Clone => clone2(libc::CLONE_VM, stack, entry, &mut pidfd)?,
         CloneMethod::Copy => clone2(0, stack, entry, &mut pidfd)?,

@@ -10,8 +10,13 @@
 //! SIGCHLD only when `__WALL` or `__WCLONE` asks for it: `ECHILD` to the plain question is a child
 //! that never became the program. One system call, exact for the living and the dead, and no /proc.
 //!
+//! A child that the kernel reaps by itself (`CLONE_AUTOREAP`) leaves nothing to ask about once it has
+//! ended: one that was killed during its exec counts as the program, whose status says SIGKILL.
+//!
 //! It also follows that a failed spawn raises no SIGCHLD, and that no `waitpid(-1)` elsewhere in
 //! the process takes the child away before it is the program.
+
+use std::io;
 
 use pidfd_watcher::Process;
 use rustix::io::Errno;
@@ -37,7 +42,13 @@ pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
 
 fn try_methods(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> {
     let mut refused = Errno::NOSYS;
-    for method in METHODS {
+    let methods = if routine.kill_on_close {
+        // No other call can ask for it.
+        &METHODS[..1]
+    } else {
+        &METHODS[..]
+    };
+    for &method in methods {
         let (own, page);
         let report = if method == CloneMethod::Copy {
             // The child has memory of its own, but for this page.
@@ -53,6 +64,12 @@ fn try_methods(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> 
             // A container's filter may answer anything, so anything else is a reason to go on.
             Err(errno) => refused = errno,
         }
+    }
+    // What the kernel says to a flag, and a filter to the call, that it does not know.
+    if routine.kill_on_close && matches!(refused, Errno::INVAL | Errno::NOSYS) {
+        let text = "to be killed on close takes Linux 7.1 and clone3, on x86-64";
+        let error = io::Error::new(io::ErrorKind::Unsupported, text);
+        return Err(SpawnError::io(Stage::Create, error));
     }
     Err(SpawnError::io(Stage::Create, refused))
 }

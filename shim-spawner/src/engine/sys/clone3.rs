@@ -45,9 +45,41 @@ const _: () = {
     assert!(offset_of!(CloneArgs, stack_size) == 48);
 };
 
-/// Creates a child that shares this process's memory, and begins on `stack` with `main(entry)`; in
-/// `cgroup`, if there is one. Comes back when the child executed a program or ended. Where there is no assembly for it:
-/// `ENOSYS`.
+/// What only clone3 can ask for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) kill: Kill,
+    pub(super) cgroup: Option<RawFd>,
+}
+
+/// Whether the kernel kills the child when its pidfd is closed, and reaps it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kill {
+    No,
+    /// Linux 7.1, with `CAP_SYS_ADMIN`.
+    OnClose,
+    /// The same without: the child gets `no_new_privs`.
+    OnCloseUnprivileged,
+}
+
+impl Kill {
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+    fn flags(self) -> u64 {
+        const CLONE_AUTOREAP: u64 = 1 << 34;
+        const CLONE_NNP: u64 = 1 << 35;
+        const CLONE_PIDFD_AUTOKILL: u64 = 1 << 36;
+        // The second does not go without the first.
+        match self {
+            Kill::No => 0,
+            Kill::OnClose => CLONE_AUTOREAP | CLONE_PIDFD_AUTOKILL,
+            Kill::OnCloseUnprivileged => CLONE_AUTOREAP | CLONE_PIDFD_AUTOKILL | CLONE_NNP,
+        }
+    }
+}
+
+/// Creates a child that shares this process's memory, and begins on `stack` with `main(entry)`, as
+/// `wish` says. Comes back when the child executed a program or ended. Where there is no assembly
+/// for it: `ENOSYS`.
 ///
 /// # Safety
 /// `main` may be given `entry` in such a child, and never returns. Nobody else uses the stack.
@@ -57,17 +89,17 @@ pub(super) unsafe fn clone3(
     main: extern "C" fn(*mut c_void) -> c_int,
     entry: *mut c_void,
     pidfd: &mut c_int,
-    cgroup: Option<RawFd>,
+    wish: Wish,
 ) -> Result<c_int, Errno> {
     const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
     const CLONE_INTO_CGROUP: u64 = 1 << 33;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
     let flags = u64::from(flags.cast_unsigned()) | CLONE_CLEAR_SIGHAND;
-    let cgroup = cgroup.and_then(|cgroup| u64::try_from(cgroup).ok());
+    let cgroup = wish.cgroup.and_then(|cgroup| u64::try_from(cgroup).ok());
     // A kernel before 5.7 refuses what it does not know, and another method is taken.
     let size = cgroup.map_or(FIRST_VERSION, |_| size_of::<CloneArgs>());
     let args = CloneArgs {
-        flags: flags | cgroup.map_or(0, |_| CLONE_INTO_CGROUP),
+        flags: flags | cgroup.map_or(0, |_| CLONE_INTO_CGROUP) | wish.kill.flags(),
         pidfd: ptr::from_mut(pidfd).expose_provenance() as u64,
         // The kernel adds the two and begins at the sum.
         stack: stack.bottom().expose_provenance() as u64,
@@ -119,7 +151,7 @@ pub(super) unsafe fn clone3(
     _: extern "C" fn(*mut c_void) -> c_int,
     _: *mut c_void,
     _: &mut c_int,
-    _: Option<RawFd>,
+    _: Wish,
 ) -> Result<c_int, Errno> {
     Err(Errno::NOSYS)
 }
