@@ -151,7 +151,8 @@ fn members_that_fork_while_they_are_stopped_are_all_gone() {
             let mut pack = Pack::start(&[FORKS, FORKS, FORKS], "wait");
             let report = pack.stop();
             assert!(report.is_empty(), "{report:?}");
-            assert!(report.killed().count() >= Some(6), "{report:?}");
+            // Each of the three, if it has not come to it yet, or what it has left.
+            assert!(report.killed().count() >= Some(3), "{report:?}");
             let living = proc_fs::all().into_iter().filter(|stat| !stat.is_zombie());
             let living: Vec<_> = living.map(|stat| stat.pid).collect();
             assert_eq!(living, [1], "this process alone");
@@ -404,8 +405,11 @@ fn group_with_a_recycled_number_is_never_hit() {
 #[test]
 fn shim_that_joins_the_runtimes_group_is_stopped_alone_and_its_group_is_refused() {
     alone!({
-        // SAFETY: takes no pointer.
-        let own = unsafe { libc::getpgrp() };
+        // SAFETY: plain numbers; a group that has a number here.
+        let own = unsafe {
+            assert_eq!(libc::setpgid(0, 0), 0);
+            libc::getpgrp()
+        };
         let mut spawner = spawner(&[], "sleep 1000");
         spawner.process_group(own);
         let error = spawner
