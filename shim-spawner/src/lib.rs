@@ -46,6 +46,11 @@
 //! - Signals go by pidfd: no recycled pid is ever hit. Nothing is reaped that was not spawned here.
 //! - Dropping a handle never waits and leaves no zombie.
 //!
+//! # What a child can be given
+//! User, groups, limits, priority, cgroup, session, terminal, signals and sockets are methods of
+//! [`ShimSpawner`]: it needs no fork and names the step that failed. [A
+//! table](ShimSpawner#beside-stds-command) has std's methods with ours beside them.
+//!
 //! # Limits
 //! - A program without a watchdog of its own does not listen: it is not stopped by the death of its
 //!   runtime. Under a [supervisor](ShimSpawner::supervised) it is, with everything that it started.

@@ -33,6 +33,8 @@ use crate::{Engine, SpawnError, Stage};
 ///
 /// The spawner keeps every descriptor that it was given until it is dropped: see
 /// [`map_fd`](ShimSpawner::map_fd).
+///
+#[doc = include_str!("std_command.md")]
 pub struct ShimSpawner {
     pub(crate) program: PathBuf,
     pub(crate) arg0: Option<OsString>,
