@@ -48,6 +48,11 @@
 //! - A [stop](ShimHandler::stop) is over when nobody is left, and its [report](StopReport) says so.
 //! - Dropping a handle never waits and leaves no zombie.
 //!
+//! # What a child can be given
+//! User, groups, limits, priority, cgroup, session, terminal, signals and sockets are methods of
+//! [`ShimSpawner`]: it needs no fork and names the step that failed. [A
+//! table](ShimSpawner#beside-stds-command) has std's methods with ours beside them.
+//!
 //! # Limits
 //! - A program without a watchdog of its own does not listen: it is not stopped by the death of its
 //!   runtime. Under a [supervisor](ShimSpawner::supervised) it is, with everything that it started.

@@ -34,6 +34,8 @@ use crate::{Engine, SpawnError, Stage, StopTarget};
 ///
 /// The spawner keeps every descriptor that it was given until it is dropped: see
 /// [`map_fd`](ShimSpawner::map_fd).
+///
+#[doc = include_str!("std_command.md")]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is what one method was told, and none bears on another"

@@ -173,6 +173,9 @@ by_every_method!(
             let child = held.thread;
             let status = fs::read_to_string(format!("/proc/{child}/status")).expect("status");
             assert_eq!(line_of(&status, "Uid"), four(USER));
+            // One that begins and ends meanwhile does not open it.
+            let shim = spawner_of("/bin/true").uid(USER).spawn().expect("spawn");
+            reaped(shim.child.process());
             Fork::run(|| {
                 // SAFETY: plain numbers; this copy has one thread.
                 unsafe {
