@@ -529,7 +529,7 @@ fn supervised_program_has_the_user_that_was_asked_for_and_is_stopped() {
         let mut line = || said.next().expect("a line").expect("read");
         assert_eq!(line(), USER.to_string());
         assert_eq!(line(), "0");
-        let exit = shim.stop().expect("stop");
+        let exit = shim.stop().expect("stop").exit();
         assert_eq!(exit.status.expect("own child").code(), Some(9));
     });
 }

@@ -9,6 +9,7 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -316,7 +317,9 @@ fn status_that_comes_with_the_usage_is_exact() {
 #[test]
 fn stop_and_continue_of_a_child_are_told_once_and_its_exit_for_ever() {
     alone!({
-        let child = owned("exec sleep 1000");
+        // In a group of its own: the kernel drops SIGTSTP where the whole group is orphaned.
+        let mut command = shell("exec sleep 1000");
+        let child = ChildProcess::spawn(command.process_group(0)).expect("spawn");
         let process = child.process();
         assert_eq!(process.try_change().expect("ask"), None);
         for signal in [Signal::STOP, Signal::TSTP] {
