@@ -50,6 +50,7 @@ impl WatchHandle {
             registry,
             poller,
             containment,
+            ..
         } = &*self.shared;
         if !generation.is_current() {
             return Cancelled::Prevented;

@@ -15,11 +15,15 @@ const PIDFS_MAGIC: FsWord = 0x5049_4446;
 /// `PIDFD_THREAD`, which 6.9 gave the value of `O_EXCL`; it stays in the file's flags.
 const PIDFD_THREAD: OFlags = OFlags::EXCL;
 
+/// Whether a descriptor lies in that file system, and so is a pidfd.
+pub(crate) fn is_on_pidfs(fd: BorrowedFd<'_>) -> bool {
+    fstatfs(fd).is_ok_and(|fs| fs.f_type == PIDFS_MAGIC)
+}
+
 /// The pid, in our PID namespace, of the process that `fd` is a handle on.
 pub(crate) fn pid_of(fd: BorrowedFd<'_>) -> Result<Pid, Error> {
     let by_proc = proc_fs::fd_pid(fd).ok();
-    let on_pidfs = fstatfs(fd).is_ok_and(|fs| fs.f_type == PIDFS_MAGIC);
-    if by_proc.is_none() && !on_pidfs {
+    if by_proc.is_none() && !is_on_pidfs(fd) {
         return Err(if proc_fs::shows_our_pid_namespace() {
             Error::NotPidfd(Errno::BADF.into())
         } else {

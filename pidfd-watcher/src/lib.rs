@@ -30,11 +30,14 @@
 //!
 //! # The tour
 //!
-//! - [`Process`]: one pidfd, shared by its clones. Signal it, wait for it, reap it.
+//! - [`Process`]: one pidfd, shared by its clones. Signal it or the group that it leads, wait for it,
+//!   reap it.
+//! - [`ChildProcess`]: a child of std's, owned, and reaped when it is dropped.
 //! - [`Watcher`]: callbacks ([`watch`](Watcher::watch)), futures for any executor
 //!   ([`exited`](Watcher::exited)), and taking charge of a child
 //!   ([`watch_and_reap`](Watcher::watch_and_reap)). [`shutdown`](Watcher::shutdown) ends its thread
-//!   for certain.
+//!   for certain. It tells times too ([`sleep`](Watcher::sleep)). A [`Driver`] in the caller's own
+//!   loop takes the place of its thread ([`build_driven`](Builder::build_driven)).
 //! - [`WatchHandle::cancel`]: when it returns, the callback has run or never will.
 //! - [`Exit`]: who ended, and how, where that can be known.
 //!
@@ -68,6 +71,7 @@
 //! |---|---|
 //! | 5.4 | everything: `pidfd_open`, `waitid(P_PIDFD)` |
 //! | 5.17 | exit codes are known before the reaping; until then only reaping tells them |
+//! | 6.9 | the handle of a reaped leader names its [group](Process::send_signal_to_group) |
 //! | 6.13 | [`Process::from_pidfd`] works without `/proc` |
 //! | 6.15 | the status of processes that somebody else reaped |
 //!
@@ -84,16 +88,22 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("pidfd-watcher is for Linux: no other system has pidfds");
 
+mod background;
 mod cached_status;
+mod change;
 #[allow(unsafe_code)]
 mod child;
+mod child_process;
 mod contain;
+mod driver;
 mod error;
 mod exit;
 mod fork;
 mod future;
+mod group;
 mod handle;
 mod identify;
+mod inode;
 mod kernel;
 mod poll;
 mod poller;
@@ -104,15 +114,21 @@ mod reap;
 mod registry;
 mod shared;
 mod shutdown;
+mod sleep;
 mod status;
 #[allow(unsafe_code)]
 mod sys;
 mod thread;
+mod timers;
 mod turn;
+mod usage;
 mod waiting;
 mod watcher;
 
+pub use change::Change;
+pub use child_process::{ChildError, ChildProcess};
 pub use contain::CallbackPanic;
+pub use driver::Driver;
 pub use error::Error;
 pub use exit::Exit;
 pub use future::ExitFuture;
@@ -123,4 +139,6 @@ pub use reap::ReapError;
 pub use registry::Cancelled;
 pub use rustix::process::{Pid, Signal};
 pub use shutdown::ShutdownError;
+pub use sleep::{Sleep, TimedExitFuture};
+pub use usage::Usage;
 pub use watcher::{Builder, Watcher};

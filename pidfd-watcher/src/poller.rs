@@ -1,17 +1,25 @@
 //! The epoll instance of a watcher, and how its thread is woken.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 
 use crate::Process;
 use crate::registry::{Events, Token};
 
 /// What the eventfd's events carry. No token is zero.
 const WAKE: EventData = EventData::new_u64(0);
+
+/// What the timer's events carry. No token is so small.
+const TIMER: EventData = EventData::new_u64(1);
 
 /// Edge-triggered: the exit, a tracer's letting go and the reap are three edges. Level-triggered, a
 /// traced zombie is readable for ever and nothing can be done about it: a loop at full speed.
@@ -25,6 +33,16 @@ const BATCH: usize = 256;
 pub(crate) struct Poller {
     epoll: OwnedFd,
     wake: OwnedFd,
+    /// Made when the first time is set.
+    timer: Mutex<Option<OwnedFd>>,
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    Entry(Token),
+    /// The time that was set has come.
+    Time,
 }
 
 impl Poller {
@@ -32,6 +50,7 @@ impl Poller {
         let poller = Poller {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            timer: Mutex::new(None),
         };
         epoll::add(&poller.epoll, &poller.wake, WAKE, EDGES)?;
         // A filter that refuses to wait is found out here, and not by the thread, which could tell
@@ -47,17 +66,43 @@ impl Poller {
         rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).map(drop)
     }
 
-    /// Waits for events, without limit; none is no error. `events` is room that is used again.
+    /// From now on there is an event when the monotonic clock shows `at`, and none at the time that
+    /// was set before. A time that the kernel cannot count to never comes.
+    pub(crate) fn set_timer(&self, at: Duration) -> Result<(), Errno> {
+        // Not zero, which takes the timer back.
+        let Ok(at) = Timespec::try_from(at.max(Duration::from_nanos(1))) else {
+            return Ok(());
+        };
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: at,
+        };
+        let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
+        let timer = if let Some(timer) = &*timer {
+            timer
+        } else {
+            let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+            let made = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            epoll::add(&self.epoll, &made, TIMER, EDGES)?;
+            timer.insert(made)
+        };
+        timerfd_settime(timer, TimerfdTimerFlags::ABSTIME, &once).map(drop)
+    }
+
+    /// Waits for events, without limit unless `timeout` is one; none is no error. `events` is room
+    /// that is used again.
     pub(crate) fn wait(
         &self,
         events: &mut Vec<Event>,
-    ) -> Result<impl Iterator<Item = Token>, Errno> {
+        timeout: Option<&Timespec>,
+    ) -> Result<impl Iterator<Item = News>, Errno> {
         events.clear();
         events.reserve(BATCH);
-        self.wait_until(events, None)?;
-        Ok(events
-            .iter()
-            .filter_map(|event| Token::from_bits(event.data.u64())))
+        self.wait_until(events, timeout)?;
+        Ok(events.iter().filter_map(|event| match event.data.u64() {
+            time if time == TIMER.u64() => Some(News::Time),
+            bits => Token::from_bits(bits).map(News::Entry),
+        }))
     }
 
     fn wait_until(&self, events: &mut Vec<Event>, timeout: Option<&Timespec>) -> Result<(), Errno> {
@@ -67,6 +112,13 @@ impl Poller {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno),
         }
+    }
+}
+
+/// Readable when there are events.
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

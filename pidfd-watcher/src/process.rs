@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -6,12 +7,14 @@ use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cached_status::CachedStatus;
+use crate::inode::CachedInode;
 use crate::poll::{self, Until};
 use crate::registry::Subject;
+use crate::sys::RawUsage;
 use crate::turn::Turn;
 use crate::{Error, Exit, identify, proc_stat, status};
 
@@ -50,6 +53,13 @@ use crate::{Error, Exit, identify, proc_stat, status};
 /// With `SIGCHLD` ignored, or `SA_NOCLDWAIT`, the kernel reaps children by itself: their status is
 /// known since Linux 6.15, and usually `None` before.
 ///
+/// # When two handles are equal
+///
+/// When they name the same process, whoever has its number: since Linux 6.9, by the inode of the
+/// pidfd, which is unique as long as the system runs. Before that, and on 32-bit systems, nothing
+/// tells it, and a handle is equal to its clones alone. Nothing that a handle learns later changes
+/// that, so it may be a key in a map, whatever `clippy::mutable_key_type` thinks of it.
+///
 /// # Forks
 ///
 /// A copy of the handle in a forked child names the same process, which is no child of the fork:
@@ -62,6 +72,7 @@ struct Inner {
     pid: Pid,
     /// What has been learned of the status: it is for all clones, and outlives the zombie.
     status: CachedStatus,
+    inode: CachedInode,
     turn: Turn,
 }
 
@@ -161,6 +172,7 @@ impl Process {
             pidfd,
             pid,
             status: CachedStatus::default(),
+            inode: CachedInode::default(),
             turn: Turn::new(),
         }))
     }
@@ -267,6 +279,33 @@ impl Process {
         Ok(raw)
     }
 
+    /// The same, with what the child has used.
+    pub(crate) fn collect_with_usage(&self) -> Result<Option<(i32, RawUsage)>, Errno> {
+        let _turn = self.0.turn.take();
+        let collected = status::reap_with_usage(self.as_fd())?;
+        if let Some((raw, _)) = collected {
+            self.0.status.set(status::Status { raw, ours: true });
+        }
+        Ok(collected)
+    }
+
+    /// The descriptor itself, close-on-exec. A handle that has clones, or is watched, gives a
+    /// duplicate of it.
+    ///
+    /// A pidfd that [`from_pidfd`](Process::from_pidfd) takes over again knows no status that was
+    /// learned before.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`): no number is left for the
+    /// duplicate.
+    pub fn into_owned_fd(self) -> Result<OwnedFd, Error> {
+        match Arc::try_unwrap(self.0) {
+            Ok(inner) => Ok(inner.pidfd),
+            Err(shared) => fcntl_dupfd_cloexec(&shared.pidfd, 0).map_err(Error::of_call),
+        }
+    }
+
     /// The report of a process that has exited.
     fn exit(&self) -> Exit {
         let status = self.learn().map(|status| ExitStatus::from_raw(status.raw));
@@ -322,6 +361,26 @@ impl Subject for Process {
 impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.pidfd.as_fd()
+    }
+}
+
+/// See [when two handles are equal](Process#when-two-handles-are-equal).
+impl PartialEq for Process {
+    fn eq(&self, other: &Process) -> bool {
+        let inode = |process: &Process| process.0.inode.get(process.as_fd());
+        Arc::ptr_eq(&self.0, &other.0)
+            || inode(self).is_some_and(|inode_of_self| inode(other) == Some(inode_of_self))
+    }
+}
+
+impl Eq for Process {}
+
+impl Hash for Process {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.0.inode.get(self.as_fd()) {
+            Some(inode) => inode.hash(state),
+            None => Arc::as_ptr(&self.0).hash(state),
+        }
     }
 }
 

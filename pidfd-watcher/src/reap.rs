@@ -27,11 +27,21 @@ impl Process {
     /// - [`NotReady`](Error::NotReady): it lives, or it is dead and traced: the tracer comes first.
     /// - [`NotChild`](Error::NotChild): it is not ours to reap (`ECHILD`).
     pub fn reap(self) -> Result<Exit, ReapError> {
-        match self.reap_child() {
-            Ok(status) => Ok(Exit {
-                pid: self.pid(),
-                status: Some(status),
-            }),
+        let collect = |process: &Process| Ok(process.collect()?.map(|raw| (raw, ())));
+        self.reap_by(collect).map(|(exit, _)| exit)
+    }
+
+    /// Reaps by `collect`, which may have more to tell than the status: `None` if another one was
+    /// first.
+    pub(crate) fn reap_by<T>(
+        self,
+        collect: impl FnOnce(&Process) -> Result<Option<(i32, T)>, Errno>,
+    ) -> Result<(Exit, Option<T>), ReapError> {
+        match self.reap_child(collect) {
+            Ok((status, more)) => {
+                let (pid, status) = (self.pid(), Some(status));
+                Ok((Exit { pid, status }, more))
+            }
             Err(error) => Err(ReapError {
                 process: self,
                 error,
@@ -39,7 +49,10 @@ impl Process {
         }
     }
 
-    fn reap_child(&self) -> Result<ExitStatus, Error> {
+    fn reap_child<T>(
+        &self,
+        collect: impl FnOnce(&Process) -> Result<Option<(i32, T)>, Errno>,
+    ) -> Result<(ExitStatus, Option<T>), Error> {
         // Nothing is collected from a process that lives: it could only be a ptrace stop. Nor is
         // its status asked for, which would be that of a first thread that ended before the others.
         if !self.has_exited(Until::Now)? {
@@ -52,13 +65,13 @@ impl Process {
         }
         // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
         self.learn();
-        match self.collect() {
-            Ok(Some(raw)) => Ok(ExitStatus::from_raw(raw)),
+        match collect(self) {
+            Ok(Some((raw, more))) => Ok((ExitStatus::from_raw(raw), Some(more))),
             Ok(None) => Err(not_ready()),
             // Reaped by a clone of ours, a watcher or its `Child`, perhaps since we looked. A
             // handle that was copied by fork does not pass for that.
             Err(Errno::CHILD) => match self.learn() {
-                Some(status) if status.ours => Ok(ExitStatus::from_raw(status.raw)),
+                Some(status) if status.ours => Ok((ExitStatus::from_raw(status.raw), None)),
                 _ => Err(Error::of_wait(Errno::CHILD)),
             },
             Err(errno) => Err(Error::of_wait(errno)),

@@ -39,6 +39,14 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
     collect(pidfd, WaitIdOptions::empty())
 }
 
+/// The same, with what the child has used.
+pub(crate) fn reap_with_usage(
+    pidfd: BorrowedFd<'_>,
+) -> Result<Option<(i32, sys::RawUsage)>, Errno> {
+    let collected = retry_on_intr(|| sys::collect_with_usage(pidfd))?;
+    Ok(collected.and_then(|(end, usage)| Some((encode_end(end)?, usage))))
+}
+
 /// Whether the process is a child of ours that was not reaped yet. It takes nothing away, alive or
 /// dead.
 pub(crate) fn is_ours(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -58,16 +66,27 @@ fn collect(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<i32>,
 /// From waitid's two numbers to wait's one: wait(2), WIFEXITED and its kin. `None`: a stop, and no
 /// end.
 fn encode(status: &WaitIdStatus) -> Option<i32> {
-    const CORE_DUMPED: i32 = 0x80;
     if let Some(code) = status.exit_status() {
-        return Some((code & 0xff) << 8);
+        return encode_end((libc::CLD_EXITED, code));
     }
     let signal = status.terminating_signal()?;
-    Some(if status.dumped() {
-        signal | CORE_DUMPED
+    let how = if status.dumped() {
+        libc::CLD_DUMPED
     } else {
-        signal
-    })
+        libc::CLD_KILLED
+    };
+    encode_end((how, signal))
+}
+
+/// The same of the numbers themselves.
+fn encode_end((how, status): sys::End) -> Option<i32> {
+    const CORE_DUMPED: i32 = 0x80;
+    match how {
+        libc::CLD_EXITED => Some((status & 0xff) << 8),
+        libc::CLD_KILLED => Some(status),
+        libc::CLD_DUMPED => Some(status | CORE_DUMPED),
+        _ => None,
+    }
 }
 
 /// The status of a reaped process, whoever's child it was: Linux 6.15.

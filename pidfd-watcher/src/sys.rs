@@ -6,6 +6,7 @@ mod fork_generation;
 mod published;
 mod signals;
 mod threads;
+mod usage;
 
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -20,6 +21,7 @@ pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;
 pub(crate) use threads::{gettid, thread_exists};
+pub(crate) use usage::{End, RawUsage, collect_with_usage};
 
 /// `struct pidfd_info` as Linux 6.13 had it (`PIDFD_INFO_SIZE_VER0`). Its size is part of the
 /// ioctl's number, and a newer kernel copies no more than the size that was asked for.
@@ -109,17 +111,40 @@ pub(crate) fn release() -> Option<Vec<u8>> {
     Some(release.map(|&byte| byte.to_ne_bytes()[0]).collect())
 }
 
-/// Whether nobody has reaped the process behind `pidfd`: `ESRCH` otherwise. Nothing is sent.
+/// `PIDFD_SIGNAL_PROCESS_GROUP` (Linux 6.9): the signal goes to the process group that the process
+/// leads. An older kernel says `EINVAL`.
+pub(crate) const PROCESS_GROUP: libc::c_uint = 1 << 2;
+
+/// Sends a signal; 0 sends nothing, and only checks.
 /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
-pub(crate) fn check_unreaped(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn send_signal(
+    pidfd: BorrowedFd<'_>,
+    signal: i32,
+    flags: libc::c_uint,
+) -> Result<(), Errno> {
     let (fd, nothing) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
-    // SAFETY: signal 0 is none at all; a null pointer stands for no information.
-    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, 0, nothing, 0) } {
-        -1 => match errno() {
-            // There, and not ours to signal.
-            Errno::PERM => Ok(()),
-            errno => Err(errno),
-        },
-        _ => Ok(()),
+    // SAFETY: a null pointer stands for the information that kill(2) would give.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, nothing, flags) } {
+        0 => Ok(()),
+        _ => Err(errno()),
+    }
+}
+
+/// Sends a signal to a process group by its number.
+/// [kill(2)](https://man7.org/linux/man-pages/man2/kill.2.html)
+pub(crate) fn kill_group(number: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: takes no pointer.
+    match unsafe { libc::kill(-number, signal) } {
+        0 => Ok(()),
+        _ => Err(errno()),
+    }
+}
+
+/// Whether nobody has reaped the process behind `pidfd`: `ESRCH` otherwise. Nothing is sent.
+pub(crate) fn check_unreaped(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    match send_signal(pidfd, 0, 0) {
+        // There, and not ours to signal.
+        Err(Errno::PERM) => Ok(()),
+        sent => sent,
     }
 }

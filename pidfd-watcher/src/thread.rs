@@ -80,7 +80,7 @@ fn run(shared: &Shared, poller: &Poller) {
     waiting::never_from_here_on();
     let mut events = Vec::new();
     while !shared.registry.is_finished() {
-        let Ok(entries) = poller.wait(&mut events) else {
+        if shared.turn(poller, &mut events, None).is_err() {
             // Waiting was tried when the watcher was made. If it is refused now, nobody will ever
             // be told: say so to those who wait.
             let containment = &shared.containment;
@@ -90,10 +90,8 @@ fn run(shared: &Shared, poller: &Poller) {
             if containment.is_copy() {
                 child::end_copy();
             }
+            shared.timers.close();
             return;
-        };
-        for entry in entries {
-            shared.registry.dispatch(entry, poller, &shared.containment);
         }
     }
 }

@@ -9,12 +9,14 @@ use crate::registry::{Callback, Close, Registry};
 use crate::shared::Shared;
 use crate::sys::{ForkGeneration, Published};
 use crate::thread::Dispatcher;
+use crate::timers::Timers;
 use crate::{Error, Exit, Process, ReapError, WatchHandle};
 
 /// Tells when processes exit, and how: one thread and one epoll instance, for any number of them.
 ///
 /// A clone is another name for the same watcher. It holds two descriptors, and opens none for a
-/// watch. At rest its thread sleeps without limit.
+/// watch; the first [time](Watcher::sleep) opens a third. At rest its thread sleeps without limit. A
+/// watcher without a thread is driven by [the caller's own loop](Builder::build_driven).
 ///
 /// # Callbacks
 ///
@@ -87,19 +89,26 @@ impl Builder {
     /// - [`TooManyProcesses`](Error::TooManyProcesses) (`EAGAIN`): no thread is to be had.
     /// - [`Io`](Error::Io): `ENOMEM`.
     pub fn build(self) -> Result<Watcher, Error> {
-        let poller = Arc::new(Poller::new().map_err(Error::of_watch)?);
-        let generation = ForkGeneration::current().map_err(Error::of_call)?;
-        let shared = Arc::new(Shared {
-            generation,
-            registry: Registry::new(),
-            poller: Arc::downgrade(&poller),
-            containment: Containment::new(self.on_panic, generation),
-        });
+        let (shared, poller) = self.parts()?;
         let dispatcher = Dispatcher::start(Arc::clone(&shared), poller)?;
         Ok(Watcher(Arc::new(WatcherInner {
             shared,
             dispatcher: Mutex::new(Some(dispatcher)),
         })))
+    }
+
+    /// All but who dispatches. The descriptors close with what is kept of the poller.
+    pub(crate) fn parts(self) -> Result<(Arc<Shared>, Arc<Poller>), Error> {
+        let poller = Arc::new(Poller::new().map_err(Error::of_watch)?);
+        let generation = ForkGeneration::current().map_err(Error::of_call)?;
+        let shared = Arc::new(Shared {
+            generation,
+            registry: Registry::new(),
+            timers: Timers::new(),
+            poller: Arc::downgrade(&poller),
+            containment: Containment::new(self.on_panic, generation),
+        });
+        Ok((shared, poller))
     }
 }
 

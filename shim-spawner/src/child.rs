@@ -9,14 +9,18 @@
 
 mod belonging;
 mod calls;
+mod cgroup;
 mod closure;
+mod credentials;
 mod exec;
+mod limits;
 mod record;
 mod routine;
 mod signals;
 mod streams;
+mod terminal;
 
 pub(crate) use belonging::Belonging;
 pub(crate) use closure::PreExecClosure;
-pub(crate) use routine::{Routine, give_up};
+pub(crate) use routine::{Born, Routine, give_up};
 pub(crate) use signals::{Handlers, SIGSET_BYTES, SignalSet};

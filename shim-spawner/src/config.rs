@@ -46,7 +46,7 @@ impl Sealed {
     /// write.
     pub(crate) fn new(bytes: &[u8]) -> io::Result<Sealed> {
         // Asked first: a write past the limit raises SIGXFSZ, which ends a process by default.
-        let limit = sys::soft_limit(&Limit::FileSize).unwrap_or(u64::MAX);
+        let limit = sys::soft_limit(Limit::FileSize).unwrap_or(u64::MAX);
         if bytes.len() > CONFIG_MAX || bytes.len() as u64 > limit {
             return Err(Errno::FBIG.into());
         }

@@ -1,5 +1,6 @@
 //! How the child is created, and how it is known that it became the program.
 
+mod dumpable;
 mod fork;
 mod outcome;
 #[allow(unsafe_code)]

@@ -43,10 +43,14 @@ pub(crate) fn check(changes: &[EnvChange]) -> Result<(), SpawnError> {
 
 impl Environment {
     /// `ours`, and this process's own environment with the checked `changes`, made as std's
-    /// `Command` makes it.
+    /// `Command` makes it, without what is `hidden`.
     ///
     /// Ours come first: getenv(3) finds the first of a name.
-    pub(crate) fn new(changes: &[EnvChange], ours: &[(&str, String)]) -> Environment {
+    pub(crate) fn new(
+        changes: &[EnvChange],
+        ours: &[(&str, String)],
+        hidden: &[&str],
+    ) -> Environment {
         let mut made = Environment::default();
         for (name, value) in ours {
             made.push(OsStr::new(name), OsStr::new(value));
@@ -56,7 +60,7 @@ impl Environment {
         if changes.is_empty() {
             // As it is: in its order, and a name that is there twice stays there twice.
             for (name, value) in inherited {
-                made.pass_on(&name, &value);
+                made.pass_on(&name, &value, hidden);
             }
             return made;
         }
@@ -74,14 +78,15 @@ impl Environment {
             }
         }
         for (name, value) in &variables {
-            made.pass_on(name, value);
+            made.pass_on(name, value, hidden);
         }
         made
     }
 
     /// Adds a variable, unless it is a link that this process inherited: that is not the child's.
-    fn pass_on(&mut self, name: &OsStr, value: &OsStr) {
-        if name != watchdog_pipe::ENV_VAR && name != config::ENV_VAR {
+    fn pass_on(&mut self, name: &OsStr, value: &OsStr, hidden: &[&str]) {
+        let links = [watchdog_pipe::ENV_VAR, config::ENV_VAR];
+        if !links.iter().chain(hidden).any(|link| name == *link) {
             self.push(name, value);
         }
     }

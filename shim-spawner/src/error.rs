@@ -7,6 +7,8 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use rustix::process::Resource;
+
 /// Where a spawn failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -17,7 +19,8 @@ pub enum Stage {
     /// [`Engine::Fork`](crate::Engine::Fork) `set_robust_list` or `gettid`, without which the
     /// kernel cannot tell of the exec.
     Create = 0,
-    /// What the caller asked for makes no sense: a NUL byte, a group and a session both.
+    /// What the caller asked for makes no sense: a NUL byte, a group and a session both, a number
+    /// out of its range. Nothing was started.
     Arguments,
     /// The lifetime link: `EMFILE`, `ENFILE`.
     Watchdog,
@@ -30,8 +33,16 @@ pub enum Stage {
     Descriptors,
     /// The memory by which the child reports, or the stack it runs on: `ENOMEM`.
     Report,
+    /// In the child: moving to its [cgroup](crate::ShimSpawner::cgroup) (`EACCES`, `EBUSY`,
+    /// `EOPNOTSUPP`, `ENOENT`, `ENODEV`).
+    Cgroup,
+    /// In the child: signal handlers and [ignored signals](crate::ShimSpawner::ignored_signals).
+    Signals,
     /// In the child: its own session or process group (`EPERM`).
     Session,
+    /// In the child: the [controlling terminal](crate::ShimSpawner::controlling_terminal)
+    /// (`ENOTTY`, `EPERM`, `EIO`) or its [foreground](crate::ShimSpawner::foreground) (`ENOTTY`).
+    Terminal,
     /// What tells the shim from all other processes, for its [identity
     /// file](crate::ShimSpawner::identity_file): `ENOENT`, `EACCES` where `/proc` is missing or
     /// hidden; `EMFILE`, `ENFILE`; `Unsupported` where children of this process are born in another
@@ -42,9 +53,30 @@ pub enum Stage {
     /// a path that names no file; `AlreadyExists` where something stands that no identity file can
     /// be.
     IdentityFile,
+    /// In the child: a [resource limit](crate::ShimSpawner::rlimit) (`EPERM`).
+    Limits,
+    /// In the child: [`oom_score_adj`](crate::ShimSpawner::oom_score_adj) (`EACCES`, `ENOENT`).
+    OomScoreAdj,
+    /// In the child: the [nice value](crate::ShimSpawner::nice) (`EACCES`).
+    Nice,
+    /// In the child: the [CPUs](crate::ShimSpawner::cpu_affinity) (`EINVAL`).
+    CpuAffinity,
+    /// In the child: the [umask](crate::ShimSpawner::umask).
+    Umask,
+    /// In the child: the [root directory](crate::ShimSpawner::chroot) (`EPERM`, `ENOENT`,
+    /// `ENOTDIR`, `EACCES`).
+    Chroot,
+    /// In the child: the supplementary [groups](crate::ShimSpawner::groups) (`EPERM`, `EINVAL`).
+    Groups,
+    /// In the child: the [group](crate::ShimSpawner::gid) (`EPERM`, `EINVAL`).
+    Gid,
+    /// In the child: the [user](crate::ShimSpawner::uid) (`EPERM`, `EINVAL`).
+    Uid,
+    /// In the child: [`no_new_privs`](crate::ShimSpawner::no_new_privs).
+    NoNewPrivs,
     /// In the child: the working directory (`ENOENT`, `ENOTDIR`, `EACCES`).
     CurrentDir,
-    /// In the child: a closure of the caller's.
+    /// In the child: the signal mask, and a closure of the caller's.
     PreExec,
     /// In the child: putting the descriptors on their numbers.
     InstallFds,
@@ -72,9 +104,22 @@ impl Stage {
         Stage::Stdio,
         Stage::Descriptors,
         Stage::Report,
+        Stage::Cgroup,
+        Stage::Signals,
         Stage::Session,
+        Stage::Terminal,
         Stage::Identity,
         Stage::IdentityFile,
+        Stage::Limits,
+        Stage::OomScoreAdj,
+        Stage::Nice,
+        Stage::CpuAffinity,
+        Stage::Umask,
+        Stage::Chroot,
+        Stage::Groups,
+        Stage::Gid,
+        Stage::Uid,
+        Stage::NoNewPrivs,
         Stage::CurrentDir,
         Stage::PreExec,
         Stage::InstallFds,
@@ -100,9 +145,22 @@ impl Stage {
             Stage::Stdio => "opening the standard streams",
             Stage::Descriptors => "planning the descriptors",
             Stage::Report => "mapping the memory to report by",
+            Stage::Cgroup => "moving to its cgroup",
+            Stage::Signals => "setting signal actions",
             Stage::Session => "setting session or process group",
+            Stage::Terminal => "taking the terminal",
             Stage::Identity => "finding out the identity of the process",
             Stage::IdentityFile => "writing the identity file",
+            Stage::Limits => "setting a resource limit",
+            Stage::OomScoreAdj => "setting oom_score_adj",
+            Stage::Nice => "setting the nice value",
+            Stage::CpuAffinity => "setting the CPU affinity",
+            Stage::Umask => "setting the umask",
+            Stage::Chroot => "changing the root directory",
+            Stage::Groups => "setting the supplementary groups",
+            Stage::Gid => "setting the group",
+            Stage::Uid => "setting the user",
+            Stage::NoNewPrivs => "setting no_new_privs",
             Stage::CurrentDir => "changing the working directory",
             Stage::PreExec => "running a pre_exec closure",
             Stage::InstallFds => "installing the descriptors",
@@ -120,6 +178,7 @@ pub struct SpawnError {
     cause: Cause,
     path: Option<PathBuf>,
     fd: Option<RawFd>,
+    resource: Option<Resource>,
 }
 
 #[derive(Debug)]
@@ -136,6 +195,7 @@ impl SpawnError {
             cause: Cause::Io(error.into()),
             path: None,
             fd: None,
+            resource: None,
         }
     }
 
@@ -152,6 +212,7 @@ impl SpawnError {
             cause: Cause::Fds(error),
             path: None,
             fd: None,
+            resource: None,
         }
     }
 
@@ -161,6 +222,7 @@ impl SpawnError {
             cause: Cause::Died(status),
             path: None,
             fd: None,
+            resource: None,
         }
     }
 
@@ -183,6 +245,10 @@ impl SpawnError {
         SpawnError { fd, ..self }
     }
 
+    pub(crate) fn with_resource(self, resource: Option<Resource>) -> SpawnError {
+        SpawnError { resource, ..self }
+    }
+
     /// The stage that failed.
     #[must_use]
     pub fn stage(&self) -> Stage {
@@ -202,8 +268,8 @@ impl SpawnError {
         }
     }
 
-    /// The program or its supervisor's, the working directory or the identity file, where that is
-    /// what failed.
+    /// The program or its supervisor's, the working or root directory or the identity file, where
+    /// that is what failed.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
@@ -213,6 +279,12 @@ impl SpawnError {
     #[must_use]
     pub fn fd(&self) -> Option<RawFd> {
         self.fd
+    }
+
+    /// The resource whose limit could not be set, where it was about one.
+    #[must_use]
+    pub fn resource(&self) -> Option<Resource> {
+        self.resource
     }
 
     /// How the child ended, if it was killed, or killed itself, before it became the program; how
@@ -234,6 +306,9 @@ impl fmt::Display for SpawnError {
         }
         if let Some(fd) = self.fd {
             write!(f, " (descriptor {fd})")?;
+        }
+        if let Some(resource) = self.resource {
+            write!(f, " ({resource:?})")?;
         }
         match &self.cause {
             Cause::Died(Some(status)) if self.stage == Stage::Supervisor => {

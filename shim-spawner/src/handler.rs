@@ -1,20 +1,21 @@
 //! A shim under supervision: stop it, wait for it, let it go, find it again.
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pidfd_watcher::{Error, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher};
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
 use crate::shim::guarantees_of;
-use crate::{AdoptError, Level, ShimChild, ShimIdentity, SpawnedShim};
-
-/// How long a process may take to vanish after SIGKILL: a kernel that is busy tearing down its
-/// memory, or waits for a disk, is not hurried by anyone.
-const KILL_WAIT: Duration = Duration::from_secs(10);
+use crate::stop_future::StopFuture;
+use crate::stopping::{Aim, CgroupFolder, Next, Stopping};
+use crate::sys::nap;
+use crate::{
+    AdoptError, Level, ShimChild, ShimIdentity, SpawnedShim, StopError, StopReport, StopTarget,
+};
 
 /// Supervises one shim. Dropping it drops the keepalive, which an attached shim is told: one with a
 /// watchdog stops itself, even if nobody called [`stop`](ShimHandler::stop). A detached or adopted
@@ -24,60 +25,6 @@ const KILL_WAIT: Duration = Duration::from_secs(10);
 pub struct ShimHandler {
     child: ShimChild,
     keepalive: Option<Keepalive>,
-}
-
-/// A shim could not be stopped.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StopError {
-    /// It is still there ten seconds after SIGKILL: the kernel holds it in an uninterruptible wait.
-    StillAlive {
-        /// Which.
-        pid: Pid,
-    },
-    /// The process could not be signalled or waited for: `EPERM` for one of another user.
-    Process(Error),
-}
-
-impl fmt::Display for StopError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StopError::StillAlive { pid } => {
-                write!(
-                    f,
-                    "process {} does not end by SIGKILL",
-                    pid.as_raw_nonzero()
-                )
-            }
-            StopError::Process(_) => f.write_str("the shim could not be stopped"),
-        }
-    }
-}
-
-impl StdError for StopError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            StopError::Process(error) => Some(error),
-            StopError::StillAlive { .. } => None,
-        }
-    }
-}
-
-impl From<Error> for StopError {
-    fn from(error: Error) -> StopError {
-        StopError::Process(error)
-    }
-}
-
-/// Keeps the kernel's number where there is one. A process that SIGKILL does not end is
-/// [`TimedOut`](io::ErrorKind::TimedOut).
-impl From<StopError> for io::Error {
-    fn from(error: StopError) -> io::Error {
-        match error {
-            StopError::Process(error) => error.into(),
-            StopError::StillAlive { .. } => io::Error::new(io::ErrorKind::TimedOut, error),
-        }
-    }
 }
 
 impl From<SpawnedShim> for ShimHandler {
@@ -98,7 +45,9 @@ impl ShimHandler {
     /// Finds a shim again, after a restart of the runtime: the same process or an error, never a
     /// stranger. The handler holds no keepalive: dropping it leaves the shim alone.
     /// [`stop`](ShimHandler::stop) goes by the stop policy that is in the identity, and by the
-    /// default one if there is none.
+    /// default one if there is none. A stop is about the [target](StopTarget) that is in it, and about
+    /// the shim alone if there is none. Which cgroup it is does not stand in an identity:
+    /// [`stop_cgroup`](ShimHandler::stop_cgroup) says it again.
     ///
     /// # Errors
     /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace.
@@ -107,6 +56,7 @@ impl ShimHandler {
         let child = ShimChild::new(
             process,
             identity.stop_policy().unwrap_or_default(),
+            Aim::new(identity.stop_target().unwrap_or(StopTarget::Leader)),
             Level::Told,
         );
         Ok(ShimHandler {
@@ -126,6 +76,26 @@ impl ShimHandler {
     /// said.
     pub fn stop_policy(mut self, policy: StopPolicy) -> ShimHandler {
         self.child.set_stop_policy(policy);
+        self
+    }
+
+    /// Which processes [`stop`](ShimHandler::stop) and [`kill`](ShimHandler::kill) are about, in
+    /// place of what the spawner or the identity said.
+    ///
+    /// [`StopTarget::Group`] of a shim that leads no group is the shim alone. [`StopTarget::Tree`]
+    /// of one that has no supervisor is the shim alone too, and the report does not know who is
+    /// left.
+    pub fn stop_target(mut self, target: StopTarget) -> ShimHandler {
+        if target != self.child.stop_target() {
+            self.child.set_aim(Aim::new(target));
+        }
+        self
+    }
+
+    /// The same for a cgroup (version 2) whose folder this is: [`StopTarget::Cgroup`].
+    pub fn stop_cgroup(mut self, folder: impl Into<OwnedFd>) -> ShimHandler {
+        let folder = Arc::new(CgroupFolder::new(folder.into()));
+        self.child.set_aim(Aim::Cgroup(Some(folder)));
         self
     }
 
@@ -172,6 +142,13 @@ impl ShimHandler {
         guarantees_of(self.keepalive.as_ref())
     }
 
+    /// Whether the kernel kills the shim when this process dies or drops this handler: see
+    /// [`ShimSpawner::kill_on_close`](crate::ShimSpawner::kill_on_close).
+    #[must_use]
+    pub fn is_killed_on_close(&self) -> bool {
+        self.child.is_killed_on_close()
+    }
+
     /// What is promised of the shim's end when this process ends. `None` for one that is not
     /// attached; at least [`Level::Told`] for one that was [attached](ShimHandler::attach) again,
     /// of which no more is known.
@@ -189,56 +166,84 @@ impl ShimHandler {
     /// As [`ShimIdentity::of`]: `ESRCH` once it was reaped; `ENOENT` without /proc.
     pub fn identity(&self) -> io::Result<ShimIdentity> {
         let identity = ShimIdentity::of(self.process())?;
-        Ok(identity.supervised(self.child.stop_policy(), self.is_attached()))
+        let (policy, target) = (self.child.stop_policy(), self.child.stop_target());
+        Ok(identity.supervised(policy, target, self.is_attached()))
     }
 
-    /// Stop signal, grace period, SIGKILL, reap; how it ended, where that is ours to know. One that
-    /// is stopped by a signal is continued, so that it can obey. One that is already dead is only
-    /// reaped.
+    /// Stop signal, grace period, SIGKILL, reap: comes back when the shim has ended and nobody is
+    /// left of its [target](StopTarget), which is its process group unless another one was set.
+    ///
+    /// The stop signal goes to all of the target at once. Those that are stopped by a signal are
+    /// continued, so that they can obey. The grace period ends early when nobody is left; then come
+    /// SIGKILL for those that are, and ten seconds for them to vanish. A shim that has ended before
+    /// is reaped, and the others are stopped all the same.
     ///
     /// Under a [supervisor](crate::ShimSpawner::supervised) it is the tree that is stopped: this
-    /// comes back when the tree is gone, with the program's exit. An exit by SIGKILL may mean as
-    /// well that the tree was not gone ten seconds after its grace period; what the supervisor
-    /// started besides goes on killing it.
+    /// comes back when the tree is gone, with the program's exit. The supervisor may not have come
+    /// to an end ten seconds after the grace period; then it is killed, and what it started besides
+    /// goes on killing the tree.
+    ///
+    /// No stranger is ever signalled. Before Linux 6.9 the group of a shim that was reaped
+    /// meanwhile cannot be told from others, nor can the report then say who is left.
     ///
     /// Waits at most the grace period and ten seconds; under a supervisor twenty.
     ///
     /// # Errors
     /// [`StopError`]; the handler goes on holding the shim.
-    pub fn stop(&mut self) -> Result<Exit, StopError> {
-        let policy = self.child.stop_policy();
-        self.signal(policy.stop_signal())?;
-        // A stopped process takes SIGTERM only when it is continued.
-        self.signal(Signal::CONT)?;
-        let exit = match self.process().wait_timeout(policy.grace_period())? {
-            Some(exit) => exit,
-            None => self.kill_and_wait()?,
+    pub fn stop(&mut self) -> Result<StopReport, StopError> {
+        let mut stopping = self.stopping();
+        let report = loop {
+            match stopping.step()? {
+                Next::Exit(process, None) => drop(process.wait()?),
+                Next::Exit(process, Some(time)) => drop(process.wait_timeout(time)?),
+                Next::Time(time) => nap(time),
+                Next::Done(report) => break report,
+            }
         };
-        Ok(self.settle(exit))
+        self.keepalive = None;
+        Ok(report)
     }
 
-    fn kill_and_wait(&self) -> Result<Exit, StopError> {
-        self.signal(Signal::KILL)?;
-        self.process()
-            .wait_timeout(KILL_WAIT)?
-            .ok_or(StopError::StillAlive { pid: self.pid() })
-    }
-
-    /// SIGKILL; does not wait. One that is dead already is no error. Under a
-    /// [supervisor](crate::ShimSpawner::supervised) the tree is stopped then, grace period and all,
-    /// and nobody hears when it is gone: [`stop`](ShimHandler::stop) is what waits for that.
+    /// The same as a future, for any executor: no thread waits, and none is started but that of the
+    /// [watcher that all share](Watcher::global), which also tells the time.
+    ///
+    /// # When it is dropped
+    ///
+    /// Before it was first polled: nothing has begun. After that **the stop goes on**: SIGKILL
+    /// comes after the grace period all the same, and the shim is reaped. The watcher's thread does
+    /// it then. To hear what comes of it, call this or [`stop`](ShimHandler::stop) again: the
+    /// second stop sends the stop signal once more, and has a grace period of its own.
     ///
     /// # Errors
-    /// `EPERM` for a process of another user.
-    pub fn kill(&self) -> Result<(), Error> {
-        self.signal(Signal::KILL)
+    /// As [`stop`](ShimHandler::stop); and where neither the watcher nor its timer can be had,
+    /// before anybody is signalled.
+    pub async fn stop_async(&mut self) -> Result<StopReport, StopError> {
+        let report = StopFuture::new(self.stopping()).await?;
+        self.keepalive = None;
+        Ok(report)
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), Error> {
-        match self.process().send_signal(signal) {
-            Err(Error::NotFound(_)) => Ok(()),
-            sent => sent,
-        }
+    fn stopping(&self) -> Stopping {
+        let (process, aim) = (self.process().clone(), self.child.aim().clone());
+        Stopping::new(process, aim, self.child.stop_policy())
+    }
+
+    /// SIGKILL to all of the [target](StopTarget); does not wait. Nobody to kill is no error. Under
+    /// a [supervisor](crate::ShimSpawner::supervised) the tree is stopped then, grace period and
+    /// all, and nobody hears when it is gone: [`stop`](ShimHandler::stop) is what waits for that.
+    ///
+    /// # Errors
+    /// As [`stop`](ShimHandler::stop): `EPERM` for processes of another user.
+    pub fn kill(&self) -> Result<(), StopError> {
+        self.child.aim().kill(self.process())
+    }
+
+    /// Sends a signal to the shim itself, whatever the [target](StopTarget) is.
+    ///
+    /// # Errors
+    /// As [`Process::send_signal`]: [`NotFound`](Error::NotFound) once it was reaped.
+    pub fn signal(&self, signal: Signal) -> Result<(), Error> {
+        self.process().send_signal(signal)
     }
 
     /// Waits for the exit and reaps.
@@ -256,6 +261,37 @@ impl ShimHandler {
     /// As [`Process::try_wait`].
     pub fn try_wait(&mut self) -> Result<Option<Exit>, Error> {
         let exit = self.process().try_wait()?;
+        Ok(exit.map(|exit| self.settle(exit)))
+    }
+
+    /// Waits for the exit no longer than `timeout`, on the monotonic clock, and reaps if it has come.
+    /// Zero looks once.
+    ///
+    /// # Errors
+    /// As [`Process::wait_timeout`].
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Exit>, Error> {
+        let exit = self.process().wait_timeout(timeout)?;
+        Ok(exit.map(|exit| self.settle(exit)))
+    }
+
+    /// Waits for the exit and reaps, on any executor. Dropped before it is ready, it has done
+    /// nothing. [`exited`](ShimHandler::exited) borrows nothing, and reaps nothing.
+    ///
+    /// # Errors
+    /// As [`Process::exited`].
+    pub async fn wait_async(&mut self) -> Result<Exit, Error> {
+        let exit = self.exited().await?;
+        Ok(self.settle(exit))
+    }
+
+    /// As [`wait_timeout`](ShimHandler::wait_timeout), on any executor. Dropped before it is ready,
+    /// it has done nothing.
+    ///
+    /// # Errors
+    /// As [`Watcher::exited_within`], and as [`Watcher::new`] at the first call in this process.
+    pub async fn wait_timeout_async(&mut self, timeout: Duration) -> Result<Option<Exit>, Error> {
+        let exited = Watcher::global()?.exited_within(self.process(), timeout);
+        let exit = exited.await?;
         Ok(exit.map(|exit| self.settle(exit)))
     }
 

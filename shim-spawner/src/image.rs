@@ -8,6 +8,7 @@ use std::ptr;
 
 use crate::SpawnError;
 use crate::environment::Environment;
+use crate::listen::PidVariable;
 use crate::strings::CStrings;
 
 /// Where a child without `PATH` looks, as the C library has it (`_CS_PATH`).
@@ -22,6 +23,7 @@ pub(crate) struct Image {
     /// The name, its arguments, null.
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
+    pid_variable: Option<PidVariable>,
     _strings: [CStrings; 3],
 }
 
@@ -34,6 +36,7 @@ impl Image {
         name: &OsStr,
         args: &[OsString],
         environment: Environment,
+        pid_variable: Option<PidVariable>,
     ) -> Image {
         let program = program.as_os_str().as_bytes();
         let mut paths = CStrings::default();
@@ -56,7 +59,12 @@ impl Image {
         Image {
             candidates: paths.pointers().collect(),
             arguments: arguments.pointers().chain(end).collect(),
-            environment: variables.pointers().chain(end).collect(),
+            environment: variables
+                .pointers()
+                .chain(pid_variable.as_ref().map(PidVariable::pointer))
+                .chain(end)
+                .collect(),
+            pid_variable,
             _strings: [paths, arguments, variables],
         }
     }
@@ -74,6 +82,11 @@ impl Image {
     pub(crate) fn environment(&self) -> *const *const c_char {
         self.environment.as_ptr()
     }
+
+    /// The variable that is the child's to write.
+    pub(crate) fn pid_variable(&self) -> Option<&PidVariable> {
+        self.pid_variable.as_ref()
+    }
 }
 
 /// One candidate for each folder; an empty one is the working directory. One longer than any path
@@ -90,11 +103,14 @@ fn look_up(search: &[u8], program: &[u8], paths: &mut CStrings) {
 }
 
 /// Refuses what execve(2) cannot be given.
-pub(crate) fn check(program: &Path, args: &[OsString]) -> Result<(), SpawnError> {
+pub(crate) fn check<'a>(
+    program: &Path,
+    args: impl IntoIterator<Item = &'a OsString>,
+) -> Result<(), SpawnError> {
     let nul = |text: &OsStr| text.as_bytes().contains(&0);
     if nul(program.as_os_str()) {
         Err(SpawnError::invalid("a path has a NUL byte"))
-    } else if args.iter().any(|arg| nul(arg)) {
+    } else if args.into_iter().any(|arg| nul(arg)) {
         Err(SpawnError::invalid("an argument has a NUL byte"))
     } else {
         Ok(())

@@ -17,13 +17,14 @@
 //!     .identity_file("/run/my-runtime/box-7")
 //!     .spawn()?;
 //! let mut shim = ShimHandler::new(shim);
-//! let exit = shim.stop()?; // SIGTERM, ten seconds, SIGKILL, reaped
-//! println!("{:?}", exit.status);
+//! let report = shim.stop()?; // SIGTERM, ten seconds, SIGKILL, reaped
+//! println!("{:?}", report.exit().status);
+//! assert!(report.is_empty()); // nobody of its process group is left
 //!
 //! // After a restart of the runtime: the same process, or an error; never a stranger.
 //! let identity = ShimIdentity::load("/run/my-runtime/box-7")?;
 //! let mut again = ShimHandler::adopt(&identity)?;
-//! again.stop()?;
+//! let _ = again.stop()?;
 //! # Ok(())
 //! # }
 //! ```
@@ -44,28 +45,40 @@
 //! - A failed spawn names its stage and leaves no process, descriptor or zombie. A child that was
 //!   killed before its exec is a failed spawn.
 //! - Signals go by pidfd: no recycled pid is ever hit. Nothing is reaped that was not spawned here.
+//! - A [stop](ShimHandler::stop) is over when nobody is left, and its [report](StopReport) says so.
 //! - Dropping a handle never waits and leaves no zombie.
+//!
+//! # What a child can be given
+//! User, groups, limits, priority, cgroup, session, terminal, signals and sockets are methods of
+//! [`ShimSpawner`]: it needs no fork and names the step that failed. [A
+//! table](ShimSpawner#beside-stds-command) has std's methods with ours beside them.
 //!
 //! # Limits
 //! - A program without a watchdog of its own does not listen: it is not stopped by the death of its
 //!   runtime. Under a [supervisor](ShimSpawner::supervised) it is, with everything that it started.
-//! - [`ShimHandler::stop`] signals the shim, not what the shim started. Under a supervisor it stops
-//!   the whole tree.
+//! - [`ShimHandler::stop`] is about the shim's process group, unless another [`StopTarget`] is set.
+//!   What the shim started in a group or session of its own is not reached. Under a supervisor it
+//!   is: the whole tree is stopped.
 //! - With a [`pre_exec`](ShimSpawner::pre_exec) closure the child is created by the C library's
 //!   `fork`, and the cost grows with the runtime's memory; without, it does not ([`Engine`]).
 //! - An attached shim in its own process group gets no Ctrl-C of the terminal:
 //!   [`process_group`](ShimSpawner::process_group) chooses.
 //!
 //! # Kernel versions
-//! Linux 5.4 or newer. Exit statuses of adopted shims need 6.15, proven identities 6.9. No
-//! features.
+//! Linux 5.4 or newer. Exit statuses of adopted shims need 6.15. Proven identities, and a stop of the
+//! group of a shim that somebody else has reaped, need 6.9;
+//! [`kill_on_close`](ShimSpawner::kill_on_close) needs 7.1. No features.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("shim-spawner is for Linux: it stands on pidfds, memfds and close_range");
 
+mod builder;
+mod cgroup;
 #[allow(unsafe_code)]
 mod child;
+mod command;
 mod config;
+mod credentials;
 mod engine;
 mod environment;
 mod error;
@@ -73,28 +86,45 @@ mod handler;
 mod identity;
 mod image;
 mod internal_fds;
-mod reaper;
+mod limits;
+mod listen;
 mod report;
 mod shim;
+mod signals;
 mod spawn;
 mod spawner;
 mod started;
 mod stdio;
+mod stop_error;
+mod stop_future;
+mod stop_report;
+mod stop_target;
+mod stopping;
 mod strings;
 mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
+mod terminal;
 
+pub use cgroup::{Cgroup, CgroupError};
+pub use command::{CommandExt, CommandLink};
 pub use config::{CONFIG_MAX, ConfigError, shim_config};
 pub use engine::Engine;
 pub use error::{SpawnError, Stage};
-pub use handler::{ShimHandler, StopError};
+pub use fd_preserve::{Applied, PreserveFds};
+pub use handler::ShimHandler;
 pub use identity::{AdoptError, IdentityError, IdentityErrorKind, ShimIdentity};
 pub use pidfd_watcher::{
-    Cancelled, Error as ProcessError, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher,
+    Cancelled, ChildError, Error as ProcessError, Exit, ExitFuture, Pid, Process, Signal,
+    WatchHandle, Watcher,
 };
+pub use rustix::process::Resource;
+pub use rustix::thread::CpuSet;
 pub use shim::{ShimChild, SpawnedShim};
 pub use spawner::ShimSpawner;
 pub use stdio::Stdio;
+pub use stop_error::StopError;
+pub use stop_report::{StopReport, Tally};
+pub use stop_target::StopTarget;
 pub use supervisor::{Contain, Level, OnExit, SignalTo, Supervisor};
 pub use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};

@@ -5,7 +5,8 @@ use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use pidfd_watcher::{Pid, Process};
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
-use crate::{Level, reaper};
+use crate::stopping::Aim;
+use crate::{Level, StopTarget};
 
 /// A running shim: the process, and the keepalive that tells it of this process's end.
 ///
@@ -59,18 +60,23 @@ pub struct ShimChild {
     pub stderr: Option<ChildStderr>,
     process: Process,
     policy: StopPolicy,
+    aim: Aim,
     level: Level,
+    /// The kernel kills it when the last handle goes, and reaps it.
+    killed_on_close: bool,
 }
 
 impl ShimChild {
-    pub(crate) fn new(process: Process, policy: StopPolicy, level: Level) -> ShimChild {
+    pub(crate) fn new(process: Process, policy: StopPolicy, aim: Aim, level: Level) -> ShimChild {
         ShimChild {
             stdin: None,
             stdout: None,
             stderr: None,
             process,
             policy,
+            aim,
             level,
+            killed_on_close: false,
         }
     }
 
@@ -92,6 +98,31 @@ impl ShimChild {
         self.policy
     }
 
+    /// Which processes a stop is about.
+    #[must_use]
+    pub fn stop_target(&self) -> StopTarget {
+        self.aim.target()
+    }
+
+    pub(crate) fn aim(&self) -> &Aim {
+        &self.aim
+    }
+
+    pub(crate) fn set_aim(&mut self, aim: Aim) {
+        self.aim = aim;
+    }
+
+    /// Whether the kernel kills it when this process dies or drops the handle: see
+    /// [`ShimSpawner::kill_on_close`](crate::ShimSpawner::kill_on_close).
+    #[must_use]
+    pub fn is_killed_on_close(&self) -> bool {
+        self.killed_on_close
+    }
+
+    pub(crate) fn set_killed_on_close(&mut self, killed: bool) {
+        self.killed_on_close = killed;
+    }
+
     pub(crate) fn level(&self) -> Level {
         self.level
     }
@@ -103,6 +134,9 @@ impl ShimChild {
 
 impl Drop for ShimChild {
     fn drop(&mut self) {
-        reaper::reap_when_exited(&self.process);
+        // Whoever waited for its exit would keep the last handle.
+        if !self.killed_on_close {
+            self.process.reap_when_exited();
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fd_preserve::{ErrorChannel, PreserveFds};
 use pidfd_watcher::Process;
@@ -19,11 +19,16 @@ use crate::environment::{self, Environment};
 use crate::identity::Record;
 use crate::image::{self, Image};
 use crate::internal_fds::{self, LOWEST};
+use crate::listen::{self, PidVariable};
 use crate::started::StatusPipe;
 use crate::stdio::{Direction, Stream};
+use crate::stopping::{Aim, Reports};
 use crate::supervisor::{Level, Supervisor};
-use crate::sys::{self, Limit};
-use crate::{ShimChild, ShimSpawner, SpawnError, SpawnedShim, Stage, engine};
+use crate::sys::{self, Limit, nap};
+use crate::terminal::Foreground;
+use crate::{
+    Engine, Resource, ShimChild, ShimSpawner, SpawnError, SpawnedShim, Stage, StopTarget, engine,
+};
 
 /// Our own variables of one child: name and value.
 type Variables = Vec<(&'static str, String)>;
@@ -57,23 +62,26 @@ impl SupervisedStart<'_> {
         self,
         started: Result<Process, SpawnError>,
         spawner: &ShimSpawner,
-    ) -> Result<Process, SpawnError> {
+    ) -> Result<(Process, Option<Reports>), SpawnError> {
         let process = started.map_err(|error| match error.stage() {
             Stage::Exec => error
                 .with_stage(Stage::Supervisor)
                 .with_path(Some(&self.program)),
-            stage => error.with_path(spawner.path_of(stage)),
+            _ => spawner.explain(error),
         })?;
         let waited = self
             .status_pipe
             .wait(process, self.supervisor.time_to_start());
-        waited.map_err(|error| match error.stage() {
+        let waited = waited.map_err(|error| match error.stage() {
             Stage::Supervisor => self
                 .supervisor
                 .explain(error)
                 .with_path(Some(&self.program)),
-            stage => error.with_path(spawner.path_of(stage)),
-        })
+            _ => spawner.explain(error),
+        });
+        let (process, reports) = waited?;
+        let kept = self.supervisor.reports_the_tree();
+        Ok((process, kept.then_some(reports)))
     }
 }
 
@@ -89,16 +97,15 @@ impl ShimSpawner {
     /// [fork(2)](https://man7.org/linux/man-pages/man2/fork.2.html),
     /// [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
     pub fn spawn(&mut self) -> Result<SpawnedShim, SpawnError> {
+        self.check()?;
         let belonging = self.belonging()?;
-        let current_dir = self.current_dir.as_deref().map(c_string).transpose()?;
-        image::check(&self.program, &self.args)?;
-        if let Some(supervisor) = &self.supervisor {
-            supervisor.check()?;
-            if self.detached {
-                return Err(SpawnError::invalid("a detached shim has no supervisor"));
-            }
-        }
-        environment::check(&self.env)?;
+        let aim = self.aim(belonging)?;
+        let ignored = self.signals.ignored()?;
+        let current_dir = match (&self.current_dir, &self.credentials.root) {
+            (None, Some(_)) => Some(c"/".to_owned()),
+            (dir, _) => dir.as_deref().map(c_string).transpose()?,
+        };
+        let root = self.credentials.root.as_deref().map(c_string).transpose()?;
         let mut link = self.link()?;
         let config = match &self.config {
             Some(bytes) => Some(Sealed::new(bytes).map_err(|e| SpawnError::io(Stage::Config, e))?),
@@ -117,26 +124,41 @@ impl ShimSpawner {
                 .map(|supervised| &supervised.status_pipe),
         )?;
         let [stdin, stdout, stderr] = self.streams()?;
-        let environment = Environment::new(&self.env, &variables);
+        let (hidden, pid_variable) = if self.listen.is_empty() {
+            (&[][..], None)
+        } else {
+            (&listen::VARIABLES[..], Some(PidVariable::new()))
+        };
+        let environment = Environment::new(&self.env, &variables, hidden);
         let image = if let (Some(supervised), Some(status)) = (&supervised, status) {
             let args = supervised
                 .supervisor
                 .args(status, &self.program, &self.args);
-            Image::new(&supervised.program, &supervised.name, &args, environment)
+            let name = supervised.name.as_os_str();
+            Image::new(&supervised.program, name, &args, environment, pid_variable)
         } else {
-            let name = self.program.as_os_str();
-            Image::new(&self.program, name, &self.args, environment)
+            let name = self.arg0.as_deref().unwrap_or(self.program.as_os_str());
+            Image::new(&self.program, name, &self.args, environment, pid_variable)
         };
         let routine = Routine {
+            cgroup: self.cgroup.clone(),
+            ignored,
+            keeps_mask: self.signals.keep_mask,
+            kill_on_close: self.kill_on_close,
             belonging,
-            record: self.record()?,
-            current_dir,
+            terminal: self.terminal.clone(),
+            record: self.record(aim.target())?,
             streams: [stdin.theirs, stdout.theirs, stderr.theirs],
+            limits: self.limits.clone(),
+            root,
+            credentials: self.credentials.clone(),
+            current_dir,
             closures: self.closures.clone(),
             fds,
             image,
         };
-        let started = engine::start(self.engine, &routine);
+        let foreground = Foreground::of(&self.terminal);
+        let started = self.start(&routine);
         let Routine {
             record,
             fds,
@@ -147,17 +169,24 @@ impl ShimSpawner {
         drop((fds, streams));
         let started = match supervised {
             Some(supervised) => supervised.wait(started, self),
-            None => started.map_err(|error| {
-                let path = self.path_of(error.stage());
-                error.with_path(path)
-            }),
+            None => started
+                .map(|process| (process, None))
+                .map_err(|error| self.explain(error)),
         };
-        let process = started.inspect_err(|_| {
+        let (process, reports) = started.inspect_err(|_| {
             if let Some(record) = &record {
                 record.undo();
             }
+            if let Some(foreground) = foreground {
+                foreground.restore();
+            }
         })?;
-        let mut child = ShimChild::new(process, self.policy_of_child(), self.level());
+        let aim = match aim {
+            Aim::Tree(_) => Aim::Tree(reports.map(Arc::new)),
+            aim => aim,
+        };
+        let mut child = ShimChild::new(process, self.policy_of_child(), aim, self.level());
+        child.set_killed_on_close(self.kill_on_close);
         child.stdin = stdin.ours.map(Into::into);
         child.stdout = stdout.ours.map(Into::into);
         child.stderr = stderr.ours.map(Into::into);
@@ -167,9 +196,87 @@ impl ShimSpawner {
         })
     }
 
-    fn record(&self) -> Result<Option<Record>, SpawnError> {
+    /// Refuses what cannot be, before anything is made.
+    fn check(&self) -> Result<(), SpawnError> {
+        image::check(&self.program, self.arg0.iter().chain(&self.args))?;
+        environment::check(&self.env)?;
+        listen::check(&self.listen)?;
+        self.limits.check()?;
+        self.credentials.check()?;
+        self.check_kill_on_close()?;
+        let Some(supervisor) = &self.supervisor else {
+            return Ok(());
+        };
+        supervisor.check()?;
+        let refused = [
+            (self.detached, "a detached shim has no supervisor"),
+            (
+                self.credentials.root.is_some(),
+                "a supervisor needs its program and /proc below its root",
+            ),
+            (self.arg0.is_some(), "a supervisor names the program itself"),
+            (
+                !self.listen.is_empty(),
+                "a supervised program has another pid than LISTEN_PID would say",
+            ),
+        ];
+        match refused.into_iter().find(|(is_asked_for, _)| *is_asked_for) {
+            Some((_, text)) => Err(SpawnError::invalid(text)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_kill_on_close(&self) -> Result<(), SpawnError> {
+        let refused = [
+            (self.detached, "a detached shim outlives its handle"),
+            (
+                self.supervisor.is_some(),
+                "a supervisor that is killed cannot stop its tree in good order",
+            ),
+            (
+                self.engine == Engine::Fork || !self.closures.is_empty(),
+                "fork cannot ask for a child that is killed on close",
+            ),
+        ];
+        match refused.into_iter().find(|(is_so, _)| *is_so) {
+            Some((_, text)) if self.kill_on_close => Err(SpawnError::invalid(text)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Once, or as long as somebody has the program open for writing, within the time for that.
+    fn start(&self, routine: &Routine) -> Result<Process, SpawnError> {
+        /// Between two tries: the exec of another child takes less, mostly.
+        const PAUSE: Duration = Duration::from_millis(1);
+        let began = Instant::now();
+        loop {
+            let started = engine::start(self.engine, routine);
+            let is_busy = |error: &SpawnError| {
+                error.stage() == Stage::Exec && error.raw_os_error() == Some(libc::ETXTBSY)
+            };
+            match &started {
+                Err(error) if is_busy(error) && began.elapsed() < self.retry_busy => nap(PAUSE),
+                _ => return started,
+            }
+        }
+    }
+
+    /// Adds what the child cannot know.
+    fn explain(&self, error: SpawnError) -> SpawnError {
+        let stage = error.stage();
+        if stage == Stage::Limits {
+            let index = error.fd().and_then(|index| usize::try_from(index).ok());
+            let limit = index.and_then(|index| self.limits.resources.get(index));
+            let resource = limit.map(|(resource, _)| *resource);
+            return error.with_fd(None).with_resource(resource);
+        }
+        error.with_path(self.path_of(stage))
+    }
+
+    fn record(&self, target: StopTarget) -> Result<Option<Record>, SpawnError> {
         let prepare = |path: &PathBuf| {
-            Record::prepare(path, self.policy_of_child(), !self.detached).map_err(|error| {
+            let policy = self.policy_of_child();
+            Record::prepare(path, policy, target, !self.detached).map_err(|error| {
                 let path = self.path_of(error.stage());
                 error.with_path(path)
             })
@@ -193,14 +300,42 @@ impl ShimSpawner {
     }
 
     fn belonging(&self) -> Result<Belonging, SpawnError> {
-        match (self.detached, self.process_group.unwrap_or(0)) {
+        let own_session = self.detached || self.session || self.terminal.controlling.is_some();
+        if own_session && self.terminal.foreground.is_some() {
+            return Err(SpawnError::invalid(
+                "a shim with a session of its own is in no foreground of this one",
+            ));
+        }
+        match (own_session, self.process_group.unwrap_or(0)) {
             (_, ..0) => Err(SpawnError::invalid("a process group is not negative")),
             (true, 0) => Ok(Belonging::OwnSession),
             (true, _) => Err(SpawnError::invalid(
-                "a detached shim leads a session of its own",
+                "a shim that leads a session joins no process group",
             )),
             (false, group) => Ok(Belonging::Group(group)),
         }
+    }
+
+    /// Whom a stop is about.
+    fn aim(&self, belonging: Belonging) -> Result<Aim, SpawnError> {
+        let joined = matches!(belonging, Belonging::Group(1..));
+        let supervised = self.supervisor.is_some();
+        let target = self.stop_target.unwrap_or(match (supervised, joined) {
+            (true, _) => StopTarget::Tree,
+            (false, true) => StopTarget::Leader,
+            (false, false) => StopTarget::Group,
+        });
+        let refused = match target {
+            StopTarget::Tree if !supervised => "only a supervised shim is stopped as a tree",
+            StopTarget::Group if joined => "a shim that joins a group does not lead it",
+            StopTarget::Cgroup if self.stop_cgroup.is_none() => "no cgroup was named to be stopped",
+            StopTarget::Leader | StopTarget::Group | StopTarget::Cgroup if supervised => {
+                "the supervisor stops the tree: its signal_to says who gets the stop signal"
+            }
+            StopTarget::Cgroup => return Ok(Aim::Cgroup(self.stop_cgroup.clone())),
+            target => return Ok(Aim::new(target)),
+        };
+        Err(SpawnError::invalid(refused))
     }
 
     fn link(&self) -> Result<Option<(Keepalive, ChildSetup)>, SpawnError> {
@@ -225,9 +360,18 @@ impl ShimSpawner {
     ) -> Result<(fd_preserve::ChildFds, Variables, Option<RawFd>), SpawnError> {
         let mut variables = Variables::new();
         let mut plan = PreserveFds::new();
-        for (fd, number) in &self.fds {
-            plan.map_shared_fd(Arc::clone(fd), *number)
+        let listening = self.listen.iter().map(|(_, fd)| fd).zip(listen::FIRST..);
+        for (fd, number) in self
+            .fds
+            .iter()
+            .map(|(fd, number)| (fd, *number))
+            .chain(listening)
+        {
+            plan.map_shared_fd(Arc::clone(fd), number)
                 .map_err(SpawnError::fds)?;
+        }
+        if !self.listen.is_empty() {
+            variables.extend(listen::variables(&self.listen));
         }
         let mut numbers = self.internal_numbers()?;
         let mut put = |fd| {
@@ -262,8 +406,13 @@ impl ShimSpawner {
                 "an internal descriptor is no standard stream",
             ));
         }
-        let limit = sys::soft_limit(&Limit::OpenFiles).unwrap_or(u64::MAX);
-        let taken: BTreeSet<RawFd> = self.fds.iter().map(|(_, number)| *number).collect();
+        let limit = sys::soft_limit(Limit::OpenFiles).unwrap_or(u64::MAX);
+        // The child would have those above its own limit too, but a program may look no further.
+        let of_child = self.limits.soft(Resource::Nofile);
+        let limit = limit.min(of_child.unwrap_or(u64::MAX));
+        let listening = (listen::FIRST..).take(self.listen.len());
+        let taken = self.fds.iter().map(|(_, number)| *number).chain(listening);
+        let taken: BTreeSet<RawFd> = taken.collect();
         let candidates = internal_fds::candidates(self.internal_fds_from, limit);
         Ok(candidates.filter(move |number| !taken.contains(number)))
     }
@@ -286,6 +435,7 @@ impl ShimSpawner {
         match stage {
             Stage::Identity => Some(Path::new("/proc")),
             Stage::IdentityFile => self.identity_file.as_deref(),
+            Stage::Chroot => self.credentials.root.as_deref(),
             Stage::CurrentDir => self.current_dir.as_deref(),
             Stage::Exec => Some(&self.program),
             _ => None,

@@ -6,16 +6,23 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::fcntl_dupfd_cloexec;
 use watchdog_pipe::StopPolicy;
 
 use crate::child::PreExecClosure;
+use crate::credentials::Credentials;
 use crate::environment::EnvChange;
 use crate::internal_fds::LOWEST;
+use crate::limits::Limits;
+use crate::listen::ListenFds;
+use crate::signals::Signals;
 use crate::stdio::Stdio;
+use crate::stopping::CgroupFolder;
 use crate::supervisor::Supervisor;
-use crate::{Engine, SpawnError, Stage};
+use crate::terminal::Terminal;
+use crate::{Engine, SpawnError, Stage, StopTarget};
 
 /// Spawns helper processes. Can spawn more than once.
 ///
@@ -23,28 +30,46 @@ use crate::{Engine, SpawnError, Stage};
 /// [`map_fd`](ShimSpawner::map_fd) name, and no other descriptor but our own
 /// ([`internal_fds_from`](ShimSpawner::internal_fds_from)); an empty signal mask and the default
 /// SIGPIPE; a process group of its own, or when [detached](ShimSpawner::detached) a session of its
-/// own.
+/// own. Methods choose otherwise.
 ///
 /// The spawner keeps every descriptor that it was given until it is dropped: see
 /// [`map_fd`](ShimSpawner::map_fd).
+///
+#[doc = include_str!("std_command.md")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is what one method was told, and none bears on another"
+)]
 pub struct ShimSpawner {
     pub(crate) program: PathBuf,
+    pub(crate) arg0: Option<OsString>,
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<EnvChange>,
     pub(crate) current_dir: Option<PathBuf>,
     pub(crate) stdin: Stdio,
     pub(crate) stdout: Stdio,
     pub(crate) stderr: Stdio,
+    pub(crate) cgroup: Option<Arc<OwnedFd>>,
+    pub(crate) signals: Signals,
+    pub(crate) session: bool,
     pub(crate) process_group: Option<i32>,
+    pub(crate) terminal: Terminal,
+    pub(crate) limits: Limits,
+    pub(crate) credentials: Credentials,
     pub(crate) detached: bool,
     pub(crate) identity_file: Option<PathBuf>,
     pub(crate) config: Option<Vec<u8>>,
     pub(crate) policy: StopPolicy,
+    pub(crate) stop_target: Option<StopTarget>,
+    pub(crate) stop_cgroup: Option<Arc<CgroupFolder>>,
     pub(crate) sentinel: bool,
+    pub(crate) kill_on_close: bool,
     pub(crate) supervisor: Option<Supervisor>,
     pub(crate) engine: Engine,
     pub(crate) fds: Vec<(Arc<OwnedFd>, RawFd)>,
+    pub(crate) listen: ListenFds,
     pub(crate) internal_fds_from: Option<RawFd>,
+    pub(crate) retry_busy: Duration,
     pub(crate) closures: Vec<Arc<PreExecClosure>>,
 }
 
@@ -53,24 +78,46 @@ impl ShimSpawner {
     pub fn new(program: impl AsRef<OsStr>) -> ShimSpawner {
         ShimSpawner {
             program: PathBuf::from(program.as_ref()),
+            arg0: None,
             args: Vec::new(),
             env: Vec::new(),
             current_dir: None,
             stdin: Stdio::inherit(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
+            cgroup: None,
+            signals: Signals::default(),
+            session: false,
             process_group: None,
+            terminal: Terminal::default(),
+            limits: Limits::default(),
+            credentials: Credentials::default(),
             detached: false,
             identity_file: None,
             config: None,
             policy: StopPolicy::new(),
+            stop_target: None,
+            stop_cgroup: None,
             sentinel: true,
+            kill_on_close: false,
             supervisor: None,
             engine: Engine::default(),
             fds: Vec::new(),
+            listen: ListenFds::new(),
             internal_fds_from: None,
+            retry_busy: Duration::ZERO,
             closures: Vec::new(),
         }
+    }
+
+    /// The first of the program's arguments, its own name; the program as it was given unless set.
+    ///
+    /// # Errors
+    /// Of the spawn: [`Stage::Arguments`](crate::Stage::Arguments) for a NUL byte, and with a
+    /// [supervisor](ShimSpawner::supervised), which names the program itself.
+    pub fn arg0(&mut self, name: impl AsRef<OsStr>) -> &mut ShimSpawner {
+        self.arg0 = Some(name.as_ref().to_owned());
+        self
     }
 
     /// Adds an argument.
@@ -145,8 +192,16 @@ impl ShimSpawner {
         self
     }
 
-    /// The child's process group; 0, the default, is one of its own. Of no use with a session of
-    /// its own.
+    /// The child's process group: 0, the default, for one of its own, else one of this session to
+    /// join. Of no use with a session of its own.
+    ///
+    /// # Errors
+    /// Of the spawn: [`Stage::Session`](crate::Stage::Session): `EPERM` for a group of another
+    /// session, or that is none. [`Stage::Arguments`](crate::Stage::Arguments) for a negative
+    /// number, and for a group to join together with a session of its own.
+    ///
+    /// # References
+    /// [setpgid(2)](https://man7.org/linux/man-pages/man2/setpgid.2.html)
     pub fn process_group(&mut self, group: i32) -> &mut ShimSpawner {
         self.process_group = Some(group);
         self
@@ -286,12 +341,67 @@ impl ShimSpawner {
         self
     }
 
+    /// Which processes [`ShimHandler::stop`](crate::ShimHandler::stop) is about. Unless set: the
+    /// process group, if the shim leads one; else the shim alone; under a
+    /// [supervisor](ShimSpawner::supervised) the tree.
+    ///
+    /// The shim's own watchdog is not asked: it stops the shim alone.
+    ///
+    /// # Errors
+    /// Of the spawn, [`Stage::Arguments`](crate::Stage::Arguments): [`StopTarget::Group`] for a
+    /// shim that joins the group of others, which this process may be in itself;
+    /// [`StopTarget::Cgroup`] without a [cgroup](ShimSpawner::stop_cgroup); [`StopTarget::Tree`]
+    /// without a supervisor, and all others with one.
+    pub fn stop_target(&mut self, target: StopTarget) -> &mut ShimSpawner {
+        self.stop_target = Some(target);
+        self
+    }
+
+    /// A stop is about the cgroup (version 2) whose folder this is, and those below it:
+    /// [`StopTarget::Cgroup`]. How the shim gets into it is not the stop's to know. A spawner and
+    /// its handlers share the descriptor.
+    pub fn stop_cgroup(&mut self, folder: impl Into<OwnedFd>) -> &mut ShimSpawner {
+        self.stop_cgroup = Some(Arc::new(CgroupFolder::new(folder.into())));
+        self.stop_target(StopTarget::Cgroup)
+    }
+
     /// Whether an attached shim is told of the runtime's death before the runtime's memory is taken
     /// down. On unless set: it costs the runtime a thread and a descriptor. See
     /// [`Builder::sentinel`](watchdog_pipe::Builder::sentinel), and
     /// [`SpawnedShim::guarantees`](crate::SpawnedShim::guarantees) for what came of it.
     pub fn sentinel(&mut self, sentinel: bool) -> &mut ShimSpawner {
         self.sentinel = sentinel;
+        self
+    }
+
+    /// Has the kernel kill the shim, by SIGKILL and without a grace period, when this process dies,
+    /// executes another program or drops the handle: for a program that has no
+    /// [`Watchdog`](watchdog_pipe::Watchdog), where no supervisor can be. What the shim has started
+    /// is not killed.
+    ///
+    /// What counts is the last copy of the descriptor that came with the child. A clone of its
+    /// [`Process`](crate::Process), a callback that waits for its exit, and a copy of this process
+    /// made by fork keep it alive; the handle of an [adopted](crate::ShimHandler::adopt) shim does
+    /// not. A [released](crate::ShimHandler::release) shim is killed all the same.
+    ///
+    /// The kernel reaps such a shim by itself: it leaves no zombie, raises no SIGCHLD, and its
+    /// status comes from the pidfd. One that is killed while it executes its program counts as
+    /// started.
+    ///
+    /// Linux 7.1, on x86-64 (`CLONE_PIDFD_AUTOKILL`). Without `CAP_SYS_ADMIN` the program gets
+    /// `no_new_privs`: it gains no privilege by a set-user-id program.
+    ///
+    /// # Errors
+    /// Of the spawn: [`Stage::Create`](crate::Stage::Create) with
+    /// [`Unsupported`](std::io::ErrorKind::Unsupported) on any other kernel, and where a filter
+    /// refuses clone3; nothing is started then. [`Stage::Arguments`](crate::Stage::Arguments) for a
+    /// [detached](ShimSpawner::detached) or [supervised](ShimSpawner::supervised) shim, with
+    /// [`Engine::Fork`], and with a [`pre_exec`](ShimSpawner::pre_exec) closure.
+    ///
+    /// # References
+    /// [clone3(2)](https://man7.org/linux/man-pages/man2/clone3.2.html)
+    pub fn kill_on_close(&mut self, kill: bool) -> &mut ShimSpawner {
+        self.kill_on_close = kill;
         self
     }
 
@@ -321,8 +431,27 @@ impl ShimSpawner {
         self
     }
 
-    /// Runs a closure in the child, after session and directory are set and before the descriptors
-    /// are put on their numbers. Closures run in the order in which they were added. They need a
+    /// How long a program that is still open for writing is tried again, on the monotonic clock; not
+    /// at all unless set. Another thread that starts a program while this one writes the file of
+    /// its own leaves a copy of the descriptor in its child, until that child's exec: `ETXTBSY`, for
+    /// no reason that this process can see.
+    ///
+    /// Each try is a child of its own, since two that wait for each other with the other's file
+    /// open would wait for nothing. [`pre_exec`](ShimSpawner::pre_exec) closures run in each. With a
+    /// [supervisor](ShimSpawner::supervised), it is about the supervisor's program alone.
+    ///
+    /// # Errors
+    /// Of the spawn: [`Stage::Exec`](crate::Stage::Exec): `ETXTBSY` when the time is over.
+    ///
+    /// # References
+    /// [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
+    pub fn retry_busy(&mut self, time: Duration) -> &mut ShimSpawner {
+        self.retry_busy = time;
+        self
+    }
+
+    /// Runs a closure in the child, after session, limits, credentials and directory are set and
+    /// before the descriptors are put on their numbers. Closures run in the order in which they were added. They need a
     /// copy of this process's memory: the engine is [`Engine::Fork`] then.
     ///
     /// # Safety

@@ -12,6 +12,7 @@ use rustix::io::{Errno, read};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::stdio::above_stdio;
+use crate::stopping::Reports;
 use crate::{SpawnError, Stage};
 
 /// What its first report begins with, if it started COMMAND.
@@ -43,12 +44,18 @@ impl StatusPipe {
     /// end.
     ///
     /// After an error, the supervisor was reaped.
-    pub(crate) fn wait(self, supervisor: Process, time: Duration) -> Result<Process, SpawnError> {
+    pub(crate) fn wait(
+        self,
+        supervisor: Process,
+        time: Duration,
+    ) -> Result<(Process, Reports), SpawnError> {
         drop(self.write);
-        let said = first_line(&self.read, time);
-        if matches!(&said, Ok(line) if line.starts_with(STARTED)) {
-            return Ok(supervisor);
-        }
+        let said = match first_line(&self.read, time) {
+            Ok(line) if line.starts_with(STARTED) => {
+                return Ok((supervisor, Reports::new(self.read, line)));
+            }
+            said => said,
+        };
         if said.is_err() {
             // It says nothing. What it may have started goes with it.
             let _ = supervisor.send_signal(Signal::KILL);
@@ -70,7 +77,7 @@ fn refusal(status: Option<ExitStatus>) -> SpawnError {
     }
 }
 
-/// The first line, or what there is of it before the end of the file.
+/// The first line with what came along with it, or what there is of it before the end of the file.
 fn first_line(pipe: &OwnedFd, time: Duration) -> io::Result<Vec<u8>> {
     // A time that no clock reaches is none.
     let deadline = Instant::now().checked_add(time);

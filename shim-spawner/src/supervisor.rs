@@ -185,6 +185,11 @@ impl Supervisor {
         })
     }
 
+    /// Whether its reports are about all that the program has started.
+    pub(crate) fn reports_the_tree(&self) -> bool {
+        self.contain != Contain::Nothing && self.on_exit != OnExit::Leave
+    }
+
     pub(crate) fn time_to_start(&self) -> Duration {
         self.start_timeout
     }

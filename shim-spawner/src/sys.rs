@@ -11,10 +11,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 pub(crate) use descriptor::Descriptor;
-pub(crate) use limit::{Limit, soft_limit};
-pub(crate) use process::{effective_user, last_errno, own_pid, signal_from_raw};
+pub(crate) use limit::{Limit, open_files, soft_limit};
+pub(crate) use process::{
+    effective_user, group_of, last_errno, own_group, own_pid, signal_from_raw,
+};
 pub(crate) use signals::BlockedSignals;
-pub(crate) use time::nap;
+pub(crate) use time::{monotonic, nap};
 
 /// Device and inode of a number that we do not own. `EBADF` when it is not open.
 pub(crate) fn inspect(number: RawFd) -> io::Result<(u64, u64)> {

@@ -5,6 +5,8 @@
 //!   median of at most 1.05 times this at every size, for a shim with everything.
 //! - `shim, attached`: three descriptors mapped, a group of its own, the watchdog's pipe, a pidfd.
 //! - `shim, detached`: three descriptors mapped, a session of its own, a pidfd.
+//! - `shim, all options`: the attached one with a session, limits, priority, processors, umask, root directory, groups
+//!   and user, signals, socket activation and a cgroup. The bar: a median of at most 1.10 times `posix_spawn`.
 //! - `shim, fork`: the attached one by `Engine::Fork`.
 //! - `std with a closure`: `Command` with a `pre_exec` closure that makes a session, and no
 //!   descriptor.
@@ -22,7 +24,7 @@
 //! a variable. The last size shows what a hundred cost.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::ptr;
@@ -32,9 +34,10 @@ use command_fds::{CommandFdExt, FdMapping};
 use process_wrap::std::{ChildWrapper, CommandWrap, ProcessGroup};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
-use shim_spawner::{Engine, ShimSpawner, SpawnedShim};
+use shim_spawner::{Cgroup, Engine, ShimSpawner, SpawnedShim};
 use workspace_tests::progress::Progress;
 use workspace_tests::samples::{self, Samples, order};
+use workspace_tests::spawn_case::ask_for_everything;
 
 const PROGRAM: &str = "/bin/true";
 /// The numbers on which the child gets three files.
@@ -182,6 +185,7 @@ impl Contestant {
 
 const BASE: &str = "posix_spawn";
 const OURS: &str = "shim, attached";
+const EVERYTHING: &str = "shim, all options";
 const CLOSURE: &str = "std with a closure";
 
 fn contestants() -> Vec<Contestant> {
@@ -212,6 +216,7 @@ fn contestants() -> Vec<Contestant> {
         Contestant::new(BASE, false, by_std(Command::new(PROGRAM))),
         Contestant::new(OURS, false, shim(false, Engine::Vfork)),
         Contestant::new("shim, detached", false, shim(true, Engine::Vfork)),
+        Contestant::new(EVERYTHING, false, everything()),
         Contestant::new("shim, fork", true, shim(false, Engine::Fork)),
         Contestant::new(CLOSURE, true, by_std(closure)),
         Contestant::new("command-fds", true, by_std(mapped)),
@@ -219,6 +224,27 @@ fn contestants() -> Vec<Contestant> {
             Spawned::Wrapped(wrapped.spawn().expect("spawn"))
         }),
     ]
+}
+
+fn everything() -> impl FnMut() -> Spawned {
+    let mut spawner = ShimSpawner::new(PROGRAM);
+    for number in NUMBERS {
+        spawner.map_fd(file(), number);
+    }
+    ask_for_everything(&mut spawner);
+    let cgroup = Cgroup::make(format!("spawn-cost-{}", std::process::id()));
+    match &cgroup {
+        Ok(cgroup) => {
+            let fd = cgroup.as_fd().try_clone_to_owned().expect("dup");
+            spawner.cgroup(fd);
+        }
+        Err(error) => println!("no cgroup: {error}"),
+    }
+    move || {
+        // Removed with this.
+        let _kept = &cgroup;
+        Spawned::Shim(spawner.spawn().expect("spawn"))
+    }
 }
 
 fn file() -> OwnedFd {
@@ -265,6 +291,12 @@ fn measure(parent: &Parent, rounds: usize) -> [Samples; 2] {
     drop(progress);
     call.print();
     whole.print();
+    if let (Some(everything), Some(base)) = (call.median(EVERYTHING), call.median(BASE)) {
+        println!(
+            "{EVERYTHING} takes {:.3} times as long as {BASE}",
+            everything / base
+        );
+    }
     if let (Some(closure), Some(ours)) = (call.median(CLOSURE), call.median(OURS)) {
         println!(
             "{CLOSURE} takes {:.0} times as long as {OURS}",

@@ -52,6 +52,17 @@ pub fn refuse_prctl(option: i32, errno: i32) {
     refuse_where(libc::SYS_prctl, 0, option, errno);
 }
 
+/// From now on a pidfd does not name a process group, as before Linux 6.9.
+///
+/// # Panics
+///
+/// As [`refuse`].
+pub fn refuse_groups_by_pidfd() {
+    const PIDFD_SIGNAL_PROCESS_GROUP: i32 = 4;
+    let call = libc::SYS_pidfd_send_signal;
+    refuse_where(call, 3, PIDFD_SIGNAL_PROCESS_GROUP, libc::EINVAL);
+}
+
 /// `call` with `value` as the argument of that index, counted from 0.
 fn refuse_where(call: libc::c_long, argument: u8, value: i32, errno: i32) {
     let (length, value) = (SeccompCmpArgLen::Dword, value.unsigned_abs().into());

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -21,31 +22,65 @@ const SIGNALS_OF_A_TERMINAL: [libc::c_int; 6] = [
     libc::SIGTTOU,
 ];
 
-/// A leader of a session whose controlling terminal is ours to type on.
+/// A terminal that is ours to type on.
 #[derive(Debug)]
-pub struct Terminal {
+pub struct Screen {
     keyboard: File,
-    program: Guard,
     said: Vec<u8>,
     /// What was waited for already.
     seen: usize,
 }
 
-impl Terminal {
-    /// Starts the program, with 80 columns and a terminal type that every machine knows.
-    pub fn start(command: &mut Command) -> Terminal {
+/// A leader of a session whose controlling terminal is ours to type on.
+#[derive(Debug)]
+pub struct Terminal {
+    screen: Screen,
+    program: Guard,
+}
+
+impl Deref for Terminal {
+    type Target = Screen;
+    fn deref(&self) -> &Screen {
+        &self.screen
+    }
+}
+
+impl DerefMut for Terminal {
+    fn deref_mut(&mut self) -> &mut Screen {
+        &mut self.screen
+    }
+}
+
+impl Screen {
+    /// A new terminal, and the end of it that programs have, close-on-exec.
+    pub fn new() -> (Screen, OwnedFd) {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("posix_openpt");
         grantpt(&keyboard).expect("grantpt");
         unlockpt(&keyboard).expect("unlockpt");
         let name = ptsname(&keyboard, Vec::new()).expect("ptsname");
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let screen = rustix::fs::open(&*name, flags, Mode::empty()).expect("open the terminal");
+        let theirs = rustix::fs::open(&*name, flags, Mode::empty()).expect("open the terminal");
+        let screen = Screen {
+            keyboard: File::from(keyboard),
+            said: Vec::new(),
+            seen: 0,
+        };
+        (screen, theirs)
+    }
+}
+
+/// What a program has in its environment on a terminal: 80 columns, and a type that every machine
+/// knows.
+pub const VARIABLES: [(&str, &str); 3] = [("TERM", "vt100"), ("COLUMNS", "80"), ("LINES", "24")];
+
+impl Terminal {
+    /// Starts the program on a terminal of its own.
+    pub fn start(command: &mut Command) -> Terminal {
+        let (ours, screen) = Screen::new();
         let stream = || Stdio::from(screen.try_clone().expect("dup"));
         command
-            .env("TERM", "vt100")
-            .env("COLUMNS", "80")
-            .env("LINES", "24")
+            .envs(VARIABLES)
             .stdin(stream())
             .stdout(stream())
             .stderr(stream());
@@ -66,12 +101,24 @@ impl Terminal {
         }
         Terminal {
             program: Guard::spawn(command),
-            keyboard: File::from(keyboard),
-            said: Vec::new(),
-            seen: 0,
+            screen: ours,
         }
     }
 
+    /// Types, waits for the end of the program, and gives its status.
+    pub fn type_and_end(&mut self, keys: &str) -> ExitStatus {
+        self.type_to_the_end(keys);
+        self.program.wait_deadline()
+    }
+
+    /// The program's pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.program.id()
+    }
+}
+
+impl Screen {
     /// Types, and waits until the text appears that was not waited for yet.
     pub fn type_until(&mut self, keys: &str, text: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("type");
@@ -97,23 +144,16 @@ impl Terminal {
         }
     }
 
-    /// Types, waits for the end of the program, and gives its status.
-    pub fn type_and_end(&mut self, keys: &str) -> ExitStatus {
+    /// Types, and waits until nobody has the terminal open any more.
+    pub fn type_to_the_end(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("type");
         while self.read() {}
-        self.program.wait_deadline()
     }
 
     /// Takes the terminal away, as the end of a connection does.
     pub fn hang_up(&mut self) {
         let null = File::open("/dev/null").expect("/dev/null");
         drop(std::mem::replace(&mut self.keyboard, null));
-    }
-
-    /// The program's pid.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.program.id()
     }
 
     /// All that was on the screen.

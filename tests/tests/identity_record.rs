@@ -153,7 +153,8 @@ fn adopted_shim_is_stopped_as_its_spawner_said(method: CloneMethod) {
         adopted.identity().expect("alive"),
         shim.0.identity().expect("alive")
     );
-    let status = adopted.stop().expect("stop").status.expect("own child");
+    let status = adopted.stop().expect("stop").exit();
+    let status = status.status.expect("own child");
     assert_eq!(status.signal(), Some(libc::SIGUSR1));
 }
 

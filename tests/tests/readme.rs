@@ -25,8 +25,8 @@ mod supervised {
             .spawn()?; // the server runs, or the error says why not
         let mut server = ShimHandler::new(server);
         // talk to it by server.take_stdin() and server.take_stdout(), then:
-        let exit = server.stop()?; // SIGTERM to the tree, a grace period, SIGKILL to what is left
-        println!("the server ended: {:?}", exit.status);
+        let report = server.stop()?; // SIGTERM to the tree, a grace period, SIGKILL to what is left
+        println!("the server ended: {:?}", report.exit().status);
         Ok(())
     }
 }
@@ -81,7 +81,7 @@ fn shims(socket: OwnedFd, path: &Path) -> Result<(), Box<dyn Error>> {
         .identity_file(path) // on the disk before the program runs
         .spawn()?;
     let mut shim = ShimHandler::new(shim);
-    let exit = shim.stop()?; // or drop it, or die: a shim with a watchdog ends either way
+    let report = shim.stop()?; // or drop it, or die: a shim with a watchdog ends either way
     let again = ShimHandler::adopt(&ShimIdentity::load(path)?)?; // after a restart
     Ok(())
 }

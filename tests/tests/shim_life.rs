@@ -65,7 +65,7 @@ fn is_stopped_by_its_next_runtime(detached: &Stranger) {
     assert!(detached.lives());
     let identity = ShimIdentity::of(&detached.0).expect("alive");
     let mut handler = ShimHandler::adopt(&identity).expect("the same process");
-    let exit = handler.stop().expect("stop");
+    let exit = handler.stop().expect("stop").exit();
     if let Some(status) = exit.status {
         use std::os::unix::process::ExitStatusExt;
         assert_eq!(status.signal(), Some(libc::SIGTERM));

@@ -74,6 +74,7 @@ fn on_exit() {
         handler
             .stop()
             .expect("reap")
+            .exit()
             .status
             .expect("own child")
             .code(),
@@ -242,7 +243,8 @@ fn three_thousand_shims_spawned_dropped_and_stopped_in_random_order_leave_nothin
                         drop(shim);
                     }
                     2 => {
-                        let status = shim.stop().expect("stop").status.expect("own child");
+                        let status = shim.stop().expect("stop").exit();
+                        let status = status.status.expect("own child");
                         assert_eq!(status.signal(), Some(libc::SIGTERM));
                     }
                     _ => {

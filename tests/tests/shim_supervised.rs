@@ -12,7 +12,7 @@ use pidfd_watcher::{Process, Signal};
 use rustix::process::Pid;
 use shim_spawner::{
     Contain, Level, OnExit, ShimHandler, ShimIdentity, ShimSpawner, Stage, Stdio, StopPolicy,
-    Supervisor,
+    StopTarget, Supervisor,
 };
 use workspace_tests::orders::Order;
 use workspace_tests::trees::Tree;
@@ -80,10 +80,14 @@ fn stop_ends_the_whole_tree_and_reports_the_exit_of_the_program() {
     until("the tree and its supervisor live", || {
         (tree.living().len() == 7 + 3).then_some(())
     });
-    let exit = shim.stop().expect("stop");
+    let report = shim.stop().expect("stop");
     // At once, without a wait: it came back when the tree was gone.
     assert!(tree.living().is_empty());
-    assert_eq!(exit.status.expect("own child").code(), Some(42));
+    assert_eq!(report.target(), StopTarget::Tree);
+    assert!(report.is_empty(), "{report:?}");
+    // One of the tree ignores SIGTERM.
+    assert!(report.killed().count() >= Some(1), "{report:?}");
+    assert_eq!(report.exit().status.expect("own child").code(), Some(42));
     assert!(tree.has("term"));
 }
 
@@ -95,7 +99,7 @@ fn stop_signal_of_the_policy_is_what_the_tree_gets() {
     let mut shim = ShimHandler::new(spawner.spawn().expect("spawn"));
     let mut said = BufReader::new(shim.take_stdout().expect("piped")).lines();
     assert_eq!(said.next().expect("a line").expect("read"), "ready");
-    let exit = shim.stop().expect("stop");
+    let exit = shim.stop().expect("stop").exit();
     assert_eq!(exit.status.expect("own child").code(), Some(9));
 }
 
@@ -156,7 +160,13 @@ fn released_tree_outlives_its_runtime_and_is_stopped_by_who_adopts_it() {
             .is_none()
     );
     assert!(!tree.has("term"), "nobody has told it");
-    shim.stop().expect("stop");
+    let report = shim.stop().expect("stop");
+    assert_eq!(report.target(), StopTarget::Tree);
+    assert_eq!(
+        report.left().count(),
+        None,
+        "the reports went to the first handler"
+    );
     assert!(tree.living().is_empty());
     assert!(tree.has("term"));
 }
@@ -177,7 +187,7 @@ fn level_is_that_of_what_was_required_and_none_when_nobody_is_told() {
     assert_eq!(shim.level(), Some(Level::Good));
     shim.release().expect("release");
     assert_eq!(shim.level(), None);
-    shim.stop().expect("stop");
+    assert!(shim.stop().expect("stop").is_empty());
 
     let plain = ShimSpawner::new("cat").stdin(Stdio::piped()).spawn();
     assert_eq!(plain.expect("spawn").level(), Some(Level::Told));
@@ -218,7 +228,7 @@ fn end_of_a_descriptor_that_the_program_closed_is_seen_while_it_lives() {
     reader.read_to_string(&mut said).expect("read");
     assert_eq!(said, "ready\n");
     assert!(shim.try_wait().expect("wait").is_none());
-    shim.stop().expect("stop");
+    assert!(shim.stop().expect("stop").is_empty());
 }
 
 // Errors of the spawn.

@@ -9,25 +9,51 @@ use fd_preserve::ChildFds;
 
 use super::belonging::Belonging;
 use super::calls::{Errno, check, exit, raw};
+use super::cgroup;
 use super::closure::PreExecClosure;
 use super::exec::exec;
-use super::signals::{Handlers, reset_handlers, unblock_signals};
+use super::signals::{Handlers, SignalSet, reset_handlers, set_mask};
 use super::streams::put_stream;
-use crate::Stage;
+use crate::credentials::Credentials;
 use crate::identity::Record;
 use crate::image::Image;
+use crate::limits::Limits;
 use crate::report::Report;
+use crate::terminal::Terminal;
+use crate::{Stage, sys};
 
 /// All that the child needs to know, made before it exists.
 pub(crate) struct Routine {
+    pub(crate) cgroup: Option<Arc<OwnedFd>>,
+    /// The signals that it ignores, and no others; `None`: those that the parent ignores, but
+    /// SIGPIPE.
+    pub(crate) ignored: Option<SignalSet>,
+    /// Whether it keeps the mask of the spawning thread.
+    pub(crate) keeps_mask: bool,
+    /// The kernel kills and reaps the child; whoever creates it asks for that.
+    pub(crate) kill_on_close: bool,
     pub(crate) belonging: Belonging,
+    pub(crate) terminal: Terminal,
     pub(crate) record: Option<Record>,
-    pub(crate) current_dir: Option<CString>,
     /// The child's standard streams, each on a number above 2; `None`: inherited.
     pub(crate) streams: [Option<OwnedFd>; 3],
+    pub(crate) limits: Limits,
+    pub(crate) root: Option<CString>,
+    pub(crate) credentials: Credentials,
+    pub(crate) current_dir: Option<CString>,
     pub(crate) closures: Vec<Arc<PreExecClosure>>,
     pub(crate) fds: ChildFds,
     pub(crate) image: Image,
+}
+
+/// How the child came to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Born {
+    pub(crate) handlers: Handlers,
+    /// Whether the kernel has created it in the cgroup that it is for.
+    pub(crate) in_cgroup: bool,
+    /// The signals that the spawning thread had blocked.
+    pub(crate) mask: SignalSet,
 }
 
 impl Routine {
@@ -42,19 +68,28 @@ impl Routine {
     /// In a child that was just created, with all signals blocked and a descriptor table of its
     /// own. Where it shares the parent's memory, there are no closures, and the calling thread of
     /// the parent is suspended.
-    pub(crate) unsafe fn run(&self, report: &Report, handlers: Handlers) -> ! {
+    pub(crate) unsafe fn run(&self, report: &Report, born: &Born) -> ! {
         // SAFETY: the caller's promise.
-        let Err(Errno(errno)) = unsafe { self.attempt(report, handlers) };
+        let Err(Errno(errno)) = unsafe { self.attempt(report, born) };
         give_up(report, rustix::io::Errno::from_raw_os_error(errno))
     }
 
     /// # Safety
     /// As [`run`](Routine::run).
-    unsafe fn attempt(&self, report: &Report, handlers: Handlers) -> Result<Infallible, Errno> {
-        report.enter(Stage::Session);
+    unsafe fn attempt(&self, report: &Report, born: &Born) -> Result<Infallible, Errno> {
+        report.enter(Stage::Cgroup);
+        if let Some(cgroup) = self.cgroup.as_ref().filter(|_| !born.in_cgroup) {
+            cgroup::enter(cgroup).map_err(raw)?;
+        }
+        report.enter(Stage::Signals);
         // While all signals are blocked: from here on, none runs a handler of the parent's.
-        reset_handlers(handlers)?;
+        reset_handlers(born.handlers, self.ignored.as_ref())?;
+        report.enter(Stage::Session);
         self.belonging.take()?;
+        if self.terminal.is_asked_for() {
+            report.enter(Stage::Terminal);
+            self.terminal.take()?;
+        }
         if let Some(record) = &self.record {
             // With the credentials and the descriptors that the parent had when it opened the
             // folder.
@@ -63,27 +98,40 @@ impl Routine {
             report.enter(Stage::IdentityFile);
             record.write(&identity).map_err(raw)?;
         }
+        // Below the parent's root, where /dev/null is.
+        report.enter(Stage::Stdio);
+        for (number, stream) in (0..).zip(&self.streams) {
+            put_stream(stream.as_ref(), number)?;
+        }
+        // Raising a limit may take the privileges that the user has not.
+        self.limits.take(report)?;
+        if let Some(root) = &self.root {
+            report.enter(Stage::Chroot);
+            // SAFETY: a C string that lives through the call.
+            check(unsafe { libc::syscall(libc::SYS_chroot, root.as_ptr()) })?;
+        }
+        self.credentials.take(report)?;
         report.enter(Stage::CurrentDir);
         if let Some(dir) = &self.current_dir {
             // SAFETY: a C string that lives through the call.
             check(unsafe { libc::syscall(libc::SYS_chdir, dir.as_ptr()) })?;
         }
-        report.enter(Stage::Stdio);
-        for (number, stream) in (0..).zip(&self.streams) {
-            put_stream(stream.as_ref(), number)?;
-        }
         report.enter(Stage::PreExec);
-        unblock_signals()?;
+        set_mask(if self.keeps_mask { &born.mask } else { &[0; 2] })?;
         for closure in &self.closures {
             // SAFETY: closures are in a forked child alone, which has not executed anything yet.
             unsafe { closure.run() }?;
         }
         report.enter(Stage::InstallFds);
+        if let Some(variable) = self.image.pid_variable() {
+            variable.set(sys::own_pid().map_err(raw)?);
+        }
         // SAFETY: a descriptor table of the child's own; a parent that shares memory is suspended.
         if let Err(error) = unsafe { self.fds.install() } {
             report.set_number(error.fd().unwrap_or(-1));
             return Err(Errno(error.errno()));
         }
+        self.limits.lower_open_files(report)?;
         report.enter(Stage::Exec);
         Err(exec(&self.image))
     }

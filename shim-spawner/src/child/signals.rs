@@ -33,10 +33,13 @@ const MIPS: bool = cfg!(any(
     target_arch = "mips64r6"
 ));
 
-/// Runs in the child: default actions, ignored signals excepted, which stay so; but SIGPIPE, which
-/// Rust programs ignore, is not. The C library's two signals included, which its own functions do
-/// not show.
-pub(super) fn reset_handlers(handlers: Handlers) -> Result<(), Errno> {
+/// Runs in the child: default actions, ignored signals excepted. Those are `ignored`; without that
+/// the ones that were ignored stay so, but for SIGPIPE, which Rust programs ignore. The C library's
+/// two signals included, which its own functions do not show.
+pub(super) fn reset_handlers(handlers: Handlers, ignored: Option<&SignalSet>) -> Result<(), Errno> {
+    if let Some(ignored) = ignored {
+        return ignore_only(ignored);
+    }
     if handlers == Handlers::Inherited {
         for signal in 1..=SIGSET_BYTES * 8 {
             let mut now: Action = [0; 20];
@@ -52,8 +55,28 @@ pub(super) fn reset_handlers(handlers: Handlers) -> Result<(), Errno> {
 }
 
 /// Runs in the child.
+fn ignore_only(ignored: &SignalSet) -> Result<(), Errno> {
+    // Numbers are small and positive.
+    let fixed = [libc::SIGKILL, libc::SIGSTOP].map(|signal| signal.unsigned_abs() as usize);
+    for signal in (1..=SIGSET_BYTES * 8).filter(|signal| !fixed.contains(signal)) {
+        let bit = signal - 1;
+        let word = ignored.get(bit / 64).copied().unwrap_or_default();
+        let mut action: Action = [0; 20];
+        if word >> (bit % 64) & 1 == 1 {
+            action[HANDLER] = libc::SIG_IGN;
+        }
+        set_action(signal, &action)?;
+    }
+    Ok(())
+}
+
+/// Runs in the child.
 fn default_action(signal: usize) -> Result<(), Errno> {
-    let action: Action = [0; 20];
+    set_action(signal, &[0; 20])
+}
+
+/// Runs in the child.
+fn set_action(signal: usize, action: &Action) -> Result<(), Errno> {
     // SAFETY: the kernel reads a `struct sigaction`, which `action` is not smaller than.
     check(unsafe { sigaction(signal, action.as_ptr(), ptr::null_mut()) }).map(drop)
 }
@@ -68,15 +91,14 @@ unsafe fn sigaction(signal: usize, new: *const usize, old: *mut usize) -> c_long
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, SIGSET_BYTES) }
 }
 
-/// Runs in the child: an empty mask, whatever the spawning thread had blocked.
-pub(super) fn unblock_signals() -> Result<(), Errno> {
-    let none: SignalSet = [0; 2];
-    // SAFETY: the kernel reads SIGSET_BYTES from `none`; the old mask is not asked for.
+/// Runs in the child.
+pub(super) fn set_mask(mask: &SignalSet) -> Result<(), Errno> {
+    // SAFETY: the kernel reads SIGSET_BYTES from `mask`; the old mask is not asked for.
     check(unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
-            none.as_ptr(),
+            mask.as_ptr(),
             ptr::null_mut::<c_void>(),
             SIGSET_BYTES,
         )

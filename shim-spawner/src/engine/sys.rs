@@ -6,7 +6,7 @@ mod signals;
 mod stack;
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use pidfd_watcher::{Pid, Process};
@@ -16,11 +16,12 @@ use rustix::process::{
 };
 
 use super::outcome::ANY_CHILD;
-use crate::child::{Handlers, Routine, give_up as give_up_in_child};
+use crate::child::{Born, Handlers, Routine, give_up as give_up_in_child};
 use crate::report::Report;
 use crate::sys::last_errno;
 use crate::{SpawnError, Stage, stdio};
 
+use clone3::{Kill, Wish};
 pub(super) use shared_page::SharedPage;
 pub(super) use signals::RawBlockedSignals;
 pub(super) use stack::Stack;
@@ -40,7 +41,7 @@ pub(super) enum CloneMethod {
 struct Entry<'a> {
     routine: &'a Routine,
     report: &'a Report,
-    handlers: Handlers,
+    born: Born,
 }
 
 /// Where the child begins. It has the calling thread's registers but for the stack, and its
@@ -51,7 +52,7 @@ extern "C" fn child_main(entry: *mut c_void) -> c_int {
     // closures.
     unsafe {
         let entry = &*entry.cast::<Entry<'_>>();
-        entry.routine.run(entry.report, entry.handlers)
+        entry.routine.run(entry.report, &entry.born)
     }
 }
 
@@ -63,15 +64,58 @@ pub(super) fn clone(
     stack: &Stack,
     routine: &Routine,
     report: &Report,
-    _blocked: &RawBlockedSignals,
+    blocked: &RawBlockedSignals,
+) -> Result<Created, Errno> {
+    let cgroup = routine.cgroup.as_ref().map(AsRawFd::as_raw_fd);
+    let cgroup = cgroup.filter(|_| method == CloneMethod::Clone3);
+    let create = |wish| create(method, wish, stack, routine, report, blocked);
+    let create_in_cgroup = |kill| {
+        if cgroup.is_some() {
+            let created = create(Wish { kill, cgroup });
+            // Whatever refuses the cgroup, the child meets it too, and has a stage to say it in.
+            if !created.as_ref().is_err_and(|errno| !is_final(*errno)) {
+                return created;
+            }
+        }
+        create(Wish { kill, cgroup: None })
+    };
+    if !routine.kill_on_close {
+        return create_in_cgroup(Kill::No);
+    }
+    match create_in_cgroup(Kill::OnClose) {
+        // Without CAP_SYS_ADMIN.
+        Err(Errno::PERM) => create_in_cgroup(Kill::OnCloseUnprivileged),
+        created => created,
+    }
+}
+
+/// What the kernel says when it understood and has no room: another way to ask changes nothing.
+pub(super) fn is_final(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC
+    )
+}
+
+fn create(
+    method: CloneMethod,
+    wish: Wish,
+    stack: &Stack,
+    routine: &Routine,
+    report: &Report,
+    blocked: &RawBlockedSignals,
 ) -> Result<Created, Errno> {
     let mut entry = Entry {
         routine,
         report,
-        handlers: if method == CloneMethod::Clone3 {
-            Handlers::Cleared
-        } else {
-            Handlers::Inherited
+        born: Born {
+            handlers: if method == CloneMethod::Clone3 {
+                Handlers::Cleared
+            } else {
+                Handlers::Inherited
+            },
+            in_cgroup: wish.cgroup.is_some(),
+            mask: blocked.before(),
         },
     };
     let entry = (&raw mut entry).cast();
@@ -80,7 +124,7 @@ pub(super) fn clone(
         CloneMethod::Clone3 => {
             // SAFETY: `child_main` takes an `Entry`, and never returns. The stack is this thread's,
             // which is suspended until the child is done with it, and with `entry`.
-            unsafe { clone3::clone3(stack, child_main, entry, &mut pidfd) }?
+            unsafe { clone3::clone3(stack, child_main, entry, &mut pidfd, wish) }?
         }
         CloneMethod::Clone => clone2(libc::CLONE_VM, stack, entry, &mut pidfd)?,
         CloneMethod::Copy => clone2(0, stack, entry, &mut pidfd)?,
@@ -150,7 +194,7 @@ fn clone2(
 pub(super) fn fork(
     routine: &Routine,
     page: &SharedPage,
-    _blocked: &RawBlockedSignals,
+    blocked: &RawBlockedSignals,
 ) -> Result<Pid, Errno> {
     // SAFETY: the child goes by way of `run` to its exec or its end, and by what is allowed there:
     // the C library has made its own state whole in it.
@@ -162,8 +206,13 @@ pub(super) fn fork(
             if let Err(errno) = owned {
                 give_up_in_child(page.report(), errno);
             }
+            let born = Born {
+                handlers: Handlers::Inherited,
+                in_cgroup: false,
+                mask: blocked.before(),
+            };
             // SAFETY: a forked child, all signals blocked since before the fork.
-            unsafe { routine.run(page.report(), Handlers::Inherited) }
+            unsafe { routine.run(page.report(), &born) }
         }
         pid => positive(pid),
     }

@@ -10,13 +10,19 @@
 //! SIGCHLD only when `__WALL` or `__WCLONE` asks for it: `ECHILD` to the plain question is a child
 //! that never became the program. One system call, exact for the living and the dead, and no /proc.
 //!
+//! A child that the kernel reaps by itself (`CLONE_AUTOREAP`) leaves nothing to ask about once it has
+//! ended: one that was killed during its exec counts as the program, whose status says SIGKILL.
+//!
 //! It also follows that a failed spawn raises no SIGCHLD, and that no `waitpid(-1)` elsewhere in
 //! the process takes the child away before it is the program.
+
+use std::io;
 
 use pidfd_watcher::Process;
 use rustix::io::Errno;
 use rustix::process::WaitIdOptions;
 
+use super::dumpable::KeptDumpable;
 use super::outcome::{self, ANY_CHILD};
 use super::sys::{self, CloneMethod, Created, RawBlockedSignals, SharedPage, Stack};
 use crate::child::Routine;
@@ -36,7 +42,13 @@ pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
 
 fn try_methods(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> {
     let mut refused = Errno::NOSYS;
-    for method in METHODS {
+    let methods = if routine.kill_on_close {
+        // No other call can ask for it.
+        &METHODS[..1]
+    } else {
+        &METHODS[..]
+    };
+    for &method in methods {
         let (own, page);
         let report = if method == CloneMethod::Copy {
             // The child has memory of its own, but for this page.
@@ -48,10 +60,16 @@ fn try_methods(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> 
         };
         match clone(method, stack, routine, report) {
             Ok(created) => return outcome::settle(created.hold()?, report, executed),
-            Err(errno) if is_final(errno) => return Err(SpawnError::io(Stage::Create, errno)),
+            Err(errno) if sys::is_final(errno) => return Err(SpawnError::io(Stage::Create, errno)),
             // A container's filter may answer anything, so anything else is a reason to go on.
             Err(errno) => refused = errno,
         }
+    }
+    // What the kernel says to a flag, and a filter to the call, that it does not know.
+    if routine.kill_on_close && matches!(refused, Errno::INVAL | Errno::NOSYS) {
+        let text = "to be killed on close takes Linux 7.1 and clone3, on x86-64";
+        let error = io::Error::new(io::ErrorKind::Unsupported, text);
+        return Err(SpawnError::io(Stage::Create, error));
     }
     Err(SpawnError::io(Stage::Create, refused))
 }
@@ -64,17 +82,12 @@ fn clone(
 ) -> Result<Created, Errno> {
     // No handler of this process may run in the child, where it would work on the parent's memory.
     let blocked = RawBlockedSignals::all()?;
+    let kept =
+        (routine.credentials.change_ids() && method != CloneMethod::Copy).then(KeptDumpable::hold);
     let created = sys::clone(method, stack, routine, report, &blocked);
+    drop(kept);
     drop(blocked);
     created
-}
-
-/// What the kernel says when it understood and has no room: another way to ask changes nothing.
-fn is_final(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC
-    )
 }
 
 /// Whether the child became the program: see above.

@@ -7,6 +7,7 @@ use watchdog_pipe::StopPolicy;
 
 use super::boot::BootId;
 use super::witness;
+use crate::StopTarget;
 
 /// All of an identity but what only the process itself can tell.
 ///
@@ -16,6 +17,7 @@ pub(crate) struct Draft {
     pub(super) boot_id: BootId,
     pub(super) pid_namespace: u64,
     pub(super) stop_policy: Option<StopPolicy>,
+    pub(super) stop_target: Option<StopTarget>,
     pub(super) attached: Option<bool>,
 }
 
@@ -26,6 +28,7 @@ impl Draft {
             boot_id: BootId::current()?,
             pid_namespace: witness::own_pid_namespace()?,
             stop_policy: None,
+            stop_target: None,
             attached: None,
         })
     }
@@ -36,10 +39,15 @@ impl Draft {
     /// `Unsupported`: this process has unshared the PID or the time namespace of its children, so
     /// that they count processes or clock ticks in another way. `ENOENT`, `EACCES`: `/proc` is
     /// missing or hidden. `EMFILE`, `ENFILE`.
-    pub(super) fn of_child(stop_policy: StopPolicy, attached: bool) -> io::Result<Draft> {
+    pub(super) fn of_child(
+        stop_policy: StopPolicy,
+        stop_target: StopTarget,
+        attached: bool,
+    ) -> io::Result<Draft> {
         witness::check_namespaces_of_children()?;
         Ok(Draft {
             stop_policy: Some(stop_policy),
+            stop_target: Some(stop_target),
             attached: Some(attached),
             ..Draft::here()?
         })
@@ -51,6 +59,7 @@ impl Hash for Draft {
         let stop = self
             .stop_policy
             .map(|policy| (policy.stop_signal().as_raw(), policy.grace_period()));
-        (self.boot_id, self.pid_namespace, stop, self.attached).hash(state);
+        let how = (stop, self.stop_target);
+        (self.boot_id, self.pid_namespace, how, self.attached).hash(state);
     }
 }

@@ -9,7 +9,7 @@ use super::draft::Draft;
 use super::file;
 use super::place::{Place, Purpose};
 use super::{IdentityError, IdentityErrorKind};
-use crate::{SpawnError, Stage};
+use crate::{SpawnError, Stage, StopTarget};
 
 /// Everything for that which can be made before the child exists.
 #[derive(Debug)]
@@ -25,9 +25,10 @@ impl Record {
     pub(crate) fn prepare(
         path: &Path,
         stop_policy: StopPolicy,
+        stop_target: StopTarget,
         attached: bool,
     ) -> Result<Record, SpawnError> {
-        let draft = Draft::of_child(stop_policy, attached)
+        let draft = Draft::of_child(stop_policy, stop_target, attached)
             .map_err(|error| SpawnError::io(Stage::Identity, error))?;
         let (place, before) =
             look(path).map_err(|error| SpawnError::io(Stage::IdentityFile, error))?;

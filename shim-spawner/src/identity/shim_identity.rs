@@ -9,6 +9,7 @@ use super::boot::BootId;
 use super::draft::Draft;
 use super::error::AdoptError;
 use super::witness::{self, Seen};
+use crate::StopTarget;
 
 /// What a runtime writes down about a shim, to find it again after its own restart.
 ///
@@ -37,16 +38,18 @@ use super::witness::{self, Seen};
 /// pidfs-inode 3589
 /// stop-signal 15
 /// stop-grace 5.000000000
+/// stop-target group
 /// attachment detached
 /// checksum 0123456789abcdef
 /// ```
 ///
 /// The first line names the format and its version, the last one holds the FNV-1a checksum, 64 bits
 /// in hexadecimal, of all that stands before it. Between them come the fields, each once, one a
-/// line, in any order. `pidfs-inode` may be missing, and so may `attachment`, and `stop-signal`
-/// with `stop-grace` (seconds), which an identity has that was made by a spawner or a handler. A
-/// reader passes over fields it does not know, so that a later version 1 may say more; a version in
-/// which a field means something else has another number.
+/// line, in any order. `pidfs-inode` may be missing, and so may `attachment`, `stop-target`
+/// (`leader`, `group`, `cgroup` or `tree`), and `stop-signal` with `stop-grace` (seconds), which an
+/// identity has that was made by a spawner or a handler. A reader passes over fields it does not
+/// know, so that a later version 1 may say more; a version in which a field means something else
+/// has another number.
 ///
 /// # Limits
 ///
@@ -89,9 +92,15 @@ impl ShimIdentity {
     }
 
     /// The same with what its supervisor knows.
-    pub(crate) fn supervised(self, stop_policy: StopPolicy, attached: bool) -> ShimIdentity {
+    pub(crate) fn supervised(
+        self,
+        stop_policy: StopPolicy,
+        stop_target: StopTarget,
+        attached: bool,
+    ) -> ShimIdentity {
         let draft = Draft {
             stop_policy: Some(stop_policy),
+            stop_target: Some(stop_target),
             attached: Some(attached),
             ..self.draft
         };
@@ -117,6 +126,14 @@ impl ShimIdentity {
     #[must_use]
     pub fn stop_policy(&self) -> Option<StopPolicy> {
         self.draft.stop_policy
+    }
+
+    /// Which processes a stop of the shim is about, if its spawner or handler said so. One that was
+    /// written before there were targets has none. The folder of a
+    /// [cgroup](crate::StopTarget::Cgroup) is not in it.
+    #[must_use]
+    pub fn stop_target(&self) -> Option<StopTarget> {
+        self.draft.stop_target
     }
 
     /// Whether a keepalive held the shim when the identity was made: `Some(false)` is a shim that

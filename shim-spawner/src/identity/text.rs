@@ -12,7 +12,7 @@ use super::buffer::Buffer;
 use super::checksum::fnv1a;
 use super::draft::Draft;
 use super::{IdentityError, IdentityErrorKind, ShimIdentity};
-use crate::sys;
+use crate::{StopTarget, sys};
 
 const MAGIC: &str = "shim-identity ";
 const VERSION: &str = "1";
@@ -24,6 +24,7 @@ const PID_NAMESPACE: &str = "pid-namespace";
 const PIDFS_INODE: &str = "pidfs-inode";
 const STOP_SIGNAL: &str = "stop-signal";
 const STOP_GRACE: &str = "stop-grace";
+const STOP_TARGET: &str = "stop-target";
 const ATTACHMENT: &str = "attachment";
 const CHECKSUM: &str = "checksum";
 
@@ -62,6 +63,11 @@ impl ShimIdentity {
                 text.push_decimal(grace.as_secs());
                 text.push(b".");
                 text.push_padded(grace.subsec_nanos().into(), NANOSECONDS);
+            });
+        }
+        if let Some(target) = self.draft.stop_target {
+            line(&mut text, STOP_TARGET, |text| {
+                text.push(target.word().as_bytes());
             });
         }
         if let Some(attached) = self.draft.attached {
@@ -149,6 +155,7 @@ struct Fields {
     pidfs_inode: Option<u64>,
     stop_signal: Option<Signal>,
     stop_grace: Option<Duration>,
+    stop_target: Option<StopTarget>,
     attached: Option<bool>,
 }
 
@@ -165,6 +172,10 @@ impl Fields {
                 PIDFS_INODE => set(&mut fields.pidfs_inode, PIDFS_INODE, number(value))?,
                 STOP_SIGNAL => set(&mut fields.stop_signal, STOP_SIGNAL, signal(value))?,
                 STOP_GRACE => set(&mut fields.stop_grace, STOP_GRACE, grace(value))?,
+                STOP_TARGET => {
+                    let target = StopTarget::from_word(value);
+                    set(&mut fields.stop_target, STOP_TARGET, target)?;
+                }
                 ATTACHMENT => set(&mut fields.attached, ATTACHMENT, attached(value))?,
                 // Of a later writer.
                 _ => {}
@@ -192,6 +203,7 @@ impl Fields {
                     .pid_namespace
                     .ok_or(IdentityErrorKind::Missing(PID_NAMESPACE))?,
                 stop_policy,
+                stop_target: self.stop_target,
                 attached: self.attached,
             },
         })

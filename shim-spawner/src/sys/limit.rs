@@ -3,6 +3,11 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use rustix::io::Errno;
+use rustix::process::Rlimit;
+
+use super::process::last_errno;
+
 /// A limit of this process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
@@ -12,13 +17,27 @@ pub(crate) enum Limit {
     FileSize,
 }
 
-/// The soft limit; `None` where a seccomp filter hides it. Not by rustix, which takes no answer but
-/// the limits.
-pub(crate) fn soft_limit(limit: &Limit) -> Option<u64> {
+/// The soft limit; `None` where a seccomp filter hides it.
+pub(crate) fn soft_limit(limit: Limit) -> Option<u64> {
     let resource = match limit {
         Limit::OpenFiles => libc::RLIMIT_NOFILE,
         Limit::FileSize => libc::RLIMIT_FSIZE,
     };
+    limits(resource).ok().map(|limits| limits.rlim_cur)
+}
+
+/// Both limits of open files. Async-signal-safe.
+pub(crate) fn open_files() -> Result<Rlimit, Errno> {
+    let limits = limits(libc::RLIMIT_NOFILE)?;
+    let number = |limit| (limit != libc::RLIM64_INFINITY).then_some(limit);
+    Ok(Rlimit {
+        current: number(limits.rlim_cur),
+        maximum: number(limits.rlim_max),
+    })
+}
+
+/// Not by rustix, which takes no answer but the limits. Async-signal-safe.
+fn limits(resource: libc::__rlimit_resource_t) -> Result<libc::rlimit64, Errno> {
     let mut limits = MaybeUninit::<libc::rlimit64>::uninit();
     // SAFETY: pid 0 is the caller; the kernel reads no new limits (null), and `limits` has room for
     // what it writes.
@@ -31,6 +50,9 @@ pub(crate) fn soft_limit(limit: &Limit) -> Option<u64> {
             limits.as_mut_ptr(),
         )
     };
+    if done != 0 {
+        return Err(last_errno());
+    }
     // SAFETY: the call answered 0, so it has filled the structure.
-    (done == 0).then(|| unsafe { limits.assume_init() }.rlim_cur)
+    Ok(unsafe { limits.assume_init() })
 }

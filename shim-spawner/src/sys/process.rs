@@ -48,3 +48,24 @@ pub(crate) fn signal_from_raw(number: i32) -> Option<Signal> {
 pub(crate) fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOSYS)
 }
+
+/// The process group of this process; `None`: one outside its PID namespace.
+pub(crate) fn own_group() -> Result<Option<Pid>, Errno> {
+    // SAFETY: takes no pointer.
+    group(unsafe { libc::getpgrp() })
+}
+
+/// The process group of the process that has this number now; `None`: one outside this PID
+/// namespace.
+pub(crate) fn group_of(pid: Pid) -> Result<Option<Pid>, Errno> {
+    // SAFETY: takes no pointer.
+    group(unsafe { libc::getpgid(pid.as_raw_nonzero().get()) })
+}
+
+/// Not by rustix, which takes an error for a number.
+fn group(answer: libc::pid_t) -> Result<Option<Pid>, Errno> {
+    match answer {
+        0.. => Ok(Pid::from_raw(answer)),
+        _ => Err(last_errno()),
+    }
+}

@@ -110,8 +110,8 @@ fn adopt(identity: &Path, wire: &Wire) -> Result<()> {
     let shim = handler.pid().as_raw_nonzero().get();
     let proven = identity.proven();
     wire.send("new runtime", clock::now(), What::Adopted { shim, proven })?;
-    let exit = handler.stop().context("stop the shim")?;
-    let status = exit.status.map(|status| status.to_string());
+    let report = handler.stop().context("stop the shim")?;
+    let status = report.exit().status.map(|status| status.to_string());
     wire.send("new runtime", clock::now(), What::Stopped { shim, status })?;
     Ok(())
 }

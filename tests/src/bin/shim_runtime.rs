@@ -64,7 +64,7 @@ fn churn(program: &Path) -> ! {
     loop {
         let mut stopped = ShimHandler::new(spawner.spawn().expect("spawn"));
         let dropped = ShimHandler::new(spawner.spawn().expect("spawn"));
-        stopped.stop().expect("stop");
+        let _ = stopped.stop().expect("stop");
         drop(dropped);
     }
 }

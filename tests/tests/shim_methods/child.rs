@@ -11,29 +11,10 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use shim_spawner::{ConfigError, ShimSpawner, SpawnedShim, Stdio, shim_config};
 use workspace_tests::fd_table::{Table, Witness, file_at, id, litter, stdio};
 use workspace_tests::orders::Order;
+pub use workspace_tests::spawn_case::{ends_well, output};
 use workspace_tests::{by_every_method, fd_table, proc_fs, reaped};
 
 use super::snapshot::{Snapshot, own_pid, role, shell, spawner_of};
-
-/// What it wrote to its standard output, having ended well.
-pub fn output(spawner: &mut ShimSpawner) -> String {
-    let mut shim = spawner.stdout(Stdio::piped()).spawn().expect("spawn");
-    drop(shim.child.stdin.take());
-    let mut text = String::new();
-    shim.child
-        .stdout
-        .take()
-        .expect("piped")
-        .read_to_string(&mut text)
-        .expect("read");
-    ends_well(&shim);
-    text
-}
-
-pub fn ends_well(shim: &SpawnedShim) {
-    let exit = reaped(shim.child.process());
-    assert!(exit.status.expect("own child").success(), "{exit:?}");
-}
 
 /// What a child of this spawner has open.
 fn table(prepare: impl FnOnce(&mut ShimSpawner)) -> Table {

@@ -13,6 +13,7 @@ use workspace_tests::clone_method::{CloneMethod, method};
 use workspace_tests::fd_table::{Table, Witness, id, id_of};
 use workspace_tests::fork::Fork;
 use workspace_tests::heap::{Observed, Observer};
+use workspace_tests::spawn_case::ask_for_everything;
 use workspace_tests::{by_every_method, clone_method, fd_table, reaped, seccomp};
 
 use super::child::{ends_well, output};
@@ -311,6 +312,16 @@ by_every_method!(
             assert_eq!(error.stage(), Stage::CurrentDir, "{error}");
             let error = fails("a stranger's group", full("true").process_group(1));
             assert_eq!(error.stage(), Stage::Session, "{error}");
+            ends_well(
+                &ask_for_everything(&mut full("true"))
+                    .spawn()
+                    .expect("spawn"),
+            );
+            let error = fails(
+                "no folder",
+                ask_for_everything(&mut full("true")).chroot("/nowhere"),
+            );
+            assert_eq!(error.stage(), Stage::Chroot, "{error}");
         };
         everything();
         // By /proc/self/fd.

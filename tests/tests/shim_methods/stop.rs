@@ -77,12 +77,14 @@ fn sleeper() -> ShimHandler {
 }
 
 fn stop(handler: &mut ShimHandler) -> ExitStatus {
-    let exit = handler.stop().expect("stop");
+    let report = handler.stop().expect("stop");
+    assert!(report.is_empty(), "{report:?}");
+    let exit = report.exit();
     assert_eq!(exit.pid, handler.pid());
     no_children();
     assert!(!handler.is_attached());
     // What is known stays known.
-    assert_eq!(handler.stop().expect("stop again"), exit);
+    assert_eq!(handler.stop().expect("stop again").exit(), exit);
     assert_eq!(handler.wait().expect("wait"), exit);
     assert_eq!(handler.try_wait().expect("try_wait"), Some(exit));
     handler.kill().expect("dead already");
@@ -154,7 +156,7 @@ by_every_method!(
         // SAFETY: a valid place for the status.
         let reaped = unsafe { libc::waitpid(-1, &raw mut status, 0) };
         assert_eq!(reaped, pid(&handler));
-        let exit = handler.stop().expect("stop");
+        let exit = handler.stop().expect("stop").exit();
         // The kernel tells it even then, since Linux 6.15; an older one does not, and we do not
         // guess.
         if let Some(status) = exit.status {
@@ -298,7 +300,12 @@ by_every_method!(
         );
         let mut again = ShimHandler::adopt(&identity).expect("it lives");
         assert_eq!(
-            again.stop().expect("stop").status.and_then(|s| s.signal()),
+            again
+                .stop()
+                .expect("stop")
+                .exit()
+                .status
+                .and_then(|s| s.signal()),
             Some(libc::SIGTERM)
         );
         until("reaped", || {
@@ -328,7 +335,7 @@ by_every_method!(
             let mut adopted = ShimHandler::adopt(&identity)
                 .expect("it lives")
                 .stop_policy(StopPolicy::new().signal(Signal::INT));
-            let exit = adopted.stop().expect("stop");
+            let exit = adopted.stop().expect("stop").exit();
             assert_eq!(exit.pid, adopted.pid());
             if let Some(status) = exit.status {
                 assert_eq!(status.signal(), Some(libc::SIGINT));

@@ -1,6 +1,7 @@
 //! clone3(2), for which the C library has no function that begins on a new stack.
 
 use std::ffi::{c_int, c_void};
+use std::os::fd::RawFd;
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 use std::ptr;
 
@@ -8,7 +9,7 @@ use rustix::io::Errno;
 
 use super::stack::Stack;
 
-/// `struct clone_args` as Linux 5.3 had it (`CLONE_ARGS_SIZE_VER0`), include/uapi/linux/sched.h.
+/// `struct clone_args` as Linux 5.7 has it (`CLONE_ARGS_SIZE_VER2`), include/uapi/linux/sched.h.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 #[repr(C, align(8))]
 #[derive(Default)]
@@ -21,21 +22,64 @@ struct CloneArgs {
     stack: u64,
     stack_size: u64,
     tls: u64,
+    // Linux 5.5.
+    set_tid: u64,
+    set_tid_size: u64,
+    // Linux 5.7.
+    cgroup: u64,
 }
+
+/// `CLONE_ARGS_SIZE_VER0`: all that Linux 5.3 knows.
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+const FIRST_VERSION: usize = std::mem::offset_of!(CloneArgs, set_tid);
 
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 const _: () = {
     use std::mem::offset_of;
-    assert!(size_of::<CloneArgs>() == 64);
+    assert!(size_of::<CloneArgs>() == 88);
+    assert!(FIRST_VERSION == 64);
+    assert!(offset_of!(CloneArgs, cgroup) == 80);
     assert!(offset_of!(CloneArgs, pidfd) == 8);
     assert!(offset_of!(CloneArgs, exit_signal) == 32);
     assert!(offset_of!(CloneArgs, stack) == 40);
     assert!(offset_of!(CloneArgs, stack_size) == 48);
 };
 
-/// Creates a child that shares this process's memory, and begins on `stack` with `main(entry)`.
-/// Comes back when the child executed a program or ended. Where there is no assembly for it:
-/// `ENOSYS`.
+/// What only clone3 can ask for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) kill: Kill,
+    pub(super) cgroup: Option<RawFd>,
+}
+
+/// Whether the kernel kills the child when its pidfd is closed, and reaps it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kill {
+    No,
+    /// Linux 7.1, with `CAP_SYS_ADMIN`.
+    OnClose,
+    /// The same without: the child gets `no_new_privs`.
+    OnCloseUnprivileged,
+}
+
+impl Kill {
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+    fn flags(self) -> u64 {
+        const CLONE_AUTOREAP: u64 = 1 << 34;
+        const CLONE_NNP: u64 = 1 << 35;
+        const CLONE_PIDFD_AUTOKILL: u64 = 1 << 36;
+        // The second does not go without the first.
+        match self {
+            Kill::No => 0,
+            Kill::OnClose => CLONE_AUTOREAP | CLONE_PIDFD_AUTOKILL,
+            Kill::OnCloseUnprivileged => CLONE_AUTOREAP | CLONE_PIDFD_AUTOKILL | CLONE_NNP,
+        }
+    }
+}
+
+/// Creates a child that shares this process's memory, and begins on `stack` with `main(entry)`, as
+/// `wish` says. Comes back when the child executed a program or ended. Where there is no assembly
+/// for it: `ENOSYS`.
 ///
 /// # Safety
 /// `main` may be given `entry` in such a child, and never returns. Nobody else uses the stack.
@@ -45,15 +89,22 @@ pub(super) unsafe fn clone3(
     main: extern "C" fn(*mut c_void) -> c_int,
     entry: *mut c_void,
     pidfd: &mut c_int,
+    wish: Wish,
 ) -> Result<c_int, Errno> {
     const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    let flags = u64::from(flags.cast_unsigned()) | CLONE_CLEAR_SIGHAND;
+    let cgroup = wish.cgroup.and_then(|cgroup| u64::try_from(cgroup).ok());
+    // A kernel before 5.7 refuses what it does not know, and another method is taken.
+    let size = cgroup.map_or(FIRST_VERSION, |_| size_of::<CloneArgs>());
     let args = CloneArgs {
-        flags: u64::from(flags.cast_unsigned()) | CLONE_CLEAR_SIGHAND,
+        flags: flags | cgroup.map_or(0, |_| CLONE_INTO_CGROUP) | wish.kill.flags(),
         pidfd: ptr::from_mut(pidfd).expose_provenance() as u64,
         // The kernel adds the two and begins at the sum.
         stack: stack.bottom().expose_provenance() as u64,
         stack_size: Stack::SIZE as u64,
+        cgroup: cgroup.unwrap_or_default(),
         ..CloneArgs::default()
     };
     let result: i64;
@@ -75,7 +126,7 @@ pub(super) unsafe fn clone3(
             "2:",
             inlateout("rax") libc::SYS_clone3 => result,
             in("rdi") &raw const args,
-            in("rsi") size_of::<CloneArgs>(),
+            in("rsi") size,
             in("r8") entry,
             in("r9") main,
             lateout("rcx") _,
@@ -100,6 +151,7 @@ pub(super) unsafe fn clone3(
     _: extern "C" fn(*mut c_void) -> c_int,
     _: *mut c_void,
     _: &mut c_int,
+    _: Wish,
 ) -> Result<c_int, Errno> {
     Err(Errno::NOSYS)
 }

@@ -27,6 +27,11 @@ impl RawBlockedSignals {
             _thread: PhantomData,
         })
     }
+
+    /// The mask that the thread had.
+    pub(in crate::engine) fn before(&self) -> SignalSet {
+        self.before
+    }
 }
 
 impl Drop for RawBlockedSignals {

@@ -1,28 +1,35 @@
-//! Reaps what dropped handles leave behind: only pidfds that it was given, and never by waiting.
+//! Reaping what nobody waits for any more: never by waiting here, and only what was given.
 
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use pidfd_watcher::{Error, Process, Watcher};
 use rustix::io::retry_on_intr;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::sys::BlockedSignals;
+use crate::{Error, Process, Watcher};
 
-/// Those for which there was neither a watcher nor a thread to be had: each drop tries again.
+/// Those for which there was neither a watcher nor a thread to be had: each call tries again.
 static LEFT: Mutex<Vec<Process>> = Mutex::new(Vec::new());
 
-/// Reaps `process` now if it has exited, else as soon as it does. Never waits.
-pub(crate) fn reap_when_exited(process: &Process) {
-    // Asked before any lock is taken: in a copy made by fork the process is nobody's child
-    // (`ECHILD`).
-    if let Err(failed) = process.clone().reap()
-        && matches!(failed.error, Error::NotReady(_))
-    {
-        let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
-        left.push(failed.process);
-        left.retain(|process| !is_taken_care_of(process));
+impl Process {
+    /// Reaps a child of this process now if it has exited, else as soon as it does, in the
+    /// background. Never waits, never fails, and does nothing about a process that is not ours to
+    /// reap. For a drop.
+    ///
+    /// [The watcher that all share](Watcher::global) does it; where no descriptor is left to start
+    /// it, a thread that needs none; where there is no thread either, the next call tries again.
+    pub fn reap_when_exited(&self) {
+        // Asked before any lock is taken: in a copy made by fork the process is nobody's child
+        // (`ECHILD`).
+        if let Err(failed) = self.clone().reap()
+            && matches!(failed.error, Error::NotReady(_))
+        {
+            let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+            left.push(failed.process);
+            left.retain(|process| !is_taken_care_of(process));
+        }
     }
 }
 
@@ -45,7 +52,7 @@ fn wait_in_a_thread(process: Process) -> bool {
         return false;
     };
     thread::Builder::new()
-        .name("shim-reaper".into())
+        .name("pidfd-reaper".into())
         .stack_size(64 * 1024)
         .spawn(move || {
             // Its end first: waitid(2) takes the stops of a process that this one traces from the

@@ -1,0 +1,387 @@
+//! A cgroup of version 2 for shims.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pidfd_watcher::{Pid, Process, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
+use rustix::io::Errno;
+
+use crate::sys;
+
+/// `CGROUP2_SUPER_MAGIC` of include/uapi/linux/magic.h.
+const CGROUP2: i64 = 0x6367_7270;
+
+/// How many pidfds of members are open at the same time.
+const OPEN_AT_ONCE: usize = 256;
+
+/// A cgroup of version 2: what is born in it stays in it, whatever sessions and groups it makes,
+/// unless it may write to another one. Give a spawner a duplicate of its descriptor by
+/// [`ShimSpawner::cgroup`](crate::ShimSpawner::cgroup).
+///
+/// ```no_run
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+/// use shim_spawner::{Cgroup, ShimSpawner};
+///
+/// let cgroup = Cgroup::make("box-7")?;
+/// let shim = ShimSpawner::new("/usr/libexec/my-shim")
+///     .cgroup(cgroup.as_fd().try_clone_to_owned()?)
+///     .spawn()?;
+/// // Its end, and that of all that it has started:
+/// cgroup.kill()?;
+/// assert!(cgroup.wait_empty(Duration::from_secs(10))?);
+/// cgroup.remove()?;
+/// # drop(shim);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// One that was made is removed when it is dropped, with those that are below it, if no process is
+/// in them: dropping kills nobody and does not wait. A zombie is in no cgroup's way.
+///
+/// # References
+/// [cgroups(7)](https://man7.org/linux/man-pages/man7/cgroups.7.html)
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+    folder: OwnedFd,
+    /// The process that made it; `None`: somebody else did.
+    maker: Option<Pid>,
+}
+
+/// A call about a cgroup failed.
+#[derive(Debug)]
+pub struct CgroupError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl CgroupError {
+    /// The folder or file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The error number, where a system call failed.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.error.raw_os_error()
+    }
+}
+
+impl fmt::Display for CgroupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the cgroup {} could not be used", self.path.display())
+    }
+}
+
+impl Error for CgroupError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// Keeps the kernel's number where there is one.
+impl From<CgroupError> for io::Error {
+    fn from(error: CgroupError) -> io::Error {
+        match error.raw_os_error() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::new(error.error.kind(), error),
+        }
+    }
+}
+
+/// What a call about `path` answers.
+fn at<T>(path: &Path, result: Result<T, impl Into<io::Error>>) -> Result<T, CgroupError> {
+    result.map_err(|error| CgroupError {
+        path: path.to_owned(),
+        error: error.into(),
+    })
+}
+
+impl Cgroup {
+    /// Makes one of this name below this process's own.
+    ///
+    /// # Errors
+    /// Those of [`make_in`](Cgroup::make_in); `Unsupported` where no cgroup of version 2 is
+    /// mounted, or this process's own lies outside of what is mounted.
+    pub fn make(name: impl AsRef<Path>) -> Result<Cgroup, CgroupError> {
+        Cgroup::make_in(own()?, name)
+    }
+
+    /// Makes one of this name below another one.
+    ///
+    /// # Errors
+    /// `EACCES`, `EROFS` where this process may not; `EEXIST`: there is one of this name, which
+    /// [`open`](Cgroup::open) opens; `EAGAIN` at `cgroup.max.descendants`; `ENOENT`; `EMFILE`;
+    /// `Unsupported` for a folder that is no cgroup of version 2.
+    pub fn make_in(
+        parent: impl AsRef<Path>,
+        name: impl AsRef<Path>,
+    ) -> Result<Cgroup, CgroupError> {
+        let parent = Cgroup::open(parent)?;
+        let path = parent.path.join(name);
+        at(&path, fs::create_dir(&path))?;
+        let mut made = Cgroup::open(&path).inspect_err(|_| drop(fs::remove_dir(&path)))?;
+        made.maker = sys::own_pid().ok();
+        Ok(made)
+    }
+
+    /// Opens one that is there. It is not removed when this value is dropped.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTDIR`, `EACCES`, `EMFILE`; `Unsupported` for what is no cgroup of version 2.
+    pub fn open(path: impl AsRef<Path>) -> Result<Cgroup, CgroupError> {
+        let path = path.as_ref().to_owned();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = at(&path, openat(CWD, &path, flags, Mode::empty()))?;
+        let system = at(&path, fstatfs(&folder))?;
+        if system.f_type as i64 != CGROUP2 {
+            let error = io::Error::new(io::ErrorKind::Unsupported, "no cgroup of version 2");
+            return at(&path, Err(error));
+        }
+        Ok(Cgroup {
+            path,
+            folder,
+            maker: None,
+        })
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a process is in it, or in one below it. A zombie does not count.
+    ///
+    /// # Errors
+    /// `ENODEV`, `ENOENT` for one that was removed; `EMFILE`.
+    pub fn is_populated(&self) -> Result<bool, CgroupError> {
+        let mut events = self.file("cgroup.events", OFlags::RDONLY)?;
+        at(&self.path, populated(&mut events))
+    }
+
+    /// Waits until no process is in it or below it, for no longer than `time` on the monotonic
+    /// clock; whether it is so.
+    ///
+    /// # Errors
+    /// As [`is_populated`](Cgroup::is_populated).
+    pub fn wait_empty(&self, time: Duration) -> Result<bool, CgroupError> {
+        // A time that no clock reaches is none.
+        let deadline = Instant::now().checked_add(time);
+        let mut events = self.file("cgroup.events", OFlags::RDONLY)?;
+        loop {
+            // A change after this look is an event of the poll.
+            if !at(&self.path, populated(&mut events))? {
+                return Ok(true);
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut [PollFd::new(&events, PollFlags::PRI)], left.as_ref()) {
+                Ok(0) => return Ok(false),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return at(&self.path, Err(errno)),
+            }
+        }
+    }
+
+    /// The processes in it, and in those below it, that have a number in this PID namespace.
+    ///
+    /// Numbers only: a process may end, and its number be another's, at any time.
+    ///
+    /// # Errors
+    /// `ENODEV`, `ENOENT` for one that was removed; `EOPNOTSUPP` for a threaded one.
+    pub fn pids(&self) -> Result<Vec<Pid>, CgroupError> {
+        let mut all = members(&self.path)?;
+        // One below may be removed at any time.
+        for folder in self.folders().iter().skip(1) {
+            all.extend(members(folder).unwrap_or_default());
+        }
+        Ok(all)
+    }
+
+    /// Sends a signal to every process in it and below it, by pidfd. One that is born meanwhile may
+    /// be missed.
+    ///
+    /// A number in the list may be another process's by the time it is opened. So the list is read
+    /// again then: a process that lives and is listed is a member.
+    ///
+    /// # Errors
+    /// Those of [`pids`](Cgroup::pids); `EPERM` where one could not be signalled, after all others
+    /// were.
+    pub fn signal(&self, signal: Signal) -> Result<(), CgroupError> {
+        let mut refused = Ok(());
+        for some in self.pids()?.chunks(OPEN_AT_ONCE) {
+            let opened = some.iter().filter_map(|pid| Process::open(*pid).ok());
+            let opened: Vec<Process> = opened.collect();
+            let listed: BTreeSet<_> = self.pids()?.into_iter().map(Pid::as_raw_nonzero).collect();
+            for process in opened {
+                let is_member = listed.contains(&process.pid().as_raw_nonzero());
+                if !is_member || !matches!(process.try_wait(), Ok(None)) {
+                    continue;
+                }
+                match process.send_signal(signal).map_err(io::Error::from) {
+                    Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                        refused = Err(error);
+                    }
+                    // It has ended.
+                    _ => {}
+                }
+            }
+        }
+        at(&self.path, refused)
+    }
+
+    /// Kills every process in it and below it. The kernel does that at once (`cgroup.kill`, Linux
+    /// 5.14), whatever is born meanwhile; before, SIGKILL goes to what is listed, by
+    /// [`signal`](Cgroup::signal).
+    ///
+    /// # Errors
+    /// `EACCES`; `ENODEV` for one that was removed; those of [`signal`](Cgroup::signal).
+    pub fn kill(&self) -> Result<(), CgroupError> {
+        match self.file("cgroup.kill", OFlags::WRONLY) {
+            Ok(mut kill) => at(&self.path, kill.write_all(b"1")),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.signal(Signal::KILL),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes it, and those below it.
+    ///
+    /// # Errors
+    /// `EBUSY` where a process is in one of them; `EACCES`.
+    pub fn remove(mut self) -> Result<(), CgroupError> {
+        self.maker = None;
+        self.remove_folders()
+    }
+
+    fn remove_folders(&self) -> Result<(), CgroupError> {
+        for folder in self.folders().iter().rev() {
+            match fs::remove_dir(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => at(folder, done)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// This folder and all below it; each comes before those below it.
+    fn folders(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.path.clone()];
+        let mut next = 0;
+        while let Some(folder) = folders.get(next) {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            let below: Vec<PathBuf> = below.map(|entry| entry.path()).collect();
+            folders.extend(below);
+            next += 1;
+        }
+        folders
+    }
+
+    fn file(&self, name: &str, access: OFlags) -> Result<File, CgroupError> {
+        let file = openat(&self.folder, name, access | OFlags::CLOEXEC, Mode::empty());
+        at(&self.path.join(name), file.map(File::from))
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Not in a copy made by fork: it is the maker's.
+        if self.maker.is_some() && self.maker == sys::own_pid().ok() {
+            let _ = self.remove_folders();
+        }
+    }
+}
+
+fn populated(events: &mut File) -> io::Result<bool> {
+    let mut text = String::new();
+    events.rewind()?;
+    events.read_to_string(&mut text)?;
+    Ok(text.lines().any(|line| line == "populated 1"))
+}
+
+fn members(folder: &Path) -> Result<Vec<Pid>, CgroupError> {
+    let path = folder.join("cgroup.procs");
+    let list = at(&path, fs::read_to_string(&path))?;
+    // 0 stands for a member outside of this PID namespace.
+    let pids = list
+        .lines()
+        .filter_map(|line| Pid::from_raw(line.parse().ok()?));
+    Ok(pids.collect())
+}
+
+/// The folder of this process's own cgroup.
+fn own() -> Result<PathBuf, CgroupError> {
+    const LIST: &str = "/proc/self/cgroup";
+    const MOUNTS: &str = "/proc/self/mountinfo";
+    let unsupported = |path: &str, what: &str| {
+        at::<PathBuf>(
+            Path::new(path),
+            Err(io::Error::new(io::ErrorKind::Unsupported, what.to_owned())),
+        )
+    };
+    let list = at(Path::new(LIST), fs::read_to_string(LIST))?;
+    let Some(path) = list.lines().find_map(|line| line.strip_prefix("0::")) else {
+        return unsupported(LIST, "no cgroup of version 2");
+    };
+    let mounts = at(Path::new(MOUNTS), fs::read_to_string(MOUNTS))?;
+    let Some((root, point)) = mounts.lines().find_map(cgroup_mount) else {
+        return unsupported(MOUNTS, "no cgroup2 file system is mounted");
+    };
+    match Path::new(path).strip_prefix(root) {
+        Ok(below) => Ok(Path::new(point).join(below)),
+        Err(_) => unsupported(LIST, "the own cgroup is not below what is mounted"),
+    }
+}
+
+/// Root and mount point of a line of mountinfo that is a cgroup2 file system.
+fn cgroup_mount(line: &str) -> Option<(&str, &str)> {
+    let (mount, system) = line.split_once(" - ")?;
+    if system.split(' ').next()? != "cgroup2" {
+        return None;
+    }
+    let mut fields = mount.split(' ').skip(3);
+    Some((fields.next()?, fields.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_cgroup2_mount_is_taken() {
+        for (line, expected) in [
+            (
+                "42 32 0:37 / /sys/fs/cgroup rw shared:9 - cgroup2 none rw",
+                Some(("/", "/sys/fs/cgroup")),
+            ),
+            ("42 32 0:37 /a /b rw - cgroup2 none rw", Some(("/a", "/b"))),
+            ("41 32 0:36 / /sys/fs/cgroup/cpu rw - cgroup none rw", None),
+            ("", None),
+        ] {
+            assert_eq!(cgroup_mount(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn folder_that_is_no_cgroup_is_refused() {
+        let error = Cgroup::open("/proc").unwrap_err();
+        assert_eq!(error.error.kind(), io::ErrorKind::Unsupported, "{error}");
+    }
+}

@@ -1,0 +1,194 @@
+//! One stop, step by step: it never waits itself, so that a thread and a future can drive it alike.
+
+mod aim;
+mod cgroup;
+mod group;
+mod reports;
+mod rest;
+
+use std::time::Duration;
+
+use pidfd_watcher::{Error, Exit, Process, Signal};
+use watchdog_pipe::StopPolicy;
+
+use crate::sys;
+use crate::{StopError, StopReport, Tally};
+
+pub(crate) use aim::Aim;
+pub(crate) use cgroup::CgroupFolder;
+pub(crate) use reports::Reports;
+use rest::Rest;
+
+/// How long processes may take to vanish after SIGKILL: a kernel that is busy tearing down memory,
+/// or waits for a disk, is not hurried by anyone.
+const KILL_WAIT: Duration = Duration::from_secs(10);
+
+/// How long to sleep where nothing tells when somebody ends.
+const NAP: Duration = Duration::from_millis(10);
+
+/// A stop in progress.
+#[derive(Debug)]
+pub(crate) struct Stopping {
+    leader: Process,
+    aim: Aim,
+    policy: StopPolicy,
+    phase: Phase,
+    killed: Tally,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Nobody was signalled yet.
+    Begin,
+    /// Until the monotonic clock shows this; `None`: without end.
+    Grace(Option<Duration>),
+    Killing(Duration),
+}
+
+/// What has to come before the next step.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The exit of this process, or this much time; `None`: without end.
+    Exit(Process, Option<Duration>),
+    /// This much time.
+    Time(Duration),
+    /// Nothing: this came of it.
+    Done(StopReport),
+}
+
+impl Stopping {
+    pub(crate) fn new(leader: Process, aim: Aim, policy: StopPolicy) -> Stopping {
+        Stopping {
+            leader,
+            aim,
+            policy,
+            phase: Phase::Begin,
+            killed: Tally::none(),
+        }
+    }
+
+    pub(crate) fn leader(&self) -> &Process {
+        &self.leader
+    }
+
+    /// Does what can be done now. To be called again when what it answers has come, or earlier.
+    pub(crate) fn step(&mut self) -> Result<Next, StopError> {
+        if let Phase::Begin = self.phase {
+            self.aim.check(&self.leader)?;
+            let ends = now()?.checked_add(self.policy.grace_period());
+            self.phase = Phase::Grace(ends);
+            self.aim.signal(&self.leader, self.policy.stop_signal())?;
+            // A stopped process takes SIGTERM only when it is continued.
+            self.aim.signal(&self.leader, Signal::CONT)?;
+        }
+        if let Phase::Grace(ends) = self.phase {
+            let (exit, rest) = self.look()?;
+            let left = left_until(ends)?;
+            if left != Some(Duration::ZERO) || is_over(exit, &rest) {
+                return Ok(self.next(exit, rest, left));
+            }
+            self.phase = Phase::Killing(now()?.saturating_add(KILL_WAIT));
+            self.kill(exit, &rest)?;
+        }
+        let (exit, rest) = self.look()?;
+        let left = match self.phase {
+            Phase::Killing(ends) => ends.saturating_sub(now()?),
+            Phase::Begin | Phase::Grace(_) => Duration::ZERO,
+        };
+        if is_over(exit, &rest) {
+            return Ok(self.next(exit, rest, None));
+        }
+        if left.is_zero() {
+            return match exit {
+                None => Err(StopError::StillAlive {
+                    pid: self.leader.pid(),
+                }),
+                Some(exit) => Ok(Next::Done(self.report(exit, &rest))),
+            };
+        }
+        self.kill_newcomers(exit, &rest)?;
+        Ok(self.next(exit, rest, Some(left)))
+    }
+
+    /// How the shim ended, if it has; who else is left.
+    fn look(&self) -> Result<(Option<Exit>, Rest), StopError> {
+        let Some(exit) = self.leader.try_wait()? else {
+            return Ok((None, Rest::Unknown));
+        };
+        let after_kill = matches!(self.phase, Phase::Killing(_));
+        Ok((Some(exit), self.aim.rest(&self.leader, after_kill)?))
+    }
+
+    fn next(&self, exit: Option<Exit>, rest: Rest, left: Option<Duration>) -> Next {
+        let Some(exit) = exit else {
+            return Next::Exit(self.leader.clone(), left);
+        };
+        match rest {
+            Rest::Empty | Rest::Unprovable => Next::Done(self.report(exit, &rest)),
+            Rest::Unknown => Next::Time(left.map_or(NAP, |left| left.min(NAP))),
+            // Any of them: it is not over before it has ended.
+            Rest::Members(members) => match members.into_iter().next() {
+                Some(member) => Next::Exit(member, left),
+                None => Next::Time(NAP),
+            },
+        }
+    }
+
+    fn kill(&mut self, exit: Option<Exit>, rest: &Rest) -> Result<(), StopError> {
+        // Looked up before SIGKILL: who has died of it is none of theirs any more.
+        let pids = match (exit, rest) {
+            (None, _) => self.aim.members(&self.leader),
+            (Some(_), rest) => rest.pids(),
+        };
+        if exit.is_none() {
+            self.killed.add(Some(vec![self.leader.pid()]));
+        }
+        self.killed.add(pids);
+        match self.aim.signal(&self.leader, Signal::KILL) {
+            // The shim has ended; the report says who is left.
+            Err(_) if exit.is_some() => Ok(()),
+            sent => sent,
+        }
+    }
+
+    /// Who came after the first SIGKILL is killed too.
+    fn kill_newcomers(&mut self, exit: Option<Exit>, rest: &Rest) -> Result<(), StopError> {
+        let known = self.killed.pids();
+        let is_new = |members: &Vec<Process>| members.iter().any(|m| !known.contains(&m.pid()));
+        match rest {
+            Rest::Members(members) if is_new(members) => self.kill(exit, rest),
+            _ => Ok(()),
+        }
+    }
+
+    fn report(&self, exit: Exit, rest: &Rest) -> StopReport {
+        // Where it is ours to reap; what is known of the exit is known already.
+        let exit = self.leader.clone().reap().unwrap_or(exit);
+        let mut left = Tally::none();
+        left.add(rest.pids());
+        let (killed, left) = match self.aim.reported() {
+            Some((killed, left)) => (killed, left),
+            None => (self.killed.clone(), left),
+        };
+        StopReport {
+            exit,
+            target: self.aim.target(),
+            killed,
+            left,
+        }
+    }
+}
+
+/// Whether nothing more can come: nobody is left, or nobody could be told from strangers.
+fn is_over(exit: Option<Exit>, rest: &Rest) -> bool {
+    exit.is_some() && matches!(rest, Rest::Empty | Rest::Unprovable)
+}
+
+fn now() -> Result<Duration, StopError> {
+    sys::monotonic().map_err(|errno| StopError::Process(Error::Io(errno.into())))
+}
+
+fn left_until(ends: Option<Duration>) -> Result<Option<Duration>, StopError> {
+    let left = |ends: Duration| Ok(ends.saturating_sub(now()?));
+    ends.map(left).transpose()
+}

@@ -1,0 +1,97 @@
+//! Whom a stop is about.
+
+use std::sync::Arc;
+
+use pidfd_watcher::{Pid, Process, Signal};
+
+use super::cgroup::CgroupFolder;
+use super::group;
+use super::reports::Reports;
+use super::rest::{Rest, signal_one};
+use crate::{StopError, StopTarget, Tally};
+
+/// A [`StopTarget`] with what is needed to reach it.
+#[derive(Clone, Debug)]
+pub(crate) enum Aim {
+    Leader,
+    Group,
+    /// `None`: nobody has said which.
+    Cgroup(Option<Arc<CgroupFolder>>),
+    /// With the supervisor's reports, where they come to this process.
+    Tree(Option<Arc<Reports>>),
+}
+
+impl Aim {
+    /// One that needs nothing but the shim's handle.
+    pub(crate) fn new(target: StopTarget) -> Aim {
+        match target {
+            StopTarget::Leader => Aim::Leader,
+            StopTarget::Group => Aim::Group,
+            StopTarget::Cgroup => Aim::Cgroup(None),
+            StopTarget::Tree => Aim::Tree(None),
+        }
+    }
+
+    pub(crate) fn target(&self) -> StopTarget {
+        match self {
+            Aim::Leader => StopTarget::Leader,
+            Aim::Group => StopTarget::Group,
+            Aim::Cgroup(_) => StopTarget::Cgroup,
+            Aim::Tree(_) => StopTarget::Tree,
+        }
+    }
+
+    /// Refuses what would hit this process itself, before anybody is signalled.
+    pub(super) fn check(&self, leader: &Process) -> Result<(), StopError> {
+        match self {
+            Aim::Leader | Aim::Tree(_) => Ok(()),
+            Aim::Group => group::check(leader),
+            Aim::Cgroup(Some(folder)) => folder.check(),
+            Aim::Cgroup(None) => Err(StopError::NoCgroup),
+        }
+    }
+
+    /// SIGKILL to all of them, unless this process is one.
+    pub(crate) fn kill(&self, leader: &Process) -> Result<(), StopError> {
+        self.check(leader)?;
+        self.signal(leader, Signal::KILL)
+    }
+
+    /// Nobody left to signal is no error.
+    pub(super) fn signal(&self, leader: &Process, signal: Signal) -> Result<(), StopError> {
+        match self {
+            Aim::Leader | Aim::Tree(_) => signal_one(leader, signal),
+            Aim::Group => group::signal(leader, signal),
+            Aim::Cgroup(Some(folder)) => folder.signal(leader, signal).map_err(StopError::Cgroup),
+            Aim::Cgroup(None) => Err(StopError::NoCgroup),
+        }
+    }
+
+    /// The shim has exited. `after_kill`: nobody will be signalled by the number of the group.
+    pub(super) fn rest(&self, leader: &Process, after_kill: bool) -> Result<Rest, StopError> {
+        match self {
+            Aim::Leader | Aim::Tree(_) | Aim::Cgroup(None) => Ok(Rest::Empty),
+            Aim::Group => Ok(group::rest(leader, after_kill)),
+            Aim::Cgroup(Some(folder)) => folder.rest().map_err(StopError::Cgroup),
+        }
+    }
+
+    /// All of them, the shim among them; `None`: not known.
+    pub(super) fn members(&self, leader: &Process) -> Option<Vec<Pid>> {
+        match self {
+            Aim::Leader => Some(Vec::new()),
+            Aim::Tree(_) | Aim::Cgroup(None) => None,
+            Aim::Group => Rest::Members(leader.group_members().ok()?).pids(),
+            Aim::Cgroup(Some(folder)) => Rest::Members(folder.members().ok()?).pids(),
+        }
+    }
+
+    /// Who was killed and who is left, where somebody else has done it.
+    pub(super) fn reported(&self) -> Option<(Tally, Tally)> {
+        match self {
+            Aim::Tree(Some(reports)) => Some(reports.tallies()),
+            Aim::Tree(None) => Some((Tally::unknown(), Tally::unknown())),
+            Aim::Leader | Aim::Group | Aim::Cgroup(_) => None,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What a supervisor reports of its tree: a JSON object a line.
+
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, read};
+
+use crate::Tally;
+
+const GONE: &str = r#"{"event":"gone","killed":"#;
+const UNKILLABLE: &str = r#"{"event":"unkillable","count":"#;
+
+/// The pipe of the reports, and what was read of it.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    pipe: OwnedFd,
+    text: Mutex<Vec<u8>>,
+}
+
+impl Reports {
+    /// `text` was read from `pipe` already.
+    pub(crate) fn new(pipe: OwnedFd, text: Vec<u8>) -> Reports {
+        Reports {
+            pipe,
+            text: Mutex::new(text),
+        }
+    }
+
+    /// Who was killed, and who is left, as far as it was reported by now.
+    pub(super) fn tallies(&self) -> (Tally, Tally) {
+        // A lock that is not free may be one that nobody opens, in a copy made by fork.
+        let Ok(mut text) = self.text.try_lock() else {
+            return (Tally::unknown(), Tally::unknown());
+        };
+        // An error: what was read before stays true.
+        let _ = read_all(&self.pipe, &mut text);
+        let text = String::from_utf8_lossy(&text);
+        let last = |event: &str| text.lines().rev().find_map(|line| number(line, event));
+        match (last(GONE), last(UNKILLABLE)) {
+            (Some(killed), _) => (Tally::counted(killed), Tally::none()),
+            (None, Some(left)) => (Tally::unknown(), Tally::counted(left)),
+            (None, None) => (Tally::unknown(), Tally::unknown()),
+        }
+    }
+}
+
+fn number(line: &str, event: &str) -> Option<u64> {
+    line.strip_prefix(event)?.strip_suffix('}')?.parse().ok()
+}
+
+/// Without waiting.
+fn read_all(pipe: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Errno> {
+    loop {
+        match poll(
+            &mut [PollFd::new(pipe, PollFlags::IN)],
+            Some(&Timespec::default()),
+        ) {
+            Err(Errno::INTR) => continue,
+            Ok(0) => return Ok(()),
+            polled => polled?,
+        };
+        let mut bytes = [0; 512];
+        match read(pipe, &mut bytes) {
+            Err(Errno::INTR) => {}
+            Ok(0) => return Ok(()),
+            count => text.extend_from_slice(bytes.get(..count?).unwrap_or_default()),
+        }
+    }
+}
