@@ -183,15 +183,24 @@ fn stop_that_was_begun_goes_on_when_its_future_is_dropped() {
 #[test]
 fn stop_that_was_begun_goes_on_when_its_handler_is_dropped() {
     alone_in_pid_namespace!({
-        let mut pack = Pack::start(&[STUBBORN], "wait");
-        {
-            let mut stop = pin!(pack.handler.stop_async());
-            assert!(poll_once(stop.as_mut()).is_pending());
+        for old in [false, true] {
+            if old {
+                seccomp::refuse_groups_by_pidfd();
+            }
+            let mut pack = Pack::start(&[STUBBORN], "wait");
+            {
+                let mut stop = pin!(pack.handler.stop_async());
+                assert!(poll_once(stop.as_mut()).is_pending());
+            }
+            let mut other = ShimSpawner::new("/bin/true").spawn().map(ShimHandler::new);
+            std::mem::swap(&mut pack.handler, other.as_mut().expect("spawn"));
+            let shim = raw(&other.as_ref().expect("spawn").pid());
+            drop(other);
+            wait_end(&pack.members[0]);
+            until("the shim is reaped", || {
+                proc_fs::stat(shim).is_none().then_some(())
+            });
         }
-        let mut other = ShimSpawner::new("/bin/true").spawn().map(ShimHandler::new);
-        std::mem::swap(&mut pack.handler, other.as_mut().expect("spawn"));
-        drop(other);
-        wait_end(&pack.members[0]);
     });
 }
 
