@@ -147,7 +147,7 @@ fn members_that_fork_while_they_are_stopped_are_all_gone() {
     const FORKS: &str = "sh -c 'again() { trap \"\" TERM; sleep 1000 & sleep 1000 & exit; }; \
                          trap again TERM; echo forks $$; while :; do sleep 0.01; done' &";
     alone_in_pid_namespace!({
-        for _ in 0..10 {
+        for _ in 0..5 {
             let mut pack = Pack::start(&[FORKS, FORKS, FORKS], "wait");
             let report = pack.stop();
             assert!(report.is_empty(), "{report:?}");
