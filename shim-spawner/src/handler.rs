@@ -218,7 +218,7 @@ impl ShimHandler {
     /// As [`stop`](ShimHandler::stop); and where neither the watcher nor its timer can be had,
     /// before anybody is signalled.
     pub async fn stop_async(&mut self) -> Result<StopReport, StopError> {
-        let report = StopFuture::new(self.stopping()).await?;
+        let report = StopFuture::new(self.stopping(), self.child.stop_goes_on()).await?;
         self.keepalive = None;
         Ok(report)
     }

@@ -1,6 +1,8 @@
 //! A shim that was spawned.
 
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pidfd_watcher::{Pid, Process};
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
@@ -64,6 +66,9 @@ pub struct ShimChild {
     level: Level,
     /// The kernel kills it when the last handle goes, and reaps it.
     killed_on_close: bool,
+    /// A stop goes on without its handler, and reaps it. Before Linux 6.9 its group has no other
+    /// name than the number that it keeps until then.
+    stop_goes_on: Arc<AtomicBool>,
 }
 
 impl ShimChild {
@@ -77,6 +82,7 @@ impl ShimChild {
             aim,
             level,
             killed_on_close: false,
+            stop_goes_on: Arc::new(AtomicBool::new(false)),
         }
     }
 
@@ -119,6 +125,10 @@ impl ShimChild {
         self.killed_on_close
     }
 
+    pub(crate) fn stop_goes_on(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop_goes_on)
+    }
+
     pub(crate) fn set_killed_on_close(&mut self, killed: bool) {
         self.killed_on_close = killed;
     }
@@ -135,7 +145,7 @@ impl ShimChild {
 impl Drop for ShimChild {
     fn drop(&mut self) {
         // Whoever waited for its exit would keep the last handle.
-        if !self.killed_on_close {
+        if !self.killed_on_close && !self.stop_goes_on.load(Ordering::Relaxed) {
             self.process.reap_when_exited();
         }
     }

@@ -21,6 +21,9 @@ const NAP: Duration = Duration::from_millis(10);
 pub(crate) struct StopFuture {
     /// `None` once it is over.
     driven: Option<Driven>,
+    /// Set when the stop goes on without this future: it reaps the shim then, and nobody else must
+    /// do so before.
+    goes_on: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -43,8 +46,9 @@ enum Exits {
 }
 
 impl StopFuture {
-    pub(crate) fn new(stopping: Stopping) -> StopFuture {
+    pub(crate) fn new(stopping: Stopping, goes_on: Arc<AtomicBool>) -> StopFuture {
         StopFuture {
+            goes_on,
             driven: Some(Driven {
                 stopping,
                 begun: None,
@@ -73,7 +77,10 @@ impl Drop for StopFuture {
         if let Some(driven) = self.driven.take()
             && driven.begun.is_some()
         {
+            // Relaxed: the handler, which looks at it, is borrowed until this future is gone.
+            self.goes_on.store(true, Ordering::Relaxed);
             let detached = Arc::new(Detached {
+                leader: driven.stopping.leader().clone(),
                 driven: Mutex::new(Some(driven)),
                 woken: AtomicBool::new(false),
             });
@@ -170,6 +177,7 @@ impl fmt::Debug for Waiting {
 /// A stop whose future was dropped: it is polled by whoever wakes it, which is the watcher's
 /// thread.
 struct Detached {
+    leader: Process,
     /// `None` once it is over.
     driven: Mutex<Option<Driven>>,
     woken: AtomicBool,
@@ -192,8 +200,9 @@ impl Wake for Detached {
                 let mut context = Context::from_waker(&waker);
                 driven.poll(&mut context).is_ready()
             });
-            if over {
-                *driven = None;
+            if over && driven.take().is_some() {
+                // A stop that has failed has not done so.
+                self.leader.reap_when_exited();
             }
         }
     }

@@ -30,7 +30,9 @@ impl StopReport {
         self.target
     }
 
-    /// Those that outlived the grace period and were sent SIGKILL, the shim itself included.
+    /// Those that outlived the grace period and were sent SIGKILL, the shim itself included. They
+    /// are counted just before: one that is born or ends meanwhile may be missing, or be one too
+    /// many.
     #[must_use]
     pub fn killed(&self) -> &Tally {
         &self.killed

@@ -9,8 +9,8 @@ use shim_spawner::{ShimHandler, ShimSpawner, Stdio, StopPolicy, StopReport};
 
 use crate::DEADLINE;
 
-/// Short: a member that ignores the stop signal outlives it.
-pub const GRACE: Duration = Duration::from_millis(300);
+/// Short, since a member that ignores the stop signal outlives it; long enough for one that obeys.
+pub const GRACE: Duration = Duration::from_secs(DEADLINE.as_secs() / 60);
 
 /// A member that ignores SIGTERM. It says what it is, and its number.
 pub const STUBBORN: &str = "sh -c 'trap \"\" TERM; echo stubborn $$; exec sleep 1000' &";

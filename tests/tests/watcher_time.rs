@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use pidfd_watcher::{Error, Process, Signal, Watcher};
@@ -11,6 +13,14 @@ use workspace_tests::target::sleeper;
 use workspace_tests::{DEADLINE, alone, fd_limit, proc_fs};
 
 const SHORT: Duration = Duration::from_millis(50);
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
@@ -104,11 +114,18 @@ fn last_watcher_that_is_dropped_says_so_to_those_who_wait_for_a_time() {
     let watcher = Watcher::new().expect("a watcher");
     let mut over = watcher.sleep(Duration::ZERO);
     block_on(&mut over).expect("told");
-    let sleep = watcher.sleep(DEADLINE * 10);
-    let waits = std::thread::spawn(move || block_on(sleep));
+    let mut sleep = pin!(watcher.sleep(DEADLINE * 10));
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let polled = sleep.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
     drop(watcher);
-    let error = waits.join().expect("woken").expect_err("shut down");
-    assert!(matches!(error, Error::ShutDown), "{error}");
+    assert!(woken.0.load(Ordering::Relaxed), "by the drop itself");
+    let polled = poll_once(sleep);
+    assert!(
+        matches!(polled, Poll::Ready(Err(Error::ShutDown))),
+        "{polled:?}"
+    );
     block_on(&mut over).expect("what was told stays told");
 }
 

@@ -55,8 +55,8 @@ pub(super) fn rest(leader: &Process, after_kill: bool) -> Rest {
             let _ = leader.clone().reap();
             match leader.group_exists() {
                 Ok(false) => Rest::Empty,
-                Ok(true) => Rest::Unknown,
-                Err(_) => Rest::Unprovable,
+                // Those that were killed may be on their way, and the number free soon.
+                Ok(true) | Err(_) => Rest::Unknown,
             }
         }
         Err(_) => match leader.group_exists() {
