@@ -38,7 +38,7 @@ pub(super) enum CloneMethod {
 
 /// What the child is given.
 struct Entry<'a> {
-    routine: &'a Routine,
+    routine: &'a Routine<'a>,
     report: &'a Report,
     born: Born,
 }
@@ -61,12 +61,12 @@ extern "C" fn child_main(entry: *mut c_void) -> c_int {
 pub(super) fn clone(
     method: CloneMethod,
     stack: &Stack,
-    routine: &Routine,
+    routine: &Routine<'_>,
     report: &Report,
     blocked: &RawBlockedSignals,
 ) -> Result<Created, Errno> {
     if method == CloneMethod::Clone3
-        && let Some(cgroup) = &routine.cgroup
+        && let Some(cgroup) = routine.cgroup
     {
         let created = create(
             method,
@@ -96,7 +96,7 @@ fn create(
     method: CloneMethod,
     cgroup: Option<RawFd>,
     stack: &Stack,
-    routine: &Routine,
+    routine: &Routine<'_>,
     report: &Report,
     blocked: &RawBlockedSignals,
 ) -> Result<Created, Errno> {
@@ -187,7 +187,7 @@ fn clone2(
 
 /// The C library's fork. The child runs `routine`, owning the page's word while it does.
 pub(super) fn fork(
-    routine: &Routine,
+    routine: &Routine<'_>,
     page: &SharedPage,
     blocked: &RawBlockedSignals,
 ) -> Result<Pid, Errno> {
