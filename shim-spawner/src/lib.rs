@@ -62,8 +62,9 @@
 //!   [`process_group`](ShimSpawner::process_group) chooses.
 //!
 //! # Kernel versions
-//! Linux 5.4 or newer. Exit statuses of adopted shims need 6.15, proven identities 6.9. No
-//! features.
+//! Linux 5.4 or newer. A child is born in its [cgroup](ShimSpawner::cgroup) from 5.7 on, and moves
+//! there before that; [`Cgroup::kill`] is one call of the kernel from 5.14 on. Exit statuses of
+//! adopted shims need 6.15, proven identities 6.9. No features.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("shim-spawner is for Linux: it stands on pidfds, memfds and close_range");
