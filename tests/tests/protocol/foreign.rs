@@ -3,8 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,7 +22,7 @@ pub fn example(file: &str) -> String {
 /// A child that can be started, and its standard streams: FIFOs, so that whatever starts it needs
 /// to pass on nothing but the link.
 pub struct Foreign {
-    program: PathBuf,
+    script: String,
     input: File,
     output: File,
     /// Gone with the value.
@@ -40,30 +39,31 @@ impl Foreign {
         let folder = Folder::new();
         let command = command(language, &folder)?;
         let [input, output] = ["in", "out"].map(|name| fifo(&folder.join(name)));
-        let program = folder.join("program");
         let path = text(folder.path());
         let script = format!(
-            "#!/bin/sh\nexport WATCHDOG_PIPE=\"{variable}\"\n\
+            "export WATCHDOG_PIPE=\"{variable}\"\n\
              exec {command} <'{path}/in' >'{path}/out'\n"
         );
-        fs::write(&program, script).expect("write a script");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("chmod");
+        fs::write(folder.join("script"), script).expect("write a script");
         Some(Foreign {
-            program,
+            script: text(&folder.join("script")),
             input,
             output,
             _folder: folder,
         })
     }
 
-    /// The program to start: it becomes the child.
-    pub fn program(&self) -> &Path {
-        &self.program
+    /// What to start: it becomes the child. A shell, and not the script itself: the kernel executes
+    /// no file to which a copy of this process, on its way to an exec, can still write.
+    pub fn program(&self) -> [&str; 2] {
+        ["/bin/sh", &self.script]
     }
 
     /// The parent starts it on a new link.
-    pub fn spawn(&self, parent: &mut Actor, spawn: Spawn) -> Bystander {
-        Bystander::of(&parent.ask(&Order::Spawn(spawn.program(&self.program))))
+    pub fn spawn(&self, parent: &mut Actor, adapt: impl FnOnce(Spawn) -> Spawn) -> Bystander {
+        let [shell, script] = self.program();
+        let spawn = adapt(Spawn::new(script).program(shell));
+        Bystander::of(&parent.ask(&Order::Spawn(spawn)))
     }
 
     /// The next line that the child says.
@@ -92,10 +92,8 @@ impl Foreign {
         assert_eq!(self.hear(), "still here");
     }
 
-    /// The end of the child's input.
-    pub fn hang_up(self) -> File {
-        self.output
-    }
+    /// The end of the child's input: it ends.
+    pub fn hang_up(self) {}
 }
 
 /// Open for both, so that neither side waits for the other one.

@@ -98,7 +98,7 @@ fn foreign_child(language: &str) {
             return;
         };
         let Some(mut python) = python() else { return };
-        let (mut parent, process) = parent_of(python.arg(foreign.program()));
+        let (mut parent, process) = parent_of(python.args(foreign.program()));
         assert_eq!(foreign.hear(), "ready");
         if order.is_empty() {
             parent.child().kill().expect("own child");
@@ -110,7 +110,7 @@ fn foreign_child(language: &str) {
             parent.child().kill().expect("own child");
             parent.child().wait_deadline();
             foreign.works();
-            drop(foreign.hang_up());
+            foreign.hang_up();
         }
         process.gone();
     }
