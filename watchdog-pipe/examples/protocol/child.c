@@ -1,4 +1,5 @@
-/* A child that follows the pipe of WATCHDOG_PIPE: repeats its standard input, and ends when its parent does. */
+/* A child that follows the pipe of WATCHDOG_PIPE: repeats its standard input, and ends when its
+ * parent does. */
 #define _GNU_SOURCE
 #include <poll.h>
 

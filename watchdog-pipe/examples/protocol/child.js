@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// A child that follows the pipe of WATCHDOG_PIPE: repeats its standard input, and ends when its parent does.
+// A child that follows the pipe of WATCHDOG_PIPE: repeats its standard input, and ends when its
+// parent does.
 "use strict";
 
 const fs = require("node:fs");

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""A child that follows the pipe of WATCHDOG_PIPE: repeats its standard input, and ends when its parent does."""
+"""A child that follows the pipe of WATCHDOG_PIPE: repeats its standard input, and ends when its
+parent does."""
 
 import os, re, signal, sys, threading, time
 
-text = os.environ.pop("WATCHDOG_PIPE", None)  # for this process, and not for the programs that it starts
+# Taken out: it is for this process, and not for the programs that it starts.
+text = os.environ.pop("WATCHDOG_PIPE", None)
 fields = dict(field.split("=", 1) for field in text.split(",")) if text is not None else {}
 pipe, number = (fields["pipe"], int(fields["fd"])) if text is not None else ("", -1)
 try:

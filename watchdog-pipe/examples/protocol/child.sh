@@ -1,5 +1,6 @@
 #!/bin/sh
-# A child that follows the pipe of WATCHDOG_PIPE: repeats its standard input, and ends when its parent does.
+# A child that follows the pipe of WATCHDOG_PIPE: repeats its standard input, and ends when its
+# parent does.
 # A shell knows descriptors of one digit. `stat -c` is not POSIX: the GNU tools and BusyBox have it.
 set -efu
 

@@ -1,4 +1,5 @@
-/* What the children in C share: finds the pipe that WATCHDOG_PIPE names, and reads what is said on it. */
+/* What the children in C share: finds the pipe that WATCHDOG_PIPE names, and reads what is said on
+ * it. */
 #ifndef LINK_H
 #define LINK_H
 
@@ -18,9 +19,10 @@ static const char *const VERDICTS[] = {"none", "exited", "dropped", "released"};
 
 struct link {
     uint64_t fd;
-    uint64_t pipe[2];     /* device and inode */
+    uint64_t pipe[2]; /* device and inode */
     bool has_page;
-    uint64_t sentinel[5]; /* number, device and inode of the page, offset of the slot, number of the link */
+    /* Number, device and inode of the page, offset of the slot, number of the link. */
+    uint64_t sentinel[5];
 };
 
 /* Reads COUNT numbers with ':' between them, and nothing else. */
@@ -43,11 +45,12 @@ static inline bool numbers(const char *text, uint64_t *into, int count)
 static inline bool is_open_as(uint64_t fd, const uint64_t *file)
 {
     struct stat found;
-    return fd <= INT32_MAX && fstat((int)fd, &found) == 0 && found.st_dev == file[0] && found.st_ino == file[1];
+    return fd <= INT32_MAX && fstat((int)fd, &found) == 0 && found.st_dev == file[0] &&
+           found.st_ino == file[1];
 }
 
-/* False in a process that nobody supervises. Takes the variable out of the environment: it is for this process, and
- * not for the programs that it starts. */
+/* False in a process that nobody supervises. Takes the variable out of the environment: it is for
+ * this process, and not for the programs that it starts. */
 static inline bool find_link(struct link *link)
 {
     const char *value = getenv("WATCHDOG_PIPE");

@@ -17,7 +17,8 @@ child = subprocess.Popen(sys.argv[1:], env=environment, pass_fds=[read], stdin=s
 os.close(read)
 print(child.pid, flush=True)
 
-order = sys.stdin.readline().strip()  # the work; at its end the kernel closes the pipe, and so it does at SIGKILL
+# The work. At its end the kernel closes the pipe, and so it does at SIGKILL.
+order = sys.stdin.readline().strip()
 if order:
     os.write(write, {"drop": b"wd:drop\n", "release": b"wd:free\n"}[order])
     os.close(write)

@@ -1,6 +1,6 @@
-/* A child that follows the sentinel's page of WATCHDOG_PIPE, and the pipe: repeats its standard input, and ends when
- * its parent does. The page tells it of that before the parent's memory is taken down, and whoever else holds the
- * pipe. */
+/* A child that follows the sentinel's page of WATCHDOG_PIPE, and the pipe: repeats its standard
+ * input, and ends when its parent does. The page tells it of that before the parent's memory is
+ * taken down, and whoever else holds the pipe. */
 #define _GNU_SOURCE
 #include <limits.h>
 #include <linux/futex.h>
@@ -41,16 +41,17 @@ static void *listen_to_word(void *unused)
     enum state state;
     (void)unused;
     while ((state = look(&word)) == LIVES)
-        if (syscall(SYS_futex, &slot->word, FUTEX_WAIT, word, NULL, NULL, 0) < 0 && errno != EAGAIN && errno != EINTR)
+        if (syscall(SYS_futex, &slot->word, FUTEX_WAIT, word, NULL, NULL, 0) < 0 &&
+            errno != EAGAIN && errno != EINTR)
             return NULL; /* a filter refuses it: the pipe alone remains */
-    /* The kernel wakes one sleeper alone. If that was this thread, and others sleep here, they are woken now. */
+    /* The kernel wakes one sleeper alone. If that was this thread, the others are woken here. */
     syscall(SYS_futex, &slot->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
     if (state == DIED && write(told, &(uint64_t){1}, 8) != 8)
         abort();
     return NULL;
 }
 
-/* Maps the slot. False where there is none, or it has nothing to say: the pipe alone remains then. */
+/* Maps the slot. False if there is none, or it cannot be used: the pipe alone remains then. */
 static bool map_slot(const struct link *link)
 {
     const uint64_t *sentinel = link->sentinel, offset = sentinel[3];
@@ -59,8 +60,9 @@ static bool map_slot(const struct link *link)
     int page = (int)sentinel[0], seals = fcntl(page, F_GET_SEALS);
     const int needed = F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
     struct stat file;
-    if (seals < 0 || (seals & needed) != needed || fstat(page, &file) != 0 || sentinel[4] > UINT32_MAX ||
-        offset % 8 != 0 || offset >= (uint64_t)file.st_size || (uint64_t)file.st_size - offset < 8)
+    if (seals < 0 || (seals & needed) != needed || fstat(page, &file) != 0 ||
+        sentinel[4] > UINT32_MAX || offset % 8 != 0 || (uint64_t)file.st_size < 8 ||
+        offset > (uint64_t)file.st_size - 8)
         return false;
     uint64_t size = (uint64_t)sysconf(_SC_PAGESIZE), within = offset % size;
     char *start = mmap(NULL, size, PROT_READ, MAP_SHARED, page, (off_t)(offset - within));
@@ -85,13 +87,14 @@ int main(void)
     for (;;) {
         /* poll(2) passes over a negative number. */
         int pipe = supervised ? (int)link.fd : -1;
-        struct pollfd fds[] = {{0, POLLIN, 0}, {pipe, POLLIN, 0}, {supervised ? told : -1, POLLIN, 0}};
+        int listens = supervised ? told : -1;
+        struct pollfd fds[] = {{0, POLLIN, 0}, {pipe, POLLIN, 0}, {listens, POLLIN, 0}};
         if (poll(fds, 3, -1) < 0)
             continue;
         enum verdict verdict = NONE;
         if (fds[1].revents != 0 || fds[2].revents != 0)
             verdict = read_pipe(&link);
-        /* What the parent said while it lived counts more than its death, and can be read by now. */
+        /* What the parent said in life counts more than its death, and can be read by now. */
         if (verdict == NONE && fds[2].revents != 0)
             verdict = EXITED;
         if (verdict != NONE) {
