@@ -107,15 +107,20 @@ impl Cast {
 
     /// Waits until the reaper has reaped `actor`, whose own parent is gone; how it ended.
     pub fn ended(&mut self, actor: &Actor) -> ExitStatus {
+        self.status_of(actor.pid())
+    }
+
+    /// The same for a process of that number, which is not in the cast.
+    pub fn status_of(&mut self, pid: i32) -> ExitStatus {
         let (_, reaper) = self.reaper.as_mut().expect("a cast with a reaper");
         loop {
-            if let Some(status) = self.reaped.get(&actor.pid()) {
+            if let Some(status) = self.reaped.get(&pid) {
                 return *status;
             }
             let line = reaper.hear();
-            let (pid, status) = line.split_once(' ').expect("pid and status");
+            let (number, status) = line.split_once(' ').expect("pid and status");
             let status = ExitStatus::from_raw(status.parse().expect("a wait status"));
-            self.reaped.insert(pid.parse().expect("a pid"), status);
+            self.reaped.insert(number.parse().expect("a pid"), status);
         }
     }
 }

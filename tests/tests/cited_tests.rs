@@ -6,7 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use workspace_tests::sources;
 
 /// They name a test by its name alone.
-const BY_NAME: [&str; 3] = ["SECURITY.md", "docs/init.md", "docs/programs.md"];
+const BY_NAME: [&str; 4] = [
+    "SECURITY.md",
+    "docs/init.md",
+    "docs/programs.md",
+    "docs/protocol.md",
+];
 
 /// They name a test by its target and its name, and comments cite their sections.
 const BY_TARGET: [&str; 2] = ["docs/kernel.md", "docs/pitfalls.md"];

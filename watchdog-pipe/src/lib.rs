@@ -55,6 +55,8 @@
 //! - Child of a child: adoption takes the variable out of the environment. A supervised program
 //!   that starts another one by a plain `Command` leaves it unsupervised: `from_env` answers
 //!   `Ok(None)` there. To supervise it, make a channel of your own for it.
+//! - Other languages: what parent and child tell each other is specified in `docs/protocol.md`. The
+//!   folder `examples/protocol` has children in Python, Node, shell and C, and a parent in Python.
 //!
 //! # Guarantees
 //! - The death of the parent is seen whatever killed it, before or after the child reached `main`,

@@ -5,7 +5,7 @@
 //! and inode, the offset of the slot in bytes, the number of the link that has it) when there is
 //! one; and the stop policy (signal number and grace in milliseconds) when one was set. A key that
 //! a version does not know is skipped: a newer parent may say more, and the pipe alone stays a
-//! valid link.
+//! valid link. `docs/protocol.md` specifies it for other languages.
 
 use std::fmt;
 use std::os::fd::RawFd;
@@ -177,6 +177,24 @@ mod tests {
     }
 
     #[test]
+    fn order_of_the_keys_and_zeros_before_a_number_change_nothing() {
+        assert_eq!(
+            Variable::parse("pipe=014:90210,fd=03"),
+            Some(variable(None))
+        );
+    }
+
+    #[test]
+    fn unknown_key_may_say_anything_and_may_come_again() {
+        for text in [
+            "x=,fd=3,pipe=14:90210,x=",
+            "fd=3,=,pipe=14:90210,later==a:-1",
+        ] {
+            assert_eq!(Variable::parse(text), Some(variable(None)), "{text:?}");
+        }
+    }
+
+    #[test]
     fn malformed_values_are_refused() {
         for text in [
             "",
@@ -188,6 +206,8 @@ mod tests {
             "fd=3,pipe=14",
             "fd=3,pipe=14:",
             "fd=3,pipe=14:90210,",
+            "fd=3,pipe=14:90210,later",
+            "fd=3,pipe=14:90210:7",
             "fd=3,fd=3,pipe=14:90210",
             "fd=99999999999,pipe=14:90210",
             "fd=3,pipe=14:90210,stop=15",
