@@ -226,8 +226,13 @@ pub enum Order {
     Receive { path: PathBuf },
     /// Execute this program with all links. It enters as `upgraded`.
     Upgrade { program: PathBuf },
+    /// Announce this process's death, and live on.
+    Announce(Announcement),
     /// End. There is no answer.
     Die(Death),
+    /// Dump core into this folder, with a crash handler that announces the death. There is no
+    /// answer.
+    Crash { folder: PathBuf },
 }
 
 /// What a watchdog's callback does once it has said the verdict.
@@ -266,6 +271,21 @@ pub enum Target {
     Words,
     /// The list of robust futexes.
     List,
+}
+
+/// From where a runtime announces its death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Announcement {
+    /// The main thread.
+    Main,
+    SecondThread,
+    PanicHook,
+    /// A handler of SIGSEGV on its signal stack. It never returns, and there is no answer.
+    CrashHandler,
+    /// A copy made by fork.
+    Copy,
+    /// A child that shares the memory of the runtime.
+    SharedMemory,
 }
 
 /// How a runtime ends.

@@ -48,7 +48,7 @@
 //!   setup's [`fds`](ChildSetup::fds), all of them, and [`env`](ChildSetup::env) to whatever spawns
 //!   the child, then drop it. [`Keepalive::release`] lets the child live on;
 //!   [`Keepalive::hand_over`] moves the parent's role to another process, or to this one's next
-//!   version.
+//!   version. [`announce_death`] in a crash handler tells of the death before the core dump.
 //! - Child: [`Watchdog::from_env`] first in `main`, then [`enforce`](Watchdog::enforce),
 //!   [`enforce_inherited`](Watchdog::enforce_inherited), [`on_verdict`](Watchdog::on_verdict), or a
 //!   [`wait`](Watchdog::wait) of your own.
@@ -73,9 +73,9 @@
 //! - The parent never gets SIGPIPE from this crate and never blocks on a child.
 //!
 //! # Limits
-//! - A core dump comes before everything: a parent of 1 GiB that aborts was told of after 2 s.
-//!   `RLIMIT_CORE` of 0, `MADV_DONTDUMP` on what is large, or `PR_SET_DUMPABLE` brings that back to
-//!   milliseconds.
+//! - A core dump comes before everything: a parent of 1 GiB that aborts was told of after 2 s. A
+//!   crash handler that calls [`announce_death`] tells before the dump. `RLIMIT_CORE` of 0,
+//!   `MADV_DONTDUMP` on what is large, or `PR_SET_DUMPABLE` makes the dump short.
 //! - A child that last ran on the CPU on which its parent dies may wait for it there, up to 4 ms.
 //!   The watchdog's threads inherit the policy and the CPU set of the thread that starts them: a
 //!   real-time policy, or a set without the parent's CPU, leaves a fifth of a millisecond. Under a
@@ -139,6 +139,7 @@
 compile_error!("watchdog-pipe is for Linux: other kernels tell a child differently, or not at all");
 
 mod adopt;
+mod announce;
 mod cancel;
 mod channel;
 mod descriptor;
@@ -163,7 +164,9 @@ mod variable;
 mod verdict;
 mod watchdog;
 mod word;
+mod write_ends;
 
+pub use announce::announce_death;
 pub use channel::{Builder, channel};
 pub use error::AdoptError;
 pub use guarantees::Guarantees;

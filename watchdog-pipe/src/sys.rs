@@ -1,8 +1,10 @@
 //! System calls that rustix does not wrap, and everything unsafe in this crate.
 
 mod descriptor;
+mod errno;
 mod fork_generation;
 mod inherited;
+mod lent_fd;
 mod process;
 mod published;
 mod signals;
@@ -15,8 +17,10 @@ use std::io;
 use rustix::process::Signal;
 
 pub(crate) use descriptor::{Inspected, descriptor_limit, inspect, number};
+pub(crate) use errno::KeptErrno;
 pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use inherited::Inherited;
+pub(crate) use lent_fd::LentFd;
 pub(crate) use process::{OwnPid, has_default_action, is_pending, waits_for_signals};
 pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;
