@@ -123,6 +123,8 @@ pub enum Order {
         program: PathBuf,
         rounds: u32,
     },
+    /// To `fleet_member`: tie yourself to the runtime, write a byte to standard output, and sleep.
+    Member(Tie),
     /// To `fd_heir`: claim the descriptors with these numbers, and say what became of it.
     Claim { numbers: Vec<i32> },
 
@@ -385,6 +387,18 @@ impl Spawn {
         self.program = Some(program.into());
         self
     }
+}
+
+/// How a member of a fleet is tied to its runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tie {
+    /// By the watchdog that it was given.
+    Watchdog,
+    /// By `PR_SET_PDEATHSIG` and SIGKILL, with so many idle threads besides.
+    Pdeathsig {
+        threads: usize,
+    },
+    Nothing,
 }
 
 /// How a runtime is tied to what it starts.
