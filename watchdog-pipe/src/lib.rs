@@ -114,7 +114,7 @@
 //! | the clock is not in the vDSO | `clock_gettime` | same |
 //! | the process is stopped and goes on (SIGSTOP, a debugger) | `restart_syscall`, which the kernel puts in for `poll` and `futex` | same, for `futex` |
 //! | the protection starts: `enforce`, `on_verdict`, the first `wait` under a sentinel | what the C library starts a thread and gives memory with: `clone3`, or `clone` where that is refused with `ENOSYS`, `mmap`, `mprotect`, `munmap`, `brk`, `rseq`, `set_robust_list`, `rt_sigaction`, `rt_sigprocmask` | same |
-//! | it ends without the process: released, cancelled | `write`, `rt_sigprocmask`, `madvise`, `munmap`, `close`, `exit` | same |
+//! | it ends without the process: released, cancelled | `write`, `rt_sigprocmask`, `madvise`, `mmap`, `mprotect`, `munmap`, `close`, `exit` | same |
 //! | [`AsFd`](std::os::fd::AsFd) was asked for, or `wait` under a sentinel | `write` | same |
 //! | pid 1 that had no /proc at adoption | `rt_sigaction`, `rt_sigpending` | same |
 //! | a copy made by fork starts a protection | `getpid`, `eventfd2`, and `openat` of /proc | same |

@@ -16,12 +16,14 @@ use std::io;
 
 use rustix::process::Signal;
 
-pub(crate) use descriptor::{Inspected, descriptor_limit, inspect, number};
+pub(crate) use descriptor::{Inspected, descriptor_limit, file, inspect, number};
 pub(crate) use errno::KeptErrno;
 pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use inherited::Inherited;
 pub(crate) use lent_fd::LentFd;
-pub(crate) use process::{OwnPid, has_default_action, is_pending, waits_for_signals};
+pub(crate) use process::{
+    OwnPid, has_default_action, has_no_filter, is_pending, waits_for_signals,
+};
 pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;
 pub(crate) use thread::{RawThread, ask_for_slices, name_this_thread};

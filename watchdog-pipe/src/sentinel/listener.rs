@@ -134,7 +134,7 @@ impl Listener {
         let state = AtomicU32::new(LISTENS);
         let status = ListenerStatus(Arc::new(ListenerState { observer, state }));
         let theirs = Arc::clone(&status.0);
-        let thread = Thread::start(start, generation, move || {
+        let thread = Thread::begin(start, generation, move || {
             let died = theirs
                 .observer
                 .wait(|| theirs.state.load(Ordering::Acquire) == LISTENS);
@@ -146,7 +146,7 @@ impl Listener {
                 then();
             }
         })?;
-        let thread = Some(thread);
+        let thread = Some(thread.wait()?);
         Ok(Listener {
             status,
             thread,
