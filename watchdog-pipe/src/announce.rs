@@ -1,7 +1,7 @@
 //! Last words: a parent tells its children that it dies, before the kernel writes its core dump.
 
 use crate::sentinel;
-use crate::sys::KeptErrno;
+use crate::sys::{self, KeptErrno};
 use crate::write_ends::WriteEnds;
 
 /// Tells every child of this process that it dies, while it can still speak. The children are told
@@ -51,7 +51,7 @@ use crate::write_ends::WriteEnds;
 /// # Async-signal-safety
 /// It takes no lock, allocates nothing and cannot panic. It may interrupt any function of this
 /// crate, may be called by several threads at once, and again. It leaves `errno` as it was. The
-/// system calls are `getpid`, `futex` and `pwritev2`; before Linux 6.18, which has no
+/// system calls are `getpid`, `futex`, `pwritev2` and `sched_yield`; before Linux 6.18, which has no
 /// `RWF_NOSIGNAL`, also `write`, `rt_sigprocmask`, `rt_sigpending` and `rt_sigtimedwait`. A call
 /// that a filter refuses is done without. It needs about a kibibyte of stack.
 ///
@@ -65,5 +65,7 @@ pub fn announce_death() {
     if let Some(ends) = WriteEnds::of_this_process() {
         sentinel::announce();
         ends.announce();
+        // Who was woken on this CPU runs now, and not at the next tick of a kernel that dumps core.
+        sys::give_way();
     }
 }

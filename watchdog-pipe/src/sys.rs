@@ -27,7 +27,7 @@ pub(crate) use process::{
 pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;
 pub(crate) use thread::{RawThread, ask_for_slices, name_this_thread};
-pub(crate) use time::{now, poll, sleep};
+pub(crate) use time::{give_way, now, poll, sleep};
 pub(crate) use write::write_without_sigpipe;
 
 /// The size of a page in bytes. Not rustix's: that one panics before Linux 6.4 when no descriptor
