@@ -30,7 +30,7 @@ use workspace_tests::samples::{Samples, order};
 use workspace_tests::{clock, fd_limit, memory, proc_fs};
 
 /// Without an end for so long, the children that are left stay.
-const STAYS: Duration = Duration::from_secs(1);
+const STAYS: Duration = Duration::from_secs(3);
 /// Descriptors: those of a runtime with 2,000 children and more, and the pidfds.
 const DESCRIPTORS: u64 = 20_000;
 /// Of so many children the memory is looked at.
@@ -167,7 +167,7 @@ const FIGURES: [(&str, &str); 9] = [
     ("median gone", "ms"),
     ("90th gone", "ms"),
     ("last gone", "ms"),
-    ("left after a second", "children"),
+    ("left after three seconds", "children"),
     ("memory of a child", "KiB"),
     ("memory in the runtime", "KiB/child"),
 ];
@@ -264,7 +264,7 @@ fn ends(runtime: &mut Fork, pidfds: &[OwnedFd]) -> Vec<f64> {
     std::thread::sleep(Duration::from_millis(100));
     let mut gone = Vec::with_capacity(pidfds.len());
     let mut events = Vec::with_capacity(64);
-    let stays = Timespec::try_from(STAYS).expect("a second");
+    let stays = Timespec::try_from(STAYS).expect("a short time");
     let start = clock::now();
     runtime.signal(libc::SIGKILL);
     while gone.len() < pidfds.len() {

@@ -43,8 +43,7 @@ impl Adopter {
     pub(crate) fn this_thread() -> Option<Adopter> {
         let open = || File::open("/proc/thread-self/status").ok();
         let now = open()?;
-        // The usual answer costs one cheap call. The page says it as well, and takes twenty
-        // microseconds.
+        // The usual answer costs one cheap call. To open, read and close the page takes 17 us.
         let before = if sys::has_no_filter() {
             Filters::NONE
         } else {
