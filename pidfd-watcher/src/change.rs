@@ -29,8 +29,8 @@ impl Process {
     /// among them), and only the last one: of a child that was stopped and continued meanwhile, the
     /// stop is lost. Ask when SIGCHLD comes.
     ///
-    /// Do not ask about a process that this one traces: its ptrace stops are the tracer's, and would
-    /// be lost.
+    /// Do not ask about a process that this one traces: its ptrace stops are the tracer's, and
+    /// would be lost.
     ///
     /// # Errors
     ///
@@ -55,7 +55,8 @@ impl Process {
         Ok(None)
     }
 
-    /// Waits until there is something to tell of this child: see [`try_change`](Process::try_change).
+    /// Waits until there is something to tell of this child: see
+    /// [`try_change`](Process::try_change).
     ///
     /// # Errors
     ///

@@ -92,7 +92,8 @@ impl Builder {
 impl Driver {
     /// Tells all that there is to tell at this moment, and does not wait. `false`: there may be
     /// more, since the callbacks went on to watch; call it again before you wait for an *edge* of
-    /// the descriptor. A loop that goes by its level (`poll`, `select`) need not look at the answer.
+    /// the descriptor. A loop that goes by its level (`poll`, `select`) need not look at the
+    /// answer.
     ///
     /// Inside a callback all calls of this crate are allowed;
     /// [`cancel`](crate::WatchHandle::cancel) does not wait there.

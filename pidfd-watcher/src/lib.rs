@@ -30,8 +30,8 @@
 //!
 //! # The tour
 //!
-//! - [`Process`]: one pidfd, shared by its clones. Signal it or the group that it leads, wait for it,
-//!   reap it.
+//! - [`Process`]: one pidfd, shared by its clones. Signal it or the group that it leads, wait for
+//!   it, reap it.
 //! - [`ChildProcess`]: a child of std's, owned, and reaped when it is dropped.
 //! - [`Watcher`]: callbacks ([`watch`](Watcher::watch)), futures for any executor
 //!   ([`exited`](Watcher::exited)), and taking charge of a child

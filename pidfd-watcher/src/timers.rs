@@ -48,7 +48,8 @@ impl Timers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on `poller` tells when the clock shows `at`. The error is that of setting its timer.
+    /// From now on `poller` tells when the clock shows `at`. The error is that of setting its
+    /// timer.
     pub(crate) fn add(&self, at: Duration, poller: &Poller) -> Result<Key, Errno> {
         let mut waiting = self.lock();
         let key = (at, waiting.next);

@@ -15,8 +15,8 @@ use crate::{Error, Exit, Process, ReapError, WatchHandle};
 /// Tells when processes exit, and how: one thread and one epoll instance, for any number of them.
 ///
 /// A clone is another name for the same watcher. It holds two descriptors, and opens none for a
-/// watch; the first [time](Watcher::sleep) opens a third. At rest its thread sleeps without limit. A
-/// watcher without a thread is driven by [the caller's own loop](Builder::build_driven).
+/// watch; the first [time](Watcher::sleep) opens a third. At rest its thread sleeps without limit.
+/// A watcher without a thread is driven by [the caller's own loop](Builder::build_driven).
 ///
 /// # Callbacks
 ///

@@ -45,8 +45,8 @@ impl ShimHandler {
     /// Finds a shim again, after a restart of the runtime: the same process or an error, never a
     /// stranger. The handler holds no keepalive: dropping it leaves the shim alone.
     /// [`stop`](ShimHandler::stop) goes by the stop policy that is in the identity, and by the
-    /// default one if there is none. A stop is about the [target](StopTarget) that is in it, and about
-    /// the shim alone if there is none. Which cgroup it is does not stand in an identity:
+    /// default one if there is none. A stop is about the [target](StopTarget) that is in it, and
+    /// about the shim alone if there is none. Which cgroup it is does not stand in an identity:
     /// [`stop_cgroup`](ShimHandler::stop_cgroup) says it again.
     ///
     /// # Errors
@@ -264,8 +264,8 @@ impl ShimHandler {
         Ok(exit.map(|exit| self.settle(exit)))
     }
 
-    /// Waits for the exit no longer than `timeout`, on the monotonic clock, and reaps if it has come.
-    /// Zero looks once.
+    /// Waits for the exit no longer than `timeout`, on the monotonic clock, and reaps if it has
+    /// come. Zero looks once.
     ///
     /// # Errors
     /// As [`Process::wait_timeout`].

@@ -1,4 +1,5 @@
-//! Socket activation: names of descriptors, and the variables that tell of them: `sd_listen_fds(3)`.
+//! Socket activation: names of descriptors, and the variables that tell of them:
+//! `sd_listen_fds(3)`.
 
 use std::ffi::c_char;
 use std::fmt;

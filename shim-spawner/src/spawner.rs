@@ -431,14 +431,14 @@ impl ShimSpawner {
         self
     }
 
-    /// How long a program that is still open for writing is tried again, on the monotonic clock; not
-    /// at all unless set. Another thread that starts a program while this one writes the file of
-    /// its own leaves a copy of the descriptor in its child, until that child's exec: `ETXTBSY`, for
-    /// no reason that this process can see.
+    /// How long a program that is still open for writing is tried again, on the monotonic clock;
+    /// not at all unless set. Another thread that starts a program while this one writes the file
+    /// of its own leaves a copy of the descriptor in its child, until that child's exec: `ETXTBSY`,
+    /// for no reason that this process can see.
     ///
     /// Each try is a child of its own, since two that wait for each other with the other's file
-    /// open would wait for nothing. [`pre_exec`](ShimSpawner::pre_exec) closures run in each. With a
-    /// [supervisor](ShimSpawner::supervised), it is about the supervisor's program alone.
+    /// open would wait for nothing. [`pre_exec`](ShimSpawner::pre_exec) closures run in each. With
+    /// a [supervisor](ShimSpawner::supervised), it is about the supervisor's program alone.
     ///
     /// # Errors
     /// Of the spawn: [`Stage::Exec`](crate::Stage::Exec): `ETXTBSY` when the time is over.
@@ -451,8 +451,8 @@ impl ShimSpawner {
     }
 
     /// Runs a closure in the child, after session, limits, credentials and directory are set and
-    /// before the descriptors are put on their numbers. Closures run in the order in which they were added. They need a
-    /// copy of this process's memory: the engine is [`Engine::Fork`] then.
+    /// before the descriptors are put on their numbers. Closures run in the order in which they
+    /// were added. They need a copy of this process's memory: the engine is [`Engine::Fork`] then.
     ///
     /// # Safety
     /// The closure runs between fork and exec: it may only do what is async-signal-safe. A panic in

@@ -20,7 +20,8 @@ pub enum StopError {
     /// Nothing was signalled.
     OwnProcess,
     /// The shim was spawned with a cgroup to be stopped, and this handler does not know which:
-    /// [`ShimHandler::stop_cgroup`](crate::ShimHandler::stop_cgroup) says it. Nothing was signalled.
+    /// [`ShimHandler::stop_cgroup`](crate::ShimHandler::stop_cgroup) says it. Nothing was
+    /// signalled.
     NoCgroup,
     /// The cgroup cannot be read.
     Cgroup(io::Error),

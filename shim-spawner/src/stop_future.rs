@@ -185,8 +185,8 @@ struct Detached {
 
 impl Wake for Detached {
     fn wake(self: Arc<Self>) {
-        // Acquire and release by one word: who finds the lock taken has set it before, and who holds
-        // the lock looks at it after.
+        // Acquire and release by one word: who finds the lock taken has set it before, and who
+        // holds the lock looks at it after.
         self.woken.store(true, Ordering::SeqCst);
         while self.woken.load(Ordering::SeqCst) {
             // Polled at this moment, by another thread or by a caller of this call: that one looks

@@ -20,7 +20,8 @@
 //! its pages may have gone cold.
 //!
 //! `--core`: the parents abort, and dump core into a folder of their own, which comes before
-//! everything else.
+//! everything else. There, `announced` and `announced-pipe` are parents whose handler of SIGABRT
+//! announces the death first, to a child that follows the sentinel, or the pipe alone.
 //!
 //! Where the tail comes from is shown by three that differ from `sentinel` in one thing:
 //! `sentinel-wait` sleeps on another thread than the one that is woken, `sentinel-fifo` has a
@@ -60,7 +61,11 @@ enum Mechanism {
     SentinelFifo,
     /// As the first, on the second CPU; the parent is on the first.
     SentinelApart,
+    /// As the first, and the parent announces its death.
+    Announced,
     Pipe,
+    /// The same without a sentinel.
+    AnnouncedPipe,
     Pidfd,
     ThreadPidfds,
     Pdeathsig,
@@ -69,7 +74,9 @@ enum Mechanism {
 }
 
 impl Mechanism {
-    const ALL: [Mechanism; 10] = [
+    const ALL: [Mechanism; 12] = [
+        Mechanism::Announced,
+        Mechanism::AnnouncedPipe,
         Mechanism::Sentinel,
         Mechanism::SentinelWait,
         Mechanism::SentinelFifo,
@@ -88,6 +95,8 @@ impl Mechanism {
             Mechanism::SentinelWait => "sentinel-wait",
             Mechanism::SentinelFifo => "sentinel-fifo",
             Mechanism::SentinelApart => "sentinel-apart",
+            Mechanism::Announced => "announced",
+            Mechanism::AnnouncedPipe => "announced-pipe",
             Mechanism::Pipe => "pipe",
             Mechanism::Pidfd => "pidfd",
             Mechanism::ThreadPidfds => "thread-pidfds",
@@ -105,7 +114,12 @@ impl Mechanism {
                 | Mechanism::SentinelWait
                 | Mechanism::SentinelFifo
                 | Mechanism::SentinelApart
+                | Mechanism::Announced
         )
+    }
+
+    fn is_announced(self) -> bool {
+        matches!(self, Mechanism::Announced | Mechanism::AnnouncedPipe)
     }
 
     /// Whether it is measured unless others are asked for.
@@ -158,6 +172,7 @@ impl Options {
             late: false,
             core: false,
         };
+        let mut named = false;
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
@@ -173,14 +188,18 @@ impl Options {
                 }
                 "--mechanisms" => {
                     let names = value();
-                    let named = |name: &str| {
+                    let of_name = |name: &str| {
                         let found = Mechanism::ALL.into_iter().find(|m| m.name() == name);
                         found.unwrap_or_else(|| panic!("no mechanism {name}"))
                     };
-                    options.mechanisms = names.split(',').map(named).collect();
+                    options.mechanisms = names.split(',').map(of_name).collect();
+                    named = true;
                 }
                 _ => panic!("what is {arg}?"),
             }
+        }
+        if !named && !options.core {
+            options.mechanisms.retain(|m| !m.is_announced());
         }
         options
     }
@@ -355,6 +374,10 @@ fn live(mechanism: Mechanism, gibibytes: u64, late: bool, is_ready: OwnedFd, rep
             }
         });
     }
+    if mechanism.is_announced() {
+        // SAFETY: the handler is async-signal-safe.
+        unsafe { libc::signal(libc::SIGABRT, announce as *const () as libc::sighandler_t) };
+    }
     let threads = threads();
     let parent = rustix::process::getpid();
     let (go, goes) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
@@ -382,6 +405,15 @@ fn live(mechanism: Mechanism, gibibytes: u64, late: bool, is_ready: OwnedFd, rep
     loop {
         std::thread::park();
         std::hint::black_box((&memory, &keepalive));
+    }
+}
+
+extern "C" fn announce(signal: c_int) {
+    watchdog_pipe::announce_death();
+    // SAFETY: both are async-signal-safe. The signal comes once this handler has returned.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
     }
 }
 
@@ -417,6 +449,8 @@ fn wait(
         Mechanism::Sentinel
         | Mechanism::SentinelFifo
         | Mechanism::SentinelApart
+        | Mechanism::Announced
+        | Mechanism::AnnouncedPipe
         | Mechanism::Pipe => {
             // The thread that `on_verdict` starts inherits both.
             match mechanism {

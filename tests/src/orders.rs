@@ -123,6 +123,8 @@ pub enum Order {
         program: PathBuf,
         rounds: u32,
     },
+    /// To `fleet_member`: tie yourself to the runtime, write a byte to standard output, and sleep.
+    Member(Tie),
     /// To `fd_heir`: claim the descriptors with these numbers, and say what became of it.
     Claim { numbers: Vec<i32> },
 
@@ -226,8 +228,13 @@ pub enum Order {
     Receive { path: PathBuf },
     /// Execute this program with all links. It enters as `upgraded`.
     Upgrade { program: PathBuf },
+    /// Announce this process's death, and live on.
+    Announce(Announcement),
     /// End. There is no answer.
     Die(Death),
+    /// Dump core into this folder, with a crash handler that announces the death. There is no
+    /// answer.
+    Crash { folder: PathBuf },
 }
 
 /// What a watchdog's callback does once it has said the verdict.
@@ -266,6 +273,21 @@ pub enum SentinelPart {
     Words,
     /// The list of robust futexes.
     List,
+}
+
+/// From where a runtime announces its death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Announcement {
+    /// The main thread.
+    Main,
+    SecondThread,
+    PanicHook,
+    /// A handler of SIGSEGV on its signal stack. It never returns, and there is no answer.
+    CrashHandler,
+    /// A copy made by fork.
+    Copy,
+    /// A child that shares the memory of the runtime.
+    SharedMemory,
 }
 
 /// How a runtime ends.
@@ -365,6 +387,18 @@ impl Spawn {
         self.program = Some(program.into());
         self
     }
+}
+
+/// How a member of a fleet is tied to its runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tie {
+    /// By the watchdog that it was given.
+    Watchdog,
+    /// By `PR_SET_PDEATHSIG` and SIGKILL, with so many idle threads besides.
+    Pdeathsig {
+        threads: usize,
+    },
+    Nothing,
 }
 
 /// How a runtime is tied to what it starts.

@@ -122,6 +122,11 @@ impl Pair {
         }
     }
 
+    /// The child's number.
+    pub fn child(&self) -> i32 {
+        self.child.pid().as_raw_nonzero().get()
+    }
+
     /// The parent lets the child live on.
     pub fn release(&mut self) {
         self.order.give();

@@ -113,3 +113,15 @@ pub fn open_signals(pid: i32, thread: i32) -> u64 {
     let always = [libc::SIGKILL, libc::SIGSTOP, 32, 33].map(|signal| 1 << (signal - 1));
     !(blocked | always.iter().sum::<u64>())
 }
+
+/// The sum of these fields of a process's memory, in KiB; 0 once it is gone.
+pub fn rollup(pid: i32, fields: &[&str]) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let value = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        fields
+            .contains(&words.next()?)
+            .then(|| words.next()?.parse::<u64>().ok())?
+    };
+    text.lines().filter_map(value).sum()
+}

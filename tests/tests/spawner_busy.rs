@@ -87,7 +87,8 @@ by_every_method!(
     }
 );
 
-/// Each child inherits what the others are being written by: two that waited for each other's exec would wait for ever.
+/// Each child inherits what the others are being written by: two that waited for each other's exec
+/// would wait for ever.
 #[test]
 fn threads_that_each_write_a_program_and_spawn_it_all_succeed() {
     alone!({

@@ -1,4 +1,5 @@
-//! A child in a cgroup of version 2: it is born there or moves there first, and all that it starts stays there.
+//! A child in a cgroup of version 2: it is born there or moves there first, and all that it starts
+//! stays there.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,5 @@
-//! User, groups, root directory and privileges of a child: it has what was asked for, this process keeps what it
-//! had, and a missing capability is an error of the step that lacks it.
+//! User, groups, root directory and privileges of a child: it has what was asked for, this process
+//! keeps what it had, and a missing capability is an error of the step that lacks it.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
@@ -397,7 +397,8 @@ by_every_method!(
         seccomp::refuse(&[(libc::SYS_close_range, libc::EPERM)]);
         let _litter = fd_table::litter(60, 7, 20);
         let mut shell = spawner_of("/bin/sh");
-        let list = "i=3; while [ $i -lt 250 ]; do [ -e /proc/self/fd/$i ] && echo $i; i=$((i+1)); done; id -u";
+        let list = "i=3; while [ $i -lt 250 ]; do [ -e /proc/self/fd/$i ] && echo $i; i=$((i+1)); \
+                    done; id -u";
         shell
             .args(["-c", list])
             .detached(true)

@@ -1,5 +1,5 @@
-//! Limits, priority, processors and umask of a child: it has what was asked for, this process keeps what it had, and
-//! what this process may not do is an error of the step.
+//! Limits, priority, processors and umask of a child: it has what was asked for, this process keeps
+//! what it had, and what this process may not do is an error of the step.
 
 use std::fs;
 

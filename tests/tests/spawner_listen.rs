@@ -1,5 +1,5 @@
-//! Socket activation: a child finds its descriptors as those that a service manager starts, and consumers that know
-//! nothing of us take them.
+//! Socket activation: a child finds its descriptors as those that a service manager starts, and
+//! consumers that know nothing of us take them.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};

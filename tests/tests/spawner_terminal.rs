@@ -1,5 +1,5 @@
-//! Session, terminal and process group of a child: a shell on a terminal has job control, and a terminal that cannot
-//! be had is an error that leaves it as it was.
+//! Session, terminal and process group of a child: a shell on a terminal has job control, and a
+//! terminal that cannot be had is an error that leaves it as it was.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +17,8 @@ use workspace_tests::{by_every_method, fd_table, proc_fs, reaped, seccomp};
 const PROMPT: &str = "ready> ";
 
 /// Says that it has the foreground, and that it was continued there.
-const JOB: &str = "bash -c 'trap \"echo contin\\\"\\\"ued\" CONT; echo be\"g\"in; while :; do sleep 0.02; done'\n";
+const JOB: &str = "bash -c 'trap \"echo contin\\\"\\\"ued\" CONT; echo be\"g\"in; while :; do \
+                   sleep 0.02; done'\n";
 
 #[track_caller]
 fn is(error: &SpawnError, stage: Stage, errno: i32) {

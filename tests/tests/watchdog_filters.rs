@@ -45,6 +45,9 @@ const START: &[libc::c_long] = &[
 const END: &[libc::c_long] = &[
     libc::SYS_rt_sigprocmask,
     libc::SYS_madvise,
+    // Memory that the threads give back, for the first time.
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
     libc::SYS_munmap,
     libc::SYS_exit,
     libc::SYS_close,
@@ -170,6 +173,29 @@ fn child_that_is_released_under_a_filter_lives_on() {
                 sleep_for_ever();
             });
             let child = ready.wait().cast_signed();
+            pair.release();
+            until("the protection's threads have ended", || {
+                let tasks = std::fs::read_dir(format!("/proc/{child}/task")).ok()?;
+                (tasks.count() == 1).then_some(())
+            });
+            assert!(is_running(child));
+        }
+    });
+}
+
+#[test]
+fn child_that_is_released_under_a_filter_of_after_its_enforce_lives_on() {
+    alone_in_pid_namespace!({
+        for birth in [WITH_SENTINEL, PIPE_ALONE] {
+            let ready = Flag::new();
+            let mut pair = Pair::start(birth, |watchdog| {
+                drop(watchdog.enforce(StopPolicy::immediate()).expect("enforce"));
+                trap_all_but(&[RUNNING, END, PROGRAM]);
+                ready.set(1);
+                sleep_for_ever();
+            });
+            ready.wait();
+            let child = pair.child();
             pair.release();
             until("the protection's threads have ended", || {
                 let tasks = std::fs::read_dir(format!("/proc/{child}/task")).ok()?;

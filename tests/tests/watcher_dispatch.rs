@@ -104,7 +104,8 @@ fn async_fd_of_tokio_drives_a_watcher_and_needs_no_thread() {
             process.send_signal(Signal::KILL).expect("own child");
         }
         let driving = async {
-            // SAFETY: the descriptor is the driver's as long as the driver lives, which stays inside.
+            // SAFETY: the descriptor is the driver's as long as the driver lives, which stays
+            // inside.
             let driver = unsafe { AsyncFd::register_with_interest(driver, Interest::READABLE) };
             let mut driver = driver.expect("register");
             loop {

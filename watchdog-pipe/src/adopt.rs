@@ -156,9 +156,8 @@ fn check(fd: RawFd, inspected: &Inspected) -> Result<(), AdoptError> {
 /// A descriptor of this process that could write to the pipe.
 fn own_writer(pipe: &Inspected) -> Option<RawFd> {
     let writes = |fd: &RawFd| {
-        sys::inspect(*fd).is_ok_and(|other| {
-            other.writable && (other.device, other.inode) == (pipe.device, pipe.inode)
-        })
+        let is_the_pipe = |fd| sys::file(fd).is_ok_and(|file| file == (pipe.device, pipe.inode));
+        is_the_pipe(*fd) && sys::inspect(*fd).is_ok_and(|other| other.writable)
     };
     // Without /proc: every number there can be, up to a bound that keeps the start quick. A write
     // end above it is missed, and with it only this check, not the link.

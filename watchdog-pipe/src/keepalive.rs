@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -11,6 +11,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use crate::sentinel::SlotLease;
 use crate::sys::ForkGeneration;
 use crate::word::Word;
+use crate::write_ends::WriteEnd;
 use crate::{Guarantees, sys};
 
 /// Keeps a child alive. Dropping it tells the child [`KeepaliveDropped`](crate::Verdict); the death
@@ -22,9 +23,7 @@ use crate::{Guarantees, sys};
 #[derive(Debug)]
 #[must_use = "dropping the keepalive tells the child to stop"]
 pub struct Keepalive {
-    /// `None` once the write end has gone another way.
-    write: Option<OwnedFd>,
-    generation: ForkGeneration,
+    write: WriteEnd,
     /// Given back last, with the write end closed.
     lease: Option<SlotLease>,
 }
@@ -36,8 +35,7 @@ impl Keepalive {
         lease: Option<SlotLease>,
     ) -> Keepalive {
         Keepalive {
-            write: Some(write),
-            generation,
+            write: WriteEnd::new(write, generation),
             lease,
         }
     }
@@ -46,7 +44,7 @@ impl Keepalive {
     /// by [`Keepalive::from_fd`] follows the pipe alone.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
-        if self.generation.is_current() {
+        if self.write.is_of_this_process() {
             Guarantees::of(self.lease.as_ref().is_some_and(SlotLease::stands))
         } else {
             Guarantees::empty()
@@ -58,7 +56,8 @@ impl Keepalive {
     ///
     /// # Errors
     /// A [`ReleaseError`] that has the keepalive, the child being held as before: `EPIPE` if the
-    /// child is gone, `EAGAIN` if it has filled its own pipe, and [`io::ErrorKind::Unsupported`] in
+    /// child is gone, `EAGAIN` if it has filled its own pipe, [`io::ErrorKind::BrokenPipe`] if it
+    /// was told by [`announce_death`](crate::announce_death), and [`io::ErrorKind::Unsupported`] in
     /// a copy made by fork. Dropped, or turned into an [`io::Error`] by `?`, it tells the child to
     /// stop.
     pub fn release(self) -> Result<(), ReleaseError> {
@@ -99,36 +98,38 @@ impl Keepalive {
     }
 
     fn give_up(mut self, word: Word) -> Result<OwnedFd, ReleaseError> {
-        let said = self.let_go_and_say(word);
-        match said.and_then(|()| self.write.take().ok_or_else(forked_copy)) {
-            Ok(write) => Ok(write),
-            Err(error) => Err(ReleaseError {
-                keepalive: self,
-                error,
-            }),
-        }
+        self.let_go_and_say(word).map_err(|error| ReleaseError {
+            keepalive: self,
+            error,
+        })
     }
 
-    /// First the sentinel's word: from then on a death of this process is told by the pipe alone,
-    /// behind what is said there. Said the other way round, a death in between would be told before
-    /// the child could read that it does not concern it.
-    fn let_go_and_say(&self, word: Word) -> io::Result<()> {
-        let Some(lease) = &self.lease else {
-            return self.say(word);
+    /// First out of the reach of an announcement, and of the sentinel: from then on a death of this
+    /// process is told by the pipe alone, behind what is said there. Said the other way round, a
+    /// death in between would be told before the child could read that it does not concern it.
+    fn let_go_and_say(&mut self, word: Word) -> io::Result<OwnedFd> {
+        if !self.write.is_of_this_process() {
+            return Err(forked_copy());
+        }
+        let write = self.write.take().ok_or_else(announced)?;
+        let said = match &self.lease {
+            Some(lease) if !lease.let_go() => Err(announced()),
+            Some(lease) => say(write.as_fd(), word).inspect_err(|_| lease.hold_again()),
+            None => say(write.as_fd(), word),
         };
-        lease.let_go();
-        self.say(word).inspect_err(|_| lease.hold_again())
-    }
-
-    fn say(&self, word: Word) -> io::Result<()> {
-        match &self.write {
-            // Eight bytes into a pipe are written whole or not at all (PIPE_BUF).
-            Some(write) if self.generation.is_current() => {
-                sys::write_without_sigpipe(write.as_fd(), word.bytes()).map(drop)
+        match said {
+            Ok(()) => Ok(write),
+            Err(error) => {
+                self.write.put_back(write);
+                Err(error)
             }
-            _ => Err(forked_copy()),
         }
     }
+}
+
+/// Eight bytes into a pipe are written whole or not at all (`PIPE_BUF`).
+fn say(write: BorrowedFd<'_>, word: Word) -> io::Result<()> {
+    sys::write_without_sigpipe(write, word.bytes()).map(drop)
 }
 
 /// The child could not be told, and is held as before: why, and the keepalive.
@@ -198,13 +199,20 @@ fn forked_copy() -> io::Error {
     )
 }
 
+fn announced() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::BrokenPipe,
+        "the child was told that this process dies",
+    )
+}
+
 impl Drop for Keepalive {
     fn drop(&mut self) {
-        if self.write.is_some() {
+        if self.write.is_of_this_process() {
             // Best effort, and never wrong: unsaid, the close that follows is a verdict of its own.
             // Before the sentinel's word is given back, so that a death meanwhile is told at once;
             // the child reads this first.
-            let _ = self.say(Word::Dropped);
+            let _ = self.write.borrow(|write| say(write, Word::Dropped));
         }
     }
 }

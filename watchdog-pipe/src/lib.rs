@@ -48,7 +48,7 @@
 //!   setup's [`fds`](ChildSetup::fds), all of them, and [`env`](ChildSetup::env) to whatever spawns
 //!   the child, then drop it. [`Keepalive::release`] lets the child live on;
 //!   [`Keepalive::hand_over`] moves the parent's role to another process, or to this one's next
-//!   version.
+//!   version. [`announce_death`] in a crash handler tells of the death before the core dump.
 //! - Child: [`Watchdog::from_env`] first in `main`, then [`enforce`](Watchdog::enforce),
 //!   [`enforce_inherited`](Watchdog::enforce_inherited), [`on_verdict`](Watchdog::on_verdict), or a
 //!   [`wait`](Watchdog::wait) of your own.
@@ -75,9 +75,9 @@
 //! - The parent never gets SIGPIPE from this crate and never blocks on a child.
 //!
 //! # Limits
-//! - A core dump comes before everything: a parent of 1 GiB that aborts was told of after 2 s.
-//!   `RLIMIT_CORE` of 0, `MADV_DONTDUMP` on what is large, or `PR_SET_DUMPABLE` brings that back to
-//!   milliseconds.
+//! - A core dump comes before everything: a parent of 1 GiB that aborts was told of after 2 s. A
+//!   crash handler that calls [`announce_death`] tells before the dump. `RLIMIT_CORE` of 0,
+//!   `MADV_DONTDUMP` on what is large, or `PR_SET_DUMPABLE` makes the dump short.
 //! - A child that last ran on the CPU on which its parent dies may wait for it there, up to 4 ms.
 //!   The watchdog's threads inherit the policy and the CPU set of the thread that starts them: a
 //!   real-time policy, or a set without the parent's CPU, leaves a fifth of a millisecond. Under a
@@ -116,7 +116,7 @@
 //! | the clock is not in the vDSO | `clock_gettime` | same |
 //! | the process is stopped and goes on (SIGSTOP, a debugger) | `restart_syscall`, which the kernel puts in for `poll` and `futex` | same, for `futex` |
 //! | the protection starts: `enforce`, `on_verdict`, the first `wait` under a sentinel | what the C library starts a thread and gives memory with: `clone3`, or `clone` where that is refused with `ENOSYS`, `mmap`, `mprotect`, `munmap`, `brk`, `rseq`, `set_robust_list`, `rt_sigaction`, `rt_sigprocmask` | same |
-//! | it ends without the process: released, cancelled | `write`, `rt_sigprocmask`, `madvise`, `munmap`, `close`, `exit` | same |
+//! | it ends without the process: released, cancelled | `write`, `rt_sigprocmask`, `madvise`, `mmap`, `mprotect`, `munmap`, `close`, `exit` | same |
 //! | [`AsFd`](std::os::fd::AsFd) was asked for, or `wait` under a sentinel | `write` | same |
 //! | pid 1 that had no /proc at adoption | `rt_sigaction`, `rt_sigpending` | same |
 //! | a copy made by fork starts a protection | `getpid`, `eventfd2`, and `openat` of /proc | same |
@@ -141,6 +141,7 @@
 compile_error!("watchdog-pipe is for Linux: other kernels tell a child differently, or not at all");
 
 mod adopt;
+mod announce;
 mod cancel;
 mod channel;
 mod descriptor;
@@ -165,7 +166,9 @@ mod variable;
 mod verdict;
 mod watchdog;
 mod word;
+mod write_ends;
 
+pub use announce::announce_death;
 pub use channel::{Builder, channel};
 pub use error::AdoptError;
 pub use guarantees::Guarantees;

@@ -179,9 +179,8 @@ impl Monitor {
             slice: None,
             extras,
         };
-        let thread = Thread::start(start, generation, move || {
+        let thread = Thread::begin(start, generation, move || {
             theirs.serve();
-            let listener = listener.recv();
             let over = wait(&theirs, &pipe);
             if over.is_err() {
                 // The link is lost, which is no verdict: see `Watchdog::enforce`.
@@ -191,14 +190,16 @@ impl Monitor {
                 // The listener is not needed any more. The only one who polls is here.
                 let _ = theirs.cancel.set_for_sleepers();
             }
-            // If that one acts, this waits for it.
-            drop(listener);
+            // If that one acts, this waits for it. Where it is still being started, for that too.
+            drop(listener.recv());
             theirs.disarm();
         })?;
         let listen = |observer| listen(&shared, observer, stack, extras).ok();
         let listener = observer.and_then(listen);
         let status = listener.as_ref().map(Listener::status);
-        // It waits for that: there is no error.
+        // Both start at the same time. An error lets go of the listener.
+        let thread = thread.wait()?;
+        // There is room for it, and it is taken: there is no error.
         let _ = hand.send(listener);
         Ok(Monitor {
             thread,

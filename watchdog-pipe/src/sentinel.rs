@@ -10,7 +10,7 @@
 //!
 //! The list holds every word of the page from the start and is never changed. What changes is the
 //! word: one that is not the thread's is passed over. So nothing the kernel finds, whenever it
-//! looks, can be half done.
+//! looks, can be half done. A process that has last words marks the words itself: [`announce`].
 
 mod address;
 mod adopt;
@@ -27,4 +27,5 @@ pub(crate) use address::Address;
 pub(crate) use adopt::{Damaged, Found, adopt};
 pub(crate) use listener::{Listener, ListenerStatus};
 pub(crate) use observer::SlotObserver;
+pub(crate) use sentinels::announce;
 pub(crate) use slot_lease::SlotLease;

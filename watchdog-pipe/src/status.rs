@@ -42,10 +42,17 @@ impl Adopter {
     /// `None` without /proc.
     pub(crate) fn this_thread() -> Option<Adopter> {
         let open = || File::open("/proc/thread-self/status").ok();
+        let now = open()?;
+        // The usual answer costs one cheap call. To open, read and close the page takes 17 us.
+        let before = if sys::has_no_filter() {
+            Filters::NONE
+        } else {
+            Filters::read(&open()?)?
+        };
         Some(Adopter {
             thread: thread::current().id(),
-            before: Filters::read(&open()?)?,
-            now: open()?,
+            before,
+            now,
         })
     }
 
@@ -62,6 +69,11 @@ impl Adopter {
 }
 
 impl Filters {
+    const NONE: Filters = Filters {
+        mode: 0,
+        count: None,
+    };
+
     fn read(status: &File) -> Option<Filters> {
         let (mut mode, mut count) = (None, None);
         each_line(status, |name, value| match name {
@@ -127,7 +139,8 @@ impl FirstThread {
 /// Shows each line that fits, as its name and its value.
 fn each_line(status: &File, mut see: impl FnMut(&str, &str)) {
     let mut status = status;
-    let mut chunk = [0; 512];
+    // The whole page, usually.
+    let mut chunk = [0; 2048];
     let (mut line, mut length) = ([0; 64], 0);
     while let Ok(count @ 1..) = status.read(&mut chunk) {
         for &byte in &chunk[..count] {

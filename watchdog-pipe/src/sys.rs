@@ -1,8 +1,10 @@
 //! System calls that rustix does not wrap, and everything unsafe in this crate.
 
 mod descriptor;
+mod errno;
 mod fork_generation;
 mod inherited;
+mod lent_fd;
 mod process;
 mod published;
 mod signals;
@@ -14,14 +16,18 @@ use std::io;
 
 use rustix::process::Signal;
 
-pub(crate) use descriptor::{Inspected, descriptor_limit, inspect, number};
+pub(crate) use descriptor::{Inspected, descriptor_limit, file, inspect, number};
+pub(crate) use errno::KeptErrno;
 pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use inherited::Inherited;
-pub(crate) use process::{OwnPid, has_default_action, is_pending, waits_for_signals};
+pub(crate) use lent_fd::LentFd;
+pub(crate) use process::{
+    OwnPid, has_default_action, has_no_filter, is_pending, waits_for_signals,
+};
 pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;
 pub(crate) use thread::{RawThread, ask_for_slices, name_this_thread};
-pub(crate) use time::{now, poll, sleep};
+pub(crate) use time::{give_way, now, poll, sleep};
 pub(crate) use write::write_without_sigpipe;
 
 /// The size of a page in bytes. Not rustix's: that one panics before Linux 6.4 when no descriptor

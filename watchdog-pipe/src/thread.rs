@@ -29,18 +29,26 @@ pub(crate) struct Thread {
     generation: ForkGeneration,
 }
 
+/// A thread that was made, and may not have started yet.
+#[derive(Debug)]
+#[must_use = "neither joined nor detached yet"]
+pub(crate) struct Starting {
+    raw: RawThread,
+    started: Arc<AtomicU32>,
+    generation: ForkGeneration,
+}
+
 impl Thread {
     /// Every signal is blocked in it, by who creates it: at no instant can it run a handler of the
     /// program's. (But the two that the C library keeps for itself, to tell every thread of a
     /// setuid(2), for one. Only its own handlers run on those.)
     ///
-    /// Returns when the thread has started. What a filter must allow for that may be refused from
-    /// then on. One that a filter kills on its way is an error.
-    pub(crate) fn start(
+    /// Nothing in it takes memory or gives it back before `main` does: see [`RawThread::start`].
+    pub(crate) fn begin(
         start: Start,
         generation: ForkGeneration,
         main: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Thread> {
+    ) -> io::Result<Starting> {
         let started = Arc::new(AtomicU32::new(0));
         let theirs = Arc::clone(&started);
         let blocked = BlockedSignals::all()?;
@@ -53,18 +61,19 @@ impl Thread {
                 if let Some(slice) = start.slice.filter(|_| start.extras.slices) {
                     sys::ask_for_slices(slice);
                 }
-                // Release, for the Acquire in `wait_for_start`: the calls above happen before
-                // `start` returns. Without that, a filter that is installed then could still meet
-                // them.
+                // Release, for the Acquire in `Starting::wait`: the calls above happen before that
+                // returns. Without it, a filter that is installed then could still meet them.
                 theirs.store(1, Ordering::Release);
                 let _ = futex::wake(&theirs, Flags::PRIVATE, 1);
-                drop(theirs);
                 main();
             }),
         )?;
         drop(blocked);
-        let raw = wait_for_start(raw, &started)?;
-        Ok(Thread { raw, generation })
+        Ok(Starting {
+            raw,
+            started,
+            generation,
+        })
     }
 
     /// Waits for the end. Not in a copy made by fork, which has no such thread.
@@ -84,6 +93,17 @@ impl Drop for Thread {
         {
             raw.detach();
         }
+    }
+}
+
+impl Starting {
+    /// Returns when the thread has started. What a filter must allow for that may be refused from
+    /// then on. One that a filter kills on its way is an error.
+    pub(crate) fn wait(self) -> io::Result<Thread> {
+        Ok(Thread {
+            raw: wait_for_start(self.raw, &self.started)?,
+            generation: self.generation,
+        })
     }
 }
 

@@ -6,7 +6,8 @@
 pub enum Verdict {
     /// The parent exited, was killed, or replaced itself by `execve` without a
     /// [`hand_over`](crate::Keepalive::hand_over): its sentinel died, or nobody holds the write end
-    /// any more and nobody said why.
+    /// any more and nobody said why. Or it is about to die, and said so by
+    /// [`announce_death`](crate::announce_death).
     ParentExited,
     /// The parent dropped its [`Keepalive`](crate::Keepalive): it wants this child gone.
     KeepaliveDropped,

@@ -1,8 +1,9 @@
 //! The words on the pipe: why the write end is about to be closed.
 //!
 //! A word is said before the close, so that a late reader never guesses; a close without a word is
-//! a death. Eight bytes, because a write of at most `PIPE_BUF` bytes is atomic, and because a stray
-//! byte or two of somebody else's can then neither be taken for a word nor hide one.
+//! a death. One word is said without a close: that a death is about to come. Eight bytes, because a
+//! write of at most `PIPE_BUF` bytes is atomic, and because a stray byte or two of somebody else's
+//! can then neither be taken for a word nor hide one.
 
 use crate::Verdict;
 
@@ -15,19 +16,22 @@ pub(crate) enum Word {
     Released,
     /// The write end moves to another process.
     HandedOver,
+    /// This process dies: by [`announce_death`](crate::announce_death).
+    Died,
 }
 
 /// The length of every word.
 pub(crate) const LENGTH: usize = 8;
 
 impl Word {
-    const ALL: [Word; 3] = [Word::Dropped, Word::Released, Word::HandedOver];
+    const ALL: [Word; 4] = [Word::Dropped, Word::Released, Word::HandedOver, Word::Died];
 
     pub(crate) const fn bytes(self) -> &'static [u8; LENGTH] {
         match self {
             Word::Dropped => b"wd:drop\n",
             Word::Released => b"wd:free\n",
             Word::HandedOver => b"wd:hand\n",
+            Word::Died => b"wd:died\n",
         }
     }
 
@@ -37,6 +41,7 @@ impl Word {
             Word::Dropped => Some(Verdict::KeepaliveDropped),
             Word::Released => Some(Verdict::Released),
             Word::HandedOver => None,
+            Word::Died => Some(Verdict::ParentExited),
         }
     }
 }
@@ -73,6 +78,7 @@ mod tests {
     fn words_are_found_after_stray_bytes_and_across_reads() {
         assert_eq!(scan(b"wd:drop\n"), Some(Verdict::KeepaliveDropped));
         assert_eq!(scan(b"??wd:drwd:free\n"), Some(Verdict::Released));
+        assert_eq!(scan(b"?wd:died\n"), Some(Verdict::ParentExited));
         let mut scanner = Scanner::default();
         assert_eq!(scanner.feed(b"xwd:d"), None);
         assert_eq!(scanner.feed(b"rop\n"), Some(Verdict::KeepaliveDropped));

@@ -83,7 +83,8 @@ impl Parent {
             && found != expected
         {
             return Err(Failure::refused(format!(
-                "--watch=parent:{expected}: the parent is {found}: process {expected} is gone already, \
+                "--watch=parent:{expected}: the parent is {found}: process {expected} is gone \
+                 already, \
                  or has not started the shim itself"
             )));
         }

@@ -33,8 +33,8 @@ impl ShimSpawner {
     /// Of the spawn: [`Stage::Arguments`](crate::Stage::Arguments) for a name that is empty, is
     /// longer than 255 bytes, or has a colon or something else than printable ASCII; and with a
     /// [supervisor](ShimSpawner::supervised), whose pid is not the program's.
-    /// [`Stage::Descriptors`](crate::Stage::Descriptors) where the caller maps something else to one
-    /// of these numbers.
+    /// [`Stage::Descriptors`](crate::Stage::Descriptors) where the caller maps something else to
+    /// one of these numbers.
     ///
     /// # References
     /// [sd_listen_fds(3)](https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html)

@@ -30,10 +30,10 @@ impl ShimSpawner {
     /// # Errors
     /// Of the spawn: [`Stage::Uid`](crate::Stage::Uid): `EPERM` without `CAP_SETUID` for a user
     /// that this process is not, neither really, effectively nor by the saved id; `EINVAL` for one
-    /// that the user namespace does not map. [`Stage::Groups`](crate::Stage::Groups): `EPERM`, where
-    /// root may not change the groups. [`Stage::Exec`](crate::Stage::Exec): `EAGAIN` if the user has
-    /// more processes than `RLIMIT_NPROC`.
-    /// [`Stage::Arguments`](crate::Stage::Arguments) for `u32::MAX`, which is no user.
+    /// that the user namespace does not map. [`Stage::Groups`](crate::Stage::Groups): `EPERM`,
+    /// where root may not change the groups. [`Stage::Exec`](crate::Stage::Exec): `EAGAIN` if the
+    /// user has more processes than `RLIMIT_NPROC`. [`Stage::Arguments`](crate::Stage::Arguments)
+    /// for `u32::MAX`, which is no user.
     ///
     /// # References
     /// [setresuid(2)](https://man7.org/linux/man-pages/man2/setresuid.2.html),
@@ -94,16 +94,16 @@ impl ShimSpawner {
     }
 
     /// The root directory of the child. The program, its interpreter and its libraries are looked
-    /// up below it, and so is [`current_dir`](ShimSpawner::current_dir), which is `/` unless set: as
-    /// with std's `Command`. The [identity file](ShimSpawner::identity_file) is not.
+    /// up below it, and so is [`current_dir`](ShimSpawner::current_dir), which is `/` unless set:
+    /// as with std's `Command`. The [identity file](ShimSpawner::identity_file) is not.
     ///
     /// A root directory is no jail: root leaves it again, and descriptors lead out of it.
     ///
     /// # Errors
     /// Of the spawn: [`Stage::Chroot`](crate::Stage::Chroot): `EPERM` without `CAP_SYS_CHROOT`;
     /// `ENOENT`, `ENOTDIR`, `EACCES`. [`Stage::Arguments`](crate::Stage::Arguments) with a
-    /// [supervisor](ShimSpawner::supervised), whose program and /proc are not below it: let it start
-    /// chroot(1).
+    /// [supervisor](ShimSpawner::supervised), whose program and /proc are not below it: let it
+    /// start chroot(1).
     ///
     /// # References
     /// [chroot(2)](https://man7.org/linux/man-pages/man2/chroot.2.html)

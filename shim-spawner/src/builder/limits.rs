@@ -41,9 +41,9 @@ impl ShimSpawner {
     }
 
     /// How large a core dump of the child may be, in bytes: `RLIMIT_CORE`, soft and hard. 0
-    /// switches core dumps off, so that a child with much memory ends at once when it crashes. Where
-    /// the kernel pipes dumps to a program (`core_pattern` begins with `|`), the limit counts no
-    /// bytes, and 1 is what switches dumps off: core(5).
+    /// switches core dumps off, so that a child with much memory ends at once when it crashes.
+    /// Where the kernel pipes dumps to a program (`core_pattern` begins with `|`), the limit counts
+    /// no bytes, and 1 is what switches dumps off: core(5).
     ///
     /// # Errors
     /// As [`rlimit`](ShimSpawner::rlimit).
@@ -59,9 +59,9 @@ impl ShimSpawner {
     ///
     /// # Errors
     /// Of the spawn: [`Stage::OomScoreAdj`](crate::Stage::OomScoreAdj): `EACCES` without
-    /// `CAP_SYS_RESOURCE` for a value below the one that a privileged process has set last; `ENOENT`
-    /// without /proc; `EACCES` where this process has changed its own user and is not dumpable;
-    /// `EMFILE`. [`Stage::Arguments`](crate::Stage::Arguments) for a value out of range.
+    /// `CAP_SYS_RESOURCE` for a value below the one that a privileged process has set last;
+    /// `ENOENT` without /proc; `EACCES` where this process has changed its own user and is not
+    /// dumpable; `EMFILE`. [`Stage::Arguments`](crate::Stage::Arguments) for a value out of range.
     ///
     /// # References
     /// [proc_pid_oom_score_adj(5)](https://man7.org/linux/man-pages/man5/proc_pid_oom_score_adj.5.html)
@@ -88,8 +88,8 @@ impl ShimSpawner {
     ///
     /// # Errors
     /// Of the spawn: [`Stage::CpuAffinity`](crate::Stage::CpuAffinity): `EINVAL` where the machine,
-    /// or the child's cpuset, has none of them. [`Stage::Arguments`](crate::Stage::Arguments) for an
-    /// empty set.
+    /// or the child's cpuset, has none of them. [`Stage::Arguments`](crate::Stage::Arguments) for
+    /// an empty set.
     ///
     /// # References
     /// [sched_setaffinity(2)](https://man7.org/linux/man-pages/man2/sched_setaffinity.2.html)
@@ -126,7 +126,8 @@ impl ShimSpawner {
     /// write to `cgroup.procs` of that cgroup, or of the closest one above that and this
     /// process's own; `EBUSY` for a cgroup that has controllers for those below it; `EOPNOTSUPP`
     /// for an invalid domain among threaded ones; `ENOENT`, `ENOTDIR` for what is no cgroup;
-    /// `ENODEV` for one that was removed; `EMFILE`. [`Stage::Create`](crate::Stage::Create): `EAGAIN` where its `pids.max` is reached.
+    /// `ENODEV` for one that was removed; `EMFILE`. [`Stage::Create`](crate::Stage::Create):
+    /// `EAGAIN` where its `pids.max` is reached.
     ///
     /// # References
     /// [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html),

@@ -22,8 +22,9 @@ impl ShimSpawner {
     }
 
     /// The controlling terminal of the child, which leads a session of its own then, and its
-    /// group is the terminal's foreground group. The terminal is the slave side of a pty mostly, and
-    /// belongs to no session yet. Standard streams are not touched: give them the same terminal.
+    /// group is the terminal's foreground group. The terminal is the slave side of a pty mostly,
+    /// and belongs to no session yet. Standard streams are not touched: give them the same
+    /// terminal.
     ///
     /// ```no_run
     /// # fn terminal() -> std::os::fd::OwnedFd { unimplemented!() }

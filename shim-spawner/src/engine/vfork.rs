@@ -10,8 +10,8 @@
 //! SIGCHLD only when `__WALL` or `__WCLONE` asks for it: `ECHILD` to the plain question is a child
 //! that never became the program. One system call, exact for the living and the dead, and no /proc.
 //!
-//! A child that the kernel reaps by itself (`CLONE_AUTOREAP`) leaves nothing to ask about once it has
-//! ended: one that was killed during its exec counts as the program, whose status says SIGKILL.
+//! A child that the kernel reaps by itself (`CLONE_AUTOREAP`) leaves nothing to ask about once it
+//! has ended: one that was killed during its exec counts as the program, whose status says SIGKILL.
 //!
 //! It also follows that a failed spawn raises no SIGCHLD, and that no `waitpid(-1)` elsewhere in
 //! the process takes the child away before it is the program.

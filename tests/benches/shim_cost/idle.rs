@@ -65,7 +65,10 @@ pub fn memory(options: &Options) -> Vec<Samples> {
         for _ in 0..5 {
             let idle = Idle::start(&contender);
             let sum = |fields: &[&str]| {
-                let all = idle.processes.iter().map(|pid| rollup(*pid, fields));
+                let all = idle
+                    .processes
+                    .iter()
+                    .map(|pid| proc_fs::rollup(*pid, fields));
                 all.sum::<u64>() as f64
             };
             proportional.push(idle.name, sum(&["Pss:"]));
@@ -82,18 +85,6 @@ pub fn memory(options: &Options) -> Vec<Samples> {
             samples
         })
         .into()
-}
-
-/// The sum of these fields, in KiB.
-fn rollup(pid: i32, fields: &[&str]) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let value = |line: &str| {
-        let mut words = line.split_ascii_whitespace();
-        fields
-            .contains(&words.next()?)
-            .then(|| words.next()?.parse::<u64>().ok())?
-    };
-    text.lines().filter_map(value).sum()
 }
 
 pub fn rest(options: &Options) -> Vec<Samples> {

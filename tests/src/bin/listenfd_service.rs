@@ -1,5 +1,5 @@
-//! A service that is started by socket activation, and knows no more of its parent than the `listenfd` crate does: says
-//! hello on each socket it was given. It ends then.
+//! A service that is started by socket activation, and knows no more of its parent than the
+//! `listenfd` crate does: says hello on each socket it was given. It ends then.
 
 use std::io::Write;
 

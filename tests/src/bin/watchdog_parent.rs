@@ -12,10 +12,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use watchdog_pipe::{Builder, ChildSetup, Keepalive, Signal, StopPolicy};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use watchdog_pipe::{Builder, ChildSetup, Keepalive, Signal, StopPolicy, announce_death};
 use workspace_tests::cast::Role;
+use workspace_tests::fork::Fork;
 use workspace_tests::launch::Launch;
-use workspace_tests::orders::{Death, Order, SentinelPart, Spawn};
+use workspace_tests::orders::{Announcement, Death, Order, SentinelPart, Spawn};
 use workspace_tests::rights;
 
 /// The numbers of the write ends that the version before handed over.
@@ -124,7 +126,9 @@ impl Runtime {
                 let error = self.upgrade(&program)?;
                 return Ok(format!("still here {}", error.raw_os_error().unwrap_or(-1)));
             }
+            Order::Announce(how) => announce(how)?,
             Order::Die(how) => die(how),
+            Order::Crash { folder } => crash(&folder)?,
             Order::Answer => {}
             other => panic!("not for this program: {other:?}"),
         }
@@ -270,6 +274,93 @@ fn fork_sleeper() -> io::Result<i32> {
 fn receive(stream: &UnixStream) -> io::Result<OwnedFd> {
     let (_, mut fds) = rights::receive(stream, &mut [0])?;
     Ok(fds.pop().expect("a descriptor"))
+}
+
+fn announce(how: Announcement) -> io::Result<()> {
+    match how {
+        Announcement::Main => announce_death(),
+        Announcement::SecondThread => std::thread::spawn(announce_death).join().expect("a thread"),
+        Announcement::PanicHook => {
+            std::panic::set_hook(Box::new(|_| announce_death()));
+            let panicked = std::panic::catch_unwind(|| panic!("as ordered"));
+            assert!(panicked.is_err());
+        }
+        Announcement::CrashHandler => {
+            handle(libc::SIGSEGV, announce_and_hang)?;
+            fault();
+        }
+        Announcement::Copy => Fork::run(announce_death).succeeds(),
+        Announcement::SharedMemory => announce_in_shared_memory()?,
+    }
+    Ok(())
+}
+
+/// On the signal stack that std gives each thread; the default action is back when it runs.
+fn handle(signal: i32, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
+    // SAFETY: zeros are a valid action, which is filled in; the handlers are async-signal-safe.
+    let set = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_RESETHAND | libc::SA_ONSTACK;
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut())
+    };
+    match set {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+extern "C" fn announce_and_hang(_: libc::c_int) {
+    announce_death();
+    loop {
+        // SAFETY: pause(2) has no memory effect and is async-signal-safe.
+        unsafe { libc::pause() };
+    }
+}
+
+extern "C" fn announce_and_crash(signal: libc::c_int) {
+    announce_death();
+    // SAFETY: raise(3) is async-signal-safe.
+    unsafe { libc::raise(signal) };
+}
+
+/// Writes where nothing is mapped.
+fn fault() {
+    let nowhere = std::ptr::without_provenance_mut::<u8>(8);
+    // SAFETY: none; that is the point. The handler is all that runs in this thread from here on.
+    unsafe { nowhere.write_volatile(1) };
+}
+
+/// As vfork(2) does it, with a stack of its own.
+fn announce_in_shared_memory() -> io::Result<()> {
+    extern "C" fn child(_: *mut libc::c_void) -> libc::c_int {
+        announce_death();
+        0
+    }
+    let mut stack = vec![0_u128; 4096];
+    let top = stack.as_mut_ptr_range().end.cast();
+    let how = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let mut status = -1;
+    // SAFETY: the child has a stack that outlives it, since this thread waits for its end, and runs
+    // nothing but what is async-signal-safe.
+    unsafe {
+        let pid = libc::clone(child, top, how, std::ptr::null_mut());
+        if pid < 0 || libc::waitpid(pid, &raw mut status, 0) != pid {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    assert_eq!(status, 0);
+    Ok(())
+}
+
+fn crash(folder: &Path) -> io::Result<()> {
+    std::env::set_current_dir(folder)?;
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Core, limit)?;
+    handle(libc::SIGSEGV, announce_and_crash)?;
+    fault();
+    Ok(())
 }
 
 fn die(how: Death) -> ! {

@@ -6,7 +6,7 @@ use super::address::Address;
 use super::observer::SlotObserver;
 use super::slot::Slot;
 use super::sys::{MappedSlot, SEALS};
-use crate::sys::{ForkGeneration, Inherited, inspect};
+use crate::sys::{ForkGeneration, Inherited, file};
 
 /// The page that the variable names is there, and is not as a parent makes it.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub(crate) enum Found {
 
 /// Looks at the number and maps the word; claims, closes and changes nothing.
 pub(crate) fn adopt(address: &Address, inherited: &Inherited) -> Result<Found, Damaged> {
-    match inspect(address.fd) {
-        Ok(found) if (found.device, found.inode) == (address.device, address.inode) => {}
+    match file(address.fd) {
+        Ok(found) if found == (address.device, address.inode) => {}
         _ => return Ok(Found::Nothing),
     }
     let word = inherited.borrow(address.fd, |page| {

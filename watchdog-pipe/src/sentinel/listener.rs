@@ -141,7 +141,7 @@ impl Listener {
         let state = AtomicU32::new(LISTENS);
         let status = ListenerStatus(Arc::new(ListenerState { observer, state }));
         let theirs = Arc::clone(&status.0);
-        let thread = Thread::start(start, generation, move || {
+        let thread = Thread::begin(start, generation, move || {
             // Acquire, for the exchange in `stop`, as in `wait_to_leave`.
             let died = theirs
                 .observer
@@ -154,7 +154,7 @@ impl Listener {
                 then();
             }
         })?;
-        let thread = Some(thread);
+        let thread = Some(thread.wait()?);
         Ok(Listener {
             status,
             thread,

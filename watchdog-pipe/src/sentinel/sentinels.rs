@@ -16,7 +16,22 @@ const IDLE: usize = 64;
 #[derive(Debug)]
 pub(super) struct Sentinels {
     pub(super) generation: ForkGeneration,
+    /// The head of a list of all that were ever started, which a signal handler reads.
+    newest: Published<Sentinel>,
     state: Mutex<State>,
+}
+
+static LATEST: Published<Sentinels> = Published::empty();
+
+/// Tells the children of this process's links that it dies, and wakes them. Async-signal-safe: no
+/// lock is taken.
+pub(crate) fn announce() {
+    let sentinels = LATEST.latest().filter(|all| all.generation.is_current());
+    let mut next = sentinels.and_then(|all| all.newest.latest());
+    while let Some(sentinel) = next {
+        sentinel.announce();
+        next = sentinel.before;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +49,6 @@ pub(super) struct State {
 impl Sentinels {
     /// Asked before the lock is taken: a copy made by fork has nobody who would ever open it.
     pub(super) fn of(generation: ForkGeneration) -> &'static Sentinels {
-        static LATEST: Published<Sentinels> = Published::empty();
         match LATEST.latest() {
             Some(sentinels) if sentinels.generation.number == generation.number => sentinels,
             // None yet, or those of the process that this one was forked from.
@@ -42,6 +56,7 @@ impl Sentinels {
                 other,
                 Sentinels {
                     generation,
+                    newest: Published::empty(),
                     state: Mutex::default(),
                 },
             ),
@@ -86,9 +101,12 @@ impl State {
     fn fresh(&mut self, sentinels: &'static Sentinels) -> Option<(&'static Sentinel, usize)> {
         if (self.running.is_empty() || self.used == SLOTS) && self.idle.is_empty() && !self.refused
         {
-            match Sentinel::start(sentinels, Sentinels::over) {
+            let before = sentinels.newest.latest();
+            match Sentinel::start(before, sentinels, Sentinels::over) {
                 Ok(sentinel) => {
-                    self.running.push(Box::leak(Box::new(sentinel)));
+                    // The lock is held here, and nobody else replaces it.
+                    self.running
+                        .push(sentinels.newest.replace(before, sentinel));
                     self.used = 0;
                 }
                 Err(error) => self.refused = !may_pass(&error),

@@ -10,6 +10,9 @@ use rustix::thread::futex::{self, Flags};
 /// (include/uapi/linux/futex.h).
 const OWNER: u32 = libc::FUTEX_TID_MASK;
 
+/// What the kernel leaves of a word that [`held_by`] has made: nobody owns it, and the owner died.
+const OWNER_DIED: u32 = libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED;
+
 /// A robust-futex word and the number of the link that it stands for. The kernel steps from word to
 /// word by the distance of the list's nodes, so that a slot is as large as a node.
 #[derive(Debug)]
@@ -46,9 +49,9 @@ impl Slot {
         link
     }
 
-    /// Parent: out of the sentinel's reach. Where the kernel was faster, this process is dying, and
-    /// it stays told.
-    pub(crate) fn let_go(&self, thread: u32) {
+    /// Parent: out of the sentinel's reach. `false` where the death was told before: by the kernel,
+    /// or by [`Slot::announce`]. It stays told.
+    pub(crate) fn let_go(&self, thread: u32) -> bool {
         // An exchange, in whatever order, continues the release sequence that the store in `take`
         // has begun: a child that loads the word as it is left here, by the Acquire in `state`,
         // loads the number of the link too. Were it a plain store, that child could load the number
@@ -56,9 +59,24 @@ impl Slot {
         // all that this thread did for the link before. What it says on the pipe afterwards comes
         // afterwards for the child as well: the kernel's lock of the pipe orders that.
         let (held, nobody) = (held_by(thread), 0);
-        let _ = self
+        let left = self
             .word
             .compare_exchange(held, nobody, Ordering::AcqRel, Ordering::Relaxed);
+        left.is_ok() || left == Err(nobody)
+    }
+
+    /// Parent: marks the word as the kernel does when its owner dies. Nobody is woken yet.
+    pub(crate) fn announce(&self, thread: u32) {
+        // As in `let_go`.
+        let (held, died) = (held_by(thread), OWNER_DIED);
+        let _ = self
+            .word
+            .compare_exchange(held, died, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Parent: whether [`Slot::announce`] has marked it.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.word.load(Ordering::Relaxed) == OWNER_DIED
     }
 
     /// Parent: back within it, for the same link.
@@ -145,6 +163,26 @@ mod tests {
             (slot.state(first), slot.state(second)),
             (SlotState::Detached, SlotState::OwnerDied)
         );
+    }
+
+    #[test]
+    fn an_announced_death_stays_told_until_the_next_link() {
+        let slot = fresh();
+        let link = slot.take(7);
+        // Another sentinel's is none of this one's business.
+        slot.announce(8);
+        assert!(!slot.is_announced());
+        slot.announce(7);
+        assert!(slot.is_announced());
+        assert!(!slot.let_go(7));
+        slot.hold_again(7);
+        assert_eq!(slot.state(link), SlotState::OwnerDied);
+        let next = slot.take(7);
+        assert_eq!(slot.state(next), SlotState::Owned(7 | libc::FUTEX_WAITERS));
+        assert!(slot.let_go(7));
+        assert!(slot.let_go(7));
+        slot.announce(7);
+        assert_eq!(slot.state(next), SlotState::Detached);
     }
 
     #[test]

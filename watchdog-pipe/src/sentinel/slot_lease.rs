@@ -55,11 +55,11 @@ impl SlotLease {
         (self.sentinels.generation.is_current()).then(|| &self.sentinel.words[self.index])
     }
 
-    /// From here on the child is told by the pipe alone.
-    pub(crate) fn let_go(&self) {
-        if let Some(slot) = self.slot() {
-            slot.let_go(self.sentinel.thread);
-        }
+    /// From here on the child is told by the pipe alone. `false`: this process's death was
+    /// announced to it before.
+    pub(crate) fn let_go(&self) -> bool {
+        self.slot()
+            .is_none_or(|slot| slot.let_go(self.sentinel.thread))
     }
 
     /// Undoes [`SlotLease::let_go`].

@@ -22,6 +22,8 @@ pub(super) struct Sentinel {
     pub(super) inode: u64,
     /// The thread's id in its PID namespace, which is what the kernel compares a word with.
     pub(super) thread: u32,
+    /// The one that was started before this one.
+    pub(super) before: Option<&'static Sentinel>,
     ended: AtomicBool,
 }
 
@@ -29,6 +31,7 @@ impl Sentinel {
     /// Fails without a trace where anything that it needs is not there. If the thread has to end
     /// before the process does, it calls `over` with its id.
     pub(super) fn start<T: Sync>(
+        before: Option<&'static Sentinel>,
         keeper: &'static T,
         over: fn(&'static T, u32),
     ) -> io::Result<Sentinel> {
@@ -42,6 +45,7 @@ impl Sentinel {
             device: page.device,
             inode: page.inode,
             thread,
+            before,
             ended: AtomicBool::new(false),
         })
     }
@@ -56,6 +60,17 @@ impl Sentinel {
         self.ended.store(true, Ordering::Release);
         for slot in self.words {
             slot.let_go(self.thread);
+        }
+    }
+
+    /// Marks every word that the thread owns, and wakes who sleeps on them. Async-signal-safe.
+    pub(super) fn announce(&self) {
+        // All are marked before the first is woken, who may take the CPU from this thread.
+        for slot in self.words {
+            slot.announce(self.thread);
+        }
+        for slot in self.words.iter().filter(|slot| slot.is_announced()) {
+            slot.wake();
         }
     }
 

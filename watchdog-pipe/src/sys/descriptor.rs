@@ -15,8 +15,12 @@ pub(crate) struct Inspected {
     pub(crate) writable: bool,
 }
 
-/// Looks at a number without owning it. `EBADF` when it is not open.
-pub(crate) fn inspect(number: RawFd) -> io::Result<Inspected> {
+/// The device and the inode of a number, which nobody needs to own. `EBADF` when it is not open.
+pub(crate) fn file(number: RawFd) -> io::Result<(u64, u64)> {
+    status(number).map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+fn status(number: RawFd) -> io::Result<libc::stat64> {
     // The large variant: on 32-bit architectures the other one has inodes of 32 bits.
     let mut stat = MaybeUninit::<libc::stat64>::uninit();
     // SAFETY: `stat` has room for what fstat writes; a number that is not open is only an error.
@@ -24,7 +28,12 @@ pub(crate) fn inspect(number: RawFd) -> io::Result<Inspected> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: fstat answered 0, so it has filled the structure.
-    let stat = unsafe { stat.assume_init() };
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// Looks at a number without owning it. `EBADF` when it is not open.
+pub(crate) fn inspect(number: RawFd) -> io::Result<Inspected> {
+    let stat = status(number)?;
     // SAFETY: F_GETFL takes no argument and changes nothing.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
     if flags < 0 {

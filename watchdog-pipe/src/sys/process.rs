@@ -55,6 +55,15 @@ impl OwnPid {
     }
 }
 
+/// Whether the kernel says that no seccomp filter is on the calling thread.
+///
+/// # References
+/// [PR_GET_SECCOMP(2const)](https://man7.org/linux/man-pages/man2/pr_get_seccomp.2const.html)
+pub(crate) fn has_no_filter() -> bool {
+    // SAFETY: prctl(2) of this kind has no memory effect.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP) == 0 }
+}
+
 /// Whether nothing of the program runs on a signal: it is neither handled nor ignored. `None` where
 /// that cannot be asked.
 ///

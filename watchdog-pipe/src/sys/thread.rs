@@ -29,7 +29,7 @@ impl RawThread {
     /// A thread with at least `stack` bytes for its own frames. A panic of `main` ends the thread
     /// alone. `EAGAIN` without room for a thread, or for its stack.
     pub(crate) fn start(stack: usize, main: Main) -> io::Result<RawThread> {
-        let argument = Box::into_raw(Box::new(main));
+        let argument = Box::into_raw(Box::new(Some(main)));
         // SAFETY: `run` takes what the argument points to, which is its own from here on.
         let made = unsafe { RawThread::create(stack, run, argument.cast()) };
         if made.is_err() {
@@ -101,10 +101,15 @@ impl RawThread {
     }
 }
 
+/// It gives no memory back before `main` has ended, nor takes any: the first such call of a thread
+/// makes the C library map and unmap 128 MiB of addresses for an arena of the thread's own, and
+/// touch two pages of it.
 extern "C" fn run(argument: *mut c_void) -> *mut c_void {
-    // SAFETY: `start` gave the only pointer to a boxed `Main` away.
-    let main: Main = *unsafe { Box::from_raw(argument.cast::<Main>()) };
-    if let Err(panicked) = catch_unwind(AssertUnwindSafe(main)) {
+    // SAFETY: `start` gave the only pointer to it away.
+    let mut argument: Box<Option<Main>> = unsafe { Box::from_raw(argument.cast()) };
+    if let Some(main) = argument.take()
+        && let Err(panicked) = catch_unwind(AssertUnwindSafe(main))
+    {
         payload::discard(panicked);
     }
     ptr::null_mut()

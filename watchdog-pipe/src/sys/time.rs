@@ -79,6 +79,15 @@ pub(crate) fn sleep(length: Duration) -> io::Result<bool> {
     }
 }
 
+/// Lets others run on this CPU first, once.
+///
+/// # References
+/// [sched_yield(2)](https://man7.org/linux/man-pages/man2/sched_yield.2.html)
+pub(crate) fn give_way() {
+    // SAFETY: sched_yield(2) has no memory effect.
+    unsafe { libc::sched_yield() };
+}
+
 /// Some targets have fields more, for padding.
 fn zero() -> libc::timespec {
     // SAFETY: integers, for which all zero is valid.

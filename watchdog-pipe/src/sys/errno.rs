@@ -1,0 +1,29 @@
+//! The error number of the calling thread.
+
+use std::marker::PhantomData;
+
+/// Puts `errno` back when it is dropped: a signal handler may have interrupted a function that has
+/// not looked at it yet.
+#[derive(Debug)]
+pub(crate) struct KeptErrno {
+    before: libc::c_int,
+    /// It is the calling thread's.
+    not_send: PhantomData<*const ()>,
+}
+
+impl KeptErrno {
+    pub(crate) fn keep() -> KeptErrno {
+        KeptErrno {
+            // SAFETY: the C library's place for the number is this thread's, and always there.
+            before: unsafe { *libc::__errno_location() },
+            not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for KeptErrno {
+    fn drop(&mut self) {
+        // SAFETY: as in `keep`.
+        unsafe { *libc::__errno_location() = self.before };
+    }
+}
