@@ -1,5 +1,6 @@
 //! The write ends of this process, where a signal handler finds them.
 
+use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -7,7 +8,6 @@ use crate::sys::{ForkGeneration, LentFd, OwnPid, Published, write_without_sigpip
 use crate::word::Word;
 
 /// Those of this process, and not of one that it was forked from.
-#[derive(Debug)]
 pub(crate) struct WriteEnds {
     generation: ForkGeneration,
     /// `None` where a filter refuses it.
@@ -19,7 +19,6 @@ pub(crate) struct WriteEnds {
 }
 
 /// A place for one write end after the other.
-#[derive(Debug)]
 struct Place {
     end: LentFd,
     before: Option<&'static Place>,
@@ -83,10 +82,16 @@ impl WriteEnds {
 }
 
 /// One write end. It closes with the value, if it was not taken.
-#[derive(Debug)]
 pub(crate) struct WriteEnd {
     ends: &'static WriteEnds,
     place: &'static Place,
+}
+
+/// Not the list, which may have thousands of places.
+impl fmt::Debug for WriteEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WriteEnd").field(&self.place.end).finish()
+    }
 }
 
 impl WriteEnd {
