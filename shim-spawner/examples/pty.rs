@@ -21,7 +21,7 @@ use shim_spawner::{ShimHandler, ShimSpawner};
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
     let program = args.next().unwrap_or_else(|| "bash".into());
-    let (ours, theirs) = terminal()?;
+    let (mut ours, theirs) = terminal()?;
     if let Ok(size) = tcgetwinsize(io::stdin()) {
         tcsetwinsize(&theirs, size)?;
     }
@@ -38,7 +38,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let raw = RawMode::of_stdin();
     let mut keyboard = ours.try_clone()?;
     thread::spawn(move || copy(&mut io::stdin(), &mut keyboard));
-    copy(&mut File::from(ours), &mut io::stdout());
+    copy(&mut ours, &mut io::stdout());
     drop(raw);
     let exit = shim.wait()?;
     let code = exit.status.and_then(|status| status.code());

@@ -11,7 +11,7 @@ use crate::SpawnError;
 const MOST_GROUPS: usize = 65_536;
 
 /// What the caller asked for; `None`: as it is here.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Credentials {
     pub(crate) root: Option<PathBuf>,
     pub(crate) groups: Option<Vec<Gid>>,

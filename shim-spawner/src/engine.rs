@@ -39,7 +39,7 @@ pub enum Engine {
 }
 
 /// Starts the child and comes back once it is the program, or is no more.
-pub(crate) fn start(engine: Engine, routine: &Routine) -> Result<Process, SpawnError> {
+pub(crate) fn start(engine: Engine, routine: &Routine<'_>) -> Result<Process, SpawnError> {
     if engine == Engine::Fork || routine.has_closures() {
         fork::start(routine)
     } else {

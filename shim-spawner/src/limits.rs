@@ -7,7 +7,7 @@ use rustix::thread::CpuSet;
 use crate::SpawnError;
 
 /// What the caller asked for; `None`: as it is here.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Limits {
     /// Each resource once.
     pub(crate) resources: Vec<(Resource, Rlimit)>,
@@ -18,7 +18,7 @@ pub(crate) struct Limits {
 }
 
 /// The value, and the text that is written to `/proc/self/oom_score_adj`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct OomScoreAdj {
     value: i32,
     pub(crate) text: String,

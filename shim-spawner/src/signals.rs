@@ -5,7 +5,7 @@ use crate::child::SignalSet;
 use pidfd_watcher::Signal;
 
 /// Unless set: an empty mask, and what this process ignores, but SIGPIPE.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Signals {
     pub(crate) keep_mask: bool,
     pub(crate) ignored: Option<Vec<Signal>>,

@@ -141,19 +141,19 @@ impl ShimSpawner {
             Image::new(&self.program, name, &self.args, environment, pid_variable)
         };
         let routine = Routine {
-            cgroup: self.cgroup.clone(),
+            cgroup: self.cgroup.as_deref(),
             ignored,
             keeps_mask: self.signals.keep_mask,
             kill_on_close: self.kill_on_close,
             belonging,
-            terminal: self.terminal.clone(),
+            terminal: &self.terminal,
             record: self.record(aim.target())?,
             streams: [stdin.theirs, stdout.theirs, stderr.theirs],
-            limits: self.limits.clone(),
+            limits: &self.limits,
             root,
-            credentials: self.credentials.clone(),
+            credentials: &self.credentials,
             current_dir,
-            closures: self.closures.clone(),
+            closures: &self.closures,
             fds,
             image,
         };
@@ -245,9 +245,12 @@ impl ShimSpawner {
     }
 
     /// Once, or as long as somebody has the program open for writing, within the time for that.
-    fn start(&self, routine: &Routine) -> Result<Process, SpawnError> {
+    fn start(&self, routine: &Routine<'_>) -> Result<Process, SpawnError> {
         /// Between two tries: the exec of another child takes less, mostly.
         const PAUSE: Duration = Duration::from_millis(1);
+        if self.retry_busy.is_zero() {
+            return engine::start(self.engine, routine);
+        }
         let began = Instant::now();
         loop {
             let started = engine::start(self.engine, routine);

@@ -9,7 +9,7 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use crate::sys::BlockedSignals;
 
 /// What the caller asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Terminal {
     /// Becomes the controlling terminal of the child's own session.
     pub(crate) controlling: Option<Arc<OwnedFd>>,

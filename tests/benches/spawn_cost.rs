@@ -6,7 +6,8 @@
 //! - `shim, attached`: three descriptors mapped, a group of its own, the watchdog's pipe, a pidfd.
 //! - `shim, detached`: three descriptors mapped, a session of its own, a pidfd.
 //! - `shim, all options`: the attached one with a session, limits, priority, processors, umask, root directory, groups
-//!   and user, signals, socket activation and a cgroup. The bar: a median of at most 1.10 times `posix_spawn`.
+//!   and user, signals, socket activation and a cgroup. The bar: until the child was waited for, a median of at most
+//!   1.10 times `posix_spawn`. Until the call is back it cannot be: docs/bench/limits.md.
 //! - `shim, fork`: the attached one by `Engine::Fork`.
 //! - `std with a closure`: `Command` with a `pre_exec` closure that makes a session, and no descriptor.
 //! - `command-fds`: three descriptors mapped by that crate, as its documentation has it.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -17,15 +18,40 @@ use workspace_tests::{
     DEADLINE, Guard, alone, by_every_method, proc_fs, random, reaped, seccomp, until,
 };
 
+/// A cgroup of a case's own. What is in it when the case ends, however that is, is killed.
+struct Own(Option<Cgroup>);
+
+impl Own {
+    fn take(&mut self) -> Cgroup {
+        self.0.take().expect("taken once")
+    }
+}
+
+impl Deref for Own {
+    type Target = Cgroup;
+    fn deref(&self) -> &Cgroup {
+        self.0.as_ref().expect("not taken")
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(cgroup) = &self.0 {
+            let _ = cgroup.kill();
+            let _ = cgroup.wait_empty(DEADLINE);
+        }
+    }
+}
+
 /// A new cgroup of a name that no other test has; `None` where none can be made, which is said.
-fn cgroup() -> Option<Cgroup> {
+fn cgroup() -> Option<Own> {
     let name = format!("workspace-tests-{:x}", random().u64(..));
     let made = Cgroup::make(name);
     if let Err(error) = &made {
         let cause = std::error::Error::source(error).map(ToString::to_string);
         eprintln!("skipped: {error}: {}", cause.unwrap_or_default());
     }
-    made.ok()
+    made.ok().map(|made| Own(Some(made)))
 }
 
 fn fd(cgroup: &Cgroup) -> OwnedFd {
@@ -164,9 +190,9 @@ by_every_method!(
 
 by_every_method!(
     fn cgroup_that_was_removed_is_refused() {
-        let Some(cgroup) = cgroup() else { return };
+        let Some(mut cgroup) = cgroup() else { return };
         let held = fd(&cgroup);
-        cgroup.remove().expect("remove");
+        cgroup.take().remove().expect("remove");
         let mut spawner = spawner_of("/bin/true");
         let error = fails("removed", spawner.cgroup(held));
         assert_eq!(error.stage(), Stage::Cgroup, "{error}");
@@ -202,7 +228,7 @@ fn tree(cgroup: &Cgroup) -> ShimSpawner {
 
 by_every_method!(
     fn kill_reaches_all_that_the_child_has_started() {
-        let Some(cgroup) = cgroup() else { return };
+        let Some(mut cgroup) = cgroup() else { return };
         assert!(!cgroup.is_populated().expect("look"));
         let mut shim = tree(&cgroup).spawn().expect("spawn");
         let mut said = BufReader::new(shim.child.stdout.take().expect("piped")).lines();
@@ -226,7 +252,7 @@ by_every_method!(
         }
         reaped(shim.child.process());
         let path = cgroup.path().to_owned();
-        cgroup.remove().expect("remove");
+        cgroup.take().remove().expect("remove");
         assert!(!path.exists());
     }
 );
@@ -236,10 +262,10 @@ fn signal_reaches_the_members_and_those_below_and_nobody_else() {
     alone!({
         let Some(cgroup) = cgroup() else { return };
         let below = Cgroup::make_in(cgroup.path(), "below").expect("make");
-        let shims = [&cgroup, &below].map(|cgroup| {
-            let mut spawner = ShimSpawner::new("/bin/sleep");
+        let shims = [&*cgroup, &below].map(|cgroup| {
+            let mut spawner = ShimSpawner::new("/bin/cat");
             spawner
-                .arg("1000")
+                .stdin(Stdio::piped())
                 .cgroup(fd(cgroup))
                 .spawn()
                 .expect("spawn")
@@ -259,7 +285,7 @@ fn signal_reaches_the_members_and_those_below_and_nobody_else() {
 #[test]
 fn cgroup_in_use_is_not_removed_and_its_processes_live() {
     alone!({
-        let Some(cgroup) = cgroup() else { return };
+        let Some(mut cgroup) = cgroup() else { return };
         let path = cgroup.path().to_owned();
         let mut spawner = ShimSpawner::new("/bin/cat");
         let mut shim = spawner
@@ -267,7 +293,7 @@ fn cgroup_in_use_is_not_removed_and_its_processes_live() {
             .cgroup(fd(&cgroup))
             .spawn()
             .expect("spawn");
-        drop(cgroup);
+        drop(cgroup.take());
         assert!(path.exists());
         assert_eq!(
             errno(Cgroup::open(&path).expect("open").remove()),
@@ -291,7 +317,8 @@ fn cgroup_in_use_is_not_removed_and_its_processes_live() {
 #[test]
 fn dropped_cgroup_is_removed_by_the_process_that_made_it() {
     alone!({
-        let Some(cgroup) = cgroup() else { return };
+        let Some(mut made) = cgroup() else { return };
+        let cgroup = made.take();
         let path = cgroup.path().to_owned();
         let below = Cgroup::make_in(&path, "below").expect("make");
         std::mem::forget(below);

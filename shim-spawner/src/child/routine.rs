@@ -23,8 +23,8 @@ use crate::terminal::Terminal;
 use crate::{Stage, sys};
 
 /// All that the child needs to know, made before it exists.
-pub(crate) struct Routine {
-    pub(crate) cgroup: Option<Arc<OwnedFd>>,
+pub(crate) struct Routine<'a> {
+    pub(crate) cgroup: Option<&'a OwnedFd>,
     /// The signals that it ignores, and no others; `None`: those that the parent ignores, but
     /// SIGPIPE.
     pub(crate) ignored: Option<SignalSet>,
@@ -33,15 +33,15 @@ pub(crate) struct Routine {
     /// The kernel kills and reaps the child; whoever creates it asks for that.
     pub(crate) kill_on_close: bool,
     pub(crate) belonging: Belonging,
-    pub(crate) terminal: Terminal,
+    pub(crate) terminal: &'a Terminal,
     pub(crate) record: Option<Record>,
     /// The child's standard streams, each on a number above 2; `None`: inherited.
     pub(crate) streams: [Option<OwnedFd>; 3],
-    pub(crate) limits: Limits,
+    pub(crate) limits: &'a Limits,
     pub(crate) root: Option<CString>,
-    pub(crate) credentials: Credentials,
+    pub(crate) credentials: &'a Credentials,
     pub(crate) current_dir: Option<CString>,
-    pub(crate) closures: Vec<Arc<PreExecClosure>>,
+    pub(crate) closures: &'a [Arc<PreExecClosure>],
     pub(crate) fds: ChildFds,
     pub(crate) image: Image,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Born {
     pub(crate) mask: SignalSet,
 }
 
-impl Routine {
+impl Routine<'_> {
     pub(crate) fn has_closures(&self) -> bool {
         !self.closures.is_empty()
     }
@@ -78,7 +78,7 @@ impl Routine {
     /// As [`run`](Routine::run).
     unsafe fn attempt(&self, report: &Report, born: &Born) -> Result<Infallible, Errno> {
         report.enter(Stage::Cgroup);
-        if let Some(cgroup) = self.cgroup.as_ref().filter(|_| !born.in_cgroup) {
+        if let Some(cgroup) = self.cgroup.filter(|_| !born.in_cgroup) {
             cgroup::enter(cgroup).map_err(raw)?;
         }
         report.enter(Stage::Signals);
@@ -118,7 +118,7 @@ impl Routine {
         }
         report.enter(Stage::PreExec);
         set_mask(if self.keeps_mask { &born.mask } else { &[0; 2] })?;
-        for closure in &self.closures {
+        for closure in self.closures {
             // SAFETY: closures are in a forked child alone, which has not executed anything yet.
             unsafe { closure.run() }?;
         }

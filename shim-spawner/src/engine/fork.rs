@@ -16,7 +16,7 @@ use crate::child::Routine;
 use crate::sys::nap;
 use crate::{SpawnError, Stage};
 
-pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
+pub(super) fn start(routine: &Routine<'_>) -> Result<Process, SpawnError> {
     let page = SharedPage::map().map_err(|error| SpawnError::io(Stage::Report, error))?;
     let pid = {
         let blocked = RawBlockedSignals::all().map_err(|e| SpawnError::io(Stage::Create, e))?;

@@ -39,7 +39,7 @@ pub(super) enum CloneMethod {
 
 /// What the child is given.
 struct Entry<'a> {
-    routine: &'a Routine,
+    routine: &'a Routine<'a>,
     report: &'a Report,
     born: Born,
 }
@@ -62,11 +62,11 @@ extern "C" fn child_main(entry: *mut c_void) -> c_int {
 pub(super) fn clone(
     method: CloneMethod,
     stack: &Stack,
-    routine: &Routine,
+    routine: &Routine<'_>,
     report: &Report,
     blocked: &RawBlockedSignals,
 ) -> Result<Created, Errno> {
-    let cgroup = routine.cgroup.as_ref().map(AsRawFd::as_raw_fd);
+    let cgroup = routine.cgroup.map(AsRawFd::as_raw_fd);
     let cgroup = cgroup.filter(|_| method == CloneMethod::Clone3);
     let create = |wish| create(method, wish, stack, routine, report, blocked);
     let create_in_cgroup = |kill| {
@@ -101,7 +101,7 @@ fn create(
     method: CloneMethod,
     wish: Wish,
     stack: &Stack,
-    routine: &Routine,
+    routine: &Routine<'_>,
     report: &Report,
     blocked: &RawBlockedSignals,
 ) -> Result<Created, Errno> {
@@ -192,7 +192,7 @@ fn clone2(
 
 /// The C library's fork. The child runs `routine`, owning the page's word while it does.
 pub(super) fn fork(
-    routine: &Routine,
+    routine: &Routine<'_>,
     page: &SharedPage,
     blocked: &RawBlockedSignals,
 ) -> Result<Pid, Errno> {

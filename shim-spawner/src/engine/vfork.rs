@@ -33,14 +33,14 @@ use crate::{SpawnError, Stage};
 /// stacks, which the C library offers for clone alone.
 const METHODS: [CloneMethod; 3] = [CloneMethod::Clone3, CloneMethod::Clone, CloneMethod::Copy];
 
-pub(super) fn start(routine: &Routine) -> Result<Process, SpawnError> {
+pub(super) fn start(routine: &Routine<'_>) -> Result<Process, SpawnError> {
     let stack = Stack::kept().map_err(|error| SpawnError::io(Stage::Report, error))?;
     let started = try_methods(&stack, routine);
     stack.keep();
     started
 }
 
-fn try_methods(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> {
+fn try_methods(stack: &Stack, routine: &Routine<'_>) -> Result<Process, SpawnError> {
     let mut refused = Errno::NOSYS;
     let methods = if routine.kill_on_close {
         // No other call can ask for it.
@@ -77,7 +77,7 @@ fn try_methods(stack: &Stack, routine: &Routine) -> Result<Process, SpawnError> 
 fn clone(
     method: CloneMethod,
     stack: &Stack,
-    routine: &Routine,
+    routine: &Routine<'_>,
     report: &Report,
 ) -> Result<Created, Errno> {
     // No handler of this process may run in the child, where it would work on the parent's memory.
