@@ -86,16 +86,18 @@ impl Process {
     /// included. Each is proven: it was a member while it was looked at, and is held by a pidfd.
     ///
     /// `/proc` is read for that, and a process that is born meanwhile may be missed: an empty list
-    /// is no proof that nobody is left. Processes that `/proc` hides (`hidepid`) are missing.
+    /// is no proof that nobody is left.
     ///
     /// # Errors
     ///
-    /// - [`Unsupported`](Error::Unsupported): without a `/proc` of this PID namespace; before Linux
-    ///   6.9 if the leader was reaped.
+    /// - [`Unsupported`](Error::Unsupported): without a `/proc` of this PID namespace, and where it
+    ///   hides processes of other users (`hidepid`); before Linux 6.9 if the leader was reaped.
     /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles): there are more members than descriptors.
     /// - [`Io`](Error::Io): `/proc` cannot be read.
     pub fn group_members(&self) -> Result<Vec<Process>, Error> {
-        if !proc_fs::shows_our_pid_namespace() {
+        // Pid 1 is there as long as its namespace is: not to be seen, it is hidden, and so are
+        // others.
+        if !proc_fs::shows_our_pid_namespace() || fs::read("/proc/1/stat").is_err() {
             return Err(Error::Unsupported(Errno::NOSYS.into()));
         }
         let mut members = Vec::new();

@@ -178,3 +178,33 @@ fn members_are_not_to_be_had_without_proc() {
         end(&leader);
     });
 }
+
+/// A member of another user would be missing: that is not the same as nobody.
+#[test]
+fn members_are_not_to_be_had_where_proc_hides_processes() {
+    alone_in_pid_namespace!({
+        let (_leader, leader) = child_in(0);
+        let (proc, options) = (c"proc".as_ptr(), c"hidepid=2".as_ptr());
+        // SAFETY: strings that end with a zero byte; the namespace is this process's own.
+        let mounted = unsafe {
+            libc::mount(
+                proc,
+                c"/proc".as_ptr(),
+                proc,
+                0,
+                options.cast::<libc::c_void>(),
+            )
+        };
+        assert_eq!(mounted, 0, "{}", std::io::Error::last_os_error());
+        assert_eq!(members_of(&leader), [number(&leader)]);
+        Fork::run(|| {
+            // SAFETY: plain numbers; this copy has one thread.
+            unsafe {
+                assert_eq!(libc::setresgid(65534, 65534, 65534), 0);
+                assert_eq!(libc::setresuid(65534, 65534, 65534), 0);
+            }
+            unsupported(leader.group_members());
+        })
+        .succeeds();
+    });
+}
