@@ -3,7 +3,8 @@
 //! idle threads), the pipe alone, and tokio's children with `kill_on_drop`.
 //!
 //! ```sh
-//! cargo bench -p workspace-tests --bench fleet -- --counts 10,500,2000 --sizes 100,1024 --rounds 5 --ties shims,pdeathsig
+//! cargo bench -p workspace-tests --bench fleet -- \
+//!     --counts 10,500,2000 --sizes 100,1024 --rounds 5 --ties shims,pdeathsig
 //! ```
 //!
 //! Sizes in MiB, touched in 4 KiB pages before the first child is started. In each round every tie

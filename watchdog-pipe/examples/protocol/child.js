@@ -32,8 +32,8 @@ function follow(number, told) {
   };
   pipe.on("data", (data) => {
     seen = seen.slice(-7) + data.toString("latin1");
-    const word = /wd:(drop|free)\n/.exec(seen);
-    if (word) settle(word[1] === "drop" ? "dropped" : "released");
+    const word = /wd:(drop|free|died)\n/.exec(seen);
+    if (word) settle({ drop: "dropped", free: "released", died: "exited" }[word[1]]);
   });
   pipe.on("end", () => settle("exited"));
 }

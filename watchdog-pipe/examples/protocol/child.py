@@ -16,9 +16,9 @@ except OSError:  # the number is not open: the variable was written for another 
 
 def watch():
     seen = b""
-    while not (word := re.search(rb"wd:(drop|free)\n", seen)) and (data := os.read(number, 64)):
+    while not (word := re.search(rb"wd:(drop|free|died)\n", seen)) and (data := os.read(number, 64)):
         seen = seen[-7:] + data
-    verdict = {b"drop": "dropped", b"free": "released"}[word[1]] if word else "exited"
+    verdict = {b"drop": "dropped", b"free": "released"}.get(word and word[1], "exited")
     print(verdict, flush=True)
     if verdict != "released":
         stop, grace = map(int, fields.get("stop", "15:5000").split(":"))
@@ -26,10 +26,10 @@ def watch():
         time.sleep(min(grace / 1000, threading.TIMEOUT_MAX))
         os.kill(os.getpid(), signal.SIGKILL)
 
+print("ready" if supervised else "unsupervised", flush=True)
 if supervised:
     os.set_inheritable(number, False)
     threading.Thread(target=watch, daemon=True).start()
-print("ready" if supervised else "unsupervised", flush=True)
 
 for line in sys.stdin:  # the work
     print(line, end="", flush=True)

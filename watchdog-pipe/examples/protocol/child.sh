@@ -26,6 +26,7 @@ watch() {
         case $line in
         *wd:drop) verdict=dropped; break ;;
         *wd:free) verdict=released; break ;;
+        *wd:died) break ;;
         esac
     done
     echo "$verdict"

@@ -99,6 +99,8 @@ static inline enum verdict read_pipe(const struct link *link)
             return DROPPED;
         if (memcmp(last, "wd:free\n", 8) == 0)
             return RELEASED;
+        if (memcmp(last, "wd:died\n", 8) == 0)
+            return EXITED;
     }
 }
 
