@@ -26,10 +26,10 @@ def watch():
         time.sleep(min(grace / 1000, threading.TIMEOUT_MAX))
         os.kill(os.getpid(), signal.SIGKILL)
 
+print("ready" if supervised else "unsupervised", flush=True)
 if supervised:
     os.set_inheritable(number, False)
     threading.Thread(target=watch, daemon=True).start()
-print("ready" if supervised else "unsupervised", flush=True)
 
 for line in sys.stdin:  # the work
     print(line, end="", flush=True)
