@@ -1,6 +1,7 @@
 /* A child that follows the pipe of WATCHDOG_PIPE: repeats its standard input, and ends when its
  * parent does. */
 #define _GNU_SOURCE
+#define _FILE_OFFSET_BITS 64
 #include <poll.h>
 
 #include "link.h"

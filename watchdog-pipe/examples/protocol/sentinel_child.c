@@ -2,6 +2,7 @@
  * input, and ends when its parent does. The page tells it of that before the parent's memory is
  * taken down, and whoever else holds the pipe. */
 #define _GNU_SOURCE
+#define _FILE_OFFSET_BITS 64
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
