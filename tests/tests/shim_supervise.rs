@@ -218,7 +218,12 @@ fn three_thousand_shims_spawned_dropped_and_stopped_in_random_order_leave_nothin
         Watcher::global().expect("a watcher");
         drop(shim_box());
         no_children();
-        let before = proc_fs::own_fds();
+        // The watcher closes the first shim's pidfd only after it was reaped.
+        let before = until("no pidfd is left", || {
+            let fds = proc_fs::own_fds();
+            let has_pidfd = fds.values().any(|name| name.contains("pidfd"));
+            (!has_pidfd).then_some(fds)
+        });
         let told = Arc::new(AtomicU32::new(0));
         let mut random = fastrand::Rng::with_seed(0x5eed_0001);
         let mut alive: Vec<ShimHandler> = Vec::new();
