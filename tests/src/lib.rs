@@ -44,6 +44,7 @@ pub mod report;
 pub mod rights;
 pub mod samples;
 pub mod seccomp;
+pub mod service_manager;
 pub mod signals;
 pub mod sleeper;
 pub mod sources;
