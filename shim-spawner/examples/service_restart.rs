@@ -25,6 +25,7 @@ use shim_spawner::{AdoptError, Keepalive, ShimHandler, ShimIdentity, ShimSpawner
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+/// An error ends it, and its helpers too: each handler that is dropped tells its own.
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let program = args.next().ok_or("service_restart PROGRAM NAME...")?;
@@ -50,10 +51,11 @@ fn main() -> Result<()> {
     for line in io::stdin().lines() {
         match line?.split_once(' ') {
             Some(("stop", name)) => {
-                let mut shim = shims.remove(name).ok_or("no such helper")?;
-                let report = shim.stop()?;
-                forget(name)?;
-                println!("{name} stopped {:?}", report.exit().status);
+                if let Some(mut shim) = shims.remove(name) {
+                    let report = shim.stop()?;
+                    forget(name)?;
+                    println!("{name} stopped {:?}", report.exit().status);
+                }
             }
             // Dropped, each handler would tell its helper to end.
             _ => {
