@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
@@ -110,7 +110,6 @@ fn start(program: &str, name: &str) -> Result<ShimHandler> {
         &[keepalive.as_fd(), identity.as_fd()],
     )?;
     println!("{name} started {}", shim.pid());
-    io::stdout().flush()?;
     Ok(shim.attach(Keepalive::from_fd(keepalive)?))
 }
 

@@ -147,6 +147,30 @@ fn helper_is_told_when_its_service_stops_for_good() {
     assert_eq!(helper.hear(), "ParentExited");
 }
 
+/// By its own copy of the keepalive, while the store has none.
+#[test]
+fn restarted_service_holds_its_helper_itself() {
+    let mut play = Play::open(&["a"]);
+    let mut helper = play.started("a");
+    play.manager.kill();
+    play.start(&["a"]);
+    play.adopted("a", &mut helper);
+    play.manager.send("FDSTOREREMOVE=1\nFDNAME=a", &[]);
+    assert!(play.manager.names().is_empty());
+    assert_eq!(helper.ask(&Order::TryWait), "None");
+    play.manager.kill();
+    assert_eq!(helper.ask(&Order::Wait), "ParentExited");
+}
+
+/// What was said to it in life is that it follows the pipe alone.
+#[test]
+fn stored_helper_has_no_sentinel() {
+    let mut play = Play::open(&["a"]);
+    let mut helper = play.started("a");
+    assert_eq!(helper.ask(&Order::TryWait), "None");
+    assert_eq!(helper.ask(&Order::Guarantees), "Guarantees(END_IS_TOLD)");
+}
+
 /// The store has a copy of the keepalive; the word on the pipe is the service's.
 #[test]
 fn restarted_service_stops_its_helper_and_the_name_is_gone() {
