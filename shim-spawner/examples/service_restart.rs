@@ -49,21 +49,16 @@ fn main() -> Result<()> {
     notify(&[Ready])?;
 
     for line in io::stdin().lines() {
-        match line?.split_once(' ') {
-            Some(("stop", name)) => {
-                if let Some(mut shim) = shims.remove(name) {
-                    let report = shim.stop()?;
-                    forget(name)?;
-                    println!("{name} stopped {:?}", report.exit().status);
-                }
-            }
-            // Dropped, each handler would tell its helper to end.
-            _ => {
-                for shim in shims.into_values() {
-                    let_go(shim)?;
-                }
-                return Ok(());
-            }
+        let line = line?;
+        if line == "leave" {
+            shims.into_values().for_each(let_go);
+            return Ok(());
+        }
+        let stopped = line.strip_prefix("stop ");
+        if let Some((name, mut shim)) = stopped.and_then(|name| shims.remove_entry(name)) {
+            let report = shim.stop()?;
+            forget(&name)?;
+            println!("{name} stopped {:?}", report.exit().status);
         }
     }
     // SIGTERM is not handled: its default action drops nothing, as SIGKILL does.
@@ -97,8 +92,8 @@ fn start(program: &str, name: &str) -> Result<ShimHandler> {
     ] {
         spawner.env_remove(variable);
     }
-    let spawned = spawner.arg(name).stdin(Stdio::null()).spawn()?;
-    let mut shim = ShimHandler::new(spawned);
+    spawner.arg(name).stdin(Stdio::null());
+    let mut shim = ShimHandler::new(spawner.spawn()?);
     let identity = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
     identity.write_all_at(shim.identity()?.to_string().as_bytes(), 0)?;
     // From here on the helper follows the pipe alone. Until the manager has its copy, the death of
@@ -162,10 +157,11 @@ fn forget(name: &str) -> io::Result<()> {
     notify(&[FdStoreRemove, FdName(name)])
 }
 
-/// Closes this process's copy of the keepalive without a word: the store has the other one.
-fn let_go(mut shim: ShimHandler) -> io::Result<()> {
-    if let Some(keepalive) = shim.take_keepalive() {
-        drop(keepalive.hand_over()?);
+/// Closes this process's copy of the keepalive without a word: the store has the other one. A
+/// handler that is dropped with its keepalive would tell the helper to end.
+fn let_go(mut shim: ShimHandler) {
+    match shim.take_keepalive().map(Keepalive::hand_over) {
+        None | Some(Ok(_)) => {}
+        Some(Err(error)) => eprintln!("{} has ended: {error}", shim.pid()),
     }
-    Ok(())
 }

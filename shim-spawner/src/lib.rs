@@ -56,7 +56,8 @@
 //! # Over a restart of the service
 //! A shim lives on while its runtime is killed and started again, and is still told of an end for
 //! good, if a service manager holds a copy of its keepalive meanwhile. systemd has a *descriptor
-//! store* for this (`FDSTORE=1` of sd_notify(3)); `examples/service_restart.rs` is such a service:
+//! store* for this (`FDSTORE=1` of `sd_notify(3)`). `examples/service_restart.rs` is such a
+//! service:
 //!
 //! 1. After the spawn: [`identity`](ShimHandler::identity) into a memory file, and
 //!    [`take_keepalive`](ShimHandler::take_keepalive) and [`hand_over`](Keepalive::hand_over). Both
