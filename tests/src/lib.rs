@@ -49,6 +49,7 @@ pub mod signals;
 pub mod sleeper;
 pub mod sources;
 pub mod spawn_case;
+pub mod systemd;
 pub mod target;
 pub mod terminal;
 mod told;

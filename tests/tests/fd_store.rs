@@ -1,25 +1,23 @@
 //! Keepalives and identities in a service manager's descriptor store: helpers of the example
 //! `service_restart` live on while their service does not.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use pidfd_watcher::Process;
 use rustix::fs::{FileType, MemfdFlags, fstat, memfd_create};
 use rustix::process::Pid;
-use shim_spawner::{Cgroup, ShimIdentity};
+use shim_spawner::ShimIdentity;
 use workspace_tests::cast::{Actor, Cast};
 use workspace_tests::identity_text::with_field;
-use workspace_tests::installed::installed;
 use workspace_tests::orders::Order;
 use workspace_tests::service_manager::ServiceManager;
 use workspace_tests::sleeper::sleeper;
-use workspace_tests::spawn_case::needs_root;
-use workspace_tests::{DEADLINE, Dialogue, Folder, Guard, random, until};
+use workspace_tests::systemd::Systemd;
+use workspace_tests::{Guard, until};
 
 /// A manager, its service, and where the helpers of that meet the test.
 struct Play {
@@ -318,104 +316,6 @@ fn running_service_forgets_a_helper_that_ends() {
     });
 }
 
-/// A user's systemd, in namespaces and a cgroup of its own. It sees no process and no cgroup but
-/// those.
-struct Systemd {
-    folder: Folder,
-    /// A shell beside it, which speaks to it.
-    shell: Option<Dialogue>,
-    cgroup: Option<Cgroup>,
-}
-
-const SYSTEMD: &str = "/lib/systemd/systemd";
-
-/// Enters the cgroup $1, and becomes a shell in new namespaces.
-const ENTER: &str = "echo $$ > \"$1/cgroup.procs\" && \
-                     exec unshare -pfmC --mount-proc --kill-child sh";
-
-/// It is told that this machine runs systemd.
-const SET_UP: &str = "mount -t cgroup2 none /sys/fs/cgroup && mount -t tmpfs none /run && \
-                      mkdir -p /run/systemd/system && { /lib/systemd/systemd --user & } && \
-                      until [ -S $XDG_RUNTIME_DIR/systemd/private ]; do sleep 0.02; done; echo up";
-
-impl Systemd {
-    /// `None` where there is none, which is said.
-    fn start(unit: &str) -> Option<Systemd> {
-        if !needs_root() || !installed(&["systemctl", "unshare"]) {
-            return None;
-        }
-        if !Path::new(SYSTEMD).exists() {
-            eprintln!("skipped: no {SYSTEMD}");
-            return None;
-        }
-        let made = Cgroup::make(format!("workspace-tests-{:x}", random().u64(..)));
-        let cgroup = made
-            .inspect_err(|error| eprintln!("skipped: {error}"))
-            .ok()?;
-        let folder = Folder::new();
-        let units = folder.join("systemd/user");
-        fs::create_dir_all(&units).expect("create a folder");
-        fs::write(units.join("service.service"), unit).expect("write the unit");
-        fs::write(units.join("default.target"), "[Unit]\n").expect("write the target");
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", ENTER, "sh"])
-            .arg(cgroup.path())
-            .env("XDG_CONFIG_HOME", folder.path())
-            .env("XDG_RUNTIME_DIR", folder.path())
-            .env("HOME", folder.path())
-            .stderr(Stdio::null());
-        let mut systemd = Systemd {
-            shell: Some(Dialogue::spawn(&mut command)),
-            folder,
-            cgroup: Some(cgroup),
-        };
-        assert_eq!(systemd.ask(SET_UP), "up");
-        Some(systemd)
-    }
-
-    fn ask(&mut self, command: &str) -> String {
-        let shell = self.shell.as_mut().expect("it runs");
-        shell.say(command);
-        shell.hear()
-    }
-
-    fn systemctl(&mut self, verb: &str) {
-        let code = self.ask(&format!("systemctl --user {verb} service; echo $?"));
-        assert_eq!(code, "0", "{verb}");
-    }
-
-    fn stored(&mut self) -> String {
-        self.ask("systemctl --user show service --value -p NFileDescriptorStore")
-    }
-
-    /// So many lines of its output say that a helper was adopted.
-    fn adoptions(&self) -> usize {
-        let said = fs::read_to_string(self.folder.join("said")).unwrap_or_default();
-        said.matches(" adopted ").count()
-    }
-}
-
-impl Drop for Systemd {
-    fn drop(&mut self) {
-        let cgroup = self.cgroup.take().expect("dropped once");
-        let _ = cgroup.kill();
-        self.shell = None;
-        let _ = cgroup.wait_empty(DEADLINE);
-        remove_below(cgroup.path());
-    }
-}
-
-/// Cgroups, from the leaves up.
-fn remove_below(cgroup: &Path) {
-    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
-            remove_below(&entry.path());
-            let _ = fs::remove_dir(entry.path());
-        }
-    }
-}
-
 /// What the small manager does is what systemd does.
 #[test]
 fn helpers_live_on_in_the_store_of_systemd() {
@@ -441,10 +341,10 @@ fn helpers_live_on_in_the_store_of_systemd() {
     assert_eq!(systemd.stored(), "4");
     systemd.systemctl("kill -s KILL --kill-who=main");
     until("systemd starts it again", || {
-        (systemd.adoptions() == 2).then_some(())
+        (systemd.said().matches(" adopted ").count() == 2).then_some(())
     });
     systemd.systemctl("restart");
-    assert_eq!(systemd.adoptions(), 4);
+    assert_eq!(systemd.said().matches(" adopted ").count(), 4);
     for helper in [&mut *a, &mut *b] {
         assert_eq!(helper.ask(&Order::TryWait), "None");
     }
