@@ -66,7 +66,8 @@ impl ShimHandler {
     }
 
     /// Holds the link to the shim by a keepalive that its former runtime handed over: the shim is
-    /// attached to this process from now on.
+    /// attached to this process from now on. [How that comes over a
+    /// restart](crate#over-a-restart-of-the-service).
     pub fn attach(mut self, keepalive: Keepalive) -> ShimHandler {
         self.keepalive = Some(keepalive);
         self

@@ -53,6 +53,39 @@
 //! [`ShimSpawner`]: it needs no fork and names the step that failed. [A
 //! table](ShimSpawner#beside-stds-command) has std's methods with ours beside them.
 //!
+//! # Over a restart of the service
+//! A shim lives on while its runtime is killed and started again, and is still told of an end for
+//! good, if a service manager holds a copy of its keepalive meanwhile. systemd has a *descriptor
+//! store* for this (`FDSTORE=1` of `sd_notify(3)`). `examples/service_restart.rs` is such a
+//! service:
+//!
+//! 1. After the spawn: [`identity`](ShimHandler::identity) into a memory file, and
+//!    [`take_keepalive`](ShimHandler::take_keepalive) and [`hand_over`](Keepalive::hand_over). Both
+//!    descriptors go into the store under one name, in one message.
+//! 2. The service's own copy becomes a keepalive again, by [`from_fd`](Keepalive::from_fd) and
+//!    [`attach`](ShimHandler::attach).
+//! 3. At the next start they come back (`LISTEN_FDNAMES`), in any order: the pipe is the keepalive.
+//!    [`adopt`](ShimHandler::adopt) by the identity, and `attach`. Gone, or adopted with its exit
+//!    known ([`try_wait`](ShimHandler::try_wait)), is a shim that has ended meanwhile.
+//! 4. When a shim ends, or is not wanted any more: `FDSTOREREMOVE=1` with its name.
+//!
+//! The shim is told when both copies are closed: the service has ended, and the manager has emptied
+//! its store, which it does when the service is stopped and not started again.
+//!
+//! - From the hand-over on the shim follows the pipe alone: no sentinel speaks for a service that
+//!   is to die without a word ([`Guarantees::END_IS_TOLD`] is what is left). If the service dies
+//!   between the hand-over and the message, the shim is told: it is never lost.
+//! - A handler that is *dropped* tells the shim to end. A service that ends in order lets go first:
+//!   `take_keepalive`, `hand_over`, and close what that gives. SIGTERM's default action drops
+//!   nothing.
+//! - Nobody says whether the store has taken a descriptor. systemd takes none unless
+//!   `FileDescriptorStoreMax` is set, two for each shim, and it kills the shims with the service
+//!   unless `KillMode=process` is set or they live in another unit's cgroup.
+//! - The manager drops a keepalive by itself once the shim has ended, unless it was stored with
+//!   `FDPOLL=0`; it never drops a memory file.
+//! - A shim inherits `NOTIFY_SOCKET` and the `LISTEN_` variables of its runtime, unless they are
+//!   [removed](ShimSpawner::env_remove).
+//!
 //! # Limits
 //! - A program without a watchdog of its own does not listen: it is not stopped by the death of its
 //!   runtime. Under a [supervisor](ShimSpawner::supervised) it is, with everything that it started.
