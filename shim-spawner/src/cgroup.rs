@@ -1,26 +1,26 @@
 //! A cgroup of version 2 for shims.
 
-use std::collections::BTreeSet;
+mod folder;
+
 use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pidfd_watcher::{Pid, Process, Signal};
+use pidfd_watcher::{Pid, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
 use rustix::io::Errno;
 
 use crate::sys;
 
+pub(crate) use folder::CgroupFolder;
+
 /// `CGROUP2_SUPER_MAGIC` of include/uapi/linux/magic.h.
 const CGROUP2: i64 = 0x6367_7270;
-
-/// How many pidfds of members are open at the same time.
-const OPEN_AT_ONCE: usize = 256;
 
 /// A cgroup of version 2: what is born in it stays in it, whatever sessions and groups it makes,
 /// unless it may write to another one. Give a spawner a duplicate of its descriptor by
@@ -51,7 +51,7 @@ const OPEN_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
-    folder: OwnedFd,
+    folder: CgroupFolder,
     /// The process that made it; `None`: somebody else did.
     maker: Option<Pid>,
 }
@@ -150,7 +150,7 @@ impl Cgroup {
         }
         Ok(Cgroup {
             path,
-            folder,
+            folder: CgroupFolder::new(folder),
             maker: None,
         })
     }
@@ -166,7 +166,7 @@ impl Cgroup {
     /// # Errors
     /// `ENODEV`, `ENOENT` for one that was removed; `EMFILE`.
     pub fn is_populated(&self) -> Result<bool, CgroupError> {
-        let mut events = self.file("cgroup.events", OFlags::RDONLY)?;
+        let mut events = self.events()?;
         at(&self.path, populated(&mut events))
     }
 
@@ -178,7 +178,7 @@ impl Cgroup {
     pub fn wait_empty(&self, time: Duration) -> Result<bool, CgroupError> {
         // A time that no clock reaches is none.
         let deadline = Instant::now().checked_add(time);
-        let mut events = self.file("cgroup.events", OFlags::RDONLY)?;
+        let mut events = self.events()?;
         loop {
             // A change after this look is an event of the poll.
             if !at(&self.path, populated(&mut events))? {
@@ -201,12 +201,11 @@ impl Cgroup {
     /// # Errors
     /// `ENODEV`, `ENOENT` for one that was removed; `EOPNOTSUPP` for a threaded one.
     pub fn pids(&self) -> Result<Vec<Pid>, CgroupError> {
-        let mut all = members(&self.path)?;
-        // One below may be removed at any time.
-        for folder in self.folders().iter().skip(1) {
-            all.extend(members(folder).unwrap_or_default());
-        }
-        Ok(all)
+        // Its own list says whether it is there. Those below may be removed at any time.
+        at(&self.path, self.folder.read("cgroup.procs"))?;
+        let numbers = at(&self.path, self.folder.numbers())?;
+        // 0 stands for a member outside of this PID namespace.
+        Ok(numbers.into_iter().filter_map(Pid::from_raw).collect())
     }
 
     /// Sends a signal to every process in it and below it, by pidfd. One that is born meanwhile may
@@ -216,29 +215,12 @@ impl Cgroup {
     /// again then: a process that lives and is listed is a member.
     ///
     /// # Errors
-    /// Those of [`pids`](Cgroup::pids); `EPERM` where one could not be signalled, after all others
-    /// were.
+    /// Those of [`pids`](Cgroup::pids); `EMFILE`; `EPERM` where one could not be signalled, after
+    /// all others were.
     pub fn signal(&self, signal: Signal) -> Result<(), CgroupError> {
-        let mut refused = Ok(());
-        for some in self.pids()?.chunks(OPEN_AT_ONCE) {
-            let opened = some.iter().filter_map(|pid| Process::open(*pid).ok());
-            let opened: Vec<Process> = opened.collect();
-            let listed: BTreeSet<_> = self.pids()?.into_iter().map(Pid::as_raw_nonzero).collect();
-            for process in opened {
-                let is_member = listed.contains(&process.pid().as_raw_nonzero());
-                if !is_member || !matches!(process.try_wait(), Ok(None)) {
-                    continue;
-                }
-                match process.send_signal(signal).map_err(io::Error::from) {
-                    Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                        refused = Err(error);
-                    }
-                    // It has ended.
-                    _ => {}
-                }
-            }
-        }
-        at(&self.path, refused)
+        at(&self.path, self.folder.read("cgroup.procs"))?;
+        let signalled = at(&self.path, self.folder.signal(signal))?;
+        at(&self.path, signalled.refused.map_or(Ok(()), Err))
     }
 
     /// Kills every process in it and below it. The kernel does that at once (`cgroup.kill`, Linux
@@ -248,10 +230,9 @@ impl Cgroup {
     /// # Errors
     /// `EACCES`; `ENODEV` for one that was removed; those of [`signal`](Cgroup::signal).
     pub fn kill(&self) -> Result<(), CgroupError> {
-        match self.file("cgroup.kill", OFlags::WRONLY) {
-            Ok(mut kill) => at(&self.path, kill.write_all(b"1")),
+        match self.folder.kill() {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.signal(Signal::KILL),
-            Err(error) => Err(error),
+            killed => at(&self.path, killed),
         }
     }
 
@@ -288,9 +269,11 @@ impl Cgroup {
         folders
     }
 
-    fn file(&self, name: &str, access: OFlags) -> Result<File, CgroupError> {
-        let file = openat(&self.folder, name, access | OFlags::CLOEXEC, Mode::empty());
-        at(&self.path.join(name), file.map(File::from))
+    fn events(&self) -> Result<File, CgroupError> {
+        const NAME: &str = "cgroup.events";
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(&self.folder, NAME, flags, Mode::empty());
+        at(&self.path.join(NAME), file.map(File::from))
     }
 }
 
@@ -314,16 +297,6 @@ fn populated(events: &mut File) -> io::Result<bool> {
     events.rewind()?;
     events.read_to_string(&mut text)?;
     Ok(text.lines().any(|line| line == "populated 1"))
-}
-
-fn members(folder: &Path) -> Result<Vec<Pid>, CgroupError> {
-    let path = folder.join("cgroup.procs");
-    let list = at(&path, fs::read_to_string(&path))?;
-    // 0 stands for a member outside of this PID namespace.
-    let pids = list
-        .lines()
-        .filter_map(|line| Pid::from_raw(line.parse().ok()?));
-    Ok(pids.collect())
 }
 
 /// The folder of this process's own cgroup.

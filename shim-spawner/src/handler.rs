@@ -9,9 +9,10 @@ use std::time::Duration;
 use pidfd_watcher::{Error, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher};
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
+use crate::cgroup::CgroupFolder;
 use crate::shim::guarantees_of;
 use crate::stop_future::StopFuture;
-use crate::stopping::{Aim, CgroupFolder, Next, Stopping};
+use crate::stopping::{Aim, Next, Stopping};
 use crate::sys::nap;
 use crate::{
     AdoptError, Level, ShimChild, ShimIdentity, SpawnedShim, StopError, StopReport, StopTarget,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::io::fcntl_dupfd_cloexec;
 use watchdog_pipe::StopPolicy;
 
+use crate::cgroup::CgroupFolder;
 use crate::child::PreExecClosure;
 use crate::credentials::Credentials;
 use crate::environment::EnvChange;
@@ -19,7 +20,6 @@ use crate::limits::Limits;
 use crate::listen::ListenFds;
 use crate::signals::Signals;
 use crate::stdio::Stdio;
-use crate::stopping::CgroupFolder;
 use crate::supervisor::Supervisor;
 use crate::terminal::Terminal;
 use crate::{Engine, SpawnError, Stage, StopTarget};

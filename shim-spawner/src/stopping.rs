@@ -15,7 +15,6 @@ use crate::sys;
 use crate::{StopError, StopReport, Tally};
 
 pub(crate) use aim::Aim;
-pub(crate) use cgroup::CgroupFolder;
 pub(crate) use reports::Reports;
 use rest::Rest;
 

@@ -63,6 +63,15 @@ pub fn refuse_groups_by_pidfd() {
     refuse_where(call, 3, PIDFD_SIGNAL_PROCESS_GROUP, libc::EINVAL);
 }
 
+/// A round with this kernel as it is, and one in which a pidfd names no process group.
+pub fn each_way_to_a_group() -> impl Iterator<Item = ()> {
+    [false, true].into_iter().map(|is_old| {
+        if is_old {
+            refuse_groups_by_pidfd();
+        }
+    })
+}
+
 /// `call` with `value` as the argument of that index, counted from 0.
 fn refuse_where(call: libc::c_long, argument: u8, value: i32, errno: i32) {
     let (length, value) = (SeccompCmpArgLen::Dword, value.unsigned_abs().into());

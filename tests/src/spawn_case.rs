@@ -1,7 +1,7 @@
 //! Spawning in a case: by the method that the case is forced to, with what must not be left behind.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io;
 
 use shim_spawner::{Resource, ShimSpawner, Signal, SpawnError, SpawnedShim, Stdio};
 
@@ -66,13 +66,13 @@ pub fn fails(what: &str, spawner: &mut ShimSpawner) -> SpawnError {
 pub fn output(spawner: &mut ShimSpawner) -> String {
     let mut shim = spawner.stdout(Stdio::piped()).spawn().expect("spawn");
     drop(shim.child.stdin.take());
-    let mut text = String::new();
-    shim.child
-        .stdout
-        .take()
-        .expect("piped")
-        .read_to_string(&mut text)
-        .expect("read");
+    said_and_ended(shim)
+}
+
+/// The same of one that runs.
+pub fn said_and_ended(mut shim: SpawnedShim) -> String {
+    let stdout = shim.child.stdout.take().expect("piped");
+    let text = io::read_to_string(stdout).expect("read");
     ends_well(&shim);
     text
 }

@@ -46,10 +46,7 @@ fn unsupported<T: std::fmt::Debug>(result: Result<T, Error>) {
 #[test]
 fn signal_reaches_every_member_and_nobody_else() {
     alone_in_pid_namespace!({
-        for old in [false, true] {
-            if old {
-                seccomp::refuse_groups_by_pidfd();
-            }
+        for () in seccomp::each_way_to_a_group() {
             let (_leader, leader) = child_in(0);
             let (_member, member) = child_in(number(&leader));
             let (mut other, _) = child_in(0);
@@ -135,10 +132,7 @@ fn group_of_somebody_elses_child_is_not_signalled_by_its_number() {
 #[test]
 fn process_that_leads_no_group_has_none() {
     alone_in_pid_namespace!({
-        for old in [false, true] {
-            if old {
-                seccomp::refuse_groups_by_pidfd();
-            }
+        for () in seccomp::each_way_to_a_group() {
             let (_leader, leader) = child_in(0);
             let (_member, member) = child_in(number(&leader));
             not_found(member.send_signal_to_group(Signal::KILL));

@@ -183,10 +183,7 @@ fn stop_that_was_begun_goes_on_when_its_future_is_dropped() {
 #[test]
 fn stop_that_was_begun_goes_on_when_its_handler_is_dropped() {
     alone_in_pid_namespace!({
-        for old in [false, true] {
-            if old {
-                seccomp::refuse_groups_by_pidfd();
-            }
+        for () in seccomp::each_way_to_a_group() {
             let mut pack = Pack::start(&[STUBBORN], "wait");
             {
                 let mut stop = pin!(pack.handler.stop_async());

@@ -66,16 +66,20 @@ fn shim_alone_is_stopped_and_its_group_left_where_it_is_the_target() {
     });
 }
 
+fn members_of_an_ended_shim_are_stopped() {
+    let mut pack = Pack::start(&[STUBBORN, OBEDIENT], "exit 7");
+    wait_end(pack.handler.process());
+    let report = pack.stop();
+    pack.is_gone();
+    assert_eq!(code(&report), Some(7));
+    assert!(report.is_empty(), "{report:?}");
+    is_killed(&report, &[&pack.members[0]]);
+}
+
 #[test]
 fn group_of_a_shim_that_ended_long_before_is_stopped() {
     alone_in_pid_namespace!({
-        let mut pack = Pack::start(&[STUBBORN, OBEDIENT], "exit 7");
-        wait_end(pack.handler.process());
-        let report = pack.stop();
-        pack.is_gone();
-        assert_eq!(code(&report), Some(7));
-        assert!(report.is_empty(), "{report:?}");
-        is_killed(&report, &[&pack.members[0]]);
+        members_of_an_ended_shim_are_stopped();
     });
 }
 
@@ -286,13 +290,7 @@ fn identity_from_before_there_were_targets_names_the_shim_alone() {
 fn group_is_stopped_by_its_number_where_the_pidfd_does_not_name_it() {
     alone_in_pid_namespace!({
         seccomp::refuse_groups_by_pidfd();
-        let mut pack = Pack::start(&[STUBBORN, OBEDIENT], "exit 7");
-        wait_end(pack.handler.process());
-        let report = pack.stop();
-        pack.is_gone();
-        assert_eq!(code(&report), Some(7));
-        assert!(report.is_empty(), "{report:?}");
-        is_killed(&report, &[&pack.members[0]]);
+        members_of_an_ended_shim_are_stopped();
     });
 }
 

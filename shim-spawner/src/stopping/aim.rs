@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use pidfd_watcher::{Pid, Process, Signal};
 
-use super::cgroup::CgroupFolder;
-use super::group;
 use super::reports::Reports;
 use super::rest::{Rest, signal_one};
+use super::{cgroup, group};
+use crate::cgroup::CgroupFolder;
 use crate::{StopError, StopTarget, Tally};
 
 /// A [`StopTarget`] with what is needed to reach it.
@@ -46,7 +46,7 @@ impl Aim {
         match self {
             Aim::Leader | Aim::Tree(_) => Ok(()),
             Aim::Group => group::check(leader),
-            Aim::Cgroup(Some(folder)) => folder.check(),
+            Aim::Cgroup(Some(folder)) => cgroup::check(folder),
             Aim::Cgroup(None) => Err(StopError::NoCgroup),
         }
     }
@@ -62,7 +62,9 @@ impl Aim {
         match self {
             Aim::Leader | Aim::Tree(_) => signal_one(leader, signal),
             Aim::Group => group::signal(leader, signal),
-            Aim::Cgroup(Some(folder)) => folder.signal(leader, signal).map_err(StopError::Cgroup),
+            Aim::Cgroup(Some(folder)) => {
+                cgroup::signal(folder, leader, signal).map_err(StopError::Cgroup)
+            }
             Aim::Cgroup(None) => Err(StopError::NoCgroup),
         }
     }
@@ -72,7 +74,7 @@ impl Aim {
         match self {
             Aim::Leader | Aim::Tree(_) | Aim::Cgroup(None) => Ok(Rest::Empty),
             Aim::Group => Ok(group::rest(leader, after_kill)),
-            Aim::Cgroup(Some(folder)) => folder.rest().map_err(StopError::Cgroup),
+            Aim::Cgroup(Some(folder)) => cgroup::rest(folder).map_err(StopError::Cgroup),
         }
     }
 

@@ -11,6 +11,7 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use shim_spawner::{ConfigError, ShimSpawner, SpawnedShim, Stdio, shim_config};
 use workspace_tests::fd_table::{Table, Witness, file_at, id, litter, stdio};
 use workspace_tests::orders::Order;
+use workspace_tests::spawn_case::said_and_ended;
 pub use workspace_tests::spawn_case::{ends_well, output};
 use workspace_tests::{by_every_method, fd_table, proc_fs, reaped};
 
@@ -344,16 +345,8 @@ by_every_method!(
         spawner.config(b"secret".as_slice());
         let sum: u64 = b"secret".iter().map(|byte| u64::from(*byte)).sum();
         let shims: Vec<SpawnedShim> = (0..3).map(|_| spawner.spawn().expect("spawn")).collect();
-        for mut shim in shims {
-            let mut text = String::new();
-            shim.child
-                .stdout
-                .take()
-                .expect("piped")
-                .read_to_string(&mut text)
-                .expect("read");
-            assert_eq!(text, format!("6 {sum}\n"));
-            ends_well(&shim);
+        for shim in shims {
+            assert_eq!(said_and_ended(shim), format!("6 {sum}\n"));
         }
         assert_eq!(Snapshot::take(), before);
     }
