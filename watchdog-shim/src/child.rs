@@ -15,7 +15,7 @@ use pidfd_watcher::Process;
 
 use crate::ledger::Ledger;
 use crate::options::Session;
-use crate::sys::{self, InheritedSignals, LAST_SIGNAL, SoleThread};
+use crate::sys::{self, ChildStack, InheritedSignals, LAST_SIGNAL, SoleThread};
 
 /// A program, its arguments and its environment, and what the child does before it executes them.
 #[derive(Debug)]
@@ -75,10 +75,6 @@ struct Entry<'a> {
     errno: AtomicI32,
 }
 
-/// In bytes. The child calls a few functions of the C library, none of which needs much. execve(2)
-/// needs no room here: the kernel copies the arguments from where they are.
-const STACK: usize = 32 * 1024;
-
 impl Image {
     /// Starts COMMAND. The kernel opens the pidfd before the child runs: if none is free, nothing
     /// has started.
@@ -91,8 +87,7 @@ impl Image {
             step: AtomicI32::new(0),
             errno: AtomicI32::new(0),
         };
-        // `u128` has 16 bytes, which is the alignment that a stack needs.
-        let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
+        let stack = ChildStack::map().map_err(NotStarted::Clone)?;
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         let mut pidfd: c_int = -1;
         // SAFETY: the stack is the child's alone and has room for what `main` does. CLONE_VFORK
@@ -101,10 +96,9 @@ impl Image {
         // killed meanwhile, the memory stays: the child holds it too. `pidfd` has room for a
         // number.
         let number = unsafe {
-            let top = stack.as_mut_ptr().add(stack.capacity());
             libc::clone(
                 main,
-                top.cast(),
+                stack.top(),
                 flags,
                 (&raw const entry).cast_mut().cast(),
                 &raw mut pidfd,

@@ -1,6 +1,7 @@
 //! System calls that rustix does not wrap, and everything unsafe outside `child.rs`.
 
 mod arguments;
+mod child_stack;
 mod children;
 mod clock;
 mod descriptors;
@@ -15,6 +16,7 @@ mod signals;
 mod sole_thread;
 
 pub(crate) use arguments::arguments;
+pub(crate) use child_stack::ChildStack;
 pub(crate) use children::{Forked, end_of_child, fork, peek_state_change, reap, take_stop};
 pub(crate) use clock::monotonic_nanoseconds;
 pub(crate) use descriptors::{
