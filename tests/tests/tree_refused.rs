@@ -505,12 +505,13 @@ fn limit_on_descriptors_that_is_too_low_is_named_wherever_it_is_hit() {
         // The loader of the program needs two numbers itself.
         let mut limits = 5..32;
         let enough = limits.find(|limit| {
-            let text = format!("ulimit -n {limit}; exec \"$0\" -- true");
+            let text = format!("ulimit -n {limit}; exec \"$0\" -- echo started");
             let mut command = Command::new("sh");
             let output = command.args(["-c", &text, SHIM]).output().expect("sh");
             let is_enough = output.status.success();
             if !is_enough {
                 assert_eq!(output.status.code(), Some(125), "{limit}: {output:?}");
+                assert!(output.stdout.is_empty(), "{limit}: {output:?}");
                 let said = String::from_utf8(output.stderr).expect("UTF-8");
                 assert_one_line(&said, &["ulimit -n", "os error 24"]);
             }

@@ -53,14 +53,15 @@ fn run_three(setup: Setup<'_>) -> Result<End, Failure> {
     let (of_outer, of_keeper) = ControlSocket::pair().map_err(setup::failed)?;
     setup::become_subreaper().map_err(setup::failed)?;
     let wake = Wake::make().map_err(setup::failed)?;
+    let signals = sys::signal_fd().map_err(setup::failed)?;
     match sys::fork(&setup.alone).map_err(setup::failed)? {
         Forked::Parent(standby) => {
             drop(of_keeper);
             let _wake = wake.into_outer();
-            outer::run(setup, &of_outer, standby)
+            outer::run(setup, &of_outer, signals, standby)
         }
         Forked::Child => {
-            drop(of_outer);
+            drop((of_outer, signals));
             standby::run(setup, of_keeper, &wake)
         }
     }
@@ -74,14 +75,15 @@ fn run_in_namespace(setup: Setup<'_>) -> Result<End, Failure> {
     // Not before: the files in /proc that set up a user namespace would be root's.
     protection::hide();
     let wake = Wake::make().map_err(failed)?;
+    let signals = sys::signal_fd().map_err(failed)?;
     match sys::fork(&setup.alone).map_err(failed)? {
         Forked::Parent(inner) => {
             drop(of_keeper);
             let _wake = wake.into_outer();
-            outer::run(setup, &of_outer, inner)
+            outer::run(setup, &of_outer, signals, inner)
         }
         Forked::Child => {
-            drop(of_outer);
+            drop((of_outer, signals));
             let init = NamespaceInit::of_this_process(&setup.alone);
             // Where it is refused, COMMAND sees its caller's /proc.
             let _ = namespace::mount_proc();

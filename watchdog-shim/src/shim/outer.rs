@@ -9,14 +9,20 @@ use crate::control::{ControlSocket, Message, RECEIVED_AT_ONCE, Received};
 use crate::failure::Failure;
 use crate::ledger::Phase;
 use crate::shim::end::End;
-use crate::shim::setup::{self, Setup};
+use crate::shim::setup::Setup;
 use crate::shim::{inherited, protection, take_over};
 use crate::signals::{self, Meaning, SessionRole};
 use crate::sys::{self, SoleThread};
 
 /// Passes signals on until all processes below are gone. Takes over if they have not finished.
-pub(crate) fn run(setup: Setup<'_>, control: &ControlSocket, child: Pid) -> Result<End, Failure> {
-    let signals = sys::signal_fd().map_err(setup::failed)?;
+///
+/// `signals` were opened before `child` was forked: from then on nothing may fail here.
+pub(crate) fn run(
+    setup: Setup<'_>,
+    control: &ControlSocket,
+    signals: OwnedFd,
+    child: Pid,
+) -> Result<End, Failure> {
     let role = SessionRole::of_this_process(setup.session);
     loop {
         let mut fds = [

@@ -8,7 +8,6 @@ use rustix::io::retry_on_intr;
 use rustix::process::{Pid, WaitId, WaitIdOptions, setsid, waitid};
 
 use crate::control::{ControlSocket, RECEIVED_AT_ONCE};
-use crate::failure::REFUSED;
 use crate::ledger::Phase;
 use crate::shim::inner::{self, Standby};
 use crate::shim::setup::{self, Setup};
@@ -19,22 +18,23 @@ use crate::sys::{self, Forked};
 /// Starts INNER, and takes over if that is killed.
 pub(crate) fn run(setup: Setup<'_>, control: ControlSocket, wake: &Wake) -> ! {
     let prepared = setup::become_subreaper().and_then(|()| {
+        let signals = sys::signal_fd()?;
         let (started, starting) = sys::pipe()?;
         let standby = Standby {
             process: Process::open(sys::own_pid()?)?,
             starting,
         };
-        Ok((standby, started, sys::fork(&setup.alone)?))
+        Ok((standby, started, signals, sys::fork(&setup.alone)?))
     });
     match prepared {
         Err(error) => setup.refuse(&setup::failed(error), wake),
-        Ok((standby, started, Forked::Child)) => {
-            drop(started);
+        Ok((standby, started, signals, Forked::Child)) => {
+            drop((started, signals));
             inner::run(setup, Some(control), Some(standby), None, wake)
         }
-        Ok((standby, started, Forked::Parent(inner))) => {
+        Ok((standby, started, signals, Forked::Parent(inner))) => {
             drop(standby);
-            watch_inner(setup, control, inner, &started, wake)
+            watch_inner(setup, control, inner, &started, signals, wake)
         }
     }
 }
@@ -45,15 +45,11 @@ fn watch_inner(
     control: ControlSocket,
     inner: Pid,
     started: &OwnedFd,
+    signals: OwnedFd,
     wake: &Wake,
 ) -> ! {
     // A session of its own: no signal of a terminal or a process group comes here.
     let _ = setsid();
-    // Without this descriptor STANDBY ends, and with it its end of the control socket. OUTER takes
-    // over when INNER has ended too.
-    let Ok(signals) = sys::signal_fd() else {
-        sys::exit_now(REFUSED)
-    };
     // STANDBY does nothing until COMMAND runs or INNER has ended. So COMMAND starts sooner.
     until_readable(started, inner, &signals);
     inherited::close_all(&setup.alone);
