@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::thread::{Timespec, nanosleep};
+
 /// How long anything may take before a test gives up. Long, since it only bounds a failure: 60 s,
 /// times `WORKSPACE_TESTS_SLOWNESS` if that was set at build time. An emulated machine is 10 to 30
 /// times slower.
@@ -16,6 +18,12 @@ const fn slowness(factor: Option<&str>) -> u64 {
     }
 }
 
+/// Between two looks.
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
+
 /// Polls `condition` until it gives a value; panics with `what` after [`DEADLINE`].
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
@@ -24,6 +32,8 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
             return value;
         }
         assert!(Instant::now() < deadline, "deadline passed: {what}");
-        std::thread::sleep(Duration::from_millis(1));
+        // Once. std's sleep goes on after a signal with what is left, and in a flood of signals it
+        // never ends: docs/kernel.md#signals.
+        let _ = nanosleep(&PAUSE);
     }
 }

@@ -465,3 +465,40 @@ fn parent_death_signal_is_lost_at_the_exec_of_a_setuid_program() {
     }
     assert_eq!(other.try_wait().expect("own child"), None);
 }
+
+/// So a sleep that goes on with what is left never ends where a signal comes more often than that.
+#[test]
+fn what_is_left_of_a_sleep_that_a_signal_ended_has_the_timer_slack_in_it() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    const SLACK: libc::c_ulong = 1_000_000_000;
+    const SLEEP: i64 = 10_000_000;
+    alone!({
+        let nanoseconds = |value: i64| libc::timespec {
+            tv_sec: value / 1_000_000_000,
+            tv_nsec: value % 1_000_000_000,
+        };
+        let soon = libc::itimerval {
+            it_interval: libc::timeval {
+                tv_sec: 0,
+                tv_usec: 0,
+            },
+            it_value: libc::timeval {
+                tv_sec: 0,
+                tv_usec: 1_000,
+            },
+        };
+        let mut left = nanoseconds(0);
+        // SAFETY: the handler does nothing, and the timers and times outlive the calls.
+        let ended = unsafe {
+            libc::signal(libc::SIGALRM, nothing as *const () as libc::sighandler_t);
+            assert_eq!(libc::prctl(libc::PR_SET_TIMERSLACK, SLACK), 0);
+            let none = std::ptr::null_mut();
+            assert_eq!(libc::setitimer(libc::ITIMER_REAL, &raw const soon, none), 0);
+            let length = nanoseconds(SLEEP);
+            libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &raw const length, &raw mut left)
+        };
+        assert_eq!(ended, libc::EINTR);
+        let left = left.tv_sec * 1_000_000_000 + left.tv_nsec;
+        assert!(left > SLEEP, "{left}");
+    });
+}

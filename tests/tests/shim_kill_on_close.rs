@@ -19,7 +19,7 @@ fn sleeper() -> ShimSpawner {
 fn can() -> bool {
     let can = kernel() >= (7, 1) && cfg!(target_arch = "x86_64");
     if !can {
-        eprintln!("skipped: no CLONE_PIDFD_AUTOKILL before Linux 7.1 and but on x86-64");
+        eprintln!("skipped: CLONE_PIDFD_AUTOKILL is of Linux 7.1, and tried on x86-64 alone");
     }
     can
 }
