@@ -1,12 +1,17 @@
 //! Spawning in a case: by the method that the case is forced to, with what must not be left behind.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
+use pidfd_watcher::{Pid, Process};
 use shim_spawner::{Resource, ShimSpawner, Signal, SpawnError, SpawnedShim, Stdio};
 
 use crate::clone_method::method;
-use crate::{fd_table, proc_fs, reaped};
+use crate::fork::Fork;
+use crate::{DEADLINE, fd_table, proc_fs, reaped};
 
 /// Descriptors by number, and children by pid with their state.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,4 +154,37 @@ pub fn line_of(status: &str, name: &str) -> String {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let line = line.unwrap_or_else(|| panic!("no {name} in {status}"));
     line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A shim ends when its runtime, a copy of this process, is killed. `start` gives its number, and
+/// what the runtime holds of it.
+pub fn ends_with_its_runtime<T>(start: impl FnOnce() -> (Pid, T)) {
+    let (mut told, tell) = io::pipe().expect("a pipe");
+    let runtime = Fork::run(|| {
+        let (pid, _held) = start();
+        let number = pid.as_raw_nonzero().get();
+        (&tell).write_all(&number.to_ne_bytes()).expect("heard");
+        std::thread::sleep(DEADLINE);
+    });
+    let mut number = [0; 4];
+    told.read_exact(&mut number).expect("told");
+    let pid = Pid::from_raw(i32::from_ne_bytes(number)).expect("a pid");
+    let shim = Process::open(pid).expect("it lives");
+    drop(runtime);
+    shim.wait_timeout(DEADLINE).expect("poll").expect("it ends");
+}
+
+/// Three that take memory and give it back until `done`: one of them may hold the allocator's lock
+/// at any time.
+pub fn threads_that_allocate(done: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {
+    let allocate = |done: Arc<AtomicBool>| {
+        while !done.load(Ordering::Relaxed) {
+            let pieces: Vec<Vec<u8>> = (1..200).map(|size| vec![1; size * 7]).collect();
+            std::hint::black_box(pieces);
+        }
+    };
+    let of_each = std::iter::repeat_n(done, 3).map(Arc::clone);
+    of_each
+        .map(|done| thread::spawn(move || allocate(done)))
+        .collect()
 }

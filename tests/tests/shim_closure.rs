@@ -4,11 +4,12 @@
 //! a bare clone does not. Hanging is a matter of luck, so the handlers are watched as well; and a
 //! child that hangs all the same is ended by its own alarm, long before any test's deadline.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::{io, thread};
 
 use shim_spawner::{ShimSpawner, SpawnError, Stage};
+use workspace_tests::spawn_case::threads_that_allocate;
 use workspace_tests::{alone, reaped};
 
 /// How often the handlers ran, as each process sees it: preparing and parent's here, child's in the
@@ -99,17 +100,7 @@ fn closure_runs_in_a_child_that_the_c_library_forked() {
 fn closure_that_allocates_is_done_in_each_of_300_spawns() {
     alone!({
         let done = Arc::new(AtomicBool::new(false));
-        let threads: Vec<_> = (0..3)
-            .map(|_| {
-                let done = Arc::clone(&done);
-                thread::spawn(move || {
-                    while !done.load(Ordering::Relaxed) {
-                        let pieces: Vec<Vec<u8>> = (1..200).map(|size| vec![1; size * 7]).collect();
-                        std::hint::black_box(pieces);
-                    }
-                })
-            })
-            .collect();
+        let threads = threads_that_allocate(&done);
         let mut spawner = with(|| {
             std::hint::black_box(vec![1_u8; 100_000]);
             let pieces: Vec<Vec<u8>> = (1..50).map(|size| vec![1; size * 7]).collect();

@@ -1,6 +1,6 @@
 //! A child of std's `Command` with the watchdog and the descriptors of a shim.
 
-use std::io::{BufRead, BufReader, Read, pipe};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -9,9 +9,9 @@ use pidfd_watcher::{Pid, Process};
 use shim_spawner::{
     CommandExt as _, Guarantees, Level, PreserveFds, ShimHandler, Stage, StopPolicy, StopTarget,
 };
-use workspace_tests::fork::Fork;
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, alone, alone_in_pid_namespace, fd_table, proc_fs, until};
+use workspace_tests::spawn_case::ends_with_its_runtime;
+use workspace_tests::{alone, alone_in_pid_namespace, fd_table, proc_fs, until};
 
 fn role(order: &Order) -> Command {
     let mut command = order.to(env!("CARGO_BIN_EXE_shim_role"));
@@ -53,21 +53,11 @@ fn child_of_a_command_is_told_when_its_handler_is_dropped() {
 #[test]
 fn child_of_a_command_is_told_of_the_death_of_its_runtime() {
     alone_in_pid_namespace!({
-        let (mut reader, writer) = pipe().expect("a pipe");
-        let runtime = Fork::run(|| {
-            use std::io::Write;
-            let (mut handler, _lines) = start(&mut role(&Order::BeShim));
-            let _input = handler.take_stdin();
-            let number = handler.pid().as_raw_nonzero().get();
-            (&writer).write_all(&number.to_ne_bytes()).expect("heard");
-            std::thread::sleep(DEADLINE);
+        ends_with_its_runtime(|| {
+            let (mut handler, lines) = start(&mut role(&Order::BeShim));
+            let pid = handler.pid();
+            (pid, (handler.take_stdin(), handler, lines))
         });
-        let mut number = [0; 4];
-        reader.read_exact(&mut number).expect("told");
-        let pid = Pid::from_raw(i32::from_ne_bytes(number)).expect("a pid");
-        let shim = Process::open(pid).expect("it lives");
-        drop(runtime);
-        shim.wait_timeout(DEADLINE).expect("poll").expect("it ends");
     });
 }
 

@@ -1,12 +1,12 @@
 //! A shim that the kernel kills when its handle goes: on Linux 7.1, and refused by name elsewhere.
 
-use std::io::{ErrorKind, Read, Write, pipe};
+use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 
-use pidfd_watcher::{Pid, Process};
+use pidfd_watcher::Process;
 use shim_spawner::{Engine, ShimHandler, ShimSpawner, Stage, Stdio, StopTarget, Supervisor};
-use workspace_tests::fork::Fork;
 use workspace_tests::namespace::kernel;
+use workspace_tests::spawn_case::ends_with_its_runtime;
 use workspace_tests::{DEADLINE, alone, alone_in_pid_namespace, proc_fs, seccomp, until};
 
 fn sleeper() -> ShimSpawner {
@@ -100,19 +100,10 @@ fn shim_is_killed_when_its_runtime_is() {
         if !can() {
             return;
         }
-        let (mut reader, writer) = pipe().expect("a pipe");
-        let runtime = Fork::run(|| {
+        ends_with_its_runtime(|| {
             let shim = sleeper().spawn().expect("spawn");
-            let number = shim.child.pid().as_raw_nonzero().get();
-            (&writer).write_all(&number.to_ne_bytes()).expect("heard");
-            std::thread::sleep(DEADLINE);
+            (shim.child.pid(), shim)
         });
-        let mut number = [0; 4];
-        reader.read_exact(&mut number).expect("told");
-        let pid = Pid::from_raw(i32::from_ne_bytes(number)).expect("a pid");
-        let shim = Process::open(pid).expect("it lives");
-        drop(runtime);
-        shim.wait_timeout(DEADLINE).expect("poll").expect("killed");
     });
 }
 

@@ -66,6 +66,14 @@ fn shim_alone_is_stopped_and_its_group_left_where_it_is_the_target() {
     });
 }
 
+fn adopted_is_stopped(identity: &ShimIdentity, pack: &Pack) {
+    let mut adopted = ShimHandler::adopt(identity).expect("it lives");
+    let report = adopted.stop().expect("stop");
+    // Its parent has not reaped it: a zombie does not count.
+    assert!(report.is_empty(), "{report:?}");
+    is_killed(&report, &[&pack.members[0]]);
+}
+
 fn members_of_an_ended_shim_are_stopped() {
     let mut pack = Pack::start(&[STUBBORN, OBEDIENT], "exit 7");
     wait_end(pack.handler.process());
@@ -254,11 +262,7 @@ fn group_of_a_detached_shim_is_stopped_by_another_runtime_that_has_adopted_it() 
         assert_eq!(identity.stop_target(), Some(StopTarget::Group));
         assert_eq!(field(&identity.to_string(), "stop-target"), Some("group"));
         Fork::run(|| {
-            let mut adopted = ShimHandler::adopt(&identity).expect("it lives");
-            let report = adopted.stop().expect("stop");
-            // Its parent has not reaped it: a zombie does not count.
-            assert!(report.is_empty(), "{report:?}");
-            is_killed(&report, &[&pack.members[0]]);
+            adopted_is_stopped(&identity, &pack);
         })
         .succeeds();
         pack.is_gone();
@@ -301,10 +305,7 @@ fn group_of_an_adopted_shim_is_stopped_one_by_one_where_the_pidfd_does_not_name_
         let identity = pack.handler.identity().expect("alive");
         Fork::run(|| {
             seccomp::refuse_groups_by_pidfd();
-            let mut adopted = ShimHandler::adopt(&identity).expect("it lives");
-            let report = adopted.stop().expect("stop");
-            assert!(report.is_empty(), "{report:?}");
-            is_killed(&report, &[&pack.members[0]]);
+            adopted_is_stopped(&identity, &pack);
         })
         .succeeds();
         pack.is_gone();

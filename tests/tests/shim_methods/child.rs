@@ -5,14 +5,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fs, io, thread};
+use std::{fs, io};
 
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use shim_spawner::{ConfigError, ShimSpawner, SpawnedShim, Stdio, shim_config};
 use workspace_tests::fd_table::{Table, Witness, file_at, id, litter, stdio};
 use workspace_tests::orders::Order;
-use workspace_tests::spawn_case::said_and_ended;
 pub use workspace_tests::spawn_case::{ends_well, output};
+use workspace_tests::spawn_case::{said_and_ended, threads_that_allocate};
 use workspace_tests::{by_every_method, fd_table, proc_fs, reaped};
 
 use super::snapshot::{Snapshot, own_pid, role, shell, spawner_of};
@@ -357,17 +357,7 @@ by_every_method!(
     fn closure_that_allocates_beside_allocating_threads_does_not_hang() {
         let before = Snapshot::take();
         let done = Arc::new(AtomicBool::new(false));
-        let threads: Vec<_> = (0..3)
-            .map(|_| {
-                let done = Arc::clone(&done);
-                thread::spawn(move || {
-                    while !done.load(Ordering::Relaxed) {
-                        let pieces: Vec<Vec<u8>> = (1..200).map(|size| vec![1; size * 7]).collect();
-                        std::hint::black_box(pieces);
-                    }
-                })
-            })
-            .collect();
+        let threads = threads_that_allocate(&done);
         let mut spawner = spawner_of("/bin/true");
         // SAFETY: the C library makes its allocator usable in a child made by fork.
         unsafe {
