@@ -1,0 +1,203 @@
+//! What the program of the injector is when a scenario starts it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+use watchdog_pipe::Watchdog;
+
+use super::marker::Marker;
+use super::scenario::facts;
+use super::told::{Outcome, Refusal};
+use crate::orders::Order;
+use crate::proc_fs;
+
+/// Says to a program that is executed as `watchdog-shim` whether faults come from its start on
+/// (`arm`), or when the injector is told so (`include`).
+pub const ARM: &str = "WORKSPACE_TESTS_FAULTS";
+
+/// What a child is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Role {
+    /// Say in a line what it has been given, and wait for its end.
+    Tell,
+    /// Have a watchdog, and write into the file what came of it.
+    Ward {
+        ward: Ward,
+        armed: bool,
+        said: PathBuf,
+    },
+}
+
+/// What a child does with its watchdog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ward {
+    /// Adopt it under faults, and wait for the verdict without them.
+    Adopt,
+    /// Adopt it and have it enforced, under faults.
+    Enforce,
+    /// Wait for the verdict under faults.
+    Wait,
+    /// Take the protection off again, under faults.
+    Cancel,
+    /// Be stopped.
+    Die,
+    /// Be stopped, and take no stop signal.
+    DieDeaf,
+}
+
+impl Role {
+    /// As the argument of the program.
+    #[must_use]
+    pub fn argument(&self) -> String {
+        Order::Fault(self.clone()).argument()
+    }
+
+    /// Does it.
+    pub fn play(self) -> ExitCode {
+        match self {
+            Role::Tell => tell(),
+            Role::Ward { ward, armed, said } => return be_ward(ward, armed, &said),
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+/// First in main, before the program is the shim: says what [`ARM`] asks for.
+pub fn arm_the_shim() {
+    match std::env::var(ARM).as_deref() {
+        Ok("arm") => Marker::Arm.say(),
+        Ok("include") => Marker::Include.say(),
+        _ => {}
+    }
+}
+
+/// Everything about this process that its spawner decides, in a line.
+fn tell() {
+    // SAFETY: nothing in this program owns the number that the variable names.
+    let config = unsafe { shim_spawner::shim_config() };
+    let config = config.map(|config| config.map(|bytes| bytes.len()));
+    let fds: Vec<String> = proc_fs::own_fds()
+        .into_iter()
+        .map(|(number, file)| {
+            let kind = file.split('[').next().unwrap_or_default();
+            format!("{number}={}", kind.split("/case-").next().unwrap_or_default())
+        })
+        .collect();
+    let own = i32::try_from(std::process::id()).expect("a pid");
+    let stat = proc_fs::stat(own).expect("/proc/self/stat");
+    let status = fs::read_to_string("/proc/self/status").expect("/proc/self/status");
+    const FIELDS: [&str; 9] = [
+        "Umask:", "Uid:", "Gid:", "Groups:", "SigBlk:", "SigIgn:", "CapEff:", "NoNewPrivs:",
+        "Cpus_allowed_list:",
+    ];
+    let is_told = |line: &&str| FIELDS.iter().any(|field| line.starts_with(field));
+    let fields: Vec<String> = status
+        .lines()
+        .filter(is_told)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let limits = fs::read_to_string("/proc/self/limits").expect("/proc/self/limits");
+    let is_limit = |line: &&str| line.starts_with("Max open") || line.starts_with("Max core");
+    let limits: Vec<String> = limits
+        .lines()
+        .filter(is_limit)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let folder = std::env::current_dir().map_or(String::new(), |folder| folder.display().to_string());
+    let folder = folder.rsplit_once("/case-").map_or(folder.clone(), |_| "its own".to_owned());
+    // SAFETY: nothing in this program owns the number that the variable names.
+    let watchdog = unsafe { Watchdog::from_env() };
+    let watchdog = watchdog.map(|watchdog| watchdog.map(|w| format!("{:?}", w.guarantees())));
+    // SAFETY: takes no pointer.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    let oom = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    println!(
+        "fds {fds:?}; leads group {} session {}; {fields:?}; {limits:?}; in {folder}; nice {nice}; \
+         oom {}; config {config:?}; watchdog {watchdog:?}",
+        stat.pgrp == own,
+        stat.session == own,
+        oom.trim(),
+    );
+    loop {
+        std::thread::park();
+    }
+}
+
+fn be_ward(ward: Ward, armed: bool, said: &std::path::Path) -> ExitCode {
+    let under_faults = |marker: Marker| {
+        if armed {
+            marker.say();
+        }
+    };
+    let say = |outcome: &Outcome| {
+        let text = serde_json::to_string(outcome).expect("JSON") + "\n";
+        fs::write(said, text).expect("write");
+    };
+    let refuse = |refusal: Refusal| {
+        say(&Err(refusal));
+        ExitCode::SUCCESS
+    };
+    if matches!(ward, Ward::Die | Ward::DieDeaf) {
+        under_faults(Marker::Include);
+    }
+    if matches!(ward, Ward::Adopt | Ward::Enforce) {
+        under_faults(Marker::Arm);
+    }
+    // SAFETY: nothing in this program owns the number that the variable names.
+    let adopted = unsafe { Watchdog::from_env() };
+    if ward == Ward::Adopt {
+        under_faults(Marker::Disarm);
+    }
+    let mut watchdog = match adopted {
+        Ok(watchdog) => watchdog.expect("a watchdog"),
+        Err(error) => {
+            under_faults(Marker::Disarm);
+            return refuse(error.into());
+        }
+    };
+    let guarantees = || facts([("guarantees", format!("{:?}", watchdog.guarantees()))]);
+    match ward {
+        Ward::Adopt => {
+            say(&Ok(guarantees()));
+            let verdict = watchdog.wait();
+            println!("{verdict:?}");
+            return ExitCode::from(if verdict.is_ok() { 3 } else { 4 });
+        }
+        Ward::Wait => {
+            under_faults(Marker::Arm);
+            let verdict = watchdog.wait();
+            under_faults(Marker::Disarm);
+            say(&verdict
+                .map(|verdict| facts([("verdict", format!("{verdict:?}"))]))
+                .map_err(Refusal::from));
+            return ExitCode::SUCCESS;
+        }
+        Ward::DieDeaf => {
+            // SAFETY: SIG_IGN is no function that could be wrong, and no other thread runs yet.
+            unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+        }
+        Ward::Enforce | Ward::Cancel | Ward::Die => {}
+    }
+    let enforced = watchdog.enforce_inherited();
+    if ward == Ward::Enforce {
+        under_faults(Marker::Disarm);
+    }
+    let monitor = match enforced {
+        Ok(monitor) => monitor,
+        Err(error) => return refuse(error.into()),
+    };
+    if ward == Ward::Cancel {
+        under_faults(Marker::Arm);
+        let verdict = monitor.cancel();
+        under_faults(Marker::Disarm);
+        say(&Ok(facts([("verdict", format!("{verdict:?}"))])));
+        return ExitCode::SUCCESS;
+    }
+    let told = facts([("guarantees", format!("{:?}", monitor.guarantees()))]);
+    say(&Ok(told));
+    loop {
+        std::thread::park();
+    }
+}
