@@ -6,7 +6,7 @@ use super::documented;
 use super::errno;
 use super::scenario::Scenario;
 use super::spec::Fault;
-use super::told::{Facts, Holdings, Outcome, Refusal, Told};
+use super::told::{Facts, Refusal, Told};
 use super::trial::Seen;
 
 /// What came of a fault.
@@ -18,6 +18,8 @@ pub enum Verdict {
     Fallback(String),
     /// A typed error with the number of the fault.
     Error(String),
+    /// A library below ours ends the process for what the kernel never does.
+    Below(&'static str),
     /// The call was not made this time.
     Missed,
     /// What must never be.
@@ -32,6 +34,7 @@ impl Verdict {
             Verdict::Success => "success",
             Verdict::Fallback(_) => "fallback",
             Verdict::Error(_) => "error",
+            Verdict::Below(_) => "below",
             Verdict::Missed => "missed",
             Verdict::Bad(_) => "bad",
         }
@@ -42,6 +45,7 @@ impl Verdict {
     pub fn text(&self) -> &str {
         match self {
             Verdict::Success | Verdict::Missed => "",
+            Verdict::Below(text) => text,
             Verdict::Fallback(text) | Verdict::Error(text) | Verdict::Bad(text) => text,
         }
     }
@@ -50,10 +54,16 @@ impl Verdict {
 /// Judges a run with a fault by one without.
 #[must_use]
 pub fn judge(scenario: &Scenario, fault: &Fault, clean: &Told, seen: &Seen) -> Verdict {
-    let wrong = wrongs(clean, seen);
+    if let Some(reason) = documented::below(fault, &seen.output)
+        && harm(seen).is_empty()
+    {
+        return Verdict::Below(reason);
+    }
+    let wrong = wrongs(fault, clean, seen);
     if !wrong.is_empty() {
         let output = seen.output.lines().take(12).collect::<Vec<_>>().join(" | ");
-        return Verdict::Bad(format!("{}; output: {output}", wrong.join("; ")));
+        let (wrong, at) = (wrong.join("; "), &seen.at);
+        return Verdict::Bad(format!("{wrong}; at {at}; output: {output}"));
     }
     if seen.injected == 0 {
         return Verdict::Missed;
@@ -63,12 +73,16 @@ pub fn judge(scenario: &Scenario, fault: &Fault, clean: &Told, seen: &Seen) -> V
     };
     match &told.first {
         Ok(facts) if facts == clean => Verdict::Success,
-        Ok(facts) => fallback(scenario, fault, clean, facts),
+        Ok(facts) => fallback(fault, clean, facts).map_or_else(
+            |wrong| Verdict::Bad(format!("{wrong}; at {}", seen.at)),
+            Verdict::Fallback,
+        ),
         Err(refusal) => error(scenario, fault, refusal),
     }
 }
 
-fn fallback(scenario: &Scenario, fault: &Fault, clean: &Facts, facts: &Facts) -> Verdict {
+/// What is other than without the fault: why that may be, or that it may not.
+fn fallback(fault: &Fault, clean: &Facts, facts: &Facts) -> Result<String, String> {
     let mut text = String::new();
     for name in clean.keys().chain(facts.keys().filter(|name| !clean.contains_key(*name))) {
         let (before, now) = (clean.get(name), facts.get(name));
@@ -76,15 +90,14 @@ fn fallback(scenario: &Scenario, fault: &Fault, clean: &Facts, facts: &Facts) ->
             continue;
         }
         let of = |value: Option<&String>| value.map_or("nothing".to_owned(), Clone::clone);
-        let (before, now) = (of(before), of(now));
-        match documented::fallback(scenario, fault, name, &before, &now) {
+        match documented::fallback(fault, name, clean, facts) {
             Some(reason) => {
                 let _ = write!(text, "{name}: {reason}. ");
             }
-            None => return Verdict::Bad(format!("{name}: {now}, and without the fault {before}")),
+            None => return Err(format!("{name}: {}, and should be {}", of(now), of(before))),
         }
     }
-    Verdict::Fallback(text)
+    Ok(text)
 }
 
 fn error(scenario: &Scenario, fault: &Fault, refusal: &Refusal) -> Verdict {
@@ -106,65 +119,47 @@ fn error(scenario: &Scenario, fault: &Fault, refusal: &Refusal) -> Verdict {
 }
 
 /// What is wrong whatever the operation answers.
-fn wrongs(clean: &Told, seen: &Seen) -> Vec<String> {
+fn wrongs(fault: &Fault, clean: &Told, seen: &Seen) -> Vec<String> {
     let mut wrong = Vec::new();
     let left = seen.left.join(", ");
     match seen.ended {
         None => wrong.push(format!("it hangs: {left}")),
         Some(status) if !status.success() => wrong.push(format!("it ended by {status}")),
-        Some(_) if !seen.left.is_empty() => wrong.push(format!("left behind: {left}")),
         Some(_) => {}
     }
+    wrong.extend(harm(seen));
     for sign in ["panicked at", "memory allocation of", "fatal runtime error", "futex facility"] {
         if seen.output.contains(sign) {
             wrong.push(sign.to_owned());
         }
     }
-    wrong.extend(seen.stray_signals.iter().cloned());
-    if !seen.strangers_lived {
-        wrong.push("a stranger was killed".to_owned());
-    }
     match &seen.told {
         None if wrong.is_empty() => wrong.push("it ended without a word".to_owned()),
         None => {}
-        Some(told) => wrong.extend(after(clean, told)),
+        Some(told) => wrong.extend(after(fault, clean, told)),
+    }
+    wrong
+}
+
+/// What a process has done to others that ends for whatever reason.
+fn harm(seen: &Seen) -> Vec<String> {
+    let mut wrong = seen.stray_signals.clone();
+    if !seen.strangers_lived {
+        wrong.push("a stranger was killed".to_owned());
+    }
+    if seen.ended.is_some() && !seen.left.is_empty() {
+        wrong.push(format!("left behind: {}", seen.left.join(", ")));
     }
     wrong
 }
 
 /// What is wrong with the process after the fault.
-fn after(clean: &Told, told: &Told) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let again = |outcome: &Option<Outcome>| format!("{outcome:?}");
-    if told.again != clean.again {
-        let (now, before) = (again(&told.again), again(&clean.again));
-        wrong.push(format!("the next one, without a fault: {now}, and should be {before}"));
-    }
-    wrong.extend(difference(&clean.left, &told.left));
-    wrong
-}
-
-fn difference(clean: &Holdings, left: &Holdings) -> Option<String> {
-    if clean == left {
-        return None;
-    }
-    let mut text = String::from("held afterwards:");
-    let names = clean.fds.keys().chain(left.fds.keys());
-    let names: std::collections::BTreeSet<&String> = names.collect();
-    for name in names {
-        let of = |holdings: &Holdings| holdings.fds.get(name).copied().unwrap_or(0);
-        if of(clean) != of(left) {
-            let _ = write!(text, " {name} {} not {},", of(left), of(clean));
-        }
-    }
-    if clean.threads != left.threads {
-        let _ = write!(text, " {} threads not {},", left.threads, clean.threads);
-    }
-    if clean.children != left.children {
-        let _ = write!(text, " {} children not {},", left.children, clean.children);
-    }
-    if clean.files != left.files {
-        let _ = write!(text, " files {:?} not {:?}", left.files, clean.files);
-    }
-    Some(text)
+fn after(fault: &Fault, clean: &Told, told: &Told) -> Vec<String> {
+    let again = match (&clean.again, &told.again) {
+        (Some(Ok(clean)), Some(Ok(told))) => fallback(fault, clean, told).err(),
+        (clean, told) if clean == told => None,
+        (_, told) => Some(format!("{told:?}")),
+    };
+    let again = again.map(|again| format!("the next one, without a fault: {again}"));
+    again.into_iter().chain(told.left.excess(&clean.left)).collect()
 }

@@ -87,39 +87,37 @@ fn tell() {
         .collect();
     let own = i32::try_from(std::process::id()).expect("a pid");
     let stat = proc_fs::stat(own).expect("/proc/self/stat");
-    let status = fs::read_to_string("/proc/self/status").expect("/proc/self/status");
-    const FIELDS: [&str; 9] = [
+    let lines = |path: &str, wanted: &[&str]| {
+        let text = fs::read_to_string(path).expect("a file in /proc");
+        let is_told = |line: &&str| wanted.iter().any(|field| line.starts_with(field));
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.lines().filter(is_told).map(words).collect::<Vec<_>>()
+    };
+    const STATUS: [&str; 9] = [
         "Umask:", "Uid:", "Gid:", "Groups:", "SigBlk:", "SigIgn:", "CapEff:", "NoNewPrivs:",
         "Cpus_allowed_list:",
     ];
-    let is_told = |line: &&str| FIELDS.iter().any(|field| line.starts_with(field));
-    let fields: Vec<String> = status
-        .lines()
-        .filter(is_told)
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
-    let limits = fs::read_to_string("/proc/self/limits").expect("/proc/self/limits");
-    let is_limit = |line: &&str| line.starts_with("Max open") || line.starts_with("Max core");
-    let limits: Vec<String> = limits
-        .lines()
-        .filter(is_limit)
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
-    let folder = std::env::current_dir().map_or(String::new(), |folder| folder.display().to_string());
-    let folder = folder.rsplit_once("/case-").map_or(folder.clone(), |_| "its own".to_owned());
+    let folder = std::env::current_dir().unwrap_or_default().display().to_string();
+    let is_own = folder.contains("/case-");
     // SAFETY: nothing in this program owns the number that the variable names.
     let watchdog = unsafe { Watchdog::from_env() };
-    let watchdog = watchdog.map(|watchdog| watchdog.map(|w| format!("{:?}", w.guarantees())));
+    let watchdog = watchdog.map(|watchdog| watchdog.map(|w| w.guarantees()));
     // SAFETY: takes no pointer.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     let oom = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
-    println!(
-        "fds {fds:?}; leads group {} session {}; {fields:?}; {limits:?}; in {folder}; nice {nice}; \
-         oom {}; config {config:?}; watchdog {watchdog:?}",
-        stat.pgrp == own,
-        stat.session == own,
-        oom.trim(),
-    );
+    let told = facts([
+        ("fds", fds.join(" ")),
+        ("leads its group", (stat.pgrp == own).to_string()),
+        ("leads its session", (stat.session == own).to_string()),
+        ("status", lines("/proc/self/status", &STATUS).join(", ")),
+        ("limits", lines("/proc/self/limits", &["Max open", "Max core"]).join(", ")),
+        ("folder", if is_own { "its own".to_owned() } else { folder }),
+        ("nice", nice.to_string()),
+        ("oom_score_adj", oom.trim().to_owned()),
+        ("config", format!("{config:?}")),
+        ("watchdog", format!("{watchdog:?}")),
+    ]);
+    println!("{}", serde_json::to_string(&told).expect("JSON"));
     loop {
         std::thread::park();
     }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use crate::clone_method::CloneMethod;
+use shim_spawner::Engine;
 
 use super::marker::Marker;
 use super::told::{Facts, Outcome};
@@ -22,9 +22,9 @@ use super::told::{Facts, Outcome};
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     pub name: &'static str,
-    /// How its children are created; `None`: in the way that the kernel has.
-    pub method: Option<CloneMethod>,
-    /// What stands in the way from the start: a filter of an old kernel.
+    /// Which engine creates its children.
+    pub engine: Engine,
+    /// What stands in the way from the start: a filter, as of an old kernel.
     pub before: fn(),
     /// It cannot be done twice in a process.
     pub once: bool,
@@ -35,18 +35,15 @@ impl Scenario {
     const fn new(name: &'static str, run: fn(&Stage<'_>) -> Outcome) -> Scenario {
         Scenario {
             name,
-            method: None,
+            engine: Engine::Vfork,
             before: nothing,
             once: false,
             run,
         }
     }
 
-    const fn by(self, method: CloneMethod) -> Scenario {
-        Scenario {
-            method: Some(method),
-            ..self
-        }
+    const fn by(self, engine: Engine) -> Scenario {
+        Scenario { engine, ..self }
     }
 
     const fn behind(self, before: fn()) -> Scenario {
@@ -75,14 +72,19 @@ pub fn all() -> Vec<Scenario> {
 #[derive(Debug)]
 pub struct Stage<'a> {
     pub folder: &'a Path,
+    pub engine: Engine,
     is_armed: bool,
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
     /// `is_armed`: faults may come.
     #[must_use]
-    pub fn new(folder: &Path, is_armed: bool) -> Stage<'_> {
-        Stage { folder, is_armed }
+    pub fn new(scenario: &Scenario, folder: &'a Path, is_armed: bool) -> Stage<'a> {
+        Stage {
+            folder,
+            engine: scenario.engine,
+            is_armed,
+        }
     }
 
     /// Whether faults may come.

@@ -10,13 +10,16 @@ use crate::notify::Notified;
 #[must_use]
 pub fn reaches_strangers(call: &Notified, first: i32) -> Option<String> {
     let argument = |index: usize| call.arguments[index] as u32 as i32;
-    let target = match call.number {
-        libc::SYS_kill | libc::SYS_rt_sigqueueinfo => argument(0),
-        libc::SYS_tkill => argument(0),
-        libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo => argument(1),
-        libc::SYS_pidfd_send_signal => pid_behind(call.thread, argument(0))?,
+    let (target, signal) = match call.number {
+        libc::SYS_kill | libc::SYS_rt_sigqueueinfo | libc::SYS_tkill => (argument(0), argument(1)),
+        libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo => (argument(1), argument(2)),
+        libc::SYS_pidfd_send_signal => (pid_behind(call.thread, argument(0))?, argument(1)),
         _ => return None,
     };
+    // A question, and no signal.
+    if signal == 0 {
+        return None;
+    }
     // Numbers of a PID namespace below this one name nobody outside of it.
     if namespace_of(call.thread) != namespace_of(1) {
         return None;

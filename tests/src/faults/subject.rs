@@ -30,14 +30,11 @@ pub fn be(
             libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
         }
         std::env::set_current_dir(folder).expect("chdir");
-        if let Some(method) = scenario.method {
-            method.force();
-        }
         (scenario.before)();
         listen();
-        let first = (scenario.run)(&Stage::new(folder, true));
+        let first = (scenario.run)(&Stage::new(scenario, folder, true));
         Marker::Disarm.say();
-        let again = (!scenario.once).then(|| (scenario.run)(&Stage::new(folder, false)));
+        let again = (!scenario.once).then(|| (scenario.run)(&Stage::new(scenario, folder, false)));
         let left = settled(folder, reference);
         let told = Told { first, again, left };
         let text = serde_json::to_string(&told).expect("JSON");
@@ -48,14 +45,14 @@ pub fn be(
     unsafe { libc::_exit(if done.is_ok() { 0 } else { 101 }) }
 }
 
-/// What this process holds: when that is as it should be, or has not changed for a while.
+/// What this process holds: when that is no more than it should be, or has not changed for a while.
 fn settled(folder: &Path, reference: Option<&Holdings>) -> Holdings {
     let began = Instant::now();
     let mut seen = Holdings::take(folder);
     let mut since = Instant::now();
     loop {
         let patience = match reference {
-            Some(reference) if *reference == seen => return seen,
+            Some(reference) if seen.excess(reference).is_none() => return seen,
             Some(_) => SETTLE,
             None => Duration::from_millis(50),
         };

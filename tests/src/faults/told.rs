@@ -91,6 +91,28 @@ impl Holdings {
             files: names_in(folder),
         }
     }
+
+    /// What is more than in a run without a fault; `None` if nothing is.
+    #[must_use]
+    pub fn excess(&self, clean: &Holdings) -> Option<String> {
+        let mut more = Vec::new();
+        for (name, count) in &self.fds {
+            let before = clean.fds.get(name).copied().unwrap_or(0);
+            if *count > before {
+                more.push(format!("{count} descriptors of {name}, not {before}"));
+            }
+        }
+        if self.threads > clean.threads {
+            more.push(format!("{} threads, not {}", self.threads, clean.threads));
+        }
+        if self.children > clean.children {
+            more.push(format!("{} children, not {}", self.children, clean.children));
+        }
+        if self.files.iter().any(|file| !clean.files.contains(file)) {
+            more.push(format!("files {:?}, not {:?}", self.files, clean.files));
+        }
+        (!more.is_empty()).then(|| format!("held afterwards: {}", more.join(", ")))
+    }
 }
 
 fn names_in(folder: &std::path::Path) -> Vec<String> {

@@ -40,6 +40,8 @@ pub struct Seen {
     pub calls: Calls,
     /// How often the fault came.
     pub injected: u32,
+    /// Of what the call was that failed first.
+    pub at: String,
     /// `None`: it was still there when the deadline passed.
     pub ended: Option<ExitStatus>,
     pub told: Option<Told>,
@@ -308,8 +310,12 @@ impl Run<'_> {
             return Answer::GoOn;
         };
         self.seen.injected += 1;
-        if call.number == libc::SYS_close && fault.errno != libc::EBADF {
-            // The kernel closes a descriptor whatever else it says.
+        if self.seen.injected == 1 {
+            self.seen.at = describe_call(call);
+        }
+        if call.number == libc::SYS_close {
+            // The kernel closes a descriptor whatever else it says; and one that is not open is
+            // none that could be left behind.
             let number = u32::try_from(call.arguments[0]).unwrap_or(u32::MAX);
             let _ = self.listener.replace(call.id, number, self.not_closed.as_fd());
         }
@@ -320,6 +326,17 @@ impl Run<'_> {
 fn read(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The program that makes a call, and the file that its first argument may name.
+fn describe_call(call: &Notified) -> String {
+    let thread = call.thread;
+    let name = read(Path::new(&format!("/proc/{thread}/comm")));
+    let number = call.arguments[0];
+    let file = fs::read_link(format!("/proc/{thread}/fd/{number}")).unwrap_or_default();
+    let arguments = call.arguments.map(|argument| format!("{argument:x}"));
+    let [name, file] = [name.trim(), &file.display().to_string()];
+    format!("{name}, {file}, arguments {}", arguments.join(" "))
 }
 
 /// What /proc says of somebody who is left.

@@ -8,36 +8,43 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shim_spawner::{
-    Contain, CpuSet, Resource, ShimHandler, ShimIdentity, ShimSpawner, Signal, Stdio, StopPolicy,
+    Contain, CpuSet, Engine, Resource, ShimHandler, ShimIdentity, ShimSpawner, Signal, Stdio, StopPolicy,
     Supervisor,
 };
 
-use crate::clone_method::{CloneMethod, method};
+use crate::clone_method;
 use crate::faults::role::Role;
 use crate::faults::scenario::{Scenario, Stage, ended, facts};
-use crate::faults::told::{Outcome, Refusal};
-use crate::proc_fs;
-
-#[cfg(target_arch = "x86_64")]
-const FIRST: CloneMethod = CloneMethod::Clone3;
-#[cfg(not(target_arch = "x86_64"))]
-const FIRST: CloneMethod = CloneMethod::Clone;
+use crate::faults::told::{Facts, Outcome, Refusal};
+use crate::{proc_fs, seccomp};
 
 pub const ALL: &[Scenario] = &[
-    Scenario::new("spawn-attached-clone3", attached).by(FIRST),
-    Scenario::new("spawn-attached-clone", attached).by(CloneMethod::Clone),
-    Scenario::new("spawn-attached-copy", attached).by(CloneMethod::Copy),
-    Scenario::new("spawn-attached-fork", attached).by(CloneMethod::Fork),
-    Scenario::new("spawn-detached-clone3", detached).by(FIRST),
-    Scenario::new("spawn-detached-clone", detached).by(CloneMethod::Clone),
-    Scenario::new("spawn-detached-copy", detached).by(CloneMethod::Copy),
-    Scenario::new("spawn-detached-fork", detached).by(CloneMethod::Fork),
-    Scenario::new("spawn-supervised-clone3", supervised).by(FIRST),
-    Scenario::new("spawn-supervised-fork", supervised).by(CloneMethod::Fork),
-    Scenario::new("spawn-furnished-clone3", furnished).by(FIRST),
-    Scenario::new("spawn-furnished-clone", furnished).by(CloneMethod::Clone),
-    Scenario::new("spawn-furnished-fork", furnished).by(CloneMethod::Fork),
+    Scenario::new("spawn-attached-clone3", attached),
+    Scenario::new("spawn-attached-clone", attached).behind(no_clone3),
+    Scenario::new("spawn-attached-copy", attached).behind(no_shared_memory),
+    Scenario::new("spawn-attached-fork", attached).by(Engine::Fork),
+    Scenario::new("spawn-detached-clone3", detached),
+    Scenario::new("spawn-detached-clone", detached).behind(no_clone3),
+    Scenario::new("spawn-detached-copy", detached).behind(no_shared_memory),
+    Scenario::new("spawn-detached-fork", detached).by(Engine::Fork),
+    Scenario::new("spawn-supervised-clone3", supervised),
+    Scenario::new("spawn-supervised-fork", supervised).by(Engine::Fork),
+    Scenario::new("spawn-furnished-clone3", furnished),
+    Scenario::new("spawn-furnished-clone", furnished).behind(no_clone3),
+    Scenario::new("spawn-furnished-fork", furnished).by(Engine::Fork),
 ];
+
+/// As before Linux 5.3.
+fn no_clone3() {
+    seccomp::refuse(&[(libc::SYS_clone3, libc::ENOSYS)]);
+}
+
+/// As under a profile that knows what a child with the memory of its parent can do.
+fn no_shared_memory() {
+    no_clone3();
+    let shared = libc::CLONE_VM | libc::CLONE_VFORK;
+    clone_method::refuse_clone(shared, shared, libc::EPERM);
+}
 
 /// Soon: the children have nothing to bring in order.
 const GRACE: Duration = Duration::from_millis(500);
@@ -46,7 +53,7 @@ fn spawner(stage: &Stage<'_>) -> ShimSpawner {
     let mut spawner = ShimSpawner::new(super::program());
     spawner
         .arg(Role::Tell.argument())
-        .engine(method().engine())
+        .engine(stage.engine)
         .stop_policy(StopPolicy::new().grace(GRACE))
         .identity_file(stage.file("identity"))
         .stdin(Stdio::null())
@@ -119,13 +126,14 @@ fn spawn(stage: &Stage<'_>, mut spawner: ShimSpawner) -> Outcome {
         ("guarantees", format!("{:?}", handler.guarantees())),
         ("level", format!("{:?}", handler.level())),
         ("identity", same.to_string()),
-        ("child", said),
     ];
     let report = handler.stop().expect("a stop without a fault");
     assert!(report.is_empty(), "{report:?}");
     std::fs::remove_file(&identity).expect("the identity file");
     let mut told = facts(told);
     told.insert("status".to_owned(), ended(report.exit().status));
+    let child: Facts = serde_json::from_str(&said).unwrap_or_default();
+    told.extend(child.into_iter().map(|(name, value)| (format!("child {name}"), value)));
     Ok(told)
 }
 
