@@ -93,7 +93,7 @@ impl Process {
     /// - [`Unsupported`](Error::Unsupported): without a `/proc` of this PID namespace, and where it
     ///   hides processes of other users (`hidepid`); before Linux 6.9 if the leader was reaped.
     /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles): there are more members than descriptors.
-    /// - [`Io`](Error::Io): `/proc` cannot be read.
+    /// - [`Io`](Error::Io), [`PermissionDenied`](Error::PermissionDenied): `/proc` cannot be read.
     pub fn group_members(&self) -> Result<Vec<Process>, Error> {
         // Pid 1 is there as long as its namespace is: not to be seen, it is hidden, and so are
         // others.
@@ -122,22 +122,18 @@ impl Process {
 
     /// The process with this number, if it lives and its group has the number of ours.
     fn member(&self, pid: Pid) -> Result<Option<Process>, Error> {
-        // Without a descriptor first: most processes are no members.
-        let line = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-        if !line.is_ok_and(|line| self.is_group_of(&line)) {
-            return Ok(None);
+        // Without a pidfd first: most processes are no members.
+        match if_it_lives(fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())))? {
+            Some(line) if self.is_group_of(&line) => {}
+            _ => return Ok(None),
         }
         let process = match Process::open(pid) {
             Err(Error::NotFound(_)) => return Ok(None),
             opened => opened?,
         };
         // Read again, now that the number cannot move.
-        let is_member = match process.proc_stat() {
-            Ok(line) => self.is_group_of(&line),
-            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => false,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(Error::Io(error)),
-        };
+        let line = if_it_lives(process.proc_stat())?;
+        let is_member = line.is_some_and(|line| self.is_group_of(&line));
         let lives = is_member && !process.has_exited(Until::Now)?;
         Ok(lives.then_some(process))
     }
@@ -174,6 +170,19 @@ impl Process {
             number @ 2.. => Ok(GroupNumber(number)),
             _ => Err(Error::Unsupported(Errno::INVAL.into())),
         }
+    }
+}
+
+/// What was read of a process; `None` if it is gone. Whatever else says nothing of it is an error:
+/// a member that was not seen must not pass for one that is gone.
+fn if_it_lives(read: io::Result<Vec<u8>>) -> Result<Option<Vec<u8>>, Error> {
+    match read {
+        Ok(line) => Ok(Some(line)),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::SRCH | Errno::NOENT) => Ok(None),
+            Some(errno) => Err(Error::of_call(errno)),
+            None => Err(Error::Io(error)),
+        },
     }
 }
 

@@ -6,6 +6,7 @@
 //! counts the calls that the operation makes, thread by thread, and lets the k-th one fail. Then it
 //! judges what came of it.
 
+mod arms;
 pub mod campaign;
 mod documented;
 mod errno;

@@ -13,6 +13,10 @@ use crate::plan::Containment;
 use crate::proc::Proc;
 use crate::sys::NamespaceInit;
 
+/// How often those are looked for again of whom a sweep could not find out what they are. They get
+/// no stop signal otherwise, and are killed when the grace is over.
+const TRIES: u32 = 3;
+
 /// COMMAND, and what it has started.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -130,12 +134,22 @@ impl Tree {
             .map(|pid| pid.as_raw_nonzero().get())
             .into_iter()
             .collect();
+        let mut tries = TRIES;
         // If descriptors are few, some have moved to another parent before they were found.
         loop {
             let mut fresh = Vec::new();
             let swept = self.sweep(signals, receivers, &done, |number| fresh.push(number));
             match swept {
                 Ok(swept) if swept.ran_out_of_descriptors && !fresh.is_empty() => {
+                    done.extend(fresh);
+                }
+                Ok(Swept {
+                    missed_some: true, ..
+                })
+                | Err(_)
+                    if tries > 0 =>
+                {
+                    tries -= 1;
                     done.extend(fresh);
                 }
                 Ok(_) | Err(_) => break,

@@ -18,7 +18,7 @@ use super::trial::{Calls, Injector, Seen};
 /// Which faults.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Wish {
-    /// A scenario, the beginning of its name, or one fault by its name.
+    /// Those whose names begin so.
     pub only: Option<String>,
     /// Of so many shares of all faults ...
     pub shares: u64,
@@ -58,7 +58,7 @@ impl Case<'_> {
 #[must_use]
 pub fn run(wish: &Wish) -> ExitCode {
     let mut injector = Injector::new();
-    let (scenarios, one) = chosen(wish);
+    let scenarios = chosen(wish);
     if scenarios.is_empty() {
         eprintln!("no scenario or fault has that name");
         return ExitCode::FAILURE;
@@ -74,7 +74,7 @@ pub fn run(wish: &Wish) -> ExitCode {
             }
         }
     }
-    let cases = cases(&clean, one, wish);
+    let cases = cases(&clean, wish);
     say(&["planned", &cases.len().to_string()]);
     let began = Instant::now();
     let limit = wish.seconds.map(Duration::from_secs);
@@ -92,21 +92,18 @@ pub fn run(wish: &Wish) -> ExitCode {
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The scenarios that are wanted, and the one fault.
-fn chosen(wish: &Wish) -> (Vec<Scenario>, Option<Fault>) {
-    let all = scenario::all();
-    let Some(only) = &wish.only else {
-        return (all, None);
-    };
-    if let Some((name, fault)) = only.split_once(':') {
-        let fault = Fault::parse(fault);
-        let named = all.into_iter().filter(|scenario| scenario.name == name);
-        let named = named.filter(|_| fault.is_some()).collect();
-        return (named, fault);
+/// The scenarios that are wanted.
+fn chosen(wish: &Wish) -> Vec<Scenario> {
+    let mut all = scenario::all();
+    if let Some(only) = &wish.only {
+        let name = only.split(':').next().unwrap_or_default();
+        let is_whole = only.contains(':');
+        all.retain(|scenario| match is_whole {
+            true => scenario.name == name,
+            false => scenario.name.starts_with(name),
+        });
     }
-    let named = all.into_iter();
-    let named = named.filter(|scenario| scenario.name.starts_with(only.as_str()));
-    (named.collect(), None)
+    all
 }
 
 fn without_a_fault(injector: &mut Injector, scenario: Scenario) -> Result<Clean, String> {
@@ -149,8 +146,10 @@ fn told(seen: Seen) -> Result<(Calls, Told), String> {
     }
 }
 
-fn cases<'a>(clean: &'a [Clean], one: Option<Fault>, wish: &Wish) -> Vec<Case<'a>> {
-    if let Some(fault) = one {
+fn cases<'a>(clean: &'a [Clean], wish: &Wish) -> Vec<Case<'a>> {
+    // One fault by its whole name need not be one of those that a run without a fault has.
+    let one = wish.only.as_ref().and_then(|only| only.split_once(':'));
+    if let Some(fault) = one.and_then(|(_, fault)| Fault::parse(fault)) {
         return clean.iter().map(|clean| Case { clean, fault }).collect();
     }
     let mut unknown = BTreeSet::new();
@@ -193,6 +192,9 @@ fn cases<'a>(clean: &'a [Clean], one: Option<Fault>, wish: &Wish) -> Vec<Case<'a
         case.name().hash(&mut hasher);
         hasher.finish()
     };
+    if let Some(only) = &wish.only {
+        cases.retain(|case| case.name().starts_with(only.as_str()));
+    }
     if wish.shares > 1 {
         cases.retain(|case| place(case) % wish.shares == wish.share);
     }

@@ -21,14 +21,15 @@ pub fn fallback(_fault: &Fault, fact: &str, clean: &Facts, seen: &Facts) -> Opti
     }
 }
 
+/// Of `EBADF` to `F_GETFD`.
+pub const CLOSES_WHAT_IS_OPEN: &str =
+    "std, in debug builds, ends a process whose descriptor was closed behind its back";
+
 /// Which library below ours ends the process for this fault.
 #[must_use]
 pub fn below(fault: &Fault, output: &str) -> Option<&'static str> {
     let says = |text: &str| output.contains(text);
     match fault.call {
-        libc::SYS_fcntl if says("IO Safety violation: owned file descriptor already closed") => {
-            Some("std, in debug builds, asks whether what it closes is open")
-        }
         libc::SYS_rseq if says("rseq registration failed") => {
             Some("the C library ends a process whose new thread has no rseq(2)")
         }

@@ -65,6 +65,9 @@ pub fn judge(scenario: &Scenario, fault: &Fault, clean: &Told, seen: &Seen) -> V
         let (wrong, at) = (wrong.join("; "), &seen.at);
         return Verdict::Bad(format!("{wrong}; at {at}; output: {output}"));
     }
+    if seen.is_unreal {
+        return Verdict::Below(documented::CLOSES_WHAT_IS_OPEN);
+    }
     if seen.injected == 0 {
         return Verdict::Missed;
     }

@@ -1,6 +1,7 @@
 //! What the program of the injector is when a scenario starts it.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -117,7 +118,9 @@ fn tell() {
         ("config", format!("{config:?}")),
         ("watchdog", format!("{watchdog:?}")),
     ]);
-    println!("{}", serde_json::to_string(&told).expect("JSON"));
+    let told = serde_json::to_string(&told).expect("JSON") + "\n";
+    // Whoever listened may be gone.
+    let _ = std::io::stdout().write_all(told.as_bytes());
     loop {
         std::thread::park();
     }
@@ -160,7 +163,6 @@ fn be_ward(ward: Ward, armed: bool, said: &std::path::Path) -> ExitCode {
         Ward::Adopt => {
             say(&Ok(guarantees()));
             let verdict = watchdog.wait();
-            println!("{verdict:?}");
             return ExitCode::from(if verdict.is_ok() { 3 } else { 4 });
         }
         Ward::Wait => {

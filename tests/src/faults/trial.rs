@@ -1,6 +1,6 @@
 //! One run of a scenario, with or without a fault, and all that is seen of it from outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use crate::Folder;
 use crate::notify::{Answer, Listener, Notified};
 
+use super::arms::Arms;
 use super::filter::{self, ALWAYS};
 use super::marker::{MARKER, Marker};
 use super::scenario::Scenario;
@@ -40,6 +41,9 @@ pub struct Seen {
     pub calls: Calls,
     /// How often the fault came.
     pub injected: u32,
+    /// The fault was left out: it would say that a descriptor is not open to whoever has it open,
+    /// and std ends the process then.
+    pub is_unreal: bool,
     /// Of what the call was that failed first.
     pub at: String,
     /// `None`: it was still there when the deadline passed.
@@ -110,8 +114,7 @@ struct Run<'a> {
     listener: Listener,
     not_closed: &'a OwnedFd,
     first: i32,
-    armed_from: Option<i32>,
-    excluded: BTreeSet<i32>,
+    arms: Arms,
     seen: Seen,
 }
 
@@ -169,12 +172,11 @@ impl Injector {
             listener: Listener::from_fd(listener),
             not_closed: &self.not_closed,
             first,
-            armed_from: None,
-            excluded: BTreeSet::new(),
+            arms: Arms::default(),
             seen: Seen::default(),
         };
         run.serve_until_end(&process, began + DEADLINE);
-        run.armed_from = None;
+        run.arms.follow(Marker::Disarm, first);
         if run.seen.ended.is_some() {
             run.serve_until_alone(&self.world);
         }
@@ -260,7 +262,7 @@ impl Run<'_> {
     fn answer(&mut self, call: &Notified) -> Answer {
         if call.number == libc::SYS_prctl && call.arguments[0] == u64::from(MARKER) {
             if let Some(marker) = Marker::heard(call.arguments[1]) {
-                self.follow(marker, call.thread);
+                self.arms.follow(marker, call.thread);
             }
             return Answer::Zero;
         }
@@ -268,34 +270,15 @@ impl Run<'_> {
             let stray = signals::reaches_strangers(call, self.first);
             self.seen.stray_signals.extend(stray);
         }
-        let answer = if self.counts(call.thread) {
+        let answer = if self.arms.are_on(call.thread) {
             self.count(call)
         } else {
             Answer::GoOn
         };
         if call.number == libc::SYS_execve && answer == Answer::GoOn {
-            self.excluded.insert(call.thread);
+            self.arms.exclude(call.thread);
         }
         answer
-    }
-
-    fn follow(&mut self, marker: Marker, thread: i32) {
-        match marker {
-            Marker::Arm => {
-                self.armed_from = Some(thread);
-                self.excluded.remove(&thread);
-            }
-            Marker::ArmOthers => self.armed_from = Some(thread + 1),
-            Marker::Disarm => self.armed_from = None,
-            Marker::Include => {
-                self.excluded.remove(&thread);
-            }
-        }
-    }
-
-    fn counts(&self, thread: i32) -> bool {
-        let is_late = self.armed_from.is_some_and(|from| thread >= from);
-        is_late && !self.excluded.contains(&thread)
     }
 
     /// Counts the call, and answers it.
@@ -309,6 +292,10 @@ impl Run<'_> {
         let Some(fault) = self.fault.filter(is_ours) else {
             return Answer::GoOn;
         };
+        if is_close_on_exec(call) && fault.errno == libc::EBADF {
+            self.seen.is_unreal = true;
+            return Answer::GoOn;
+        }
         self.seen.injected += 1;
         if self.seen.injected == 1 {
             self.seen.at = describe_call(call);
@@ -326,6 +313,12 @@ impl Run<'_> {
 fn read(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What std asks before it closes a descriptor, in debug builds.
+fn is_close_on_exec(call: &Notified) -> bool {
+    let command = u64::from(libc::F_GETFD.unsigned_abs());
+    call.number == libc::SYS_fcntl && call.arguments[1] == command
 }
 
 /// The program that makes a call, and the file that its first argument may name.
