@@ -51,7 +51,7 @@ impl Case<'_> {
 
 /// Runs the faults, and says a line of words between tabs for each: `case`, its name, the verdict's
 /// word, how long it took in milliseconds, and what there is to say. Before them `planned` and how
-/// many they are.
+/// many they are; after them `done`.
 ///
 /// # Panics
 /// As [`Injector::new`].
@@ -89,6 +89,7 @@ pub fn run(wish: &Wish) -> ExitCode {
         let took = seen.took.as_millis().to_string();
         say(&["case", &case.name(), verdict.word(), &took, verdict.text()]);
     }
+    say(&["done"]);
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
