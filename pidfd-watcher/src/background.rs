@@ -2,12 +2,11 @@
 
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use rustix::io::retry_on_intr;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::sys::BlockedSignals;
+use crate::sys::{BlockedSignals, RawThread};
 use crate::{Error, Process, Watcher};
 
 /// Those for which there was neither a watcher nor a thread to be had: each call tries again.
@@ -51,18 +50,15 @@ fn wait_in_a_thread(process: Process) -> bool {
     let Ok(_blocked) = BlockedSignals::all() else {
         return false;
     };
-    thread::Builder::new()
-        .name("pidfd-reaper".into())
-        .stack_size(64 * 1024)
-        .spawn(move || {
-            // Its end first: waitid(2) takes the stops of a process that this one traces from the
-            // tracer.
-            if process.wait().is_ok() {
-                // Blocks until it can be reaped, past a tracer's hold too. An error is somebody
-                // else's reaping.
-                let wait = || waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
-                let _ = retry_on_intr(wait);
-            }
-        })
-        .is_ok()
+    let main = move || {
+        // Its end first: waitid(2) takes the stops of a process that this one traces from the
+        // tracer.
+        if process.wait().is_ok() {
+            // Blocks until it can be reaped, past a tracer's hold too. An error is somebody else's
+            // reaping.
+            let wait = || waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
+            let _ = retry_on_intr(wait);
+        }
+    };
+    RawThread::start(c"pidfd-reaper", 64 << 10, Box::new(main)).is_ok()
 }

@@ -126,12 +126,12 @@ impl Events<Process> for Poller {
     #[allow(clippy::inline_always, reason = "see `Watcher::register`")]
     #[inline(always)]
     fn add(&self, process: &Process, entry: Token) -> Result<(), Errno> {
-        epoll::add(
-            &self.epoll,
-            process,
-            EventData::new_u64(entry.to_bits()),
-            EDGES,
-        )
+        let data = EventData::new_u64(entry.to_bits());
+        match epoll::add(&self.epoll, process, data, EDGES) {
+            // A registration that could not be deleted; nobody waits for it any more.
+            Err(Errno::EXIST) => self.again(process, entry),
+            added => added,
+        }
     }
 
     fn again(&self, process: &Process, entry: Token) -> Result<(), Errno> {

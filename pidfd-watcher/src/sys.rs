@@ -5,6 +5,7 @@ mod errno;
 mod fork_generation;
 mod published;
 mod signals;
+mod thread;
 mod threads;
 mod usage;
 
@@ -20,6 +21,7 @@ pub(crate) use errno::errno;
 pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;
+pub(crate) use thread::RawThread;
 pub(crate) use threads::{gettid, thread_exists};
 pub(crate) use usage::{End, RawUsage, collect_with_usage};
 

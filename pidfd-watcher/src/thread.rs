@@ -1,9 +1,8 @@
 //! The dispatch thread of a watcher.
 
-use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -12,13 +11,13 @@ use crate::contain::discard;
 use crate::poller::Poller;
 use crate::registry::{Caller, Close};
 use crate::shared::Shared;
-use crate::sys::{self, BlockedSignals};
+use crate::sys::{self, BlockedSignals, RawThread};
 use crate::{Error, child, poll, waiting};
 
 /// The dispatch thread, as its creator knows it.
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
-    thread: JoinHandle<()>,
+    thread: RawThread,
     /// The kernel's number of the thread, or the negated errno where the kernel does not tell it.
     /// Zero until it runs.
     tid: Arc<AtomicI32>,
@@ -28,26 +27,27 @@ pub(crate) struct Dispatcher {
 /// ever.
 const LAST_BREATH: Duration = Duration::from_secs(5);
 
+/// Bytes for the frames of callbacks: as much as std gives to its threads.
+const STACK: usize = 2 << 20;
+
 impl Dispatcher {
     pub(crate) fn start(shared: Arc<Shared>, poller: Arc<Poller>) -> Result<Dispatcher, Error> {
         let tid = Arc::new(AtomicI32::new(0));
         let tell = Arc::clone(&tid);
         // The thread inherits the mask: no handler of the program ever runs on it.
         let _blocked = BlockedSignals::all().map_err(Error::of_call)?;
-        std::thread::Builder::new()
-            .name("pidfd-watcher".into())
-            .spawn(move || {
-                let tid = sys::gettid().unwrap_or_else(|errno| -errno.raw_os_error());
-                // Relaxed: `join` looks when the thread has ended, and all that a thread did
-                // happens before its join returns.
-                tell.store(tid, Ordering::Relaxed);
-                run(&shared, &poller);
-            })
+        let main = move || {
+            let tid = sys::gettid().unwrap_or_else(|errno| -errno.raw_os_error());
+            // Relaxed: `join` looks when the thread has ended, and all that a thread did happens
+            // before its join returns.
+            tell.store(tid, Ordering::Relaxed);
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(&shared, &poller))) {
+                discard(payload);
+            }
+        };
+        RawThread::start(c"pidfd-watcher", STACK, Box::new(main))
             .map(|thread| Dispatcher { thread, tid })
-            .map_err(|error: io::Error| match Errno::from_io_error(&error) {
-                Some(errno) => Error::of_clone(errno),
-                None => Error::Io(error),
-            })
+            .map_err(Error::of_clone)
     }
 
     /// Waits until the thread has ended, and until the kernel counts it no more.
@@ -58,9 +58,7 @@ impl Dispatcher {
     ///
     /// `ETIMEDOUT`: a tracer holds the thread.
     pub(crate) fn join(self) -> Result<(), Errno> {
-        if let Err(payload) = self.thread.join() {
-            discard(payload);
-        }
+        self.thread.join()?;
         let tid = self.tid.load(Ordering::Relaxed);
         if tid < 0 {
             return Err(Errno::from_raw_os_error(-tid));

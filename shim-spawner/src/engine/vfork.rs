@@ -98,5 +98,5 @@ fn executed(process: &Process) -> bool {
     }
     // Either it never did, and stays until it is reaped; or it did, and is gone: SIGCHLD is ignored
     // here, or somebody waits for any child.
-    outcome::wait(process, ANY_CHILD | WaitIdOptions::NOWAIT) == Err(Errno::CHILD)
+    outcome::wait(process, ANY_CHILD | look) == Err(Errno::CHILD)
 }

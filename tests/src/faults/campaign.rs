@@ -84,7 +84,7 @@ pub fn run(wish: &Wish) -> ExitCode {
         }
         let clean = case.clean;
         let seen = injector.run(&clean.scenario, Some(&case.fault), Some(&clean.told.left));
-        let verdict = judge(&clean.scenario, &case.fault, &clean.told, &seen);
+        let verdict = judge(&case.fault, &clean.told, &seen);
         ok &= !matches!(verdict, Verdict::Bad(_));
         let took = seen.took.as_millis().to_string();
         say(&["case", &case.name(), verdict.word(), &took, verdict.text()]);

@@ -1,21 +1,30 @@
 //! What the documentation says of faults that are no errors, or that come as errors of another
 //! number.
 
-use super::scenario::Scenario;
 use super::spec::Fault;
 use super::told::{Facts, Refusal};
 
 /// Why a fact may be another one under this fault.
 #[must_use]
-pub fn fallback(_fault: &Fault, fact: &str, clean: &Facts, seen: &Facts) -> Option<&'static str> {
+pub fn fallback(fault: &Fault, fact: &str, clean: &Facts, seen: &Facts) -> Option<&'static str> {
     let is_less = |name: &str| {
         let of = |facts: &Facts| facts.get(name).cloned().unwrap_or_default();
         of(clean).contains("BEFORE_TEARDOWN") && !of(seen).contains("BEFORE_TEARDOWN")
     };
     let follows_pipe = is_less("guarantees") || is_less("child watchdog");
-    match fact {
-        "guarantees" | "child watchdog" | "child fds" | "fds" if follows_pipe => {
+    let now = seen.get(fact).map_or("", String::as_str);
+    match (fact, fault.call) {
+        ("guarantees" | "child watchdog" | "child fds" | "fds", _) if follows_pipe => {
             Some("Builder::sentinel: the pipe does alone, and the guarantees say so")
+        }
+        ("killed", _) if now == "None" => Some("Tally::count: it cannot be known"),
+        ("events", libc::SYS_write | libc::SYS_sendto)
+            if fault.lasts || matches!(fault.errno, libc::EAGAIN | libc::EPIPE) =>
+        {
+            Some("--status-fd: one that does not read loses reports")
+        }
+        ("status", libc::SYS_rt_sigprocmask) if now == "exit status: 143" => {
+            Some("--exit=mirror: where the signal does not end it, the code of a shell")
         }
         _ => None,
     }
@@ -36,6 +45,9 @@ pub fn below(fault: &Fault, output: &str) -> Option<&'static str> {
         libc::SYS_futex if says("The futex facility returned an unexpected error code") => {
             Some("the C library ends a process whose futex(2) fails in a way that cannot be")
         }
+        libc::SYS_close if says("unexpected error during closedir") => {
+            Some("std ends a process whose folder cannot be closed")
+        }
         libc::SYS_mmap | libc::SYS_munmap if says("memory allocation of") => {
             Some("Rust ends a process that has no memory left")
         }
@@ -45,6 +57,22 @@ pub fn below(fault: &Fault, output: &str) -> Option<&'static str> {
 
 /// Why an error may have another number than the fault.
 #[must_use]
-pub fn error(_scenario: &Scenario, _fault: &Fault, _refusal: &Refusal) -> Option<&'static str> {
-    None
+pub fn error(fault: &Fault, refusal: &Refusal) -> Option<&'static str> {
+    let says = |text: &str| refusal.text.contains(text);
+    let is_again = refusal.errno == Some(libc::EAGAIN);
+    let is_start = matches!(refusal.stage.as_str(), "exit status: 126" | "exit status: 127");
+    match fault.call {
+        libc::SYS_mmap | libc::SYS_mprotect | libc::SYS_clone | libc::SYS_clone3 if is_again => {
+            Some("pthread_create(3) says so for want of memory")
+        }
+        libc::SYS_openat if says("not a regular file") => Some("what stands there is no file"),
+        libc::SYS_newfstatat if says("are born in another PID or time namespace") => {
+            Some("Stage::Identity: Unsupported")
+        }
+        libc::SYS_pidfd_open if refusal.stage == "Gone" => Some("AdoptError::Gone"),
+        libc::SYS_execve if refusal.what == "watchdog-shim" && is_start => {
+            Some("exit codes 126 and 127, with the reason in words")
+        }
+        _ => None,
+    }
 }

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use super::documented;
 use super::errno;
-use super::scenario::Scenario;
 use super::spec::Fault;
 use super::told::{Facts, Refusal, Told};
 use super::trial::Seen;
@@ -53,7 +52,7 @@ impl Verdict {
 
 /// Judges a run with a fault by one without.
 #[must_use]
-pub fn judge(scenario: &Scenario, fault: &Fault, clean: &Told, seen: &Seen) -> Verdict {
+pub fn judge(fault: &Fault, clean: &Told, seen: &Seen) -> Verdict {
     if let Some(reason) = documented::below(fault, &seen.output)
         && harm(seen).is_empty()
     {
@@ -80,7 +79,7 @@ pub fn judge(scenario: &Scenario, fault: &Fault, clean: &Told, seen: &Seen) -> V
             |wrong| Verdict::Bad(format!("{wrong}; at {}", seen.at)),
             Verdict::Fallback,
         ),
-        Err(refusal) => error(scenario, fault, refusal),
+        Err(refusal) => error(fault, refusal),
     }
 }
 
@@ -103,7 +102,7 @@ fn fallback(fault: &Fault, clean: &Facts, facts: &Facts) -> Result<String, Strin
     Ok(text)
 }
 
-fn error(scenario: &Scenario, fault: &Fault, refusal: &Refusal) -> Verdict {
+fn error(fault: &Fault, refusal: &Refusal) -> Verdict {
     let Refusal {
         what,
         stage,
@@ -115,7 +114,7 @@ fn error(scenario: &Scenario, fault: &Fault, refusal: &Refusal) -> Verdict {
     if *errno == Some(fault.errno) {
         return Verdict::Error(text);
     }
-    match documented::error(scenario, fault, refusal) {
+    match documented::error(fault, refusal) {
         Some(reason) => Verdict::Error(format!("{text} ({reason})")),
         None => Verdict::Bad(format!("another error than the fault's: {text}")),
     }

@@ -101,6 +101,14 @@ impl<'a> Stage<'a> {
         result
     }
 
+    /// What the scenario itself has to do in the midst of an operation.
+    pub fn calmly<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.say(Marker::Disarm);
+        let result = act();
+        self.say(Marker::Arm);
+        result
+    }
+
     /// Faults come to those that this process has started.
     pub fn arm_others(&self) {
         self.say(Marker::ArmOthers);

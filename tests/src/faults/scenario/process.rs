@@ -71,12 +71,16 @@ fn child(stage: &Stage<'_>) -> Outcome {
         }
     };
     let first = process.reap_after_wait();
-    let mut command = Command::new("true");
-    let done = stage.under_faults(|| {
-        let mut child = ChildProcess::new(command.spawn()?)?;
-        Ok::<_, Refusal>(child.wait()?.status)
-    });
-    let status = done?;
+    let child = Command::new("true").spawn().expect("spawn");
+    let mut child = match stage.under_faults(|| ChildProcess::new(child)) {
+        Ok(child) => child,
+        Err(mut failed) => {
+            failed.child.wait().expect("the child is given back");
+            return Err(failed.into());
+        }
+    };
+    let waited = stage.under_faults(|| child.wait());
+    let status = waited.map_err(Refusal::from)?.status;
     Ok(facts([("first", first), ("status", ended(status))]))
 }
 

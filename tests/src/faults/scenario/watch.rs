@@ -36,7 +36,7 @@ fn callback(stage: &Stage<'_>) -> Outcome {
         let handle = watcher.watch(held.process(), move |exit| {
             let _ = tell.send(exit);
         })?;
-        held.exit(7);
+        stage.calmly(|| held.exit(7));
         let exit = hear(&told);
         drop((handle, watcher));
         Ok::<_, pidfd_watcher::Error>(exit)
@@ -52,7 +52,7 @@ fn reap(stage: &Stage<'_>) -> Outcome {
         let handle = watcher.watch_and_reap(held.process().clone(), move |exit| {
             let _ = tell.send(exit);
         })?;
-        held.exit(7);
+        stage.calmly(|| held.exit(7));
         let exit = hear(&told);
         drop((handle, watcher));
         Ok::<_, Refusal>(exit)
@@ -91,7 +91,7 @@ fn future(stage: &Stage<'_>) -> Outcome {
     let done = stage.under_faults(|| {
         let watcher = Watcher::new()?;
         let exited = watcher.exited(held.process());
-        held.exit(7);
+        stage.calmly(|| held.exit(7));
         let exit = block_on(exited)?;
         drop(watcher);
         Ok::<_, pidfd_watcher::Error>(Some(exit))
@@ -105,7 +105,7 @@ fn timer(stage: &Stage<'_>) -> Outcome {
         let watcher = Watcher::new()?;
         let exit = block_on(watcher.exited_within(held.process(), Duration::from_millis(1)))?;
         assert_eq!(exit, None, "it has not exited");
-        held.exit(7);
+        stage.calmly(|| held.exit(7));
         let exit = block_on(watcher.exited_within(held.process(), DEADLINE))?;
         drop(watcher);
         Ok::<_, pidfd_watcher::Error>(exit)
@@ -121,7 +121,7 @@ fn driver(stage: &Stage<'_>) -> Outcome {
         let handle = watcher.watch(held.process(), move |exit| {
             let _ = tell.send(exit);
         })?;
-        held.exit(7);
+        stage.calmly(|| held.exit(7));
         let began = Instant::now();
         let exit = loop {
             let tick = Timespec {
