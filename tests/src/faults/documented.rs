@@ -17,7 +17,14 @@ pub fn fallback(fault: &Fault, fact: &str, clean: &Facts, seen: &Facts) -> Optio
         ("guarantees" | "child watchdog" | "child fds" | "fds", _) if follows_pipe => {
             Some("Builder::sentinel: the pipe does alone, and the guarantees say so")
         }
-        ("killed", _) if now == "None" => Some("Tally::count: it cannot be known"),
+        ("killed" | "left", _) if now == "None" => Some("Tally::count: it cannot be known"),
+        ("killed", libc::SYS_pidfd_open) if matches!(fault.errno, libc::ESRCH | libc::EINVAL) => {
+            Some("StopReport::killed: one that ends meanwhile may be missing")
+        }
+        ("status", libc::SYS_kill | libc::SYS_pidfd_send_signal) => {
+            Some("StopPolicy: whom the stop signal does not reach is killed after the grace")
+        }
+        ("status", _) if now == "unknown" => Some("Exit::status: it is not ours to know"),
         ("events", libc::SYS_write | libc::SYS_sendto)
             if fault.lasts || matches!(fault.errno, libc::EAGAIN | libc::EPIPE) =>
         {
@@ -34,14 +41,15 @@ pub fn fallback(fault: &Fault, fact: &str, clean: &Facts, seen: &Facts) -> Optio
 pub const CLOSES_WHAT_IS_OPEN: &str =
     "std, in debug builds, ends a process whose descriptor was closed behind its back";
 
+/// Of rseq(2), said on standard error where that is open.
+pub const NO_RSEQ: &str = "the C library ends a process whose new thread has no rseq(2)";
+
 /// Which library below ours ends the process for this fault.
 #[must_use]
 pub fn below(fault: &Fault, output: &str) -> Option<&'static str> {
     let says = |text: &str| output.contains(text);
     match fault.call {
-        libc::SYS_rseq if says("rseq registration failed") => {
-            Some("the C library ends a process whose new thread has no rseq(2)")
-        }
+        libc::SYS_rseq if says("rseq registration failed") => Some(NO_RSEQ),
         libc::SYS_futex if says("The futex facility returned an unexpected error code") => {
             Some("the C library ends a process whose futex(2) fails in a way that cannot be")
         }
@@ -53,6 +61,13 @@ pub fn below(fault: &Fault, output: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Why a process may hold more than without the fault.
+#[must_use]
+pub fn held(fault: &Fault, at: &str) -> Option<&'static str> {
+    let is_waking = fault.call == libc::SYS_write && at.contains("anon_inode:[eventfd]");
+    is_waking.then_some("Watcher::shutdown: where write(2) is refused, the thread stays")
 }
 
 /// Why an error may have another number than the fault.
@@ -68,6 +83,15 @@ pub fn error(fault: &Fault, refusal: &Refusal) -> Option<&'static str> {
         libc::SYS_openat if says("not a regular file") => Some("what stands there is no file"),
         libc::SYS_newfstatat if says("are born in another PID or time namespace") => {
             Some("Stage::Identity: Unsupported")
+        }
+        libc::SYS_epoll_pwait if refusal.stage == "ShutDown" => {
+            Some("a watcher whose thread cannot wait any more is shut down")
+        }
+        libc::SYS_waitid if says("died before its exec") => {
+            Some("waitid(2) says that it has not become the program: it is killed")
+        }
+        libc::SYS_fcntl if fault.errno == libc::EINVAL && refusal.errno == Some(libc::EMFILE) => {
+            Some("F_DUPFD says so of a number at the limit")
         }
         libc::SYS_pidfd_open if refusal.stage == "Gone" => Some("AdoptError::Gone"),
         libc::SYS_execve if refusal.what == "watchdog-shim" && is_start => {

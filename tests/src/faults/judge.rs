@@ -53,6 +53,15 @@ impl Verdict {
 /// Judges a run with a fault by one without.
 #[must_use]
 pub fn judge(fault: &Fault, clean: &Told, seen: &Seen) -> Verdict {
+    match judge_closely(fault, clean, seen) {
+        Verdict::Bad(_) if fault.call == libc::SYS_rseq && harm(seen).is_empty() => {
+            Verdict::Below(documented::NO_RSEQ)
+        }
+        verdict => verdict,
+    }
+}
+
+fn judge_closely(fault: &Fault, clean: &Told, seen: &Seen) -> Verdict {
     if let Some(reason) = documented::below(fault, &seen.output)
         && harm(seen).is_empty()
     {
@@ -74,7 +83,10 @@ pub fn judge(fault: &Fault, clean: &Told, seen: &Seen) -> Verdict {
         return Verdict::Bad("nothing was told".to_owned());
     };
     match &told.first {
-        Ok(facts) if facts == clean => Verdict::Success,
+        Ok(facts) if facts == clean => match documented::held(fault, &seen.at) {
+            Some(reason) => Verdict::Fallback(reason.to_owned()),
+            None => Verdict::Success,
+        },
         Ok(facts) => fallback(fault, clean, facts).map_or_else(
             |wrong| Verdict::Bad(format!("{wrong}; at {}", seen.at)),
             Verdict::Fallback,
@@ -138,7 +150,7 @@ fn wrongs(fault: &Fault, clean: &Told, seen: &Seen) -> Vec<String> {
     match &seen.told {
         None if wrong.is_empty() => wrong.push("it ended without a word".to_owned()),
         None => {}
-        Some(told) => wrong.extend(after(fault, clean, told)),
+        Some(told) => wrong.extend(after(fault, &seen.at, clean, told)),
     }
     wrong
 }
@@ -156,12 +168,14 @@ fn harm(seen: &Seen) -> Vec<String> {
 }
 
 /// What is wrong with the process after the fault.
-fn after(fault: &Fault, clean: &Told, told: &Told) -> Vec<String> {
+fn after(fault: &Fault, at: &str, clean: &Told, told: &Told) -> Vec<String> {
     let again = match (&clean.again, &told.again) {
         (Some(Ok(clean)), Some(Ok(told))) => fallback(fault, clean, told).err(),
         (clean, told) if clean == told => None,
         (_, told) => Some(format!("{told:?}")),
     };
     let again = again.map(|again| format!("the next one, without a fault: {again}"));
-    again.into_iter().chain(told.left.excess(&clean.left)).collect()
+    let held = told.left.excess(&clean.left);
+    let held = held.filter(|_| documented::held(fault, at).is_none());
+    again.into_iter().chain(held).collect()
 }

@@ -123,6 +123,7 @@ impl Injector {
     /// As [`World::new`].
     #[must_use]
     pub fn new() -> Injector {
+        World::mount();
         let folder = Folder::new();
         crate::namespace::mount_tmpfs(folder.path(), "size=64m");
         let name = super::told::NOT_CLOSED.trim_start_matches("/memfd:");

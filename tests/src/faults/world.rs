@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::proc_fs;
+use crate::{namespace, proc_fs};
 
 /// This process as pid 1, and the strangers.
 #[derive(Debug)]
@@ -14,6 +14,14 @@ pub struct World {
 }
 
 impl World {
+    /// What /proc shows is this namespace: in one that was made without it, it is mounted here.
+    pub fn mount() {
+        let is_shown = fs::read_link("/proc/self").is_ok_and(|own| own == Path::new("1"));
+        if std::process::id() == 1 && !is_shown {
+            namespace::mount_proc();
+        }
+    }
+
     /// # Panics
     /// If this process is not pid 1 of its PID namespace, as /proc shows it: it kills whoever is
     /// left after a case.

@@ -105,7 +105,7 @@ impl Args {
         let seconds = self.seconds.map_or("null".to_owned(), |seconds| seconds.to_string());
         let lasting = self.lasting;
         format!(
-            r#"{{"InjectFaults":{{"only":{only},"shares":{shares},"share":{share},"lasting":{lasting},"seconds":{seconds}}}}}"#
+            r#"{{"InjectFaults":{{"only":{only},"seconds":{seconds},"lasting":{lasting},"shares":{shares},"share":{share}}}}}"#
         )
     }
 
