@@ -137,15 +137,16 @@
 //! debug assertions, Rust's standard library calls `fcntl` before each `close`. The list is for the
 //! GNU C library.
 //!
-//! If a filter refuses a call with an error, and not with a signal, the child at most reacts later.
-//! Without `poll` it looks at the pipe every 50 ms. Without `kill` the process ends by `exit_group`
-//! after the grace period. Without `read` it is stopped at once, because it could no longer learn
-//! of its parent's end. No grace period is cut short as long as `futex` or `clock_nanosleep` works.
+//! If a filter refuses a call with an error, and not with a signal, the child is still supervised,
+//! but may react later. Without `poll` it looks at the pipe every 50 ms. Without `kill` the process
+//! ends by `exit_group` after the grace period. Without `read` it is stopped at once, because it
+//! could no longer learn of its parent's end. No grace period is cut short as long as `futex` or
+//! `clock_nanosleep` works.
+//!
 //! # Kernel versions
 //! Linux 5.4 or newer; nothing here depends on a newer one (the sentinel needs
-//! Linux 5.4 or newer; nothing here depends on a newer one (the sentinel needs
-//! `F_SEAL_FUTURE_WRITE`, of 5.1). With `RWF_NOSIGNAL` (6.18), the parent can write a word without
-//! changing its signal mask. There are no features.
+//! `F_SEAL_FUTURE_WRITE`, of 5.1). Where there is `RWF_NOSIGNAL` (6.18), a word is said without
+//! touching the signal mask. There are no features.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("watchdog-pipe is for Linux: other kernels tell a child differently, or not at all");
