@@ -46,9 +46,6 @@ impl Thread {
     ///
     /// Nothing in the thread allocates or frees memory before `main` does: see
     /// [`RawThread::start`].
-    /// handler of the program. The exceptions are the two signals that the C library keeps for
-    /// itself, for example to reach every thread in setuid(2). Only the C library's own handlers
-    /// run on those.
     pub(crate) fn begin(
         start: Start,
         generation: ForkGeneration,
