@@ -33,8 +33,8 @@ pub(crate) enum SlotState {
     Owned(u32),
     /// The sentinel died while it owned the word for this link.
     OwnerDied,
-    /// The slot tells this child nothing, and never will again: the link has ended, has moved to
-    /// another process, or the slot belongs to another link.
+    /// The slot tells this child nothing: the link has ended, is being released or handed over, or
+    /// the slot belongs to another link. A child that sees this stops listening.
     Detached,
 }
 
