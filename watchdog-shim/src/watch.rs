@@ -196,9 +196,9 @@ impl RuntimeWatch {
     }
 }
 
-/// Waits for the end without reading: the data on COMMAND's standard input belong to COMMAND. A
-/// socket has ended once the other side has shut down its writing, as a pipe has once its write end
-/// is closed.
+/// The poll entry for the end. Nothing is read, because the data on COMMAND's standard input belong
+/// to COMMAND. A socket has ended once the other side has shut down its writing, as a pipe has once
+/// its write end is closed.
 fn hang_up(fd: BorrowedFd<'_>) -> PollFd<'_> {
     PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)
 }
