@@ -1,10 +1,10 @@
 //! Faults that are injected into system calls of our operations: a bounded part of what `cargo
 //! xtask stress faults` does, and what that has found.
 
+use workspace_tests::alone;
 use workspace_tests::faults::campaign::Wish;
 use workspace_tests::namespace::run_inside;
 use workspace_tests::orders::Order;
-use workspace_tests::alone;
 
 const FAULTS: &str = env!("CARGO_BIN_EXE_fault_cases");
 

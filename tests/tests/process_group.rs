@@ -212,7 +212,9 @@ fn member_that_cannot_be_read_for_want_of_a_descriptor_is_an_error_and_not_missi
         let mut taken = fd_limit::fill();
         // One is free: it goes to the list of /proc, and none is left for a line.
         drop(taken.pop());
-        let error = leader.group_members().expect_err("nobody could be looked at");
+        let error = leader
+            .group_members()
+            .expect_err("nobody could be looked at");
         assert!(matches!(error, Error::TooManyOpenFiles(_)), "{error}");
         drop(taken);
         assert_eq!(members_of(&leader).len(), 2);

@@ -1,7 +1,7 @@
 //! The socket pair between OUTER and the process in charge of the tree.
 //!
-//! OUTER alone holds one end: the other processes see end of file when OUTER dies. INNER and
-//! STANDBY share the other end: OUTER sees end of file when both are gone.
+//! OUTER alone has one end: the other processes see end of file when OUTER dies. INNER and STANDBY
+//! share the other end: OUTER sees end of file when both are gone.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,14 +15,14 @@ use rustix::net::{
 
 use crate::sys;
 
-/// How many signals or messages are received before anything else is looked at. A flood must not
-/// put off the end of the tree.
+/// How many signals or messages are received before anything else is checked. A flood of them must
+/// not delay the end of the tree.
 pub(crate) const RECEIVED_AT_ONCE: usize = 256;
 
 /// How soon a message that could not be sent is sent again.
 const SEND_AGAIN: Duration = Duration::from_millis(10);
 
-/// One end.
+/// One end of the pair.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
     socket: OwnedFd,
@@ -30,7 +30,7 @@ pub(crate) struct ControlSocket {
     unsent: RefCell<Vec<Message>>,
 }
 
-/// What is sent.
+/// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     /// To the keeper: this signal came to OUTER.
@@ -41,7 +41,7 @@ pub(crate) enum Message {
     Stopped,
 }
 
-/// What was received.
+/// The result of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Message(Message),
@@ -90,9 +90,10 @@ impl ControlSocket {
         }
     }
 
-    /// Never blocks. A message that cannot be sent now, for want of memory or since the other side
-    /// is stopped with hundreds unread, is kept for [`send_again`](Self::send_again). As with a
-    /// signal that is pending, another one like it changes nothing.
+    /// Never blocks. If a message cannot be sent now, because there is no memory or the other side
+    /// is stopped with hundreds of messages unread, it is kept for
+    /// [`send_again`](Self::send_again). A second message like it is not kept, as the kernel does
+    /// not queue a second pending signal.
     pub(crate) fn send(&self, message: Message) {
         let mut unsent = self.unsent.take();
         if !unsent.contains(&message) {
@@ -120,14 +121,14 @@ impl ControlSocket {
     pub(crate) fn receive(&self) -> Received {
         let mut bytes = [0; 5];
         match recv(&self.socket, &mut bytes, RecvFlags::DONTWAIT) {
-            // The error: the other end was closed, and had not read everything.
+            // ECONNRESET: the other end was closed before it had read everything.
             Ok((_, 0)) | Err(Errno::CONNRESET) => Received::End,
-            // Only processes of the shim send here, and they send messages only.
+            // Only processes of the shim send here, and they send only messages.
             Ok((_, count)) => {
                 let read = bytes.get(..count).and_then(Message::parse);
                 read.map_or(Received::Nothing, Received::Message)
             }
-            // AGAIN: there is nothing. Any other error says nothing of the other side.
+            // EAGAIN: there is nothing. Any other error says nothing about the other side.
             Err(_) => Received::Nothing,
         }
     }

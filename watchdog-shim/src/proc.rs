@@ -1,4 +1,4 @@
-//! Processes as /proc shows them.
+//! Reads about processes in /proc.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,11 +12,11 @@ use rustix::process::Pid;
 
 use crate::sys;
 
-/// /proc, held open: COMMAND may mount something over it, or take it away.
+/// /proc, kept open: COMMAND may mount something over it, or unmount it.
 #[derive(Debug)]
 pub(crate) struct Proc(OwnedFd);
 
-/// What is used of a line of /proc/PID/stat.
+/// The fields that are used of a line of /proc/PID/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) parent: i32,
@@ -24,12 +24,12 @@ pub(crate) struct Stat {
     flags: u32,
 }
 
-/// Why it is not known what /proc says of a process.
+/// Why a process's file in /proc could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
     /// No descriptor is free.
     OutOfDescriptors,
-    /// Something else that may be over at the next look: no memory.
+    /// Another error, which the next try may not meet: `ENOMEM`.
     Failed,
 }
 
@@ -37,7 +37,7 @@ pub(crate) enum Unread {
 #[derive(Debug, Default)]
 pub(crate) struct Children {
     pub(crate) of: BTreeMap<i32, Vec<i32>>,
-    /// Some may be missing: something could not be read.
+    /// Some processes may be missing: a file could not be read.
     pub(crate) is_cut: bool,
 }
 
@@ -68,7 +68,7 @@ impl Proc {
         Some(stat.group)
     }
 
-    /// Whether a process has executed no program since its fork. It must not have been reaped.
+    /// Whether a process has not executed a program since its fork. It must not have been reaped.
     pub(crate) fn is_without_exec(&self, number: Pid) -> bool {
         let stat = self.stat(number.as_raw_nonzero().get());
         // PF_FORKNOEXEC of include/linux/sched.h.
@@ -77,7 +77,7 @@ impl Proc {
 
     /// All processes. `root` is this process's number.
     ///
-    /// Zombies are among them: a process looks like one if its first thread has ended and another
+    /// Zombies are included: a process looks like one if its first thread has ended and another
     /// thread lives.
     pub(crate) fn children_by_parent(&self, root: i32) -> io::Result<Children> {
         let mut children = Children::default();
@@ -96,7 +96,8 @@ impl Proc {
                 Err(_) => children.is_cut = true,
             }
         }
-        // A mount option may hide a process from the listing. The list of children still has it.
+        // A mount option may hide a process from the listing. The list of this process's children
+        // still has it.
         let seen = children.of.entry(root).or_default();
         let known: BTreeSet<i32> = seen.iter().copied().collect();
         let own = self.own_children(root).into_iter();

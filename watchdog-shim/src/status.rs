@@ -1,4 +1,4 @@
-//! What the shim reports on `--status-fd`: a JSON object a line.
+//! What the shim reports on `--status-fd`: one JSON object on each line.
 
 use std::fmt::Write as _;
 use std::io;
@@ -17,7 +17,7 @@ use rustix::termios::isatty;
 /// Why the tree is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The runtime died, or let the other end of the pipe go without a word.
+    /// The runtime died, or closed its end of the link without saying why.
     RuntimeDied,
     /// The runtime dropped its keepalive.
     RuntimeDropped,
@@ -60,7 +60,7 @@ pub(crate) enum Event {
     Exited {
         status: ExitStatus,
     },
-    /// So many have not died of SIGKILL yet, or may not be signalled.
+    /// This many processes have not died of SIGKILL yet, or may not be signalled.
     Unkillable {
         count: u32,
     },
@@ -108,10 +108,11 @@ impl Event {
     }
 }
 
-/// How often a report is offered to a reader of whom an error says nothing.
+/// How often a report is tried, if an error does not mean that the reader does not read.
 const TRIES: usize = 3;
 
-/// Where the reports go. The shim never waits for the reader: one that does not read loses reports.
+/// Where the reports go. The shim never waits for the reader. A reader that does not read loses
+/// reports.
 #[derive(Debug)]
 pub(crate) struct Status(Option<Reader>);
 
@@ -123,10 +124,12 @@ struct Reader {
 
 impl Status {
     pub(crate) fn to(fd: Option<OwnedFd>) -> Status {
-        Status(fd.map(|fd| Reader {
-            is_socket: fstat(&fd)
-                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket),
-            fd: opened_again(&fd).unwrap_or(fd),
+        Status(fd.map(|fd| {
+            Reader {
+                is_socket: fstat(&fd)
+                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket),
+                fd: opened_again(&fd).unwrap_or(fd),
+            }
         }))
     }
 
@@ -137,9 +140,9 @@ impl Status {
         let line = event.line();
         for _ in 0..TRIES {
             match reader.offer(line.as_bytes()) {
-                // It does not read, or is gone.
+                // The reader does not read, or is gone.
                 Ok(()) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => return,
-                // For want of memory, for example: that passes.
+                // ENOMEM, for example: the next try may work.
                 Err(_) => {}
             }
         }
@@ -147,7 +150,7 @@ impl Status {
 }
 
 impl Reader {
-    /// Nothing is done where there is no room.
+    /// Writes the line. `EAGAIN` if there is no room for it.
     fn offer(&self, line: &[u8]) -> Result<(), Errno> {
         let mut fds = [PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::OUT)];
         poll(&mut fds, Some(&Timespec::default()))?;
@@ -155,7 +158,7 @@ impl Reader {
             return Err(Errno::AGAIN);
         }
         // If the pipe could not be opened again, another process may fill it at this moment. Then
-        // this waits. SIGPIPE is blocked.
+        // this write waits. The signal SIGPIPE is blocked.
         if self.is_socket {
             send(&self.fd, line, SendFlags::DONTWAIT)?;
         } else {
@@ -165,9 +168,9 @@ impl Reader {
     }
 }
 
-/// Opens a pipe or a terminal again, so that the shim has an open file description of its own that
-/// never blocks. The inherited one is COMMAND's too, and stays as it is. A file is not opened
-/// again: a new description would write over what is in it.
+/// Opens a pipe or a terminal again, so that the shim has its own open file description, which
+/// never blocks. The inherited one is shared with COMMAND and stays as it is. A file is not opened
+/// again: a new description would overwrite its content.
 fn opened_again(fd: &OwnedFd) -> io::Result<OwnedFd> {
     let kind = FileType::from_raw_mode(fstat(fd)?.st_mode);
     if kind != FileType::Fifo && !isatty(fd) {

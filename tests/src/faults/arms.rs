@@ -70,7 +70,9 @@ impl Arms {
             _ => field(thread, "PPid:"),
         };
         // The first of all is the subject, whose parent is pid 1.
-        let counts = maker.filter(|maker| *maker > 1).is_none_or(|maker| self.counts(maker));
+        let counts = maker
+            .filter(|maker| *maker > 1)
+            .is_none_or(|maker| self.counts(maker));
         self.counts.insert(thread, counts);
         counts
     }

@@ -97,7 +97,11 @@ pub fn run(wish: &Wish) -> ExitCode {
         say(&["case", &case.name(), verdict.word(), &took, verdict.text()]);
     }
     say(&["done"]);
-    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// The scenarios that are wanted.
@@ -128,7 +132,9 @@ fn without_a_fault(
         run()?
     };
     if told != again {
-        return Err(format!("two runs without a fault differ: {told:?}, {again:?}"));
+        return Err(format!(
+            "two runs without a fault differ: {told:?}, {again:?}"
+        ));
     }
     for (call, count) in more {
         let known = calls.entry(call).or_default();
@@ -181,9 +187,9 @@ fn cases<'a>(clean: &'a [Clean], wish: &Wish) -> Vec<Case<'a>> {
                     unknown.insert(call);
                     continue;
                 };
-                for (turn, &errno) in (1..=count).flat_map(|turn| {
-                    row.errnos.iter().map(move |errno| (turn, errno))
-                }) {
+                for (turn, &errno) in
+                    (1..=count).flat_map(|turn| row.errnos.iter().map(move |errno| (turn, errno)))
+                {
                     // Whoever hears these tries again: for ever, if they do not stop.
                     if lasts && matches!(errno, libc::EINTR | libc::EAGAIN) {
                         continue;

@@ -75,7 +75,10 @@ pub fn held(fault: &Fault, at: &str) -> Option<&'static str> {
 pub fn error(fault: &Fault, refusal: &Refusal) -> Option<&'static str> {
     let says = |text: &str| refusal.text.contains(text);
     let is_again = refusal.errno == Some(libc::EAGAIN);
-    let is_start = matches!(refusal.stage.as_str(), "exit status: 126" | "exit status: 127");
+    let is_start = matches!(
+        refusal.stage.as_str(),
+        "exit status: 126" | "exit status: 127"
+    );
     match fault.call {
         libc::SYS_mmap | libc::SYS_mprotect | libc::SYS_clone | libc::SYS_clone3 if is_again => {
             Some("pthread_create(3) says so for want of memory")

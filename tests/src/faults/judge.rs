@@ -98,7 +98,10 @@ fn judge_closely(fault: &Fault, clean: &Told, seen: &Seen) -> Verdict {
 /// What is other than without the fault: why that may be, or that it may not.
 fn fallback(fault: &Fault, clean: &Facts, facts: &Facts) -> Result<String, String> {
     let mut text = String::new();
-    for name in clean.keys().chain(facts.keys().filter(|name| !clean.contains_key(*name))) {
+    for name in clean
+        .keys()
+        .chain(facts.keys().filter(|name| !clean.contains_key(*name)))
+    {
         let (before, now) = (clean.get(name), facts.get(name));
         if before == now {
             continue;
@@ -142,7 +145,12 @@ fn wrongs(fault: &Fault, clean: &Told, seen: &Seen) -> Vec<String> {
         Some(_) => {}
     }
     wrong.extend(harm(seen));
-    for sign in ["panicked at", "memory allocation of", "fatal runtime error", "futex facility"] {
+    for sign in [
+        "panicked at",
+        "memory allocation of",
+        "fatal runtime error",
+        "futex facility",
+    ] {
         if seen.output.contains(sign) {
             wrong.push(sign.to_owned());
         }

@@ -83,7 +83,10 @@ fn tell() {
         .into_iter()
         .map(|(number, file)| {
             let kind = file.split('[').next().unwrap_or_default();
-            format!("{number}={}", kind.split("/case-").next().unwrap_or_default())
+            format!(
+                "{number}={}",
+                kind.split("/case-").next().unwrap_or_default()
+            )
         })
         .collect();
     let own = i32::try_from(std::process::id()).expect("a pid");
@@ -95,10 +98,20 @@ fn tell() {
         text.lines().filter(is_told).map(words).collect::<Vec<_>>()
     };
     const STATUS: [&str; 9] = [
-        "Umask:", "Uid:", "Gid:", "Groups:", "SigBlk:", "SigIgn:", "CapEff:", "NoNewPrivs:",
+        "Umask:",
+        "Uid:",
+        "Gid:",
+        "Groups:",
+        "SigBlk:",
+        "SigIgn:",
+        "CapEff:",
+        "NoNewPrivs:",
         "Cpus_allowed_list:",
     ];
-    let folder = std::env::current_dir().unwrap_or_default().display().to_string();
+    let folder = std::env::current_dir()
+        .unwrap_or_default()
+        .display()
+        .to_string();
     let is_own = folder.contains("/case-");
     // SAFETY: nothing in this program owns the number that the variable names.
     let watchdog = unsafe { Watchdog::from_env() };
@@ -111,7 +124,10 @@ fn tell() {
         ("leads its group", (stat.pgrp == own).to_string()),
         ("leads its session", (stat.session == own).to_string()),
         ("status", lines("/proc/self/status", &STATUS).join(", ")),
-        ("limits", lines("/proc/self/limits", &["Max open", "Max core"]).join(", ")),
+        (
+            "limits",
+            lines("/proc/self/limits", &["Max open", "Max core"]).join(", "),
+        ),
         ("folder", if is_own { "its own".to_owned() } else { folder }),
         ("nice", nice.to_string()),
         ("oom_score_adj", oom.trim().to_owned()),

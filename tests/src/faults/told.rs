@@ -106,7 +106,10 @@ impl Holdings {
             more.push(format!("{} threads, not {}", self.threads, clean.threads));
         }
         if self.children > clean.children {
-            more.push(format!("{} children, not {}", self.children, clean.children));
+            more.push(format!(
+                "{} children, not {}",
+                self.children, clean.children
+            ));
         }
         if self.files.iter().any(|file| !clean.files.contains(file)) {
             more.push(format!("files {:?}, not {:?}", self.files, clean.files));
@@ -158,7 +161,9 @@ refusals! {
 
 /// The number of the kernel's error at the end of the chain.
 fn errno_in(error: &(dyn Error + 'static)) -> Option<i32> {
-    let own = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+    let own = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error);
     let process = error.downcast_ref::<pidfd_watcher::Error>();
     let own = own.or_else(|| process?.raw_os_error());
     own.or_else(|| errno_in(error.source()?))

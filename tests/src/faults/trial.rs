@@ -305,7 +305,9 @@ impl Run<'_> {
             // The kernel closes a descriptor whatever else it says; and one that is not open is
             // none that could be left behind.
             let number = u32::try_from(call.arguments[0]).unwrap_or(u32::MAX);
-            let _ = self.listener.replace(call.id, number, self.not_closed.as_fd());
+            let _ = self
+                .listener
+                .replace(call.id, number, self.not_closed.as_fd());
         }
         Answer::Fail(fault.errno)
     }
@@ -341,5 +343,9 @@ fn describe(pid: i32) -> String {
     let state = stat.rsplit(')').next().unwrap_or_default().trim();
     let state: String = state.chars().take(20).collect();
     let (wait, call) = (of("wchan"), of("syscall"));
-    format!("{pid} ({}) state {state} in {wait}, call {}", command.trim(), call.trim())
+    format!(
+        "{pid} ({}) state {state} in {wait}, call {}",
+        command.trim(),
+        call.trim()
+    )
 }

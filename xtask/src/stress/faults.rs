@@ -58,13 +58,19 @@ impl Args {
         let mut details = BufWriter::new(
             File::create(&path).with_context(|| format!("write {}", path.display()))?,
         );
-        let jobs = self.jobs.or_else(|| Some(thread::available_parallelism().ok()?.get()));
+        let jobs = self
+            .jobs
+            .or_else(|| Some(thread::available_parallelism().ok()?.get()));
         let jobs = jobs.unwrap_or(1).max(1);
         let (tell, told) = channel();
         let began = Instant::now();
         let mut shares = Vec::new();
         for number in 0..jobs {
-            shares.push(Share::start(&program, &self.wish(number, jobs), tell.clone())?);
+            shares.push(Share::start(
+                &program,
+                &self.wish(number, jobs),
+                tell.clone(),
+            )?);
         }
         drop(tell);
         let mut matrix = Matrix::default();
@@ -101,8 +107,13 @@ impl Args {
     }
 
     fn wish(&self, share: usize, shares: usize) -> String {
-        let only = self.only.as_ref().map_or("null".to_owned(), |only| format!("{only:?}"));
-        let seconds = self.seconds.map_or("null".to_owned(), |seconds| seconds.to_string());
+        let only = self
+            .only
+            .as_ref()
+            .map_or("null".to_owned(), |only| format!("{only:?}"));
+        let seconds = self
+            .seconds
+            .map_or("null".to_owned(), |seconds| seconds.to_string());
         let lasting = self.lasting;
         format!(
             r#"{{"InjectFaults":{{"only":{only},"seconds":{seconds},"lasting":{lasting},"shares":{shares},"share":{share}}}}}"#
@@ -118,7 +129,10 @@ impl Args {
     ) -> Result<()> {
         println!("{matrix}");
         let cases = matrix.cases();
-        println!("{cases} of {planned} cases in {took:.0?}; each is in {}", path.display());
+        println!(
+            "{cases} of {planned} cases in {took:.0?}; each is in {}",
+            path.display()
+        );
         let bad = matrix.bad();
         for case in bad.iter().take(PRINTED) {
             println!("bad: {}\n    {}", case.name, case.text);
@@ -141,7 +155,10 @@ impl Args {
 /// Compiles the injector, and says where it is.
 fn build() -> Result<PathBuf> {
     let shell = shell::shell()?;
-    shell::run(cmd!(shell, "cargo build -p workspace-tests --bin {PROGRAM}"))?;
+    shell::run(cmd!(
+        shell,
+        "cargo build -p workspace-tests --bin {PROGRAM}"
+    ))?;
     let program = shell::target().join("debug").join(PROGRAM);
     fs::metadata(&program).with_context(|| format!("find {}", program.display()))?;
     Ok(program)

@@ -91,7 +91,10 @@ fn said(stage: &Stage<'_>, handler: &mut ShimHandler) -> Outcome {
         let text = text.filter(|text| text.ends_with('\n'));
         if text.is_none() && ended.is_some() {
             let text = fs::read_to_string(stage.file(CHILD)).unwrap_or_default();
-            assert!(text.ends_with('\n'), "the child ended without a word: {ended:?}");
+            assert!(
+                text.ends_with('\n'),
+                "the child ended without a word: {ended:?}"
+            );
         }
         text
     });
@@ -104,7 +107,10 @@ fn let_go_of(handler: &mut ShimHandler) -> String {
     let began = Instant::now();
     let exit = handler.wait_timeout(Duration::from_secs(20)).expect("wait");
     let exit = exit.unwrap_or_else(|| {
-        panic!("the child lives on {:?} after its parent let go", began.elapsed())
+        panic!(
+            "the child lives on {:?} after its parent let go",
+            began.elapsed()
+        )
     });
     ended(exit.status)
 }

@@ -24,8 +24,12 @@ pub const ALL: &[Scenario] = &[
     Scenario::new("shim-stop-pidns", |stage| stop(stage, "pidns")),
     Scenario::new("shim-stop-cgroup", |stage| stop(stage, "cgroup")),
     Scenario::new("shim-stop-none", |stage| stop(stage, "none")),
-    Scenario::new("shim-drop-subreaper", |stage| let_go(stage, Contain::Subreaper)),
-    Scenario::new("shim-drop-pidns", |stage| let_go(stage, Contain::PidNamespace)),
+    Scenario::new("shim-drop-subreaper", |stage| {
+        let_go(stage, Contain::Subreaper)
+    }),
+    Scenario::new("shim-drop-pidns", |stage| {
+        let_go(stage, Contain::PidNamespace)
+    }),
     Scenario::new("shim-drop-cgroup", |stage| let_go(stage, Contain::Cgroup)),
     Scenario::new("shim-drop-none", |stage| let_go(stage, Contain::Nothing)),
 ];
@@ -119,9 +123,13 @@ impl Shim {
 /// The shim's line on standard error, and its exit code.
 fn refusal(stage: &Stage<'_>, status: &str) -> Refusal {
     let output = std::fs::read_to_string(stage.file(OUTPUT)).unwrap_or_default();
-    let mut lines = output.lines().filter(|line| line.starts_with("watchdog-shim: "));
+    let mut lines = output
+        .lines()
+        .filter(|line| line.starts_with("watchdog-shim: "));
     let line = lines.next_back().unwrap_or("watchdog-shim said nothing");
-    let number = line.rsplit_once("(os error ").and_then(|(_, rest)| rest.split(')').next());
+    let number = line
+        .rsplit_once("(os error ")
+        .and_then(|(_, rest)| rest.split(')').next());
     let number: Option<i32> = number.and_then(|number| number.parse().ok());
     let known = number.is_some_and(|number| !errno::name(number).starts_with("errno"));
     Refusal {
@@ -156,7 +164,11 @@ fn stop(stage: &Stage<'_>, contain: &str) -> Outcome {
 }
 
 fn let_go(stage: &Stage<'_>, contain: Contain) -> Outcome {
-    let script = command(if contain == Contain::Nothing { "none" } else { "" });
+    let script = command(if contain == Contain::Nothing {
+        "none"
+    } else {
+        ""
+    });
     let shim = ShimSpawner::new("/bin/sh")
         .args(["-c", script])
         .env(ARM, "include")

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shim_spawner::{
-    Contain, CpuSet, Engine, Resource, ShimHandler, ShimIdentity, ShimSpawner, Signal, Stdio, StopPolicy,
-    Supervisor,
+    Contain, CpuSet, Engine, Resource, ShimHandler, ShimIdentity, ShimSpawner, Signal, Stdio,
+    StopPolicy, Supervisor,
 };
 
 use crate::clone_method;
@@ -133,7 +133,11 @@ fn spawn(stage: &Stage<'_>, mut spawner: ShimSpawner) -> Outcome {
     let mut told = facts(told);
     told.insert("status".to_owned(), ended(report.exit().status));
     let child: Facts = serde_json::from_str(&said).unwrap_or_default();
-    told.extend(child.into_iter().map(|(name, value)| (format!("child {name}"), value)));
+    told.extend(
+        child
+            .into_iter()
+            .map(|(name, value)| (format!("child {name}"), value)),
+    );
     Ok(told)
 }
 

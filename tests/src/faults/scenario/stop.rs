@@ -114,7 +114,10 @@ fn cgroup(stage: &Stage<'_>) -> Outcome {
     spawner.cgroup(folder()).stop_cgroup(folder());
     let outcome = stop(stage, &mut spawner);
     drop(spawner);
-    assert!(cgroup.wait_empty(LONG).expect("a cgroup"), "somebody is left in the cgroup");
+    assert!(
+        cgroup.wait_empty(LONG).expect("a cgroup"),
+        "somebody is left in the cgroup"
+    );
     cgroup.remove().expect("an empty cgroup");
     outcome
 }

@@ -181,7 +181,8 @@ fn shutdown(stage: &Stage<'_>) -> Outcome {
     drop(handle);
     let error = done.err().map(|failed| Refusal::from(failed.error));
     assert_eq!(
-        told.recv_timeout(DEADLINE).map_err(|error| error.to_string()),
+        told.recv_timeout(DEADLINE)
+            .map_err(|error| error.to_string()),
         Err("channel is empty and sending half is closed".to_owned()),
         "a shutdown drops all callbacks"
     );

@@ -53,11 +53,12 @@ impl Matrix {
 
     /// Calls and errors of which no case has come to its call.
     pub(super) fn empty(&self) -> Vec<String> {
-        let none = |cell: &Cell| {
-            cell.success + cell.fallback + cell.error + cell.below + cell.bad == 0
-        };
+        let none =
+            |cell: &Cell| cell.success + cell.fallback + cell.error + cell.below + cell.bad == 0;
         let empty = self.cells.iter().filter(|(_, cell)| none(cell));
-        empty.map(|((call, errno), _)| format!("{call} {errno}")).collect()
+        empty
+            .map(|((call, errno), _)| format!("{call} {errno}"))
+            .collect()
     }
 }
 
