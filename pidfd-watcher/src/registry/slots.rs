@@ -38,8 +38,8 @@ const CHUNK: usize = 32;
 /// One more chunk would contain the index [`NONE`].
 const MOST_CHUNKS: usize = NONE as usize / CHUNK;
 
-/// A chunk with a place that was used more often than this is kept: its generations would be those
-/// of every chunk that is made later, and would soon be used up there.
+/// A chunk is kept if one of its places was used more often than this. Otherwise every chunk that
+/// is made later would start with this generation, and would soon use up its generations.
 const MOST_PASSED_ON: u32 = 1 << 31;
 
 #[derive(Debug)]
