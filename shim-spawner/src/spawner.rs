@@ -362,7 +362,7 @@ impl ShimSpawner {
         self
     }
 
-    /// Makes a stop about the cgroup (version 2) with this folder, and the cgroups below it:
+    /// A stop stops the cgroup (version 2) with this folder, and the cgroups below it:
     /// [`StopTarget::Cgroup`]. It does not matter how the shim gets into the cgroup. A spawner and
     /// its handlers share the descriptor.
     pub fn stop_cgroup(&mut self, folder: impl Into<OwnedFd>) -> &mut ShimSpawner {
