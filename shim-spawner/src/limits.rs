@@ -1,12 +1,11 @@
-//! What the child may use: resource limits, priority, processors, and the bits that a new file of
-//! it lacks.
+//! What the child may use: resource limits, priority, processors, and the umask.
 
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CpuSet;
 
 use crate::SpawnError;
 
-/// What the caller asked for; `None`: as it is here.
+/// What the caller asked for. `None`: unchanged.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
     /// Each resource once.
@@ -34,21 +33,21 @@ impl OomScoreAdj {
 }
 
 impl Limits {
-    /// The later one of a resource is the one that counts.
+    /// If a resource is set twice, the later limit counts.
     pub(crate) fn set(&mut self, resource: Resource, limit: Rlimit) {
         self.resources.retain(|(set, _)| *set != resource);
         self.resources.push((resource, limit));
     }
 
-    /// The soft limit that the child gets of this resource; `None` where the caller has not said
-    /// so, and where there is none.
+    /// The soft limit that the child gets of this resource. `None` if the caller has not set it, or
+    /// has set it to no limit.
     pub(crate) fn soft(&self, resource: Resource) -> Option<u64> {
         let mut limits = self.resources.iter();
         let (_, limit) = limits.find(|(set, _)| *set == resource)?;
         limit.current
     }
 
-    /// Refuses what the kernel refuses, or would change into something else.
+    /// Refuses values that the kernel refuses or would change.
     pub(crate) fn check(&self) -> Result<(), SpawnError> {
         let number = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
         let is_above =
