@@ -31,7 +31,7 @@ impl fmt::Display for CallbackPanic<'_> {
 
 pub(crate) type PanicHook = Box<dyn Fn(&CallbackPanic<'_>) + Send + Sync>;
 
-/// Who is told of a panic, and in which process callbacks may run.
+/// Who learns of a panic, and in which process callbacks may run.
 pub(crate) struct Containment {
     hook: Option<PanicHook>,
     generation: ForkGeneration,

@@ -49,8 +49,8 @@ const ROUNDS: usize = 16;
 ///
 /// # When it is dropped
 ///
-/// Nothing that waits is told any more: callbacks are dropped unrun. Futures, and all further calls
-/// of the watcher, return [`Error::ShutDown`]. Children that should have been
+/// No exit is reported any more: callbacks are dropped without a call. Futures, and all further
+/// calls of the watcher, return [`Error::ShutDown`]. Children that should have been
 /// [reaped](Watcher::watch_and_reap) are reaped in the background
 /// ([`Process::reap_when_exited`](crate::Process::reap_when_exited)).
 ///

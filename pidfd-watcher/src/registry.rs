@@ -77,7 +77,7 @@ impl<P: Subject> Registry<P> {
     /// Adds a callback. If it `reaps`, the process is reaped first, and the callback is called even
     /// after [`close`](Self::close).
     ///
-    /// The kernel is told under the lock. So nobody can start to wait for this process between
+    /// This updates epoll under the lock. So nobody can start to wait for this process between
     /// "nobody waits for it any more" and "no more events".
     #[allow(clippy::inline_always, reason = "see `Watcher::register`")]
     #[inline(always)]

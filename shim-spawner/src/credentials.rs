@@ -24,7 +24,7 @@ impl Credentials {
     /// takes.
     pub(crate) fn check(&self) -> Result<(), SpawnError> {
         if self.uid.is_some_and(|uid| uid.as_raw() == u32::MAX) {
-            return Err(SpawnError::invalid("4294967295 is no user"));
+            return Err(SpawnError::invalid("4294967295 is not a user"));
         }
         let groups = self.groups.as_deref().unwrap_or_default();
         if groups
@@ -32,7 +32,7 @@ impl Credentials {
             .chain(&self.gid)
             .any(|gid| gid.as_raw() == u32::MAX)
         {
-            return Err(SpawnError::invalid("4294967295 is no group"));
+            return Err(SpawnError::invalid("4294967295 is not a group"));
         }
         if groups.len() > MOST_GROUPS {
             return Err(SpawnError::invalid("a process has at most 65,536 groups"));

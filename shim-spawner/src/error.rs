@@ -324,7 +324,7 @@ impl fmt::Display for SpawnError {
         }
         match &self.cause {
             Cause::Died(Some(status)) if self.stage == Stage::Supervisor => {
-                write!(f, ": it started nothing, and ended by {status}")
+                write!(f, ": it started nothing and ended: {status}")
             }
             Cause::Died(Some(status)) => write!(f, ": the child died before its exec: {status}"),
             Cause::Died(None) => f.write_str(": the child died before its exec"),

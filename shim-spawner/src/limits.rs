@@ -54,15 +54,15 @@ impl Limits {
             |(_, limit): &(Resource, Rlimit)| number(limit.current) > number(limit.maximum);
         let adjustment = self.oom_score_adj.as_ref();
         let text = if self.resources.iter().any(is_above) {
-            "a soft limit is not above the hard one"
+            "a soft limit cannot be above the hard limit"
         } else if adjustment.is_some_and(|adj| !(-1000..=1000).contains(&adj.value)) {
-            "oom_score_adj is from -1000 to 1000"
+            "oom_score_adj must be from -1000 to 1000"
         } else if self.nice.is_some_and(|nice| !(-20..=19).contains(&nice)) {
-            "a nice value is from -20 to 19"
+            "a nice value must be from -20 to 19"
         } else if self.cpu_affinity.is_some_and(|cpus| cpus.count() == 0) {
-            "a process runs on one CPU at least"
+            "a process needs at least one CPU"
         } else if self.umask.is_some_and(|mask| mask > 0o777) {
-            "a umask is from 0 to 0o777"
+            "a umask must be from 0 to 0o777"
         } else {
             return Ok(());
         };

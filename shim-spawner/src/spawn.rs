@@ -211,7 +211,7 @@ impl ShimSpawner {
         };
         supervisor.check()?;
         let refused = [
-            (self.detached, "a detached shim has no supervisor"),
+            (self.detached, "a detached shim cannot have a supervisor"),
             (
                 self.credentials.root.is_some(),
                 "a supervisor needs its program and /proc below its root",
@@ -219,7 +219,7 @@ impl ShimSpawner {
             (self.arg0.is_some(), "a supervisor names the program itself"),
             (
                 !self.listen.is_empty(),
-                "a supervised program has another pid than LISTEN_PID would say",
+                "LISTEN_PID would not be the pid of a supervised program",
             ),
         ];
         match refused.into_iter().find(|(is_asked_for, _)| *is_asked_for) {
@@ -237,7 +237,7 @@ impl ShimSpawner {
             ),
             (
                 self.engine == Engine::Fork || !self.closures.is_empty(),
-                "fork cannot ask for a child that is killed on close",
+                "fork cannot make a child that is killed on close",
             ),
         ];
         match refused.into_iter().find(|(is_so, _)| *is_so) {
@@ -310,14 +310,14 @@ impl ShimSpawner {
         let own_session = self.detached || self.session || self.terminal.controlling.is_some();
         if own_session && self.terminal.foreground.is_some() {
             return Err(SpawnError::invalid(
-                "a shim with a session of its own is in no foreground of this one",
+                "a shim with its own session cannot be in the foreground of this one",
             ));
         }
         match (own_session, self.process_group.unwrap_or(0)) {
-            (_, ..0) => Err(SpawnError::invalid("a process group is not negative")),
+            (_, ..0) => Err(SpawnError::invalid("a process group cannot be negative")),
             (true, 0) => Ok(Belonging::OwnSession),
             (true, _) => Err(SpawnError::invalid(
-                "a shim that leads a session joins no process group",
+                "a shim that leads a session cannot join a process group",
             )),
             (false, group) => Ok(Belonging::Group(group)),
         }
@@ -333,11 +333,11 @@ impl ShimSpawner {
             (false, false) => StopTarget::Group,
         });
         let refused = match target {
-            StopTarget::Tree if !supervised => "only a supervised shim is stopped as a tree",
+            StopTarget::Tree if !supervised => "only a supervised shim can be stopped as a tree",
             StopTarget::Group if joined => "a shim that joins a group does not lead it",
-            StopTarget::Cgroup if self.stop_cgroup.is_none() => "no cgroup was named to be stopped",
+            StopTarget::Cgroup if self.stop_cgroup.is_none() => "no cgroup was set to be stopped",
             StopTarget::Leader | StopTarget::Group | StopTarget::Cgroup if supervised => {
-                "the supervisor stops the tree: its signal_to says who gets the stop signal"
+                "the supervisor stops the tree: set its signal_to instead"
             }
             StopTarget::Cgroup => return Ok(Aim::Cgroup(self.stop_cgroup.clone())),
             target => return Ok(Aim::new(target)),
@@ -416,7 +416,7 @@ impl ShimSpawner {
     fn internal_numbers(&self) -> Result<impl Iterator<Item = RawFd>, SpawnError> {
         if self.internal_fds_from.is_some_and(|from| from < LOWEST) {
             return Err(SpawnError::invalid(
-                "an internal descriptor is no standard stream",
+                "an internal descriptor cannot be a standard stream",
             ));
         }
         let limit = sys::soft_limit(Limit::OpenFiles).unwrap_or(u64::MAX);

@@ -35,7 +35,7 @@ impl fmt::Display for StopError {
         match self {
             StopError::StillAlive { pid } => {
                 let pid = pid.as_raw_nonzero();
-                write!(f, "process {pid} does not end by SIGKILL")
+                write!(f, "process {pid} did not end after SIGKILL")
             }
             StopError::OwnProcess => {
                 f.write_str("this process is one of those that would be stopped")

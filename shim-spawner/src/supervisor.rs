@@ -199,7 +199,7 @@ impl Supervisor {
         let promised = self.level();
         if self.contain == Contain::Nothing && promised > Level::Told {
             return Err(SpawnError::invalid(
-                "nothing but Level::Told can be required with Contain::Nothing",
+                "with Contain::Nothing, only Level::Told can be required",
             ));
         }
         if self.contain == Contain::PidNamespace && self.on_exit == OnExit::Leave {

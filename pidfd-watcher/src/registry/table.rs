@@ -10,7 +10,7 @@ use crate::registry::slots::{Slots, Token};
 use crate::registry::subject::Subject;
 use crate::{Exit, Pid};
 
-/// What a waiting caller wants to be called.
+/// The callback of a caller that waits.
 pub(crate) type Callback = Box<dyn FnOnce(Exit) + Send>;
 
 /// A callback that will never be called. Drop it outside the lock, because its captures may do
@@ -72,7 +72,7 @@ struct Watch {
     before: Option<Token>,
     after: Option<Token>,
     state: State,
-    /// It asked for a reap. So it is told even when the last watcher is gone.
+    /// It asked for a reap. So it is called even when the last watcher is gone.
     reaps: bool,
 }
 

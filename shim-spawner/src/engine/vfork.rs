@@ -70,7 +70,7 @@ fn try_methods(stack: &Stack, routine: &Routine<'_>) -> Result<Process, SpawnErr
     }
     // The kernel's answer to an unknown flag, and a filter's answer to an unknown call.
     if routine.kill_on_close && matches!(refused, Errno::INVAL | Errno::NOSYS) {
-        let text = "to be killed on close takes Linux 7.1 and clone3, on x86-64";
+        let text = "kill_on_close needs Linux 7.1 and clone3, on x86-64";
         let error = io::Error::new(io::ErrorKind::Unsupported, text);
         return Err(SpawnError::io(Stage::Create, error));
     }

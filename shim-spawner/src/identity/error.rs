@@ -99,7 +99,7 @@ impl fmt::Display for IdentityErrorKind {
             IdentityErrorKind::Version(found) => write!(f, "unknown version {found:?}"),
             IdentityErrorKind::Truncated => f.write_str("cut off before its checksum"),
             IdentityErrorKind::TrailingData => f.write_str("data after the checksum"),
-            IdentityErrorKind::Checksum => f.write_str("damaged: checksum does not fit"),
+            IdentityErrorKind::Checksum => f.write_str("damaged: checksum does not match"),
             IdentityErrorKind::Missing(field) => write!(f, "field {field} is missing"),
             IdentityErrorKind::Duplicate(field) => write!(f, "field {field} is there twice"),
             IdentityErrorKind::Invalid(field) => write!(f, "field {field} has no valid value"),
