@@ -101,7 +101,6 @@ fn accounts(root: &Path) -> Result<()> {
         let master = root.join(format!("usr/share/base-passwd/{name}.master"));
         fs::copy(master, etc.join(name))?;
     }
-    symlink("dash", root.join("usr/bin/sh"))?;
     fs::write(etc.join("hosts"), "127.0.0.1 localhost\n")?;
     Ok(())
 }
