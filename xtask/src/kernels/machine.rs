@@ -1,17 +1,17 @@
 //! An emulated machine that boots a kernel, does a job and tells its results.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::kernel::Arch;
 use super::result::{Ended, Reader, Results};
+use crate::long::{Contained, Interrupt};
 
 /// What a machine is made of.
 #[derive(Debug)]
@@ -32,39 +32,37 @@ const MEMORY: &str = "2048";
 
 impl Machine<'_> {
     /// Boots it, and waits until it is off. Tells of each program of the job that has ended.
-    pub(super) fn run(&self, mut told: impl FnMut(&Ended)) -> Result<Results> {
-        let mut qemu = Switched(self.command()?.spawn().context("start the emulator")?);
-        let output = qemu.0.stdout.take().context("the emulator has no output")?;
-        let (says, said) = mpsc::channel();
-        let reader = thread::spawn(move || {
-            let mut output = BufReader::new(output);
-            let mut line = Vec::new();
-            while output
-                .read_until(b'\n', &mut line)
-                .is_ok_and(|read| read > 0)
-            {
-                let text = String::from_utf8_lossy(&line);
-                if says.send(text.trim_end().to_owned()).is_err() {
-                    break;
-                }
-                line.clear();
-            }
-        });
-        let deadline = Instant::now() + self.limit;
-        let mut results = Reader::default();
-        loop {
-            match said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    if let Some(ended) = results.line(&line) {
+    ///
+    /// A machine that is not off in time is switched off, and its results say so.
+    pub(super) fn run(
+        &self,
+        interrupt: &Interrupt,
+        mut told: impl FnMut(&Ended) + Send,
+    ) -> Result<Results> {
+        let mut said = BufWriter::new(File::create(self.console.with_extension("said"))?);
+        let mut machine = Contained::start(&mut self.command()?)?;
+        let (output, _) = machine.streams();
+        let mut output = BufReader::new(output.context("the emulator has no output")?);
+        thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let (mut results, mut line) = (Reader::default(), Vec::new());
+                while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                    // For whoever wants to read it: the results do not stand on it.
+                    let _ = said.write_all(&line);
+                    let text = String::from_utf8_lossy(&line);
+                    if let Some(ended) = results.line(text.trim_end()) {
                         told(&ended);
+                        let _ = said.flush();
                     }
+                    line.clear();
                 }
-                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => break,
-            }
-        }
-        drop(qemu);
-        let _ = reader.join();
-        Ok(results.end())
+                results.end()
+            });
+            let ended = machine.wait(self.limit, interrupt);
+            let results = reader.join();
+            ended?;
+            results.map_err(|_| anyhow!("what a machine says cannot be read"))
+        })
     }
 
     fn command(&self) -> Result<Command> {
@@ -81,7 +79,7 @@ impl Machine<'_> {
                 "ttyAMA0",
             ),
         };
-        let mut command = Command::new(emulator);
+        let mut command = Contained::command(emulator);
         command
             .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", MEMORY])
             .args(options)
@@ -107,20 +105,8 @@ impl Machine<'_> {
             .args(["-device", "virtio-serial-pci"])
             .args(["-chardev", "file,id=results,path=/dev/stdout"])
             .args(["-device", "virtserialport,chardev=results,name=results"])
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(self.console.with_extension("emulator"))?);
         Ok(command)
-    }
-}
-
-/// An emulator, which ends with its owner.
-#[derive(Debug)]
-struct Switched(Child);
-
-impl Drop for Switched {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

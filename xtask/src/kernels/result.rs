@@ -19,6 +19,7 @@ pub(super) struct Results {
     pub(super) skipped: BTreeMap<String, BTreeSet<String>>,
     pub(super) seconds: u64,
     /// Whether the machine came to its end.
+    #[serde(skip)]
     done: bool,
 }
 
