@@ -92,7 +92,10 @@ impl Args {
         let kernels = prepared.iter().map(|prepared| prepared.kernel);
         let results: Vec<_> = kernels.zip(results).collect();
         println!("{}", summary::of(&results));
-        let failed: usize = results.iter().map(|(_, results)| results.failed.len()).sum();
+        let failed: usize = results
+            .iter()
+            .map(|(_, results)| results.failed.len())
+            .sum();
         if failed > 0 {
             bail!("{failed} tests failed");
         }

@@ -6,6 +6,7 @@ mod ci;
 mod demo;
 mod kernels;
 mod lint;
+mod long;
 mod loom;
 mod man;
 mod peers;

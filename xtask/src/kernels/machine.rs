@@ -46,7 +46,10 @@ impl Machine<'_> {
         thread::scope(|scope| {
             let reader = scope.spawn(move || {
                 let (mut results, mut line) = (Reader::default(), Vec::new());
-                while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                while output
+                    .read_until(b'\n', &mut line)
+                    .is_ok_and(|read| read > 0)
+                {
                     // For whoever wants to read it: the results do not stand on it.
                     let _ = said.write_all(&line);
                     let text = String::from_utf8_lossy(&line);

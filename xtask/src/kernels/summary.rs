@@ -16,7 +16,9 @@ pub(super) fn of(results: &[(Kernel, Results)]) -> String {
         }
     }
     for (reason, kernels) in reasons(results) {
-        let kernels = kernels.iter().map(|(kernel, tests)| format!("{kernel}: {tests}"));
+        let kernels = kernels
+            .iter()
+            .map(|(kernel, tests)| format!("{kernel}: {tests}"));
         let kernels = kernels.collect::<Vec<_>>().join(", ");
         let _ = writeln!(text, "{reason} ({kernels})");
     }
@@ -26,7 +28,9 @@ pub(super) fn of(results: &[(Kernel, Results)]) -> String {
 
 /// Passed and skipped are counts of tests: one that skipped something has passed, too.
 pub(super) fn table(results: &[(Kernel, Results)]) -> Table {
-    let mut table = Table::new(["kernel", "version", "passed", "failed", "skipped", "minutes"]);
+    let mut table = Table::new([
+        "kernel", "version", "passed", "failed", "skipped", "minutes",
+    ]);
     for (kernel, results) in results {
         table.row([
             kernel.to_string(),
