@@ -9,6 +9,7 @@ mod kernel;
 mod lab;
 mod machine;
 mod needed;
+mod page;
 mod programs;
 mod result;
 mod run;
@@ -35,6 +36,12 @@ const QUICK: [&str; 6] = [
     "tests::watchdog_sentinel",
 ];
 
+/// Under emulation. It only bounds a failure.
+const SLOWNESS: u32 = 10;
+
+/// In minutes.
+const LIMIT: u64 = 90;
+
 /// The tests on real kernels, each in an emulated machine
 ///
 /// The kernels are Debian's packages. Nothing is installed: they are unpacked below the target
@@ -50,24 +57,33 @@ pub(crate) struct Args {
     /// Only the tests with one of these in the names of their programs
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
+    /// Write docs/kernels.md, from this run and the last one on each other kernel
+    #[arg(long, conflicts_with = "only")]
+    page: bool,
     /// How much longer the tests wait than on a machine that is not emulated
-    #[arg(long, value_name = "FACTOR", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "FACTOR", default_value_t = SLOWNESS, value_parser = clap::value_parser!(u32).range(1..))]
     slowness: u32,
     /// When a machine is switched off, in minutes
-    #[arg(long, value_name = "MINUTES", default_value_t = 90)]
+    #[arg(long, value_name = "MINUTES", default_value_t = LIMIT)]
     limit: u64,
 }
 
-impl Args {
-    pub(crate) fn quick() -> Args {
-        Args {
-            quick: true,
-            slowness: 10,
-            limit: 15,
-            ..Args::default()
-        }
+/// The quick part, with all its defaults. Says so where this machine cannot.
+pub(crate) fn quick() -> Result<()> {
+    let args = Args {
+        quick: true,
+        slowness: SLOWNESS,
+        limit: LIMIT,
+        ..Args::default()
+    };
+    if let Err(error) = needed::check(&args.kernels()) {
+        eprintln!("skipped: no emulated machines: {error:#}");
+        return Ok(());
     }
+    args.run()
+}
 
+impl Args {
     pub(crate) fn run(&self) -> Result<()> {
         let kernels = self.kernels();
         needed::check(&kernels)?;
@@ -91,6 +107,11 @@ impl Args {
         let results = run::all(&prepared, limit, &interrupt)?;
         let kernels = prepared.iter().map(|prepared| prepared.kernel);
         let results: Vec<_> = kernels.zip(results).collect();
+        if self.page {
+            let part = if self.quick { "quick" } else { "everything" };
+            page::keep(&shell, part, &results)?;
+            page::write()?;
+        }
         println!("{}", summary::of(&results));
         let failed: usize = results
             .iter()
