@@ -69,7 +69,7 @@
 //!
 //! | Linux | what |
 //! |---|---|
-//! | 5.4 | everything: `pidfd_open`, `waitid(P_PIDFD)` |
+//! | 5.10 | everything except what follows |
 //! | 5.17 | exit codes are known before the reap; on older kernels only the reap tells them |
 //! | 6.9 | the handle of a reaped leader names its [group](Process::send_signal_to_group) |
 //! | 6.13 | [`Process::from_pidfd`] works without `/proc` |

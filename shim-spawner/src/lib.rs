@@ -100,7 +100,7 @@
 //!   [`process_group`](ShimSpawner::process_group) changes the group.
 //!
 //! # Kernel versions
-//! Linux 5.4 or newer. A child is born in its [cgroup](ShimSpawner::cgroup) from 5.7 on, and moves
+//! Linux 5.10 or newer. A child is born in its [cgroup](ShimSpawner::cgroup) from 5.7 on, and moves
 //! there before that; [`Cgroup::kill`] is one call of the kernel from 5.14 on. Exit statuses of
 //! adopted shims need 6.15. Proven identities, and a stop of the group of a shim that somebody else
 //! has reaped, need 6.9; [`kill_on_close`](ShimSpawner::kill_on_close) needs 7.1. No features.
