@@ -112,6 +112,8 @@ mod proc_stat;
 mod process;
 mod reap;
 mod registry;
+#[cfg(feature = "serde")]
+mod serialize;
 mod shared;
 mod shutdown;
 mod sleep;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -12,7 +12,7 @@ use crate::sentinel::SlotLease;
 use crate::sys::ForkGeneration;
 use crate::word::Word;
 use crate::write_ends::WriteEnd;
-use crate::{Guarantees, sys};
+use crate::{Guarantees, events, sys};
 
 /// Keeps a child alive. Dropping it tells the child [`KeepaliveDropped`](crate::Verdict); the death
 /// of this process, however it comes, tells it [`ParentExited`](crate::Verdict).
@@ -62,7 +62,9 @@ impl Keepalive {
     /// stop.
     pub fn release(self) -> Result<(), ReleaseError> {
         // Closed behind the word: nothing that follows is a verdict.
-        self.give_up(Word::Released).map(drop)
+        let write = self.give_up(Word::Released)?;
+        events::released(sys::number(&write));
+        Ok(())
     }
 
     /// Gives up the write end, for another process to hold (`SCM_RIGHTS`), or for this one's next
@@ -75,7 +77,9 @@ impl Keepalive {
     /// # Errors
     /// As [`Keepalive::release`].
     pub fn hand_over(self) -> Result<OwnedFd, ReleaseError> {
-        self.give_up(Word::HandedOver)
+        let write = self.give_up(Word::HandedOver)?;
+        events::handed_over(sys::number(&write));
+        Ok(write)
     }
 
     /// Takes the write end that another process, or this one, gave up by [`Keepalive::hand_over`].
@@ -98,9 +102,12 @@ impl Keepalive {
     }
 
     fn give_up(mut self, word: Word) -> Result<OwnedFd, ReleaseError> {
-        self.let_go_and_say(word).map_err(|error| ReleaseError {
-            keepalive: self,
-            error,
+        self.let_go_and_say(word).map_err(|error| {
+            events::not_let_go(&error);
+            ReleaseError {
+                keepalive: self,
+                error,
+            }
         })
     }
 
@@ -212,7 +219,13 @@ impl Drop for Keepalive {
             // Best effort, and never wrong: unsaid, the close that follows is a verdict of its own.
             // Before the sentinel's word is given back, so that a death meanwhile is told at once;
             // the child reads this first.
-            let _ = self.write.borrow(|write| say(write, Word::Dropped));
+            let said = self
+                .write
+                .borrow(|write| say(write, Word::Dropped).map(|()| write.as_raw_fd()));
+            // Unsaid, it is the close that tells the child: nothing may hold that up.
+            if let Some(Ok(fd)) = said {
+                events::dropped(fd);
+            }
         }
     }
 }

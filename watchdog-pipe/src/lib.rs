@@ -147,6 +147,7 @@ mod channel;
 mod descriptor;
 mod enforce;
 mod error;
+mod events;
 mod guarantees;
 mod keepalive;
 mod monitor;
@@ -156,6 +157,8 @@ mod poll;
 mod readiness;
 mod reserve;
 mod sentinel;
+#[cfg(feature = "serde")]
+mod serialize;
 mod setup;
 mod status;
 mod stop;
