@@ -16,6 +16,7 @@ use crate::stopping::{Aim, Next, Stopping};
 use crate::sys::nap;
 use crate::{
     AdoptError, Level, ShimChild, ShimIdentity, SpawnedShim, StopError, StopReport, StopTarget,
+    events,
 };
 
 /// Supervises one shim. Dropping it drops the keepalive, which an attached shim is told: one with a
@@ -53,7 +54,9 @@ impl ShimHandler {
     /// # Errors
     /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace.
     pub fn adopt(identity: &ShimIdentity) -> Result<ShimHandler, AdoptError> {
-        let process = identity.open()?;
+        let opened = identity.open();
+        let process = opened.inspect_err(|error| events::not_adopted(identity.pid(), error))?;
+        events::adopted(process.pid());
         let child = ShimChild::new(
             process,
             identity.stop_policy().unwrap_or_default(),
@@ -194,14 +197,7 @@ impl ShimHandler {
     /// [`StopError`]; the handler goes on holding the shim.
     pub fn stop(&mut self) -> Result<StopReport, StopError> {
         let mut stopping = self.stopping();
-        let report = loop {
-            match stopping.step()? {
-                Next::Exit(process, None) => drop(process.wait()?),
-                Next::Exit(process, Some(time)) => drop(process.wait_timeout(time)?),
-                Next::Time(time) => nap(time),
-                Next::Done(report) => break report,
-            }
-        };
+        let report = drive(&mut stopping).inspect_err(|error| stopping.failed(error))?;
         self.keepalive = None;
         Ok(report)
     }
@@ -331,10 +327,15 @@ impl ShimHandler {
     /// As [`Keepalive::release`]; the shim is held as before.
     pub fn release(&mut self) -> io::Result<()> {
         match self.keepalive.take().map(Keepalive::release) {
-            None | Some(Ok(())) => Ok(()),
+            None => Ok(()),
+            Some(Ok(())) => {
+                events::released(self.pid());
+                Ok(())
+            }
             Some(Err(refused)) => {
                 let (keepalive, error) = refused.into_parts();
                 self.keepalive = Some(keepalive);
+                events::not_released(self.pid(), &error);
                 Err(error)
             }
         }
@@ -343,5 +344,30 @@ impl ShimHandler {
     /// Takes the keepalive out, to be handed over to another process.
     pub fn take_keepalive(&mut self) -> Option<Keepalive> {
         self.keepalive.take()
+    }
+}
+
+/// Waits between the steps.
+fn drive(stopping: &mut Stopping) -> Result<StopReport, StopError> {
+    loop {
+        match stopping.step()? {
+            Next::Exit(process, None) => drop(process.wait()?),
+            Next::Exit(process, Some(time)) => drop(process.wait_timeout(time)?),
+            Next::Time(time) => nap(time),
+            Next::Done(report) => return Ok(report),
+        }
+    }
+}
+
+impl Drop for ShimHandler {
+    fn drop(&mut self) {
+        // A copy made by fork promises nothing, and tells nobody.
+        let tells = !self.guarantees().is_empty();
+        if let Some(keepalive) = self.keepalive.take() {
+            drop(keepalive);
+            if tells {
+                events::dropped(self.pid());
+            }
+        }
     }
 }

@@ -116,6 +116,7 @@ mod credentials;
 mod engine;
 mod environment;
 mod error;
+mod events;
 mod handler;
 mod identity;
 mod image;
@@ -123,6 +124,8 @@ mod internal_fds;
 mod limits;
 mod listen;
 mod report;
+#[cfg(feature = "serde")]
+mod serialize;
 mod shim;
 mod signals;
 mod spawn;

@@ -28,6 +28,7 @@ use crate::sys::{self, Limit, nap};
 use crate::terminal::Foreground;
 use crate::{
     Engine, Resource, ShimChild, ShimSpawner, SpawnError, SpawnedShim, Stage, StopTarget, engine,
+    events,
 };
 
 /// Our own variables of one child: name and value.
@@ -80,6 +81,7 @@ impl SupervisedStart<'_> {
             _ => spawner.explain(error),
         });
         let (process, reports) = waited?;
+        events::executed(process.pid());
         let kept = self.supervisor.reports_the_tree();
         Ok((process, kept.then_some(reports)))
     }
@@ -97,6 +99,13 @@ impl ShimSpawner {
     /// [fork(2)](https://man7.org/linux/man-pages/man2/fork.2.html),
     /// [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
     pub fn spawn(&mut self) -> Result<SpawnedShim, SpawnError> {
+        let _span = events::Spawn::begin(&self.program, self.engine_of_child());
+        self.spawn_by_stages()
+            .inspect(|shim| events::spawned(shim.child.pid(), shim.keepalive.is_some()))
+            .inspect_err(events::not_spawned)
+    }
+
+    fn spawn_by_stages(&self) -> Result<SpawnedShim, SpawnError> {
         self.check()?;
         let belonging = self.belonging()?;
         let aim = self.aim(belonging)?;
@@ -157,6 +166,7 @@ impl ShimSpawner {
             fds,
             image,
         };
+        events::prepared(self);
         let foreground = Foreground::of(&self.terminal);
         let started = self.start(&routine);
         let Routine {
@@ -167,6 +177,9 @@ impl ShimSpawner {
         } = routine;
         // Our copies of what is the child's: the reports end when its own are closed.
         drop((fds, streams));
+        let _ = started
+            .as_ref()
+            .inspect(|process| events::started(process.pid()));
         let started = match supervised {
             Some(supervised) => supervised.wait(started, self),
             None => started
@@ -194,6 +207,14 @@ impl ShimSpawner {
             child,
             keepalive: link.map(|(keepalive, _)| keepalive),
         })
+    }
+
+    fn engine_of_child(&self) -> Engine {
+        if self.closures.is_empty() {
+            self.engine
+        } else {
+            Engine::Fork
+        }
     }
 
     /// Refuses what cannot be, before anything is made.
@@ -234,7 +255,7 @@ impl ShimSpawner {
                 "a supervisor that is killed cannot stop its tree in good order",
             ),
             (
-                self.engine == Engine::Fork || !self.closures.is_empty(),
+                self.engine_of_child() == Engine::Fork,
                 "fork cannot ask for a child that is killed on close",
             ),
         ];

@@ -9,6 +9,7 @@ use crate::StopTarget;
 /// What [`ShimHandler::stop`](crate::ShimHandler::stop) has found: the shim has ended, and this is
 /// what became of the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[must_use = "it says whether somebody is left"]
 pub struct StopReport {
     pub(crate) exit: Exit,

@@ -47,6 +47,11 @@ enum Program {
 /// What is promised of the end of a shim when its runtime ends. Each promises what those before it
 /// do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum Level {
     /// The shim is told. Whether it ends, and what becomes of what it started, is up to its
