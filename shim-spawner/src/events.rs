@@ -1,8 +1,8 @@
-//! What a subscriber of the `tracing` crate is told. Without the feature `tracing` every function
-//! here is empty.
+//! The spans and events of this crate, for subscribers of the `tracing` crate. Without the feature
+//! `tracing` every function here is empty.
 //!
-//! An event comes after what it is about. Nothing that runs in a child before its exec may call
-//! this.
+//! An event comes after the action that it reports. Code that runs in a child before its exec must
+//! not call this module.
 
 #![cfg_attr(
     not(feature = "tracing"),
@@ -29,7 +29,7 @@ macro_rules! tell {
     };
 }
 
-/// At the level of errors: where an event is told, the span that it belongs to is too.
+/// The level is that of errors, so that no level filter that passes an event hides its span.
 macro_rules! span {
     ($($fields:tt)*) => {
         Span {
@@ -40,8 +40,8 @@ macro_rules! span {
     };
 }
 
-/// A subscriber that panics changes nothing of what is done: the panic ends here. What it was
-/// raised with is leaked, as the drop of that may panic again.
+/// Stops a panic of the subscriber here, so that it changes nothing for the caller. The payload is
+/// leaked, because its drop may panic again.
 #[cfg(feature = "tracing")]
 fn contain<T>(tell: impl FnOnce() -> T) -> Option<T> {
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,7 +62,7 @@ fn raw(pid: Pid) -> i32 {
     pid.as_raw_nonzero().get()
 }
 
-/// Numbers, and not more of them than a line of a log holds.
+/// The numbers of some processes. A list for one line of a log: a long one is cut.
 #[cfg(feature = "tracing")]
 struct Pids<'a>(&'a [Pid]);
 
@@ -75,7 +75,7 @@ impl std::fmt::Debug for Pids<'_> {
     }
 }
 
-/// A span, closed by its drop.
+/// A span. It is closed when it is dropped.
 #[derive(Debug)]
 struct Span {
     #[cfg(feature = "tracing")]
@@ -89,7 +89,7 @@ impl Drop for Span {
     }
 }
 
-/// The span of a spawn: what this thread tells until the drop belongs to it.
+/// The span of a spawn. It contains all events of this thread until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Spawn {
     span: Span,
@@ -99,8 +99,8 @@ impl Spawn {
     #[inline]
     pub(crate) fn begin(program: &Path, engine: Engine) -> Spawn {
         let span = span!("spawn", program = %program.display(), ?engine);
-        // Not `Span::enter`, whose guard would tell in a drop that a panic of the subscriber is
-        // unwinding.
+        // Not `Span::enter`: its guard would call the subscriber again while a panic of the
+        // subscriber unwinds, and a second panic would abort the process.
         #[cfg(feature = "tracing")]
         contain(|| {
             span.span
@@ -120,7 +120,7 @@ impl Drop for Spawn {
     }
 }
 
-/// All is made that the child will have; there is no child yet.
+/// Everything that the child needs is made. The child does not exist yet.
 #[inline]
 pub(crate) fn prepared(spawner: &ShimSpawner) {
     tell!(
@@ -134,13 +134,13 @@ pub(crate) fn prepared(spawner: &ShimSpawner) {
     );
 }
 
-/// The child has executed the program, or its supervisor's.
+/// The child executed the program, or that of the supervisor.
 #[inline]
 pub(crate) fn started(pid: Pid) {
     tell!(debug, pid = raw(pid), "started");
 }
 
-/// The supervisor says that the program was executed.
+/// The supervisor reports that the program was executed.
 #[inline]
 pub(crate) fn executed(pid: Pid) {
     tell!(debug, pid = raw(pid), "program executed");
@@ -162,7 +162,7 @@ pub(crate) fn not_spawned(error: &SpawnError) {
     );
 }
 
-/// The span of a stop, which may go from thread to thread.
+/// The span of a stop. Several threads can work on one stop, one after the other.
 #[derive(Debug)]
 pub(crate) struct Stop {
     span: Span,
@@ -175,7 +175,7 @@ impl Stop {
         Stop { span }
     }
 
-    /// All of the target were sent the stop signal.
+    /// The stop signal was sent to the target.
     #[inline]
     pub(crate) fn signalled(&self, policy: StopPolicy) {
         tell!(
@@ -187,7 +187,7 @@ impl Stop {
         );
     }
 
-    /// Those that are left were sent SIGKILL.
+    /// The grace period is over, and SIGKILL was sent to these.
     #[inline]
     pub(crate) fn grace_over(&self, killed: &Tally) {
         tell!(
@@ -217,7 +217,7 @@ impl Stop {
     }
 }
 
-/// A shim was found again.
+/// An identity led to its process.
 #[inline]
 pub(crate) fn adopted(pid: Pid) {
     tell!(info, pid = raw(pid), "adopted");
@@ -239,7 +239,7 @@ pub(crate) fn not_released(pid: Pid, error: &io::Error) {
     tell!(warn, pid = raw(pid), error = as_dyn(error), "not released");
 }
 
-/// The handler of an attached shim was dropped, and the shim was told.
+/// The handler of an attached shim was dropped.
 #[inline]
 pub(crate) fn dropped(pid: Pid) {
     tell!(info, pid = raw(pid), "handler dropped");

@@ -82,7 +82,7 @@ impl Stopping {
         Ok(next)
     }
 
-    /// Whoever drives it gives up, by an error of a step or of his own.
+    /// Reports that the stop failed: a step did, or a wait between two steps.
     pub(crate) fn failed(&self, error: &StopError) {
         self.told.failed(error);
     }

@@ -1,10 +1,12 @@
-//! What a subscriber of the `tracing` crate is told. Without the feature `tracing` every function
-//! here is empty.
+//! The events of this crate, for subscribers of the `tracing` crate. Without the feature `tracing`
+//! every function here is empty.
 //!
-//! An event comes after what it is about: a subscriber that blocks delays nothing that the other
-//! side waits for. Nothing that runs between the parent's death and the act of
-//! [`enforce`](crate::Watchdog::enforce) may call this, no signal handler, no sentinel and no
-//! listener.
+//! An event comes after the action that it reports, so a subscriber that blocks does not delay what
+//! the other process waits for. These must not call this module:
+//! - the threads of [`enforce`](crate::Watchdog::enforce), between the death of the parent and the
+//!   stop of this process;
+//! - the threads of sentinel and listener, before they have acted;
+//! - signal handlers, and children before their exec.
 
 #![cfg_attr(not(feature = "tracing"), allow(unused_variables))]
 
@@ -23,7 +25,7 @@ macro_rules! tell {
     };
 }
 
-/// A subscriber that panics changes nothing of what is done: the panic ends here.
+/// Stops a panic of the subscriber here, so that it changes nothing for the caller.
 #[cfg(feature = "tracing")]
 fn contain(tell: impl FnOnce()) {
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,49 +41,49 @@ fn as_dyn<'a>(
     error
 }
 
-/// The parent has made a link; `fd` is its write end.
+/// The parent made a link. `fd` is the write end.
 #[inline]
 pub(crate) fn made(fd: RawFd, sentinel: bool) {
     tell!(debug, fd, sentinel, "link made");
 }
 
-/// The child was told that its parent dropped the keepalive.
+/// The parent told the child that it dropped the keepalive.
 #[inline]
 pub(crate) fn dropped(fd: RawFd) {
     tell!(debug, fd, "link dropped");
 }
 
-/// The child was told to live on.
+/// The parent told the child to live on.
 #[inline]
 pub(crate) fn released(fd: RawFd) {
     tell!(debug, fd, "link released");
 }
 
-/// The write end is the caller's.
+/// The caller has the write end now.
 #[inline]
 pub(crate) fn handed_over(fd: RawFd) {
     tell!(debug, fd, "link handed over");
 }
 
-/// The child could not be told that it is let go of.
+/// A release or a hand-over failed.
 #[inline]
 pub(crate) fn not_let_go(error: &io::Error) {
     tell!(warn, error = as_dyn(error), "link not let go");
 }
 
-/// The child has its end; `fd` is the read end.
+/// The child adopted its end. `fd` is the read end.
 #[inline]
 pub(crate) fn adopted(fd: RawFd, sentinel: bool) {
     tell!(debug, fd, sentinel, "adopted");
 }
 
-/// The child could not take its end.
+/// The adoption failed.
 #[inline]
 pub(crate) fn not_adopted(error: &AdoptError) {
     tell!(warn, error = as_dyn(error), "not adopted");
 }
 
-/// The caller learns what became of the parent.
+/// The caller learns the verdict.
 #[inline]
 pub(crate) fn verdict(verdict: Verdict) {
     tell!(info, ?verdict, "verdict");

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{StopPolicy, sys};
 
-/// A policy as it is written. The variable has the same numbers.
+/// The form in which a policy is written: the same two numbers as in the environment variable.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "StopPolicy", deny_unknown_fields)]
 struct Policy {

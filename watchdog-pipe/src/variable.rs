@@ -1,12 +1,17 @@
-//! The environment variable by which the child finds its descriptors.
+//! The environment variable that tells the child where its descriptors are.
 //!
-//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,stop=15:5000`: the number of the read
-//! end, the pipe's device and inode; where the sentinel's word is (number of the page, its device
-//! and inode, the offset of the slot in bytes, the number of the link that has it) when there is
-//! one; the stop policy (signal number and grace in milliseconds) when one was set; and `clean=1`
-//! when the parent promises that the child has no write end of the pipe. A key that a version does
-//! not know is skipped: a newer parent may say more, and the pipe alone stays a valid link.
-//! `docs/protocol.md` specifies it for other languages.
+//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,stop=15:5000`:
+//!
+//! - `fd`: the number of the read end.
+//! - `pipe`: the pipe's device and inode.
+//! - `sentinel`: where the sentinel's word is, if there is one. Five numbers: the page's
+//!   descriptor, its device, its inode, the offset of the slot in bytes, the link that has the
+//!   slot.
+//! - `stop`: the stop policy, if one was set. Signal number and grace period in milliseconds.
+//! - `clean=1`: the parent promises that the child has no write end of the pipe.
+//!
+//! A version skips keys that it does not know. So a newer parent may say more, and the pipe alone
+//! stays a valid link. `docs/protocol.md` specifies the variable for other languages.
 
 use std::fmt;
 use std::os::fd::RawFd;
@@ -26,12 +31,12 @@ pub(crate) struct Variable {
     pub(crate) inode: u64,
     pub(crate) sentinel: Option<Address>,
     pub(crate) policy: Option<StopPolicy>,
-    /// The child has no write end of the pipe, and need not look for one.
+    /// The child has no write end of the pipe, and need not search for one.
     pub(crate) clean: bool,
 }
 
 impl Variable {
-    /// `None`: it is not what [`Display`](fmt::Display) writes.
+    /// `None`: the text is not what [`Display`](fmt::Display) writes.
     pub(crate) fn parse(text: &str) -> Option<Variable> {
         let (mut pipe_fd, mut pipe, mut sentinel, mut policy) = (None, None, None, None);
         let mut clean = None;
@@ -109,7 +114,7 @@ fn pair<A: std::str::FromStr, B: std::str::FromStr>(text: &str) -> Option<(A, B)
     Some((number(first)?, number(second)?))
 }
 
-/// Digits alone: the standard parser would take a `+` too.
+/// Accepts digits only. The standard parser would also accept a `+`.
 fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())

@@ -1,4 +1,4 @@
-//! A cgroup of its own for COMMAND's tree (version 2). All members are killed at once, however fast
+//! A cgroup (version 2) for COMMAND's tree. All its members can be killed at once, however fast
 //! they fork.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use crate::namespace;
 use crate::sys::{self, SoleThread};
 
-/// How many pidfds of members are open at the same time.
+/// How many pidfds of members are open at once.
 const OPEN_AT_ONCE: usize = 512;
 
 /// The folder of a cgroup that was made for COMMAND.
@@ -22,10 +22,10 @@ const OPEN_AT_ONCE: usize = 512;
 pub(crate) struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// Makes a leaf below this process's own cgroup. A child tries whether a process can be moved
-    /// into it.
+    /// Makes a leaf below this process's own cgroup. A child checks that a process can move into
+    /// it.
     pub(crate) fn make(alone: &SoleThread) -> io::Result<Cgroup> {
-        // Shims in two PID namespaces may have the same number, and see the same cgroups.
+        // Shims in two PID namespaces may have the same pid, and see the same cgroups.
         let namespace = fs::metadata("/proc/self/ns/pid")?.ino();
         let name = format!(
             "watchdog-shim-{}-{namespace}",
@@ -33,8 +33,8 @@ impl Cgroup {
         );
         let cgroup = Cgroup(own_folder()?.join(name));
         match fs::create_dir(&cgroup.0) {
-            // An earlier shim with this number was killed with all its processes, and left the
-            // folder behind. A cgroup that is in use cannot be removed, so it is not taken.
+            // An earlier shim with this pid was killed with all its processes, and left the folder
+            // behind. A cgroup that is in use cannot be removed, so it is not taken over.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 cgroup.remove();
                 fs::create_dir(&cgroup.0)?;
@@ -55,7 +55,7 @@ impl Cgroup {
         }
     }
 
-    /// A process that writes 0 to it becomes a member.
+    /// The file `cgroup.procs`. A process that writes 0 to it becomes a member.
     pub(crate) fn procs(&self) -> io::Result<OwnedFd> {
         Ok(self.open("cgroup.procs")?.into())
     }
@@ -63,10 +63,10 @@ impl Cgroup {
     /// Sends a signal to every member but one.
     ///
     /// A pid in the list may belong to another process by the time it is opened. So the list is
-    /// read again after that. A process that still lives and has its number in the list is a
+    /// read again after that. A process that still lives and whose number is in the list is a
     /// member. One reading of the list serves many processes.
     ///
-    /// A cgroup whose list cannot be read is passed over: COMMAND may have removed it, or made it
+    /// A cgroup whose list cannot be read is skipped: COMMAND may have removed it, or made it
     /// threaded.
     pub(crate) fn signal(&self, signal: Signal, except: Option<Pid>) {
         for folder in self.folders() {
@@ -81,8 +81,8 @@ impl Cgroup {
                     let pid = process.pid();
                     let lives = matches!(process.try_wait(), Ok(None));
                     if Some(pid) != except && listed.contains(&pid.as_raw_nonzero()) && lives {
-                        // It has ended, or is another user's. The report at the end says what is
-                        // left.
+                        // An error means that the process has ended, or belongs to another user.
+                        // The report at the end says what is left.
                         let _ = process.send_signal(signal);
                     }
                 }
@@ -90,7 +90,7 @@ impl Cgroup {
         }
     }
 
-    /// Sends SIGKILL to all members. Since Linux 5.14 the kernel does it at once.
+    /// Sends SIGKILL to all members. Since Linux 5.14 the kernel does this in one step.
     pub(crate) fn kill(&self) {
         if self.write("cgroup.kill", "1").is_err() {
             self.signal(Signal::KILL, None);
@@ -104,7 +104,8 @@ impl Cgroup {
         events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
     }
 
-    /// Removes this cgroup, and those below it that COMMAND has made. One that is in use stays.
+    /// Removes this cgroup, and the cgroups below it that COMMAND has made. A cgroup that is in use
+    /// stays.
     pub(crate) fn remove(&self) {
         for folder in self.folders().iter().rev() {
             let _ = fs::remove_dir(folder);
@@ -131,7 +132,7 @@ impl Cgroup {
         io::Write::write_all(&mut self.open(file)?, text.as_bytes())
     }
 
-    /// Without `O_CREAT`: the error is ENOENT if the kernel has no such file.
+    /// Opens without `O_CREAT`: the error is ENOENT if the kernel has no such file.
     fn open(&self, file: &str) -> io::Result<File> {
         OpenOptions::new().write(true).open(self.0.join(file))
     }
@@ -162,7 +163,7 @@ fn own_folder() -> io::Result<PathBuf> {
     Ok(Path::new(point).join(below))
 }
 
-/// Root and mount point of a line of mountinfo that is a cgroup2 file system.
+/// Root and mount point in a line of mountinfo, if the line is for a cgroup2 file system.
 fn cgroup_mount(line: &str) -> Option<(&str, &str)> {
     let (ours, theirs) = line.split_once(" - ")?;
     let mut ours = ours.split(' ').skip(3);
