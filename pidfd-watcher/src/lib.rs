@@ -81,7 +81,10 @@
 //!
 //! # Features
 //!
-//! None.
+//! - `serde`, off by default: [`Exit`] can be written. Its JSON is one of
+//!   `{"pid":4711,"status":{"code":3}}`,
+//!   `{"pid":4711,"status":{"signal":9,"core_dumped":false}}` and
+//!   `{"pid":4711,"status":null}`, for a status that the kernel does not tell.
 
 #![doc(test(attr(deny(warnings))))]
 
