@@ -9,6 +9,7 @@ use std::time::Duration;
 use pidfd_watcher::{Error, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher};
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
+use crate::attachment::Attachment;
 use crate::cgroup::CgroupFolder;
 use crate::shim::guarantees_of;
 use crate::stop_future::StopFuture;
@@ -26,7 +27,7 @@ use crate::{
 #[must_use = "dropping the handler tells an attached shim to stop"]
 pub struct ShimHandler {
     child: ShimChild,
-    keepalive: Option<Keepalive>,
+    attachment: Attachment,
 }
 
 impl From<SpawnedShim> for ShimHandler {
@@ -39,8 +40,8 @@ impl ShimHandler {
     /// Takes charge of a shim.
     pub fn new(shim: SpawnedShim) -> ShimHandler {
         ShimHandler {
+            attachment: Attachment::new(shim.keepalive, shim.child.pid()),
             child: shim.child,
-            keepalive: shim.keepalive,
         }
     }
 
@@ -64,8 +65,8 @@ impl ShimHandler {
             Level::Told,
         );
         Ok(ShimHandler {
+            attachment: Attachment::new(None, child.pid()),
             child,
-            keepalive: None,
         })
     }
 
@@ -73,7 +74,7 @@ impl ShimHandler {
     /// attached to this process from now on. [How that comes over a
     /// restart](crate#over-a-restart-of-the-service).
     pub fn attach(mut self, keepalive: Keepalive) -> ShimHandler {
-        self.keepalive = Some(keepalive);
+        self.attachment.keepalive = Some(keepalive);
         self
     }
 
@@ -138,13 +139,13 @@ impl ShimHandler {
     /// does not listen, and goes on.
     #[must_use]
     pub fn is_attached(&self) -> bool {
-        self.keepalive.is_some()
+        self.attachment.keepalive.is_some()
     }
 
     /// What the shim is told of this process's end, and when. Empty for one that is not attached.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
-        guarantees_of(self.keepalive.as_ref())
+        guarantees_of(self.attachment.keepalive.as_ref())
     }
 
     /// Whether the kernel kills the shim when this process dies or drops this handler: see
@@ -159,7 +160,10 @@ impl ShimHandler {
     /// of which no more is known.
     #[must_use]
     pub fn level(&self) -> Option<Level> {
-        self.keepalive.as_ref().map(|_| self.child.level())
+        self.attachment
+            .keepalive
+            .as_ref()
+            .map(|_| self.child.level())
     }
 
     /// What finds this shim again from another process, with the stop policy and whether this
@@ -198,7 +202,7 @@ impl ShimHandler {
     pub fn stop(&mut self) -> Result<StopReport, StopError> {
         let mut stopping = self.stopping();
         let report = drive(&mut stopping).inspect_err(|error| stopping.failed(error))?;
-        self.keepalive = None;
+        self.attachment.keepalive = None;
         Ok(report)
     }
 
@@ -217,7 +221,7 @@ impl ShimHandler {
     /// before anybody is signalled.
     pub async fn stop_async(&mut self) -> Result<StopReport, StopError> {
         let report = StopFuture::new(self.stopping(), self.child.stop_goes_on()).await?;
-        self.keepalive = None;
+        self.attachment.keepalive = None;
         Ok(report)
     }
 
@@ -316,7 +320,7 @@ impl ShimHandler {
 
     /// Reaps where it is ours to reap; what is known of the exit is known already.
     fn settle(&mut self, exit: Exit) -> Exit {
-        self.keepalive = None;
+        self.attachment.keepalive = None;
         self.process().clone().reap().unwrap_or(exit)
     }
 
@@ -326,7 +330,7 @@ impl ShimHandler {
     /// # Errors
     /// As [`Keepalive::release`]; the shim is held as before.
     pub fn release(&mut self) -> io::Result<()> {
-        match self.keepalive.take().map(Keepalive::release) {
+        match self.attachment.keepalive.take().map(Keepalive::release) {
             None => Ok(()),
             Some(Ok(())) => {
                 events::released(self.pid());
@@ -334,7 +338,7 @@ impl ShimHandler {
             }
             Some(Err(refused)) => {
                 let (keepalive, error) = refused.into_parts();
-                self.keepalive = Some(keepalive);
+                self.attachment.keepalive = Some(keepalive);
                 events::not_released(self.pid(), &error);
                 Err(error)
             }
@@ -343,7 +347,7 @@ impl ShimHandler {
 
     /// Takes the keepalive out, to be handed over to another process.
     pub fn take_keepalive(&mut self) -> Option<Keepalive> {
-        self.keepalive.take()
+        self.attachment.keepalive.take()
     }
 }
 
@@ -355,19 +359,6 @@ fn drive(stopping: &mut Stopping) -> Result<StopReport, StopError> {
             Next::Exit(process, Some(time)) => drop(process.wait_timeout(time)?),
             Next::Time(time) => nap(time),
             Next::Done(report) => return Ok(report),
-        }
-    }
-}
-
-impl Drop for ShimHandler {
-    fn drop(&mut self) {
-        // A copy made by fork promises nothing, and tells nobody.
-        let tells = !self.guarantees().is_empty();
-        if let Some(keepalive) = self.keepalive.take() {
-            drop(keepalive);
-            if tells {
-                events::dropped(self.pid());
-            }
         }
     }
 }

@@ -118,7 +118,7 @@
 //! | the child executed the program, or the supervisor's | debug | `started` | `pid` |
 //! | the supervisor executed the program | debug | `program executed` | `pid`: the supervisor's |
 //! | the spawn succeeds | info | `spawned` | `pid`, `attached` |
-//! | it fails | warn | `not spawned` | `stage`, `errno` if there is one, `error` |
+//! | it fails | warn | `not spawned` | `stage`: a [`Stage`]; `errno` if there is one; `error` |
 //! | [`ShimHandler::stop`], [`stop_async`](ShimHandler::stop_async) | error | span `stop` | `pid`, `target` |
 //! | the stop signal was sent | debug | `signalled` | `signal`, `grace` |
 //! | the grace period is over, SIGKILL was sent | warn | `grace over` | `killed`: how many; `pids`: at most 16 |
@@ -154,6 +154,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("shim-spawner is for Linux: it stands on pidfds, memfds and close_range");
 
+mod attachment;
 mod builder;
 mod cgroup;
 #[allow(unsafe_code)]

@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use watchdog_pipe::{Builder, ENV_VAR, Keepalive, StopPolicy, Watchdog};
+use workspace_tests::allow_list::trap_all_but;
 use workspace_tests::collector::{Collector, Hostile};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::orphan::{Birth, Flag, Pair};
@@ -226,6 +227,31 @@ fn callback_runs_though_the_subscriber_panics() {
             cue.give();
             called.recv_timeout(DEADLINE).expect("the callback runs");
         });
+    });
+}
+
+/// A verdict is reported where it is learnt, which may be under a filter.
+#[test]
+fn event_without_a_subscriber_makes_no_system_call() {
+    alone_in_pid_namespace!({
+        for sentinel in [false, true] {
+            let birth = Birth {
+                sentinel,
+                as_pid_1: false,
+            };
+            let ready = Flag::new();
+            let pair = Pair::start(birth, |mut watchdog| {
+                // Those of the look at the pipe, and of the end.
+                trap_all_but(&[&[libc::SYS_read, libc::SYS_exit_group]]);
+                ready.set(1);
+                while watchdog.try_wait().expect("look").is_none() {}
+                // SAFETY: ends this copy, which has nothing to clean up.
+                unsafe { libc::_exit(42) };
+            });
+            ready.wait();
+            let (status, _) = pair.kill_the_parent();
+            assert_eq!(status.code(), Some(42), "{status}");
+        }
     });
 }
 
