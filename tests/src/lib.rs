@@ -12,6 +12,7 @@ pub mod below;
 pub mod cast;
 pub mod clock;
 pub mod clone_method;
+pub mod collector;
 pub mod container;
 mod deadline;
 pub mod demo;
