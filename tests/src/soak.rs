@@ -3,6 +3,7 @@
 
 mod act;
 mod director;
+mod heap;
 mod latencies;
 mod options;
 mod probe;

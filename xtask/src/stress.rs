@@ -1,6 +1,9 @@
 //! `cargo xtask stress`: what takes longer than a test may, one module a kind.
 
+mod kill;
+mod program;
 mod rounds;
+mod soak;
 
 use anyhow::Result;
 
@@ -13,13 +16,17 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
+    Kill(kill::Args),
     Rounds(rounds::Args),
+    Soak(soak::Args),
 }
 
 impl Args {
     pub(crate) fn run(&self) -> Result<()> {
         match &self.kind {
+            Kind::Kill(args) => args.run(),
             Kind::Rounds(args) => args.run(),
+            Kind::Soak(args) => args.run(),
         }
     }
 }

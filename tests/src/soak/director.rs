@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -17,20 +16,18 @@ use super::quantity::Quantity;
 use super::table::{Sample, Table};
 use super::wire::{Ask, Told, say};
 use crate::fd_table::fixture;
+use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::orders::Order;
 use crate::progress::Progress;
-use crate::{DEADLINE, Folder, Guard, interrupt, until};
-
-/// Ended by ^C, as a shell says it.
-const INTERRUPTED: u8 = 130;
+use crate::{DEADLINE, Folder, Guard, until};
 
 pub(super) fn direct(options: &Options) -> Result<ExitCode> {
-    interrupt::heed();
+    let interrupt = Interrupt::new();
     let folder = Folder::new();
     let seed = options.seed();
     eprintln!("soak: seed {seed}, samples in {}", options.csv.display());
     let mut soak = Soak::start(seed, &folder, options)?;
-    let worked = soak.work(options);
+    let worked = soak.work(options, &interrupt);
     let table = Table::of(&soak.samples);
     let rounds = soak.rounds;
     // Whatever went wrong, what was seen until then is told.
@@ -40,7 +37,7 @@ pub(super) fn direct(options: &Options) -> Result<ExitCode> {
     }
     worked?;
     soak.end()?;
-    if interrupt::asked() {
+    if interrupt.is_set() {
         eprintln!("soak: interrupted");
         return Ok(ExitCode::from(INTERRUPTED));
     }
@@ -58,6 +55,7 @@ struct Soak {
     told: Receiver<Told>,
     probe: Probe,
     latencies: Latencies,
+    heap: u64,
     samples: Vec<Sample>,
     csv: File,
     skipped: Vec<String>,
@@ -78,9 +76,7 @@ impl Soak {
             order
                 .to(program)
                 .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                // ^C is for this process, which ends the runtime in good order.
-                .process_group(0),
+                .stdout(Stdio::piped()),
         );
         let asks = runtime.stdin.take().context("a pipe")?;
         let stdout = runtime.stdout.take().context("a pipe")?;
@@ -101,6 +97,7 @@ impl Soak {
             told,
             probe,
             latencies: Latencies::default(),
+            heap: 0,
             samples: Vec::new(),
             csv: csv(options)?,
             skipped: Vec::new(),
@@ -110,11 +107,11 @@ impl Soak {
     }
 
     /// Until the time is over, or somebody wants it to end.
-    fn work(&mut self, options: &Options) -> Result<()> {
+    fn work(&mut self, options: &Options, interrupt: &Interrupt) -> Result<()> {
         let duration = options.duration();
         let mut progress = Progress::new("soak, seconds", duration.as_secs() as usize);
         let mut next = options.every();
-        while self.start.elapsed() < duration && !interrupt::asked() {
+        while self.start.elapsed() < duration && !interrupt.is_set() {
             let work = Instant::now();
             self.round()?;
             thread::sleep(options.rest(work.elapsed()));
@@ -134,7 +131,10 @@ impl Soak {
             match hear(&self.told)? {
                 Told::Took { step, ns } => self.latencies.add(step, ns),
                 Told::Skipped { why } => self.skipped.push(why),
-                Told::Settled => break,
+                Told::Settled { heap } => {
+                    self.heap = heap;
+                    break;
+                }
                 Told::Ready { .. } => bail!("the runtime has begun anew"),
             }
         }
@@ -143,7 +143,7 @@ impl Soak {
     }
 
     fn sample(&mut self, elapsed: Duration) -> Result<()> {
-        let values = self.probe.sample(&mut self.latencies);
+        let values = self.probe.sample(&mut self.latencies, self.heap);
         let at = elapsed.as_secs_f64();
         let columns: Vec<String> = values.iter().map(|value| format!("{value:.1}")).collect();
         writeln!(self.csv, "{at:.1},{}", columns.join(",")).context("write the samples")?;

@@ -18,7 +18,7 @@ use crate::orders::Leak;
 /// blocks. The slope is the median of the slopes between the medians of any two blocks (Theil and
 /// Sen), and its confidence interval of 95 % comes from their ranks. The exit status is 1 if a
 /// quantity grows: if the whole interval says so, and by more than one descriptor, one thread, one
-/// process, one page of memory, or a tenth of the latency over the whole run.
+/// process, one page of memory, one KiB of the heap, or a tenth of the latency over the whole run.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "soak", max_term_width = 100)]
 pub(super) struct Options {

@@ -18,8 +18,9 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// All quantities, in their order. The latencies are those since the last sample.
-    pub(super) fn sample(&self, latencies: &mut Latencies) -> Vec<f64> {
+    /// All quantities, in their order. The latencies are those since the last sample, and the heap
+    /// is what the runtime says of it.
+    pub(super) fn sample(&self, latencies: &mut Latencies, heap: u64) -> Vec<f64> {
         let quick = latencies.quantiles(0.1);
         let median = latencies.quantiles(0.5);
         latencies.clear();
@@ -43,6 +44,7 @@ impl Probe {
                 Quantity::Threads(who) => sum(who, |pid| entries(pid, "task")),
                 Quantity::Resident(who) => sum(who, |pid| proc_fs::rollup(pid, &["Rss:"])),
                 Quantity::Anonymous(who) => sum(who, |pid| proc_fs::rollup(pid, &["Anonymous:"])),
+                Quantity::Heap => heap as f64 / 1024.0,
                 Quantity::Processes => all.len() as f64,
                 Quantity::Quick(step) => quick[step as usize],
                 Quantity::Median(step) => median[step as usize],

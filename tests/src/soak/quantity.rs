@@ -20,6 +20,8 @@ pub(super) enum Quantity {
     Resident(Who),
     /// The part of it that is no file's, in KiB.
     Anonymous(Who),
+    /// What the runtime has allocated, in KiB. Exact: not one byte may be lost each time.
+    Heap,
     /// All processes of the run.
     Processes,
     /// What a tenth of the latencies of a sample lie below, in µs. A machine that is busy with
@@ -43,7 +45,7 @@ impl Quantity {
         [Who::Runtime, Who::Shim, Who::WatchdogShim]
             .into_iter()
             .flat_map(of)
-            .chain([Quantity::Processes])
+            .chain([Quantity::Heap, Quantity::Processes])
             .chain(Step::ALL.map(Quantity::Quick))
             .chain(Step::ALL.map(Quantity::Median))
             .collect()
@@ -60,6 +62,7 @@ impl Quantity {
             Quantity::Threads(of) => format!("{}: threads", who(of)),
             Quantity::Resident(of) => format!("{}: RSS (KiB)", who(of)),
             Quantity::Anonymous(of) => format!("{}: anonymous (KiB)", who(of)),
+            Quantity::Heap => "runtime: heap in use (KiB)".to_owned(),
             Quantity::Processes => "processes".to_owned(),
             Quantity::Quick(step) => format!("{}: p10 (us)", step.name()),
             Quantity::Median(step) => format!("{}: p50 (us)", step.name()),
@@ -74,6 +77,7 @@ impl Quantity {
             Quantity::Resident(_) | Quantity::Anonymous(_) => {
                 Some(rustix::param::page_size() as f64 / 1024.0)
             }
+            Quantity::Heap => Some(1.0),
             Quantity::Quick(_) => Some(median / 10.0),
             Quantity::Median(_) => None,
         }

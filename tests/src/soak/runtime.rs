@@ -11,6 +11,7 @@ use rustix::process::{getpid, set_child_subreaper};
 use shim_spawner::ShimHandler;
 
 use super::act::Act;
+use super::heap;
 use super::spawns::{Spawns, tell};
 use super::wire::{Ask, Told};
 use crate::orders::Leak;
@@ -45,7 +46,7 @@ pub fn run(seed: u64, folder: &Path, leak: Option<Leak>) -> Result<()> {
             "a shim has ended by itself"
         );
         settle();
-        tell(&Told::Settled)?;
+        tell(&Told::Settled { heap: heap::tidy() })?;
     }
     for mut lasting in [tree, shim] {
         let report = lasting.stop()?;
@@ -67,10 +68,7 @@ pub fn leave_shim(identity: &Path) -> Result<()> {
 }
 
 fn round(spawns: &mut Spawns) -> Result<()> {
-    let mut acts = Act::ALL.to_vec();
-    if let Ok(only) = std::env::var("SOAK_ONLY") {
-        acts.retain(|act| only.split(',').any(|o| format!("{act:?}") == o));
-    }
+    let mut acts = Act::ALL;
     spawns.random.shuffle(&mut acts);
     let mut begun = Vec::with_capacity(acts.len());
     for act in acts {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use comfy_table::{CellAlignment, presets};
+
 use super::quantity::Quantity;
 use super::trend::Trend;
 use crate::samples::quantile;
@@ -34,7 +36,7 @@ pub(super) enum Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+        f.write_str(match self {
             Verdict::Flat => "flat",
             Verdict::WithinNoise => "within noise",
             Verdict::Grows => "GROWS",
@@ -135,29 +137,31 @@ impl fmt::Display for Table {
         } = self;
         writeln!(
             f,
-            "{samples} samples in {seconds:.0} s after the warm-up; growth over these {seconds:.0} s"
+            "{samples} samples in {seconds:.0} s after the warm-up, and the growth over these"
         )?;
-        writeln!(
-            f,
-            "{:28} {:>10} {:>10} {:>25} {:>10}  verdict",
-            "", "median", "growth", "95 % confidence", "allowed"
-        )?;
+        let mut table = comfy_table::Table::new();
+        table.load_preset(presets::ASCII_MARKDOWN);
+        table.set_header(["", "median", "growth", "95 % confidence", "allowed", ""]);
         for row in &self.rows {
             let number = |value: Option<f64>| value.map_or("-".to_owned(), |it| format!("{it:.2}"));
-            let growth = number(row.growth.map(|growth| growth.slope));
             let interval = row.growth.map_or("-".to_owned(), |growth| {
                 format!("{:.2} to {:.2}", growth.low, growth.high)
             });
-            writeln!(
-                f,
-                "{:28} {:>10.1} {growth:>10} {interval:>25} {:>10}  {}",
-                row.name,
-                row.median,
+            table.add_row([
+                row.name.clone(),
+                format!("{:.1}", row.median),
+                number(row.growth.map(|growth| growth.slope)),
+                interval,
                 number(row.tolerance),
-                row.verdict()
-            )?;
+                row.verdict().to_string(),
+            ]);
         }
-        Ok(())
+        for column in 1..5 {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table.fmt(f)
     }
 }
 

@@ -20,8 +20,8 @@ pub(super) enum Told {
     Took { step: Step, ns: u64 },
     /// Something cannot be done on this machine.
     Skipped { why: String },
-    /// The round is over, and nothing is going on.
-    Settled,
+    /// The round is over, and nothing is going on. The runtime has so many bytes allocated.
+    Settled { heap: u64 },
 }
 
 /// What takes time.
