@@ -31,7 +31,6 @@
 use std::ffi::c_int;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -269,13 +268,12 @@ fn measure(options: &Options, gibibytes: u64, load: &str, dumps: Option<&CoreDum
 
 /// A folder for core dumps, in which this process and its children are from now on, and may write
 /// them.
-struct CoreDumps(PathBuf);
+struct CoreDumps(Folder);
 
 impl CoreDumps {
     fn allowed() -> CoreDumps {
-        let folder = std::env::temp_dir().join(format!("death-latency-{}", std::process::id()));
-        std::fs::create_dir(&folder).expect("a folder");
-        std::env::set_current_dir(&folder).expect("chdir");
+        let folder = Folder::new();
+        std::env::set_current_dir(folder.path()).expect("chdir");
         let mut limit = getrlimit(Resource::Core);
         limit.current = limit.maximum;
         setrlimit(Resource::Core, limit).expect("RLIMIT_CORE");
@@ -285,15 +283,12 @@ impl CoreDumps {
     }
 
     fn remove(&self) {
-        for entry in std::fs::read_dir(&self.0).expect("the folder").flatten() {
+        for entry in std::fs::read_dir(self.0.path())
+            .expect("the folder")
+            .flatten()
+        {
             std::fs::remove_file(entry.path()).expect("remove a dump");
         }
-    }
-}
-
-impl Drop for CoreDumps {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
