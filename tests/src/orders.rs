@@ -418,8 +418,6 @@ pub enum Leak {
     Descriptor,
     /// A page.
     Memory,
-    /// A shim that nobody stops.
-    Process,
 }
 
 /// How a runtime is tied to what it starts.

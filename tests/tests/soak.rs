@@ -4,12 +4,13 @@
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
+use workspace_tests::alone::goes_on;
 use workspace_tests::{Folder, alone_in_pid_namespace, text};
 
 /// Eight seconds, a sample as often as may be.
 fn soak(folder: &Folder, args: &[&str]) -> Output {
     let csv = text(&folder.join("samples.csv"));
-    Command::new(env!("CARGO_BIN_EXE_soak"))
+    let output = Command::new(env!("CARGO_BIN_EXE_soak"))
         .args([
             "--seconds",
             "8",
@@ -23,7 +24,9 @@ fn soak(folder: &Folder, args: &[&str]) -> Output {
         .args(args)
         .stdin(Stdio::null())
         .output()
-        .expect("run the soak")
+        .expect("run the soak");
+    goes_on();
+    output
 }
 
 #[test]
@@ -41,7 +44,7 @@ fn runtime_works_for_seconds_and_has_all_it_does_sampled() {
             assert_eq!(values.len(), names.split(',').count());
             // A latency of which there is none is no number.
             assert!(
-                values.iter().all(|value| value.is_nan() || *value > 0.0),
+                values.iter().all(|value| value.is_nan() || *value >= 0.0),
                 "{line}"
             );
         }
@@ -59,7 +62,7 @@ fn soak_finds_what_the_runtime_loses() {
     alone_in_pid_namespace!({
         for (leak, grows) in [
             ("descriptor", "runtime: descriptors"),
-            ("process", "processes"),
+            ("memory", "runtime: heap"),
         ] {
             let output = soak(&Folder::new(), &["--leak", leak]);
             let said = String::from_utf8_lossy(&output.stderr);

@@ -97,7 +97,7 @@ fn until_settled(kind: Kind, folder: &Path, patience: &Patience) -> BTreeMap<i32
         if settled && is_quiet() {
             return shims;
         }
-        patience.wait_for("nobody is left who was attached, or has no identity");
+        patience.wait_for("everybody has ended who was attached, and all others have an identity");
     }
 }
 

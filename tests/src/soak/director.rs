@@ -21,6 +21,9 @@ use crate::orders::Order;
 use crate::progress::Progress;
 use crate::{DEADLINE, Folder, Guard, until};
 
+/// So few samples say nothing: on a machine that is too busy, a run of seconds takes longer.
+const LEAST: usize = 8;
+
 pub(super) fn direct(options: &Options) -> Result<ExitCode> {
     let interrupt = Interrupt::new();
     let folder = Folder::new();
@@ -111,7 +114,11 @@ impl Soak {
         let duration = options.duration();
         let mut progress = Progress::new("soak, seconds", duration.as_secs() as usize);
         let mut next = options.every();
-        while self.start.elapsed() < duration && !interrupt.is_set() {
+        let goes_on = |soak: &Soak| {
+            let is_over = soak.start.elapsed() >= duration && soak.samples.len() >= LEAST;
+            !is_over && !interrupt.is_set()
+        };
+        while goes_on(self) {
             let work = Instant::now();
             self.round()?;
             thread::sleep(options.rest(work.elapsed()));

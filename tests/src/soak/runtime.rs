@@ -39,7 +39,7 @@ pub fn run(seed: u64, folder: &Path, leak: Option<Leak>) -> Result<()> {
         let Ask::Round = serde_json::from_str(&line?)?;
         round(&mut spawns)?;
         if let Some(leak) = leak {
-            lose(leak, &mut spawns)?;
+            lose(leak)?;
         }
         ensure!(
             lives(&mut shim)? && lives(&mut tree)?,
@@ -95,13 +95,12 @@ fn settle() {
     }
 }
 
-fn lose(what: Leak, spawns: &mut Spawns) -> Result<()> {
+fn lose(what: Leak) -> Result<()> {
     match what {
         Leak::Descriptor => {
             let _ = memfd_create("lost", MemfdFlags::CLOEXEC)?.into_raw_fd();
         }
         Leak::Memory => drop(Box::leak(vec![1_u8; 4096].into_boxed_slice())),
-        Leak::Process => std::mem::forget(spawns.attached()?),
     }
     Ok(())
 }
