@@ -61,14 +61,24 @@ impl Case<'_> {
 #[must_use]
 pub fn run(wish: &Wish) -> ExitCode {
     let mut injector = Injector::new();
-    let scenarios = chosen(wish);
+    let began = Instant::now();
+    let limit = wish.seconds.map(Duration::from_secs);
+    let mut scenarios = chosen(wish);
+    if limit.is_some() {
+        fastrand::shuffle(&mut scenarios);
+    }
     if scenarios.is_empty() {
         eprintln!("no scenario or fault has that name");
         return ExitCode::FAILURE;
     }
     let mut ok = true;
+    let mut came = 0;
     let mut clean = Vec::new();
     for scenario in scenarios {
+        // The other half is for the faults.
+        if limit.is_some_and(|limit| began.elapsed() > limit / 2) {
+            break;
+        }
         match without_a_fault(&mut injector, scenario, wish.seconds.is_some()) {
             Ok(made) => clean.push(made),
             Err(error) => {
@@ -79,8 +89,6 @@ pub fn run(wish: &Wish) -> ExitCode {
     }
     let cases = cases(&clean, wish);
     say(&["planned", &cases.len().to_string()]);
-    let began = Instant::now();
-    let limit = wish.seconds.map(Duration::from_secs);
     for case in cases {
         if limit.is_some_and(|limit| began.elapsed() > limit) {
             break;
@@ -90,11 +98,16 @@ pub fn run(wish: &Wish) -> ExitCode {
         let verdict = judge(&case.fault, &clean.told, &seen);
         let is_bad = matches!(verdict, Verdict::Bad(_));
         ok &= !is_bad;
+        came += usize::from(verdict != Verdict::Missed);
         if wish.terse && !is_bad {
             continue;
         }
         let took = seen.took.as_millis().to_string();
         say(&["case", &case.name(), verdict.word(), &took, verdict.text()]);
+    }
+    if came == 0 {
+        eprintln!("no fault of that name came");
+        ok = false;
     }
     say(&["done"]);
     if ok {
@@ -222,7 +235,7 @@ fn cases<'a>(clean: &'a [Clean], wish: &Wish) -> Vec<Case<'a>> {
         cases.retain(|case| place(case) % wish.shares == wish.share);
     }
     if wish.seconds.is_some() {
-        cases.sort_by_cached_key(|case| place(case) / wish.shares.max(1));
+        fastrand::shuffle(&mut cases);
     }
     cases
 }

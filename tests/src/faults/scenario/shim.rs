@@ -13,7 +13,7 @@ use shim_spawner::{Contain, ShimHandler, ShimSpawner, StopPolicy, Supervisor};
 use crate::faults::errno;
 use crate::faults::role::ARM;
 use crate::faults::scenario::{Scenario, Stage, ended, facts};
-use crate::faults::told::{OUTPUT, Outcome, Refusal};
+use crate::faults::told::{Facts, OUTPUT, Outcome, Refusal};
 
 pub const ALL: &[Scenario] = &[
     Scenario::new("shim-start-subreaper", |stage| start(stage, "subreaper")),
@@ -120,6 +120,15 @@ impl Shim {
     }
 }
 
+/// What a shim that ended after COMMAND was started has done.
+fn told(shim: &mut Shim) -> Facts {
+    let (status, events) = (shim.end(), shim.events());
+    let killed = shim.heard.rsplit_once(r#""killed":"#);
+    let killed = killed.and_then(|(_, rest)| rest.split('}').next());
+    let killed = killed.unwrap_or("not told").to_owned();
+    facts([("status", status), ("events", events), ("killed", killed)])
+}
+
 /// The shim's line on standard error, and its exit code.
 fn refusal(stage: &Stage<'_>, status: &str) -> Refusal {
     let output = std::fs::read_to_string(stage.file(OUTPUT)).unwrap_or_default();
@@ -150,7 +159,7 @@ fn start(stage: &Stage<'_>, contain: &str) -> Outcome {
         return Err(refusal(stage, &status));
     }
     shim.term();
-    Ok(facts([("status", shim.end()), ("events", shim.events())]))
+    Ok(told(&mut shim))
 }
 
 fn stop(stage: &Stage<'_>, contain: &str) -> Outcome {
@@ -158,9 +167,9 @@ fn stop(stage: &Stage<'_>, contain: &str) -> Outcome {
     assert!(shim.is_started(), "{:?}", shim.heard);
     stage.arm_others();
     shim.term();
-    let status = shim.end();
+    let told = told(&mut shim);
     stage.disarm();
-    Ok(facts([("status", status), ("events", shim.events())]))
+    Ok(told)
 }
 
 fn let_go(stage: &Stage<'_>, contain: Contain) -> Outcome {
