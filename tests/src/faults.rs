@@ -6,6 +6,7 @@
 //! counts the calls that the operation makes, thread by thread, and lets the k-th one fail. Then it
 //! judges what came of it.
 
+pub mod actor;
 mod arms;
 pub mod campaign;
 mod documented;
@@ -17,8 +18,10 @@ pub mod role;
 mod scenario;
 mod signals;
 mod spec;
+mod stage;
 mod subject;
 mod table;
 mod told;
 mod trial;
+pub mod wish;
 mod world;

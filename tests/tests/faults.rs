@@ -2,7 +2,7 @@
 //! xtask stress faults` does, and what that has found.
 
 use workspace_tests::alone;
-use workspace_tests::faults::campaign::Wish;
+use workspace_tests::faults::wish::Wish;
 use workspace_tests::namespace::run_inside;
 use workspace_tests::orders::Order;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::marker::Marker;
-use super::scenario::{Scenario, Stage};
+use super::stage::{Scenario, Stage};
 use super::told::{Holdings, TOLD, Told};
 
 /// How long threads and children that are on their way out may take.

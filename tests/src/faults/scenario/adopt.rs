@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shim_spawner::{ShimHandler, ShimIdentity, ShimSpawner, Stdio, StopPolicy, StopReport};
 
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::stage::{Scenario, Stage, ended, facts};
 use crate::faults::told::{Outcome, Refusal};
 use crate::fork::Fork;
 

@@ -8,8 +8,9 @@ use shim_spawner::{ShimHandler, ShimSpawner, Stdio, StopPolicy};
 use watchdog_pipe::{Builder, Keepalive};
 
 use crate::faults::role::{Role, Ward};
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::stage::{Scenario, Stage, ended, facts, program};
 use crate::faults::told::{CHILD, Outcome, Refusal};
+use crate::orders::Order;
 use crate::until;
 
 pub const ALL: &[Scenario] = &[
@@ -73,8 +74,8 @@ fn child(stage: &Stage<'_>, ward: Ward, sentinel: bool) -> ShimHandler {
         said: stage.file(CHILD),
     };
     let _ = fs::remove_file(stage.file(CHILD));
-    let shim = ShimSpawner::new(super::program())
-        .arg(role.argument())
+    let shim = ShimSpawner::new(program())
+        .arg(Order::Fault(role).argument())
         .stop_policy(StopPolicy::new().grace(Duration::from_millis(50)))
         .sentinel(sentinel)
         .stdin(Stdio::null())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pidfd_watcher::{ChildProcess, Process, Signal};
 
 use crate::Held;
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::stage::{Scenario, Stage, ended, facts};
 use crate::faults::told::{Outcome, Refusal};
 
 pub const ALL: &[Scenario] = &[

@@ -12,7 +12,7 @@ use shim_spawner::{Contain, ShimHandler, ShimSpawner, StopPolicy, Supervisor};
 
 use crate::faults::errno;
 use crate::faults::role::ARM;
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::stage::{Scenario, Stage, ended, facts, program};
 use crate::faults::told::{Facts, OUTPUT, Outcome, Refusal};
 
 pub const ALL: &[Scenario] = &[
@@ -60,7 +60,7 @@ struct Shim {
 
 impl Shim {
     fn begin(contain: &str, arm: &str) -> Shim {
-        let mut command = Command::new(super::program());
+        let mut command = Command::new(program());
         command
             .arg0(watchdog_shim::NAME)
             .args(["--status-fd=1", "--stop-timeout=2s"])

@@ -14,8 +14,9 @@ use shim_spawner::{
 
 use crate::clone_method;
 use crate::faults::role::Role;
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::stage::{Scenario, Stage, ended, facts, program};
 use crate::faults::told::{Facts, Outcome, Refusal};
+use crate::orders::Order;
 use crate::{proc_fs, seccomp};
 
 pub const ALL: &[Scenario] = &[
@@ -50,9 +51,9 @@ fn no_shared_memory() {
 const GRACE: Duration = Duration::from_millis(500);
 
 fn spawner(stage: &Stage<'_>) -> ShimSpawner {
-    let mut spawner = ShimSpawner::new(super::program());
+    let mut spawner = ShimSpawner::new(program());
     spawner
-        .arg(Role::Tell.argument())
+        .arg(Order::Fault(Role::Tell).argument())
         .engine(stage.engine)
         .stop_policy(StopPolicy::new().grace(GRACE))
         .identity_file(stage.file("identity"))

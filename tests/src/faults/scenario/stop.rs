@@ -11,7 +11,7 @@ use shim_spawner::{
 
 use crate::faults::scenario::spawn::line;
 use crate::faults::scenario::watch::block_on;
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::stage::{Scenario, Stage, ended, facts};
 use crate::faults::told::{Facts, Outcome, Refusal};
 use crate::seccomp;
 

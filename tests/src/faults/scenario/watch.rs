@@ -12,7 +12,7 @@ use pidfd_watcher::{Builder, Exit, Watcher};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::Held;
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::stage::{Scenario, Stage, ended, facts};
 use crate::faults::told::{Outcome, Refusal};
 
 pub const ALL: &[Scenario] = &[
