@@ -8,7 +8,7 @@ use watchdog_pipe::Watchdog;
 
 use super::marker::Marker;
 use super::role::{ARM, Role, Ward};
-use super::stage::facts;
+use super::scene::facts;
 use super::told::{Outcome, Refusal};
 use crate::proc_fs;
 

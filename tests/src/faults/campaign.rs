@@ -10,8 +10,8 @@ use crate::namespace;
 
 use super::judge::{Verdict, judge};
 use super::scenario;
+use super::scene::Scenario;
 use super::spec::Fault;
-use super::stage::Scenario;
 use super::table;
 use super::told::Told;
 use super::trial::{Calls, Injector, Seen};

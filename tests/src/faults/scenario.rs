@@ -8,7 +8,7 @@ mod spawn;
 mod stop;
 mod watch;
 
-use super::stage::Scenario;
+use super::scene::Scenario;
 
 /// All of them.
 #[must_use]

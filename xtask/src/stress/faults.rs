@@ -115,9 +115,8 @@ impl Args {
             .seconds
             .map_or("null".to_owned(), |seconds| seconds.to_string());
         let lasting = self.lasting;
-        format!(
-            r#"{{"InjectFaults":{{"only":{only},"seconds":{seconds},"lasting":{lasting},"shares":{shares},"share":{share}}}}}"#
-        )
+        let which = format!(r#""only":{only},"seconds":{seconds},"lasting":{lasting}"#);
+        format!(r#"{{"InjectFaults":{{{which},"shares":{shares},"share":{share}}}}}"#)
     }
 
     fn conclude(

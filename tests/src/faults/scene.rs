@@ -20,11 +20,11 @@ pub struct Scenario {
     pub before: fn(),
     /// It cannot be done twice in a process.
     pub once: bool,
-    pub run: fn(&Stage<'_>) -> Outcome,
+    pub run: fn(&Scene<'_>) -> Outcome,
 }
 
 impl Scenario {
-    pub const fn new(name: &'static str, run: fn(&Stage<'_>) -> Outcome) -> Scenario {
+    pub const fn new(name: &'static str, run: fn(&Scene<'_>) -> Outcome) -> Scenario {
         Scenario {
             name,
             engine: Engine::Vfork,
@@ -47,17 +47,17 @@ fn nothing() {}
 
 /// Where a scenario runs.
 #[derive(Debug)]
-pub struct Stage<'a> {
+pub struct Scene<'a> {
     pub folder: &'a Path,
     pub engine: Engine,
     is_armed: bool,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Scene<'a> {
     /// `is_armed`: faults may come.
     #[must_use]
-    pub fn new(scenario: &Scenario, folder: &'a Path, is_armed: bool) -> Stage<'a> {
-        Stage {
+    pub fn new(scenario: &Scenario, folder: &'a Path, is_armed: bool) -> Scene<'a> {
+        Scene {
             folder,
             engine: scenario.engine,
             is_armed,
