@@ -179,32 +179,21 @@ fn cases<'a>(clean: &'a [Clean], wish: &Wish) -> Vec<Case<'a>> {
     }
     let mut unknown = BTreeSet::new();
     let mut cases = Vec::new();
-    for lasts in [false, true] {
-        if lasts && !wish.lasting {
-            continue;
-        }
-        for clean in clean {
-            for (&(actor, call), &count) in &clean.calls {
-                let Some(row) = table::by_number(call) else {
-                    unknown.insert(call);
-                    continue;
+    for clean in clean {
+        for (&(actor, call), &count) in &clean.calls {
+            let Some(row) = table::by_number(call) else {
+                unknown.insert(call);
+                continue;
+            };
+            for turn in 1..=count {
+                let fault = |&errno| Fault {
+                    actor,
+                    call,
+                    turn,
+                    errno,
                 };
-                for (turn, &errno) in
-                    (1..=count).flat_map(|turn| row.errnos.iter().map(move |errno| (turn, errno)))
-                {
-                    // Whoever hears these tries again: for ever, if they do not stop.
-                    if lasts && matches!(errno, libc::EINTR | libc::EAGAIN) {
-                        continue;
-                    }
-                    let fault = Fault {
-                        actor,
-                        call,
-                        turn,
-                        errno,
-                        lasts,
-                    };
-                    cases.push(Case { clean, fault });
-                }
+                let faults = row.errnos.iter().map(fault);
+                cases.extend(faults.map(|fault| Case { clean, fault }));
             }
         }
     }

@@ -26,7 +26,7 @@ pub fn fallback(fault: &Fault, fact: &str, clean: &Facts, seen: &Facts) -> Optio
         }
         ("status", _) if now == "unknown" => Some("Exit::status: it is not ours to know"),
         ("events" | "killed", libc::SYS_write | libc::SYS_sendto)
-            if fault.lasts || matches!(fault.errno, libc::EAGAIN | libc::EPIPE) =>
+            if matches!(fault.errno, libc::EAGAIN | libc::EPIPE) =>
         {
             Some("--status-fd: one that does not read loses reports")
         }

@@ -12,8 +12,6 @@ pub struct Wish {
     pub shares: u64,
     /// ... this one, counted from 0.
     pub share: u64,
-    /// After each fault alone, those in which all later calls fail too.
-    pub lasting: bool,
     /// Those that come first in no order, until so much time has passed.
     pub seconds: Option<u64>,
     /// Of those that are as they should be nothing is said.
