@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::faults::campaign::Wish;
 use crate::faults::role::Role as FaultRole;
+use crate::faults::wish::Wish;
 
 /// Everything that a helper program can be told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
