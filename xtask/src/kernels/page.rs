@@ -147,7 +147,10 @@ mod tests {
         let row = page.lines().find(|line| line.starts_with("| 5.10 x86-64 "));
         let cells = row.expect("a row").split('|').map(str::trim);
         let cells: Vec<&str> = cells.collect();
-        assert_eq!(cells[2..8], ["5.10.0", "quick", "2026-01-02", "3", "0", "2"]);
+        assert_eq!(
+            cells[2..8],
+            ["5.10.0", "quick", "2026-01-02", "3", "0", "2"]
+        );
         assert!(page.contains("- newest x86-64: `c`\n"), "{page}");
         let skipped = "- no vim: 5.10 x86-64 (2), newest x86-64 (2)\n";
         assert!(page.ends_with(skipped), "{page}");
