@@ -7,6 +7,7 @@ mod demo;
 mod lint;
 mod loom;
 mod man;
+mod mutants;
 mod peers;
 mod shell;
 mod stress;
@@ -41,6 +42,7 @@ enum Verb {
     Man,
     /// The watcher's tests under the address sanitizer, where this toolchain can
     Asan,
+    Mutants(mutants::Args),
     Ci(ci::Args),
     Stress(stress::Args),
 }
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Loom(args) => args.run(),
         Verb::Man => man::run(),
         Verb::Asan => asan::run(),
+        Verb::Mutants(args) => args.run(),
         Verb::Ci(args) => args.run(),
         Verb::Stress(args) => args.run(),
     };
