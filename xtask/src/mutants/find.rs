@@ -101,12 +101,15 @@ impl Finder<'_> {
         if let (syn::ReturnType::Type(_, output), Some(receiver)) =
             (&signature.output, signature.receiver())
         {
-            let same = match &**output {
+            // A builder: it changes nothing.
+            let is_same = |output: &syn::Type| match output {
                 syn::Type::Reference(output) => receiver.reference.is_some() && is_self(&output.elem),
                 output => receiver.reference.is_none() && is_self(output),
             };
-            if same {
+            if is_same(output) {
                 values = vec!["self".to_owned()];
+            } else if values::of_result(output).is_some_and(is_same) {
+                values = vec!["Ok(self)".to_owned()];
             }
         }
         let inside = block.span().byte_range();
@@ -327,11 +330,19 @@ fn is_effect(expr: &Expr) -> bool {
         return false;
     }
     match expr {
+        // What has a name is dropped at the end of its scope at the latest.
+        Expr::Call(call) if is_drop(call) => false,
         Expr::Call(_) | Expr::MethodCall(_) | Expr::Assign(_) | Expr::Try(_) | Expr::Await(_) => true,
         Expr::Unsafe(_) => true,
         Expr::Binary(binary) => operators::is_assignment(&binary.op),
         _ => false,
     }
+}
+
+fn is_drop(call: &syn::ExprCall) -> bool {
+    let mut arguments = call.args.iter();
+    matches!(&*call.func, Expr::Path(function) if function.path.is_ident("drop"))
+        && arguments.all(|argument| matches!(argument, Expr::Path(_)))
 }
 
 /// Whether the expression is a chain of conditions with a `let` in it.

@@ -17,6 +17,28 @@ pub(crate) fn returned(output: &ReturnType, text: impl Fn(&Type) -> String) -> V
     }
 }
 
+/// What a `Result` has, if it is one.
+pub(crate) fn of_result(output: &Type) -> Option<&Type> {
+    let Type::Path(path) = output else {
+        return None;
+    };
+    let last = path.path.segments.last()?;
+    if last.ident != "Result" {
+        return None;
+    }
+    first_argument(&last.arguments)
+}
+
+fn first_argument(arguments: &PathArguments) -> Option<&Type> {
+    let PathArguments::AngleBracketed(arguments) = arguments else {
+        return None;
+    };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::Type(inner) => Some(inner),
+        _ => None,
+    })
+}
+
 fn of(output: &Type, text: &impl Fn(&Type) -> String) -> Vec<String> {
     match output {
         Type::Path(path) => of_path(path, text),
@@ -62,17 +84,9 @@ fn of_path(path: &TypePath, text: &impl Fn(&Type) -> String) -> Vec<String> {
     let Some(last) = path.path.segments.last() else {
         return Vec::new();
     };
-    let inner = || match &last.arguments {
-        PathArguments::AngleBracketed(arguments) => {
-            arguments.args.iter().find_map(|argument| match argument {
-                GenericArgument::Type(inner) => Some(of(inner, text)),
-                _ => None,
-            })
-        }
-        _ => None,
-    };
     let wrapped = |with: &str| -> Vec<String> {
-        let values = inner().unwrap_or_else(|| words(&["Default::default()"]));
+        let inner = first_argument(&last.arguments);
+        let values = inner.map_or_else(|| words(&["Default::default()"]), |inner| of(inner, text));
         values
             .into_iter()
             .map(|value| format!("{with}({value})"))
