@@ -78,7 +78,9 @@ impl Watchdog {
     /// [`AdoptError::Io`]; the descriptor is closed.
     pub fn from_fd(pipe: OwnedFd) -> Result<Watchdog, AdoptError> {
         let fd = sys::number(&pipe);
-        check(fd, &sys::inspect(fd)?)?;
+        let inspected = sys::inspect(fd)?;
+        check_end(fd, &inspected)?;
+        check_writers(fd, &inspected)?;
         Watchdog::new(pipe, Readiness::new()?, None, None).map_err(|(_, error)| error.into())
     }
 }
@@ -119,7 +121,10 @@ fn claim(variable: &Variable, inherited: &Inherited) -> Result<Option<Watchdog>,
     if (inspected.device, inspected.inode) != (variable.device, variable.inode) {
         return Ok(None);
     }
-    check(fd, &inspected)?;
+    check_end(fd, &inspected)?;
+    if !variable.clean {
+        check_writers(fd, &inspected)?;
+    }
     let (page, observer) = match &variable.sentinel {
         None => (None, None),
         Some(address) => match sentinel::adopt(address, inherited) {
@@ -140,14 +145,18 @@ fn claim(variable: &Variable, inherited: &Inherited) -> Result<Option<Watchdog>,
     Ok(Some(watchdog))
 }
 
-fn check(fd: RawFd, inspected: &Inspected) -> Result<(), AdoptError> {
+fn check_end(fd: RawFd, inspected: &Inspected) -> Result<(), AdoptError> {
     if !inspected.is_fifo {
         return Err(AdoptError::NotAPipe { fd });
     }
     if !inspected.readable || inspected.writable {
         return Err(AdoptError::WrongEnd { fd });
     }
-    match own_writer(inspected) {
+    Ok(())
+}
+
+fn check_writers(fd: RawFd, pipe: &Inspected) -> Result<(), AdoptError> {
+    match own_writer(pipe) {
         Some(writer) => Err(AdoptError::HoldsWriter { fd, writer }),
         None => Ok(()),
     }

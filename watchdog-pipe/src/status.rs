@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::thread::{self, ThreadId};
 
 use rustix::process::Signal;
@@ -41,9 +42,15 @@ pub(crate) struct Adopter {
 impl Adopter {
     /// `None` without /proc.
     pub(crate) fn this_thread() -> Option<Adopter> {
-        let open = || File::open("/proc/thread-self/status").ok();
+        // The same page for the first thread, whose path makes the kernel remember two names less.
+        let path = if sys::is_first_thread() {
+            "/proc/self/status"
+        } else {
+            "/proc/thread-self/status"
+        };
+        let open = || File::open(path).ok();
         let now = open()?;
-        // The usual answer costs one cheap call. To open, read and close the page takes 17 us.
+        // The usual answer costs one cheap call. To open, read and close the page takes 8 us.
         let before = if sys::has_no_filter() {
             Filters::NONE
         } else {
@@ -76,10 +83,15 @@ impl Filters {
 
     fn read(status: &File) -> Option<Filters> {
         let (mut mode, mut count) = (None, None);
-        each_line(status, |name, value| match name {
-            "Seccomp" => mode = value.parse().ok(),
-            "Seccomp_filters" => count = value.parse().ok(),
-            _ => {}
+        each_line(status, |name, value| {
+            match name {
+                "Seccomp" => mode = value.parse().ok(),
+                "Seccomp_filters" => count = value.parse().ok(),
+                // Before Linux 5.9 the other line is not there.
+                _ if mode.is_some() => return ControlFlow::Break(()),
+                _ => {}
+            }
+            ControlFlow::Continue(())
         });
         mode.map(|mode| Filters { mode, count })
     }
@@ -115,6 +127,11 @@ impl FirstThread {
                 hears |= set & bit != 0;
                 lines += 1;
             }
+            if lines == 3 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         });
         (lines == 3).then(|| !hears && !self.waits_for_signals())
     }
@@ -136,8 +153,8 @@ impl FirstThread {
     }
 }
 
-/// Shows each line that fits, as its name and its value.
-fn each_line(status: &File, mut see: impl FnMut(&str, &str)) {
+/// Shows each line that fits, as its name and its value, until `see` has seen enough.
+fn each_line(status: &File, mut see: impl FnMut(&str, &str) -> ControlFlow<()>) {
     let mut status = status;
     // The whole page, usually.
     let mut chunk = [0; 2048];
@@ -154,8 +171,10 @@ fn each_line(status: &File, mut see: impl FnMut(&str, &str)) {
             let whole = line
                 .get(..length)
                 .and_then(|line| std::str::from_utf8(line).ok());
-            if let Some((name, value)) = whole.and_then(|line| line.split_once(":\t")) {
-                see(name, value);
+            if let Some((name, value)) = whole.and_then(|line| line.split_once(":\t"))
+                && see(name, value).is_break()
+            {
+                return;
             }
             length = 0;
         }

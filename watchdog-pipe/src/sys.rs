@@ -22,7 +22,7 @@ pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use inherited::Inherited;
 pub(crate) use lent_fd::LentFd;
 pub(crate) use process::{
-    OwnPid, has_default_action, has_no_filter, is_pending, waits_for_signals,
+    OwnPid, has_default_action, has_no_filter, is_first_thread, is_pending, waits_for_signals,
 };
 pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;

@@ -55,6 +55,17 @@ impl OwnPid {
     }
 }
 
+/// Whether the calling thread is the first one of its process. `false` where that cannot be told.
+///
+/// # References
+/// [gettid(2)](https://man7.org/linux/man-pages/man2/gettid.2.html)
+pub(crate) fn is_first_thread() -> bool {
+    // By number, as in `OwnPid::read`.
+    // SAFETY: gettid(2) has no argument and no memory effect.
+    let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+    OwnPid::read().is_ok_and(|process| libc::c_long::from(process.0.get()) == thread)
+}
+
 /// Whether the kernel says that no seccomp filter is on the calling thread.
 ///
 /// # References
