@@ -19,11 +19,11 @@ mod values;
 mod verdict;
 mod viable;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -33,11 +33,10 @@ use self::cfg::Cfg;
 use self::edit::Point;
 use self::job::Job;
 use self::judge::Judge;
-use self::reach::Reach;
 use self::sources::Source;
-use self::tests::Test;
 use self::tree::Tree;
 use self::verdict::{Verdict, Verdicts};
+use crate::long::{Interrupt, Progress};
 use crate::shell;
 
 /// Change the code in thousands of ways, one at a time, and see whether a test fails
@@ -86,8 +85,8 @@ impl Args {
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             bail!("another run is under way in {}", folder.display());
         }
-        let stop = AtomicBool::new(false);
-        self.judge(&folder, &sources, &chosen, &stop)
+        let interrupt = Interrupt::catch()?;
+        self.judge(&folder, &sources, &chosen, &interrupt)
     }
 
     fn judge(
@@ -95,56 +94,58 @@ impl Args {
         folder: &Path,
         sources: &[Source],
         chosen: &[&Point],
-        stop: &AtomicBool,
+        interrupt: &Interrupt,
     ) -> Result<()> {
         let (build, map) = (folder.join("build"), folder.join("map"));
+        let length = tree::map_length(sources);
         let mut tree = Tree::copy(folder.join("tree"), &map, sources)?;
-        let dropped = viable(folder, &mut tree, sources, &build)?;
+        let dropped = viable(folder, &mut tree, sources, &build, interrupt)?;
         tree.tidy()?;
-        eprintln!("{} mutants compile; building the tests", tree::map_length(sources) - 1 - dropped.len());
-        let programs = cargo::build_tests(tree.root(), &build)?;
+        eprintln!("{} mutants compile; now the tests", length - 1 - dropped.len());
+        let programs = cargo::build_tests(tree.root(), &build, interrupt)?;
         let mut tests = tests::of(&programs)?;
         if let Some(name) = &self.tests {
             tests.retain(|test| test.label().contains(name.as_str()));
         }
         let built = build.join("debug");
         fs::write(&map, "")?;
-        let length = tree::map_length(sources);
         let mut jobs = (0..self.jobs.max(1))
-            .map(|number| Job::new(number, folder, &programs, &built, &map, length))
+            .map(|number| Job::new(number, folder, &programs, &built, &map, length, interrupt))
             .collect::<Result<Vec<Job>>>()?;
-
-        eprintln!("{} tests", tests.len());
-        let reach = reach::record(&mut jobs, &tests, &folder.join("reach"), stop, |_| {})?;
-        let (tests, reach): (Vec<Test>, Vec<Reach>) = (tests.into_iter().zip(reach))
-            .filter_map(|(test, reach)| Some((test, reach?)))
-            .unzip();
+        let reach = reach::record(&mut jobs, &tests, &folder.join("reach"))?;
         for (test, _) in tests.iter().zip(&reach).filter(|(_, reach)| !reach.passes) {
             eprintln!("fails without a mutant: {}", test.label());
         }
 
-        let verdicts = Verdicts::open(&folder.join("verdicts"))?;
-        let judge = Judge::new(&tests, reach.iter().collect(), verdicts, Duration::from_secs(self.budget));
-        let all: Vec<&Point> = sources.iter().flat_map(|source| &source.found.points).collect();
-        let mut suspects = judge::suspects(all.into_iter());
-        let chosen_numbers: HashSet<u32> = chosen.iter().map(|point| point.number).collect();
+        let kept = Verdicts::open(&folder.join("verdicts"))?;
+        let judge = Judge::new(&tests, &reach, kept, Duration::from_secs(self.budget));
+        let all = sources.iter().flat_map(|source| &source.found.points);
+        let mut suspects = judge::suspects(all);
+        let numbers: HashSet<u32> = chosen.iter().map(|point| point.number).collect();
         suspects.retain(|suspect| {
-            let number = suspect.point.number;
-            chosen_numbers.contains(&number) && !dropped.contains(&number)
+            let number = &suspect.point.number;
+            numbers.contains(number) && !dropped.contains(number)
         });
-        let verdicts = judge.all(&mut jobs, &suspects, stop, |suspect, verdict| match verdict {
-            Verdict::Caught(_) | Verdict::TimedOut(_) => {}
-            verdict => eprintln!("{verdict:?}: {}", suspect.point),
-        })?;
-        let mut text = String::new();
+        let progress = Mutex::new(Progress::new("mutants", suspects.len()));
+        let verdicts = Mutex::new(HashMap::new());
+        let done = judge.all(&mut jobs, &suspects, |suspect, verdict| {
+            if let (Ok(mut progress), Ok(mut verdicts)) = (progress.lock(), verdicts.lock()) {
+                progress.step();
+                verdicts.insert(suspect.point.number, verdict);
+            }
+        });
+        drop(progress);
+        let verdicts = verdicts.into_inner().unwrap_or_default();
+        let mut survivors = String::new();
         for point in chosen {
-            if let Some(verdict) = verdicts.get(&point.number) {
-                text += &format!("{verdict:?}\t{point}\n");
+            match verdicts.get(&point.number) {
+                None | Some(Verdict::Caught(_) | Verdict::TimedOut(_)) => {}
+                Some(verdict) => survivors += &format!("{verdict:?}: {point}\n"),
             }
         }
-        fs::write(folder.join("last"), text)?;
-        print!("{}", summary::table(chosen, &dropped, &verdicts));
-        Ok(())
+        print!("{survivors}{}", summary::table(chosen, &dropped, &verdicts));
+        println!();
+        done
     }
 
     fn wants(&self, point: &Point) -> bool {
@@ -155,7 +156,13 @@ impl Args {
 
 /// Leaves a copy that compiles, and says which mutants it is without. That is kept, as long as the
 /// sources are the same.
-fn viable(folder: &Path, tree: &mut Tree, sources: &[Source], build: &Path) -> Result<HashSet<u32>> {
+fn viable(
+    folder: &Path,
+    tree: &mut Tree,
+    sources: &[Source],
+    build: &Path,
+    interrupt: &Interrupt,
+) -> Result<HashSet<u32>> {
     let mut key = DefaultHasher::new();
     for source in sources {
         (&source.path, &source.text).hash(&mut key);
@@ -168,7 +175,7 @@ fn viable(folder: &Path, tree: &mut Tree, sources: &[Source], build: &Path) -> R
         Some((of, numbers)) if of == key => numbers.lines().filter_map(|line| line.parse().ok()).collect(),
         _ => HashSet::new(),
     };
-    viable::write(tree, sources, build, &mut dropped, |line| eprintln!("{line}"))?;
+    viable::write(tree, sources, build, &mut dropped, interrupt)?;
     let mut text = key + "\n";
     for number in &dropped {
         text += &format!("{number}\n");

@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use super::Interrupt;
 use crate::shell;
 
-/// How often a command that runs is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often a command that runs is looked at, at first and later on.
+const LOOK_EVERY: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
 /// A running command with all that it has started. Dropping the value kills all of them.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ impl Contained {
     /// command is killed then, as it is when its time is over.
     pub(crate) fn wait(mut self, limit: Duration, interrupt: &Interrupt) -> Result<Ended> {
         let began = Instant::now();
+        let [mut pause, longest] = LOOK_EVERY;
         loop {
             if let Some(status) = self.0.try_wait().context("wait for a command")? {
                 return Ok(Ended::Exited(status));
@@ -68,12 +69,13 @@ impl Contained {
             if began.elapsed() > limit {
                 return Ok(Ended::TimedOut);
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(pause);
+            pause = longest.min(pause * 2);
         }
     }
 
     /// The command's own standard output and error, where they are piped.
-    pub(crate) fn streams(&mut self) -> (Option<impl io::Read>, Option<impl io::Read>) {
+    pub(crate) fn streams(&mut self) -> (Option<impl io::Read + use<>>, Option<impl io::Read + use<>>) {
         (self.0.stdout.take(), self.0.stderr.take())
     }
 }

@@ -1,14 +1,20 @@
 //! Builds the mutated copy, and reads what Cargo says of it.
 
-use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::io;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Deserialize;
 
 use super::sources::CRATES;
+use crate::long::{Contained, Ended, Interrupt};
+
+/// More than any build takes.
+const LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 /// Something that the compiler refused.
 #[derive(Debug)]
@@ -27,12 +33,12 @@ pub(crate) struct Program {
 }
 
 /// Builds the crates alone.
-pub(crate) fn build(tree: &Path, target: &Path) -> Result<Vec<Complaint>> {
+pub(crate) fn build(tree: &Path, target: &Path, interrupt: &Interrupt) -> Result<Vec<Complaint>> {
     let mut arguments = vec!["build", "--keep-going"];
     for name in CRATES {
         arguments.extend(["-p", name]);
     }
-    let (complaints, _, has_built) = run(tree, target, &arguments)?;
+    let (complaints, _, has_built) = run(tree, target, &arguments, interrupt)?;
     if !has_built && complaints.is_empty() {
         bail!("the copy does not build, and no compiler says why");
     }
@@ -40,9 +46,9 @@ pub(crate) fn build(tree: &Path, target: &Path) -> Result<Vec<Complaint>> {
 }
 
 /// Builds every test harness and every program that a test may start.
-pub(crate) fn build_tests(tree: &Path, target: &Path) -> Result<Vec<Program>> {
+pub(crate) fn build_tests(tree: &Path, target: &Path, interrupt: &Interrupt) -> Result<Vec<Program>> {
     let arguments = ["test", "--no-run", "--workspace", "--exclude", "xtask", "--tests"];
-    let (complaints, programs, has_built) = run(tree, target, &arguments)?;
+    let (complaints, programs, has_built) = run(tree, target, &arguments, interrupt)?;
     if let Some(first) = complaints.first() {
         bail!("the tests of the copy do not build:\n{}", first.rendered);
     }
@@ -52,8 +58,15 @@ pub(crate) fn build_tests(tree: &Path, target: &Path) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-fn run(tree: &Path, target: &Path, arguments: &[&str]) -> Result<(Vec<Complaint>, Vec<Program>, bool)> {
-    let mut child = Command::new("cargo")
+/// What it complained of, what it built, and whether it built all of it.
+fn run(
+    tree: &Path,
+    target: &Path,
+    arguments: &[&str],
+    interrupt: &Interrupt,
+) -> Result<(Vec<Complaint>, Vec<Program>, bool)> {
+    let mut command = Contained::command("cargo");
+    command
         .args(arguments)
         .args(["--all-features", "--message-format=json"])
         .current_dir(tree)
@@ -61,20 +74,17 @@ fn run(tree: &Path, target: &Path, arguments: &[&str]) -> Result<(Vec<Complaint>
         // The disk would be full of what nobody looks at.
         .env("CARGO_INCREMENTAL", "0")
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("run cargo")?;
-    let (out, error) = (child.stdout.take(), child.stderr.take());
-    let said = std::thread::spawn(move || {
-        let error = error.map(std::io::read_to_string);
-        error.and_then(Result::ok).unwrap_or_default()
-    });
+        .stderr(Stdio::piped());
+    let mut cargo = Contained::start(&mut command)?;
+    let (out, error) = cargo.streams();
+    let [out, error] = [out.map(read), error.map(read)];
+    let ended = cargo.wait(LIMIT, interrupt)?;
+    let said = |reader: Option<JoinHandle<String>>| reader.and_then(|it| it.join().ok());
+    let (out, error) = (said(out).unwrap_or_default(), said(error).unwrap_or_default());
     let (mut complaints, mut programs) = (Vec::new(), Vec::new());
-    for line in BufReader::new(out.context("cargo's output")?).lines() {
-        let line = line.context("read what cargo says")?;
-        match serde_json::from_str(&line) {
+    for line in out.lines() {
+        match serde_json::from_str(line) {
             Ok(Message::CompilerMessage { message }) if message.level == "error" => {
                 complaints.extend(message.complaint());
             }
@@ -82,12 +92,16 @@ fn run(tree: &Path, target: &Path, arguments: &[&str]) -> Result<(Vec<Complaint>
             _ => {}
         }
     }
-    let has_built = child.wait().context("wait for cargo")?.success();
-    let said = said.join().unwrap_or_default();
+    let has_built = matches!(ended, Ended::Exited(status) if status.success());
     if !has_built && complaints.is_empty() {
-        eprint!("{said}");
+        eprint!("{error}");
     }
     Ok((complaints, programs, has_built))
+}
+
+/// Read on a thread: a pipe that is full would stop the one who writes.
+fn read(pipe: impl io::Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || io::read_to_string(pipe).unwrap_or_default())
 }
 
 #[derive(Debug, Deserialize)]

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::cargo::Program;
 use super::programs::{Programs, RECORD};
 use super::sandbox::{Ended, Sandbox};
 use super::tests::Test;
+use crate::long::Interrupt;
 
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -21,6 +22,7 @@ pub(crate) struct Job {
     map: PathBuf,
     length: usize,
     sandbox: Sandbox,
+    interrupt: Interrupt,
 }
 
 impl Job {
@@ -32,6 +34,7 @@ impl Job {
         built: &Path,
         map: &Path,
         length: usize,
+        interrupt: &Interrupt,
     ) -> Result<Job> {
         let own = folder.join(format!("programs-{number}"));
         let own_map = folder.join(format!("map-{number}"));
@@ -45,13 +48,14 @@ impl Job {
             )?,
             map: own_map,
             length,
+            interrupt: interrupt.clone(),
         })
     }
 
     /// Runs the test with that mutant on; 0 is none.
     pub(crate) fn run(&mut self, mutant: u32, test: &Test, limit: Duration) -> Result<(Ended, Duration)> {
         self.programs.turn_on(mutant)?;
-        self.sandbox.run(test, limit)
+        self.sandbox.run(test, limit, &self.interrupt)
     }
 
     /// Runs the test without a mutant, and says which points it reached.
@@ -70,33 +74,40 @@ impl Job {
     }
 }
 
-/// Has the jobs work on the items, each on the next one, until there is none or `stop` is set.
+/// Has the jobs work on the items, each on the next one. The first that fails stops all.
 pub(crate) fn share<T: Send>(
     jobs: &mut [Job],
     items: impl Iterator<Item = T> + Send,
-    stop: &AtomicBool,
     work: impl Fn(&mut Job, T) -> Result<()> + Sync,
 ) -> Result<()> {
-    let items = Mutex::new(items);
+    let items = Mutex::new(items.fuse());
+    let failed = AtomicBool::new(false);
     let next = || {
         let mut items = items.lock().ok()?;
-        if stop.load(Relaxed) { None } else { items.next() }
+        if failed.load(Relaxed) {
+            None
+        } else {
+            items.next()
+        }
     };
     thread::scope(|scope| {
-        let (next, work) = (&next, &work);
+        let (next, work, failed) = (&next, &work, &failed);
         let workers: Vec<_> = jobs
             .iter_mut()
             .map(|job| {
                 scope.spawn(move || {
                     while let Some(item) = next() {
-                        work(job, item)?;
+                        let done = work(job, item);
+                        failed.fetch_or(done.is_err(), Relaxed);
+                        done?;
                     }
                     anyhow::Ok(())
                 })
             })
             .collect();
         for worker in workers {
-            worker.join().unwrap_or_else(|_| anyhow::bail!("a job panicked"))?;
+            let done = worker.join();
+            done.unwrap_or_else(|_| bail!("a job panicked"))?;
         }
         Ok(())
     })

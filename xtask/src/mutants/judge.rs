@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -25,7 +23,7 @@ const SLACK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Judge<'a> {
     tests: &'a [Test],
-    reach: Vec<&'a Reach>,
+    reach: &'a [Reach],
     /// The tests that reach a point and pass without a mutant.
     reaching: HashMap<u32, Vec<usize>>,
     verdicts: Mutex<Verdicts>,
@@ -64,7 +62,7 @@ pub(crate) fn suspects<'a>(points: impl Iterator<Item = &'a Point>) -> Vec<Suspe
 impl<'a> Judge<'a> {
     pub(crate) fn new(
         tests: &'a [Test],
-        reach: Vec<&'a Reach>,
+        reach: &'a [Reach],
         verdicts: Verdicts,
         budget: Duration,
     ) -> Judge<'a> {
@@ -84,16 +82,14 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Judges all of them; `told` hears each verdict. Those that were not come to have none.
+    /// Judges all of them; `told` hears each verdict.
     pub(crate) fn all(
         &self,
         jobs: &mut [Job],
         suspects: &[Suspect<'_>],
-        stop: &AtomicBool,
-        told: impl Fn(&Suspect<'_>, &Verdict) + Sync,
-    ) -> Result<HashMap<u32, Verdict>> {
-        let done = Mutex::new(HashMap::new());
-        job::share(jobs, suspects.iter(), stop, |job, suspect| {
+        told: impl Fn(&Suspect<'_>, Verdict) + Sync,
+    ) -> Result<()> {
+        job::share(jobs, suspects.iter(), |job, suspect| {
             let key = self.key(suspect);
             let known = self.lock()?.known(&suspect.name, key).cloned();
             // With more time it may come to an end.
@@ -101,25 +97,18 @@ impl<'a> Judge<'a> {
             let verdict = match known {
                 Some(known) => known,
                 None => {
-                    let verdict = self.one(job, suspect, stop)?;
-                    if stop.load(Relaxed) {
-                        return Ok(());
-                    }
+                    let verdict = self.one(job, suspect)?;
                     self.lock()?.keep(suspect.name.clone(), key, verdict.clone())?;
                     verdict
                 }
             };
             self.learn(suspect, &verdict);
-            told(suspect, &verdict);
-            let mut done = done.lock().map_err(|_| anyhow!("a job panicked"))?;
-            done.insert(suspect.point.number, verdict);
+            told(suspect, verdict);
             Ok(())
-        })?;
-        Ok(done.into_inner().unwrap_or_default())
+        })
     }
 
-    fn one(&self, job: &mut Job, suspect: &Suspect<'_>, stop: &AtomicBool) -> Result<Verdict> {
-        let number = suspect.point.number;
+    fn one(&self, job: &mut Job, suspect: &Suspect<'_>) -> Result<Verdict> {
         let order = self.order(suspect)?;
         if order.is_empty() {
             return Ok(Verdict::Unreached);
@@ -129,10 +118,7 @@ impl<'a> Judge<'a> {
             let label = self.tests[test].label();
             let usual = self.reach[test].seconds;
             let limit = Duration::from_secs_f64(usual * TIMES) + SLACK;
-            let (ended, took) = job.run(number, &self.tests[test], limit)?;
-            if stop.load(Relaxed) {
-                break;
-            }
+            let (ended, took) = job.run(suspect.point.number, &self.tests[test], limit)?;
             match ended {
                 Ended::Failed => return Ok(Verdict::Caught(label)),
                 Ended::TimedOut => return Ok(Verdict::TimedOut(label)),
@@ -154,7 +140,7 @@ impl<'a> Judge<'a> {
         };
         let mut order = reaching.clone();
         let cost = |&test: &usize| {
-            let reach = self.reach[test];
+            let reach = &self.reach[test];
             #[allow(clippy::cast_precision_loss, reason = "a rank, not a count")]
             let width = reach.points.len() as f64;
             (reach.seconds + 0.02) * width.sqrt()

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::job::{self, Job};
 use super::sandbox::Ended;
 use super::tests::Test;
+use crate::long::Progress;
 
 /// More than any test takes.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -28,15 +28,8 @@ pub(crate) struct Reach {
 /// What is known of the tests of one harness, by their names.
 type Known = HashMap<String, Reach>;
 
-/// Runs every test that is not known yet; the answer is in the order of the tests, and `None` where
-/// a test was not come to.
-pub(crate) fn record(
-    jobs: &mut [Job],
-    tests: &[Test],
-    folder: &Path,
-    stop: &AtomicBool,
-    told: impl Fn(&Test) + Sync,
-) -> Result<Vec<Option<Reach>>> {
+/// Runs every test that is not known yet. The answer is in the order of the tests.
+pub(crate) fn record(jobs: &mut [Job], tests: &[Test], folder: &Path) -> Result<Vec<Reach>> {
     fs::create_dir_all(folder)?;
     let mut known: HashMap<u64, Known> = HashMap::new();
     for test in tests {
@@ -45,37 +38,38 @@ pub(crate) fn record(
             serde_json::from_str(&text).unwrap_or_default()
         });
     }
-    let has = |known: &HashMap<u64, Known>, test: &Test| known[&test.key].contains_key(&test.name);
-    let unknown: Vec<&Test> = tests.iter().filter(|test| !has(&known, test)).collect();
+    let is_known = |test: &&Test| known[&test.key].contains_key(&test.name);
+    let unknown: Vec<&Test> = tests.iter().filter(|test| !is_known(test)).collect();
+    let progress = Mutex::new(Progress::new("what each test reaches", unknown.len()));
     let known = Mutex::new(known);
-    job::share(jobs, unknown.into_iter(), stop, |job, test| {
-        let (ended, took, points) = job.record(test, LIMIT)?;
-        let (mut passes, mut took) = (ended == Ended::Passed, took);
-        if !passes {
-            // To record is to do more than the program does: a filter may forbid it.
-            let (ended, again) = job.run(0, test, LIMIT)?;
-            (passes, took) = (ended == Ended::Passed, again);
+    job::share(jobs, unknown.into_iter(), |job, test| {
+        let reach = one(job, test)?;
+        if let Ok(mut progress) = progress.lock() {
+            progress.step();
         }
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
-            return Ok(());
-        }
-        told(test);
-        let reach = Reach {
-            passes,
-            seconds: took.as_secs_f64(),
-            points,
-        };
-        let Ok(mut known) = known.lock() else {
-            return Ok(());
-        };
+        let mut known = known.lock().map_err(|_| anyhow!("a job panicked"))?;
         let harness = known.entry(test.key).or_default();
         harness.insert(test.name.clone(), reach);
         let text = serde_json::to_string(harness)?;
         fs::write(file(folder, test.key), text).context("keep what a test reaches")
     })?;
-    let known = known.into_inner().unwrap_or_default();
-    let of = |test: &Test| known.get(&test.key)?.get(&test.name).cloned();
-    Ok(tests.iter().map(of).collect())
+    let mut known = known.into_inner().unwrap_or_default();
+    let mut take = |test: &Test| known.get_mut(&test.key)?.remove(&test.name);
+    let reach = tests.iter().map(|test| take(test).context("a test was not run"));
+    reach.collect()
+}
+
+fn one(job: &mut Job, test: &Test) -> Result<Reach> {
+    let (mut ended, mut took, points) = job.record(test, LIMIT)?;
+    if ended != Ended::Passed {
+        // To record is to do more than the program does: a filter may forbid it.
+        (ended, took) = job.run(0, test, LIMIT)?;
+    }
+    Ok(Reach {
+        passes: ended == Ended::Passed,
+        seconds: took.as_secs_f64(),
+        points,
+    })
 }
 
 fn file(folder: &Path, key: u64) -> PathBuf {

@@ -1,14 +1,14 @@
 //! Where the tests of a mutant run: it may kill, fork and write as it likes.
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
-use std::{fs, process};
+use std::{fs, io, process};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::tests::Test;
+use crate::long::{self, Contained, Interrupt};
 
 /// How many processes a test may have at once.
 const PROCESSES: u32 = 2_000;
@@ -16,18 +16,23 @@ const PROCESSES: u32 = 2_000;
 /// The memory of each of its processes, in bytes.
 const MEMORY: u64 = 16 << 30;
 
-/// Joins the cgroup, if there is one, before the namespaces are made.
-const OUTER: &str = r#"if [ -n "$1" ]; then echo $$ > "$1/cgroup.procs"; fi; shift; exec "$@""#;
-
-/// In the namespaces: the job's own programs and map lie where the copy was built. The shell stays,
-/// as pid 1: it reaps, and the kernel ends all others when it ends.
-const INNER: &str = r#"
-mount --bind "$1" "$2" && mount --bind "$3" "$4" || exit 125
-cd "$5" || exit 125
-limit=$6
-shift 6
+/// In the PID namespace: joins the cgroup, if there is one; the job's own programs and map lie
+/// where the copy was built. The shell stays, as pid 1: it reaps, and the kernel ends all others
+/// when it ends.
+const SCRIPT: &str = r#"
+if [ -n "$1" ]; then echo 0 > "$1/cgroup.procs" || exit 125; fi
+mount --bind "$2" "$3" && mount --bind "$4" "$5" || exit 125
+cd "$6" || exit 125
+limit=$7
+shift 7
 timeout --foreground -s KILL "$limit" "$@"
 exit $?"#;
+
+/// A sandbox whose shell cannot come to its end is killed that much later.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How the script ends where there is no sandbox to be had.
+const NO_SANDBOX: i32 = 125;
 
 /// Namespaces of a job's own, with limits.
 #[derive(Debug)]
@@ -39,7 +44,6 @@ pub(crate) struct Sandbox {
     /// Its temporary files. The path is short: sockets have their names there.
     folder: PathBuf,
     cgroup: Option<PathBuf>,
-    is_root: bool,
 }
 
 /// How a test ended.
@@ -64,28 +68,22 @@ impl Sandbox {
             map,
             folder,
             cgroup: cgroup(&name),
-            is_root: rustix::process::geteuid().is_root(),
         })
     }
 
     /// Runs the test, and says how long it took.
-    pub(crate) fn run(&self, test: &Test, limit: Duration) -> Result<(Ended, Duration)> {
+    pub(crate) fn run(
+        &self,
+        test: &Test,
+        limit: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<(Ended, Duration)> {
         let start = Instant::now();
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "sh", "-c", OUTER, "sh"]);
-        command.arg(self.cgroup.as_deref().unwrap_or(Path::new("")));
-        command.arg("unshare");
-        if !self.is_root {
-            command.args(["--user", "--map-root-user"]);
-        }
+        let mut command = Contained::command("prlimit");
         command
-            .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
-            .args(["prlimit", &format!("--as={MEMORY}")]);
-        if !self.is_root {
-            command.arg(format!("--nproc={PROCESSES}"));
-        }
-        command
-            .args(["sh", "-c", INNER, "sh"])
+            .arg(format!("--as={MEMORY}"))
+            .args(["sh", "-c", SCRIPT, "sh"])
+            .arg(self.cgroup.as_deref().unwrap_or(Path::new("")))
             .args([&self.programs.0, &self.programs.1, &self.map.0, &self.map.1])
             .arg(&test.folder)
             .arg(format!("{:.3}", limit.as_secs_f64()))
@@ -93,23 +91,29 @@ impl Sandbox {
             .args([&test.name, "--exact", "--test-threads=1"])
             .env("TMPDIR", &self.folder)
             .env("CARGO_MANIFEST_DIR", &test.folder)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let status = command.status().context("run setpriv")?;
+        let ended = Contained::start(&mut command)?.wait(limit + GRACE, interrupt);
         let took = start.elapsed();
+        self.tidy()?;
+        let ended = match ended? {
+            long::Ended::Exited(status) if status.success() => Ended::Passed,
+            long::Ended::Exited(status) if status.code() == Some(NO_SANDBOX) => {
+                bail!("no namespace or cgroup to run the tests in")
+            }
+            long::Ended::Exited(_) if took < limit => Ended::Failed,
+            _ => Ended::TimedOut,
+        };
+        Ok((ended, took))
+    }
+
+    /// Removes what the test has left in its folder.
+    fn tidy(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
         }
-        let ended = if status.success() {
-            Ended::Passed
-        } else if status.signal().is_none() && took >= limit {
-            Ended::TimedOut
-        } else {
-            Ended::Failed
-        };
-        Ok((ended, took))
+        Ok(())
     }
 }
 

@@ -1,11 +1,11 @@
 //! The counts of a run.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write;
 
 use super::edit::Point;
 use super::sources::CRATES;
 use super::verdict::Verdict;
+use crate::long::Table;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -18,16 +18,16 @@ struct Counts {
     unreached: usize,
 }
 
-/// A table: a line a crate.
+/// A line a crate.
 pub(crate) fn table(
     points: &[&Point],
     dropped: &HashSet<u32>,
     verdicts: &HashMap<u32, Verdict>,
-) -> String {
-    let mut table = format!(
-        "{:<14} {:>6} {:>6} {:>6} {:>9} {:>6} {:>10} {:>9} {:>6}\n",
-        "crate", "points", "viable", "caught", "timed out", "missed", "unfinished", "unreached", "ratio"
-    );
+) -> Table {
+    let mut table = Table::new(HEADER);
+    for column in 1..HEADER.len() {
+        table.align_right(column);
+    }
     for name in CRATES {
         let mut counts = Counts::default();
         for point in points.iter().filter(|point| point.package() == name) {
@@ -43,38 +43,34 @@ pub(crate) fn table(
             }
         }
         if counts.points > 0 {
-            counts.write(name, &mut table);
+            table.row(counts.cells(name));
         }
     }
     table
 }
 
+const HEADER: [&str; 10] = [
+    "crate", "points", "viable", "caught", "timed out", "missed", "unfinished", "unreached",
+    "not judged", "ratio",
+];
+
 impl Counts {
-    fn write(&self, name: &str, table: &mut String) {
-        let Counts {
-            points,
-            viable,
-            caught,
-            timed_out,
-            missed,
-            unfinished,
-            unreached,
-        } = self;
-        let judged = caught + timed_out + missed + unfinished + unreached;
-        let ratio = if judged == 0 {
-            "-".to_owned()
-        } else {
-            #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
-            let ratio = (caught + timed_out) as f64 / judged as f64 * 100.0;
-            format!("{ratio:.1}%")
-        };
-        let _ = writeln!(
-            table,
-            "{name:<14} {points:>6} {viable:>6} {caught:>6} {timed_out:>9} {missed:>6} \
-             {unfinished:>10} {unreached:>9} {ratio:>6}"
-        );
-        if judged < *viable {
-            let _ = writeln!(table, "{:<14} {} not judged", "", viable - judged);
-        }
+    fn cells(&self, name: &str) -> [String; HEADER.len()] {
+        let found = self.caught + self.timed_out;
+        let judged = found + self.missed + self.unfinished + self.unreached;
+        #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
+        let ratio = found as f64 / judged.max(1) as f64 * 100.0;
+        [
+            name.to_owned(),
+            self.points.to_string(),
+            self.viable.to_string(),
+            self.caught.to_string(),
+            self.timed_out.to_string(),
+            self.missed.to_string(),
+            self.unfinished.to_string(),
+            self.unreached.to_string(),
+            self.viable.saturating_sub(judged).to_string(),
+            format!("{ratio:.1} %"),
+        ]
     }
 }

@@ -9,6 +9,7 @@ use super::cargo::{self, Complaint};
 use super::rewrite::Rewritten;
 use super::sources::Source;
 use super::tree::Tree;
+use crate::long::Interrupt;
 
 /// The compiler looks at one kind of fault at a time, and at no crate before those that it needs.
 const ROUNDS: usize = 60;
@@ -20,7 +21,7 @@ pub(crate) fn write(
     sources: &[Source],
     target: &Path,
     dropped: &mut HashSet<u32>,
-    mut told: impl FnMut(&str),
+    interrupt: &Interrupt,
 ) -> Result<()> {
     for round in 1..=ROUNDS {
         let mut files = Vec::new();
@@ -29,7 +30,7 @@ pub(crate) fn write(
             tree.mutate(source, &rewritten)?;
             files.push((source, rewritten));
         }
-        let complaints = cargo::build(tree.root(), target)?;
+        let complaints = cargo::build(tree.root(), target, interrupt)?;
         if complaints.is_empty() {
             return Ok(());
         }
@@ -42,7 +43,7 @@ pub(crate) fn write(
         }
         dropped.extend(blamed);
         let count = dropped.len();
-        told(&format!("round {round}: {count} mutants do not compile"));
+        eprintln!("round {round}: {count} mutants do not compile");
     }
     bail!("the copy does not compile after {ROUNDS} rounds")
 }
