@@ -15,7 +15,11 @@ pub(crate) struct Cfg(HashSet<String>);
 impl Cfg {
     pub(crate) fn of_the_compiler(shell: &Shell) -> Result<Cfg> {
         let text = cmd!(shell, "rustc --print cfg").quiet().read()?;
-        Ok(Cfg(text.lines().map(str::to_owned).collect()))
+        Ok(Cfg::of(text.lines()))
+    }
+
+    pub(crate) fn of<'a>(lines: impl IntoIterator<Item = &'a str>) -> Cfg {
+        Cfg(lines.into_iter().map(str::to_owned).collect())
     }
 
     /// Whether what stands under these attributes is compiled, and is no test.
@@ -74,7 +78,7 @@ mod tests {
     use super::*;
 
     fn allows(text: &str) -> bool {
-        let cfg = Cfg(HashSet::from(["unix".into(), "target_os=\"linux\"".into()]));
+        let cfg = Cfg::of(["unix", "target_os=\"linux\""]);
         let item: syn::ItemFn = syn::parse_str(&format!("{text} fn f() {{}}")).unwrap();
         cfg.allows(&item.attrs)
     }

@@ -403,3 +403,65 @@ const INTEGERS: [&str; 15] = [
     "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "isize", "RawFd",
     "c_int", "c_uint", "c_long",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is done in the text, in words.
+    fn found(text: &str) -> Vec<String> {
+        let cfg = Cfg::of([]);
+        let constants = constants(text).unwrap().into_iter().collect();
+        let found = points("f.rs", text, &cfg, &constants, 1).unwrap();
+        found.points.into_iter().map(|point| point.what).collect()
+    }
+
+    #[test]
+    fn operator_and_operands_have_a_point_each() {
+        assert_eq!(
+            found("const MOST: u8 = 3; fn f(a: u8) -> Type { a < MOST }"),
+            [
+                "returns Default::default() at once",
+                "<= instead of < in `a < MOST`",
+                ">= instead of < in `a < MOST`",
+                "MOST + 1 instead of MOST",
+            ]
+        );
+    }
+
+    #[test]
+    fn arm_has_a_point_where_another_takes_its_value() {
+        let text = "fn f(a: T) -> ! { match a { A => x(), B if g => y(), C => z(), _ => z() } }";
+        assert_eq!(
+            found(text),
+            [
+                "without the arm `A`",
+                "true instead of the guard `g`",
+                "false instead of the guard `g`",
+            ]
+        );
+    }
+
+    #[test]
+    fn builder_that_changes_nothing_is_a_mutant() {
+        let text = "impl B { fn set(&mut self, to: u8) -> Result<&mut Self> { self.a = to; Ok(self) } }";
+        assert_eq!(
+            found(text),
+            ["returns Ok(self) at once", "without `self.a = to;`"]
+        );
+    }
+
+    #[test]
+    fn test_and_constant_function_and_what_is_of_another_machine_have_none() {
+        assert!(found("#[test] fn f() -> bool { g(1 + 1) }").is_empty());
+        assert!(found("#[cfg(windows)] mod m { fn f() -> bool { true } }").is_empty());
+        assert!(found("const fn f() -> bool { 1 < 2 }").is_empty());
+        assert!(found("const N: u8 = 1 + 1; static A: [u8; 1 + 1] = [0; 1 + 1];").is_empty());
+    }
+
+    #[test]
+    fn condition_with_a_let_is_left_whole() {
+        let text = "fn f() -> ! { if let Some(a) = b && c { d } }";
+        assert!(found(text).is_empty());
+    }
+}

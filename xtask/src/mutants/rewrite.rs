@@ -160,3 +160,57 @@ impl Rewritten {
 fn encloses(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::cfg::Cfg;
+    use super::super::find;
+    use super::*;
+
+    const SOURCE: &str = "fn f(a: u8) -> ! { match a + 1 < 3 { true => g(), _ => h() } }";
+
+    fn found() -> Found {
+        find::points("f.rs", SOURCE, &Cfg::of([]), &HashSet::new(), 1).unwrap()
+    }
+
+    #[test]
+    fn file_without_mutants_is_as_it_was() {
+        let all = (1..100).collect();
+        assert_eq!(Rewritten::new(SOURCE, &found(), &all).text, SOURCE);
+    }
+
+    #[test]
+    fn file_with_all_mutants_parses_and_asks_for_each() {
+        let found = found();
+        let written = Rewritten::new(SOURCE, &found, &HashSet::new()).text;
+        assert!(syn::parse_file(&written).is_ok(), "{written}");
+        for point in &found.points {
+            let ask = format!("on({})", point.number);
+            assert_eq!(written.matches(&ask).count(), 1, "{ask} in {written}");
+        }
+    }
+
+    #[test]
+    fn mutant_is_blamed_for_a_fault_in_its_own_text() {
+        let found = found();
+        let none = HashSet::new();
+        let written = Rewritten::new(SOURCE, &found, &none);
+        let point = found.points.iter().find(|point| point.what.starts_with("- instead"));
+        let number = point.unwrap().number;
+        let at = written.text.find("(a) - (1)").unwrap();
+        assert_eq!(written.blamed(&found, &(at..at + 3), &none), [number]);
+    }
+
+    #[test]
+    fn fault_that_no_mutant_encloses_is_that_of_those_in_its_function() {
+        let found = found();
+        let none = HashSet::new();
+        let written = Rewritten::new(SOURCE, &found, &none);
+        let at = written.text.find("h()").unwrap();
+        let blamed = written.blamed(&found, &(at..at + 3), &none);
+        assert_eq!(blamed.len(), found.points.len());
+        assert!(written.blamed(&found, &(0..2), &none).is_empty());
+    }
+}
