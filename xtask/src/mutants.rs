@@ -101,7 +101,10 @@ impl Args {
         let mut tree = Tree::copy(folder.join("tree"), &map, sources)?;
         let dropped = viable(folder, &mut tree, sources, &build, interrupt)?;
         tree.tidy()?;
-        eprintln!("{} mutants compile; now the tests", length - 1 - dropped.len());
+        eprintln!(
+            "{} mutants compile; now the tests",
+            length - 1 - dropped.len()
+        );
         let programs = cargo::build_tests(tree.root(), &build, interrupt)?;
         let mut tests = tests::of(&programs)?;
         if let Some(name) = &self.tests {
@@ -150,7 +153,11 @@ impl Args {
 
     fn wants(&self, point: &Point) -> bool {
         let line = point.to_string();
-        self.filters.is_empty() || self.filters.iter().any(|filter| line.contains(filter.as_str()))
+        self.filters.is_empty()
+            || self
+                .filters
+                .iter()
+                .any(|filter| line.contains(filter.as_str()))
     }
 }
 
@@ -172,7 +179,10 @@ fn viable(
     let file = folder.join("dropped");
     let kept = fs::read_to_string(&file).unwrap_or_default();
     let mut dropped = match kept.split_once('\n') {
-        Some((of, numbers)) if of == key => numbers.lines().filter_map(|line| line.parse().ok()).collect(),
+        Some((of, numbers)) if of == key => numbers
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .collect(),
         _ => HashSet::new(),
     };
     viable::write(tree, sources, build, &mut dropped, interrupt)?;

@@ -75,7 +75,9 @@ impl Contained {
     }
 
     /// The command's own standard output and error, where they are piped.
-    pub(crate) fn streams(&mut self) -> (Option<impl io::Read + use<>>, Option<impl io::Read + use<>>) {
+    pub(crate) fn streams(
+        &mut self,
+    ) -> (Option<impl io::Read + use<>>, Option<impl io::Read + use<>>) {
         (self.0.stdout.take(), self.0.stderr.take())
     }
 }

@@ -1,11 +1,11 @@
 //! Builds the mutated copy, and reads what Cargo says of it.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::io;
 
 use anyhow::{Result, bail};
 use serde::Deserialize;
@@ -46,8 +46,19 @@ pub(crate) fn build(tree: &Path, target: &Path, interrupt: &Interrupt) -> Result
 }
 
 /// Builds every test harness and every program that a test may start.
-pub(crate) fn build_tests(tree: &Path, target: &Path, interrupt: &Interrupt) -> Result<Vec<Program>> {
-    let arguments = ["test", "--no-run", "--workspace", "--exclude", "xtask", "--tests"];
+pub(crate) fn build_tests(
+    tree: &Path,
+    target: &Path,
+    interrupt: &Interrupt,
+) -> Result<Vec<Program>> {
+    let arguments = [
+        "test",
+        "--no-run",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--tests",
+    ];
     let (complaints, programs, has_built) = run(tree, target, &arguments, interrupt)?;
     if let Some(first) = complaints.first() {
         bail!("the tests of the copy do not build:\n{}", first.rendered);
@@ -81,7 +92,10 @@ fn run(
     let [out, error] = [out.map(read), error.map(read)];
     let ended = cargo.wait(LIMIT, interrupt)?;
     let said = |reader: Option<JoinHandle<String>>| reader.and_then(|it| it.join().ok());
-    let (out, error) = (said(out).unwrap_or_default(), said(error).unwrap_or_default());
+    let (out, error) = (
+        said(out).unwrap_or_default(),
+        said(error).unwrap_or_default(),
+    );
     let (mut complaints, mut programs) = (Vec::new(), Vec::new());
     for line in out.lines() {
         match serde_json::from_str(line) {

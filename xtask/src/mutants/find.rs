@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Attribute, BinOp, Block, Expr, ImplItemFn, ItemFn, Pat, Signature, Stmt, TraitItemFn, UnOp};
+use syn::{
+    Attribute, BinOp, Block, Expr, ImplItemFn, ItemFn, Pat, Signature, Stmt, TraitItemFn, UnOp,
+};
 
 use super::cfg::Cfg;
 use super::edit::{Alternative, Edit, Form, Point};
@@ -60,7 +62,13 @@ impl Finder<'_> {
     }
 
     /// Adds an edit; an alternative is what it does, in words, and its text.
-    fn edit(&mut self, form: Form, at: Range<usize>, line: usize, alternatives: Vec<(String, String)>) {
+    fn edit(
+        &mut self,
+        form: Form,
+        at: Range<usize>,
+        line: usize,
+        alternatives: Vec<(String, String)>,
+    ) {
         let mut edit = Edit {
             form,
             at,
@@ -103,7 +111,9 @@ impl Finder<'_> {
         {
             // A builder: it changes nothing.
             let is_same = |output: &syn::Type| match output {
-                syn::Type::Reference(output) => receiver.reference.is_some() && is_self(&output.elem),
+                syn::Type::Reference(output) => {
+                    receiver.reference.is_some() && is_self(&output.elem)
+                }
                 output => receiver.reference.is_none() && is_self(output),
             };
             if is_same(output) {
@@ -113,7 +123,9 @@ impl Finder<'_> {
             }
         }
         let inside = block.span().byte_range();
-        let written = self.text.get(inside.start + 1..inside.end.saturating_sub(1));
+        let written = self
+            .text
+            .get(inside.start + 1..inside.end.saturating_sub(1));
         let written = written.unwrap_or_default().trim();
         // Left out, a lone statement leaves nothing either.
         let is_lone = matches!(&block.stmts[..], [Stmt::Expr(only, Some(_))] if is_effect(only));
@@ -332,7 +344,9 @@ fn is_effect(expr: &Expr) -> bool {
     match expr {
         // What has a name is dropped at the end of its scope at the latest.
         Expr::Call(call) if is_drop(call) => false,
-        Expr::Call(_) | Expr::MethodCall(_) | Expr::Assign(_) | Expr::Try(_) | Expr::Await(_) => true,
+        Expr::Call(_) | Expr::MethodCall(_) | Expr::Assign(_) | Expr::Try(_) | Expr::Await(_) => {
+            true
+        }
         Expr::Unsafe(_) => true,
         Expr::Binary(binary) => operators::is_assignment(&binary.op),
         _ => false,
@@ -444,7 +458,8 @@ mod tests {
 
     #[test]
     fn builder_that_changes_nothing_is_a_mutant() {
-        let text = "impl B { fn set(&mut self, to: u8) -> Result<&mut Self> { self.a = to; Ok(self) } }";
+        let text =
+            "impl B { fn set(&mut self, to: u8) -> Result<&mut Self> { self.a = to; Ok(self) } }";
         assert_eq!(
             found(text),
             ["returns Ok(self) at once", "without `self.a = to;`"]

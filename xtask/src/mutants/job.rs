@@ -53,13 +53,22 @@ impl Job {
     }
 
     /// Runs the test with that mutant on; 0 is none.
-    pub(crate) fn run(&mut self, mutant: u32, test: &Test, limit: Duration) -> Result<(Ended, Duration)> {
+    pub(crate) fn run(
+        &mut self,
+        mutant: u32,
+        test: &Test,
+        limit: Duration,
+    ) -> Result<(Ended, Duration)> {
         self.programs.turn_on(mutant)?;
         self.sandbox.run(test, limit, &self.interrupt)
     }
 
     /// Runs the test without a mutant, and says which points it reached.
-    pub(crate) fn record(&mut self, test: &Test, limit: Duration) -> Result<(Ended, Duration, Vec<u32>)> {
+    pub(crate) fn record(
+        &mut self,
+        test: &Test,
+        limit: Duration,
+    ) -> Result<(Ended, Duration, Vec<u32>)> {
         // Everybody may write: a test may run programs as another user.
         let map = File::options().write(true).open(&self.map)?;
         map.set_len(0)?;

@@ -98,7 +98,8 @@ impl<'a> Judge<'a> {
                 Some(known) => known,
                 None => {
                     let verdict = self.one(job, suspect)?;
-                    self.lock()?.keep(suspect.name.clone(), key, verdict.clone())?;
+                    self.lock()?
+                        .keep(suspect.name.clone(), key, verdict.clone())?;
                     verdict
                 }
             };
@@ -148,13 +149,26 @@ impl<'a> Judge<'a> {
         order.sort_by(|one, other| cost(one).total_cmp(&cost(other)));
         let mut first = Vec::new();
         let earlier = self.lock()?.catcher(&suspect.name).map(str::to_owned);
-        first.extend(order.iter().copied().find(|&test| Some(self.tests[test].label()) == earlier));
-        let catchers = self.catchers.lock().map_err(|_| anyhow!("a job panicked"))?;
+        first.extend(
+            order
+                .iter()
+                .copied()
+                .find(|&test| Some(self.tests[test].label()) == earlier),
+        );
+        let catchers = self
+            .catchers
+            .lock()
+            .map_err(|_| anyhow!("a job panicked"))?;
         for place in places(suspect.point) {
             first.extend(catchers.get(&place).into_iter().flatten().rev());
         }
         drop(catchers);
-        let rank = |test: &usize| first.iter().position(|one| one == test).unwrap_or(usize::MAX);
+        let rank = |test: &usize| {
+            first
+                .iter()
+                .position(|one| one == test)
+                .unwrap_or(usize::MAX)
+        };
         order.sort_by_key(rank);
         Ok(order)
     }
@@ -176,7 +190,12 @@ impl<'a> Judge<'a> {
     /// Of the tests that reach it.
     fn key(&self, suspect: &Suspect<'_>) -> u64 {
         let mut key = DefaultHasher::new();
-        for &test in self.reaching.get(&suspect.point.number).into_iter().flatten() {
+        for &test in self
+            .reaching
+            .get(&suspect.point.number)
+            .into_iter()
+            .flatten()
+        {
             (&self.tests[test].name, self.tests[test].key).hash(&mut key);
         }
         key.finish()
@@ -189,5 +208,8 @@ impl<'a> Judge<'a> {
 
 /// Where neighbours of the point are: its function, and its file.
 fn places(point: &Point) -> [String; 2] {
-    [format!("{} {}", point.file, point.function), point.file.clone()]
+    [
+        format!("{} {}", point.file, point.function),
+        point.file.clone(),
+    ]
 }

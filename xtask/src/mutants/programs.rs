@@ -70,7 +70,8 @@ fn open(path: &Path) -> io::Result<File> {
     loop {
         match OpenOptions::new().write(true).open(path) {
             Err(error)
-                if error.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < deadline =>
+                if error.kind() == io::ErrorKind::ExecutableFileBusy
+                    && Instant::now() < deadline =>
             {
                 thread::sleep(Duration::from_millis(5));
             }

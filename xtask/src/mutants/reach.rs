@@ -55,7 +55,9 @@ pub(crate) fn record(jobs: &mut [Job], tests: &[Test], folder: &Path) -> Result<
     })?;
     let mut known = known.into_inner().unwrap_or_default();
     let mut take = |test: &Test| known.get_mut(&test.key)?.remove(&test.name);
-    let reach = tests.iter().map(|test| take(test).context("a test was not run"));
+    let reach = tests
+        .iter()
+        .map(|test| take(test).context("a test was not run"));
     reach.collect()
 }
 

@@ -94,9 +94,9 @@ impl Rewritten {
                 starts[insertion.edit] = start;
                 written.text += &before;
                 let places = places.into_iter();
-                written.alternatives.extend(
-                    places.map(|(at, number)| (start + at.start..start + at.end, number)),
-                );
+                written
+                    .alternatives
+                    .extend(places.map(|(at, number)| (start + at.start..start + at.end, number)));
                 if edit.form == Form::Return || edit.form == Form::NoArm {
                     let whole = start..written.text.len();
                     written.edits.push((whole, insertion.edit));
@@ -117,7 +117,12 @@ impl Rewritten {
 
     /// The numbers of those that may be why the compiler complains about these bytes: the fewest
     /// that it can be about.
-    pub(crate) fn blamed(&self, found: &Found, at: &Range<usize>, dropped: &HashSet<u32>) -> Vec<u32> {
+    pub(crate) fn blamed(
+        &self,
+        found: &Found,
+        at: &Range<usize>,
+        dropped: &HashSet<u32>,
+    ) -> Vec<u32> {
         let inner = |list: &[(Range<usize>, usize)]| {
             let around = list.iter().filter(|(whole, _)| encloses(whole, at));
             around
@@ -197,7 +202,10 @@ mod tests {
         let found = found();
         let none = HashSet::new();
         let written = Rewritten::new(SOURCE, &found, &none);
-        let point = found.points.iter().find(|point| point.what.starts_with("- instead"));
+        let point = found
+            .points
+            .iter()
+            .find(|point| point.what.starts_with("- instead"));
         let number = point.unwrap().number;
         let at = written.text.find("(a) - (1)").unwrap();
         assert_eq!(written.blamed(&found, &(at..at + 3), &none), [number]);

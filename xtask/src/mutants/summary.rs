@@ -50,8 +50,16 @@ pub(crate) fn table(
 }
 
 const HEADER: [&str; 10] = [
-    "crate", "points", "viable", "caught", "timed out", "missed", "unfinished", "unreached",
-    "not judged", "ratio",
+    "crate",
+    "points",
+    "viable",
+    "caught",
+    "timed out",
+    "missed",
+    "unfinished",
+    "unreached",
+    "not judged",
+    "ratio",
 ];
 
 impl Counts {

@@ -1,9 +1,9 @@
 //! The tests of the copy.
 
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::fs;
 
 use anyhow::{Context, Result};
 
@@ -48,7 +48,9 @@ pub(crate) fn of(programs: &[Program]) -> Result<Vec<Test>> {
             .output()
             .with_context(|| format!("run {}", program.path.display()))?;
         let listed = String::from_utf8_lossy(&listed.stdout);
-        let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+        let names = listed
+            .lines()
+            .filter_map(|line| line.strip_suffix(": test"));
         tests.extend(names.map(|name| Test {
             harness: harness.clone(),
             name: name.to_owned(),

@@ -35,7 +35,8 @@ impl Tree {
                 continue;
             }
             let whole = shell::root().join(&path);
-            let mut bytes = fs::read(&whole).with_context(|| format!("read {}", whole.display()))?;
+            let mut bytes =
+                fs::read(&whole).with_context(|| format!("read {}", whole.display()))?;
             if path == Path::new("Cargo.toml") {
                 let text = String::from_utf8(bytes)?;
                 let members = format!("\"xtask\", \"{SWITCH}\"]");

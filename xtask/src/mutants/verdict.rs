@@ -41,7 +41,9 @@ pub(crate) struct Verdicts {
 impl Verdicts {
     pub(crate) fn open(path: &Path) -> Result<Verdicts> {
         let text = fs::read_to_string(path).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
         let kept = lines.map(|line: Line| (line.mutant, (line.key, line.verdict)));
         let kept: HashMap<_, _> = kept.collect();
         let file = OpenOptions::new().create(true).append(true).open(path);

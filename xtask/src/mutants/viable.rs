@@ -50,9 +50,14 @@ pub(crate) fn write(
 
 /// The mutants that the complaint is about. The compiler names several places; the first with a
 /// mutant decides.
-fn blame(complaint: &Complaint, files: &[(&Source, Rewritten)], dropped: &HashSet<u32>) -> Vec<u32> {
+fn blame(
+    complaint: &Complaint,
+    files: &[(&Source, Rewritten)],
+    dropped: &HashSet<u32>,
+) -> Vec<u32> {
     for (file, at) in &complaint.places {
-        let Some((source, rewritten)) = files.iter().find(|(source, _)| source.path == *file) else {
+        let Some((source, rewritten)) = files.iter().find(|(source, _)| source.path == *file)
+        else {
             continue;
         };
         let blamed = rewritten.blamed(&source.found, at, dropped);
