@@ -57,6 +57,9 @@ pub(crate) struct Args {
     /// How long the tests of one mutant may take; one that is not caught by then counts as missed
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     budget: u64,
+    /// Only every Nth mutant: a sample
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    every: usize,
     /// Only the tests with this in their names
     #[arg(long, value_name = "NAME")]
     tests: Option<String>,
@@ -71,7 +74,8 @@ impl Args {
         let cfg = Cfg::of_the_compiler(&shell)?;
         let sources = sources::read(&cfg)?;
         let points = sources.iter().flat_map(|source| &source.found.points);
-        let chosen: Vec<&Point> = points.filter(|point| self.wants(point)).collect();
+        let chosen = points.filter(|point| self.wants(point));
+        let chosen: Vec<&Point> = chosen.step_by(self.every.max(1)).collect();
         if self.list {
             for point in &chosen {
                 println!("{point}");
@@ -120,8 +124,8 @@ impl Args {
             eprintln!("fails without a mutant: {}", test.label());
         }
 
-        let kept = Verdicts::open(&folder.join("verdicts"))?;
-        let judge = Judge::new(&tests, &reach, kept, Duration::from_secs(self.budget));
+        let kept = Verdicts::open(&folder.join("verdicts"), self.tests.is_none())?;
+        let judge = Judge::new(&tests, &reach, sources::numbers(sources), kept, Duration::from_secs(self.budget));
         let all = sources.iter().flat_map(|source| &source.found.points);
         let mut suspects = judge::suspects(all);
         let numbers: HashSet<u32> = chosen.iter().map(|point| point.number).collect();

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
@@ -18,7 +19,10 @@ use super::verdict::{Verdict, Verdicts};
 const TIMES: f64 = 5.0;
 
 /// and this on top: a busy machine delays short tests most.
-const SLACK: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(3);
+
+/// The longest that a test takes without a mutant, however busy the machine is.
+const LONGEST: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub(crate) struct Judge<'a> {
@@ -26,6 +30,8 @@ pub(crate) struct Judge<'a> {
     reach: &'a [Reach],
     /// The tests that reach a point and pass without a mutant.
     reaching: HashMap<u32, Vec<usize>>,
+    /// The numbers of the points of a file.
+    files: HashMap<String, Range<u32>>,
     verdicts: Mutex<Verdicts>,
     /// The tests that caught mutants, by the function and by the file of these; the latest last.
     catchers: Mutex<HashMap<String, Vec<usize>>>,
@@ -63,6 +69,7 @@ impl<'a> Judge<'a> {
     pub(crate) fn new(
         tests: &'a [Test],
         reach: &'a [Reach],
+        files: HashMap<String, Range<u32>>,
         verdicts: Verdicts,
         budget: Duration,
     ) -> Judge<'a> {
@@ -76,6 +83,7 @@ impl<'a> Judge<'a> {
             tests,
             reach,
             reaching,
+            files,
             verdicts: Mutex::new(verdicts),
             catchers: Mutex::default(),
             budget,
@@ -116,16 +124,14 @@ impl<'a> Judge<'a> {
         }
         let mut left = self.budget;
         for test in order {
+            let began = Instant::now();
             let label = self.tests[test].label();
-            let usual = self.reach[test].seconds;
-            let limit = Duration::from_secs_f64(usual * TIMES) + SLACK;
-            let (ended, took) = job.run(suspect.point.number, &self.tests[test], limit)?;
-            match ended {
+            match self.run(job, suspect, test)? {
                 Ended::Failed => return Ok(Verdict::Caught(label)),
                 Ended::TimedOut => return Ok(Verdict::TimedOut(label)),
                 Ended::Passed => {}
             }
-            left = left.saturating_sub(took);
+            left = left.saturating_sub(began.elapsed());
             if left.is_zero() {
                 return Ok(Verdict::Unfinished);
             }
@@ -133,44 +139,60 @@ impl<'a> Judge<'a> {
         Ok(Verdict::Missed)
     }
 
+    /// A machine that is busier than it was is no mutant that hangs: before the time is over, the
+    /// test is asked how long it takes now without a mutant.
+    fn run(&self, job: &mut Job, suspect: &Suspect<'_>, test: usize) -> Result<Ended> {
+        let number = suspect.point.number;
+        let limit = |usual: f64| Duration::from_secs_f64(usual * TIMES) + SLACK;
+        let first = limit(self.reach[test].seconds);
+        let test = &self.tests[test];
+        let (ended, _) = job.run(number, test, first)?;
+        if ended != Ended::TimedOut {
+            return Ok(ended);
+        }
+        let (_, usual) = job.run(0, test, LONGEST)?;
+        let second = limit(usual.as_secs_f64());
+        if second < first * 2 {
+            return Ok(Ended::TimedOut);
+        }
+        Ok(job.run(number, test, second)?.0)
+    }
+
     /// The tests that reach it: first the one that caught it in an earlier run, then those that
-    /// caught its neighbours, then the fast ones that reach little else.
+    /// caught its neighbours, then the others, the fast ones first. Among these last, two that
+    /// reach the same points of the file are likely to tell the same: one of each kind comes first,
+    /// then a second one of each kind, and so on.
     fn order(&self, suspect: &Suspect<'_>) -> Result<Vec<usize>> {
         let Some(reaching) = self.reaching.get(&suspect.point.number) else {
             return Ok(Vec::new());
         };
-        let mut order = reaching.clone();
-        let cost = |&test: &usize| {
-            let reach = &self.reach[test];
-            #[allow(clippy::cast_precision_loss, reason = "a rank, not a count")]
-            let width = reach.points.len() as f64;
-            (reach.seconds + 0.02) * width.sqrt()
-        };
-        order.sort_by(|one, other| cost(one).total_cmp(&cost(other)));
-        let mut first = Vec::new();
+        let mut fast = reaching.clone();
+        let seconds = |test: usize| self.reach[test].seconds;
+        fast.sort_by(|&one, &other| seconds(one).total_cmp(&seconds(other)));
         let earlier = self.lock()?.catcher(&suspect.name).map(str::to_owned);
-        first.extend(
-            order
-                .iter()
-                .copied()
-                .find(|&test| Some(self.tests[test].label()) == earlier),
-        );
-        let catchers = self
-            .catchers
-            .lock()
-            .map_err(|_| anyhow!("a job panicked"))?;
+        let earlier = fast
+            .iter()
+            .filter(|&&test| Some(self.tests[test].label()) == earlier);
+        let mut first: Vec<usize> = earlier.copied().collect();
+        let catchers = self.catchers.lock().map_err(|_| anyhow!("a job panicked"))?;
         for place in places(suspect.point) {
             first.extend(catchers.get(&place).into_iter().flatten().rev());
         }
         drop(catchers);
-        let rank = |test: &usize| {
-            first
-                .iter()
-                .position(|one| one == test)
-                .unwrap_or(usize::MAX)
-        };
-        order.sort_by_key(rank);
-        Ok(order)
+        let file = self.files.get(&suspect.point.file);
+        let mut kinds: HashMap<&[u32], usize> = HashMap::new();
+        let mut ranked: Vec<((usize, usize), usize)> = fast
+            .into_iter()
+            .map(|test| {
+                let rank = first.iter().position(|&one| one == test);
+                let kind = file.map_or(&[][..], |file| within(&self.reach[test].points, file));
+                let like_it = kinds.entry(kind).or_default();
+                *like_it += 1;
+                ((rank.unwrap_or(usize::MAX), *like_it), test)
+            })
+            .collect();
+        ranked.sort_by_key(|&(rank, _)| rank);
+        Ok(ranked.into_iter().map(|(_, test)| test).collect())
     }
 
     fn learn(&self, suspect: &Suspect<'_>, verdict: &Verdict) {
@@ -179,10 +201,12 @@ impl<'a> Judge<'a> {
         };
         let test = self.tests.iter().position(|test| test.label() == *label);
         if let (Some(test), Ok(mut catchers)) = (test, self.catchers.lock()) {
+            // To hang takes time: a test that fails is asked before one that hangs.
+            let hangs = matches!(verdict, Verdict::TimedOut(_));
             for place in places(suspect.point) {
                 let list = catchers.entry(place).or_default();
                 list.retain(|&one| one != test);
-                list.push(test);
+                list.insert(if hangs { 0 } else { list.len() }, test);
             }
         }
     }
@@ -204,6 +228,13 @@ impl<'a> Judge<'a> {
     fn lock(&self) -> Result<std::sync::MutexGuard<'_, Verdicts>> {
         self.verdicts.lock().map_err(|_| anyhow!("a job panicked"))
     }
+}
+
+/// Those of the sorted numbers that are in the range.
+fn within<'a>(sorted: &'a [u32], range: &Range<u32>) -> &'a [u32] {
+    let start = sorted.partition_point(|&number| number < range.start);
+    let end = sorted.partition_point(|&number| number < range.end);
+    &sorted[start..end]
 }
 
 /// Where neighbours of the point are: its function, and its file.

@@ -1,6 +1,7 @@
 //! The source files of the crates, and which of them are judged.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -48,6 +49,15 @@ pub(crate) fn read(cfg: &Cfg) -> Result<Vec<Source>> {
         }
     }
     Ok(sources)
+}
+
+/// The numbers of the points of each file.
+pub(crate) fn numbers(sources: &[Source]) -> HashMap<String, Range<u32>> {
+    let with_points = sources.iter().filter_map(|source| {
+        let (first, last) = (source.found.points.first()?, source.found.points.last()?);
+        Some((source.path.clone(), first.number..last.number + 1))
+    });
+    with_points.collect()
 }
 
 /// The files that are compiled into the crate when it is no test.

@@ -35,18 +35,20 @@ struct Line {
 #[derive(Debug)]
 pub(crate) struct Verdicts {
     kept: HashMap<String, (u64, Verdict)>,
-    file: File,
+    /// `None` where only some of the tests are asked: what they miss another may catch.
+    file: Option<File>,
 }
 
 impl Verdicts {
-    pub(crate) fn open(path: &Path) -> Result<Verdicts> {
+    pub(crate) fn open(path: &Path, are_kept: bool) -> Result<Verdicts> {
         let text = fs::read_to_string(path).unwrap_or_default();
         let lines = text
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok());
         let kept = lines.map(|line: Line| (line.mutant, (line.key, line.verdict)));
         let kept: HashMap<_, _> = kept.collect();
-        let file = OpenOptions::new().create(true).append(true).open(path);
+        let open = || OpenOptions::new().create(true).append(true).open(path);
+        let file = are_kept.then(open).transpose();
         let file = file.with_context(|| format!("open {}", path.display()))?;
         Ok(Verdicts { kept, file })
     }
@@ -66,13 +68,16 @@ impl Verdicts {
     }
 
     pub(crate) fn keep(&mut self, mutant: String, key: u64, verdict: Verdict) -> Result<()> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
         let line = Line {
             mutant,
             key,
             verdict,
         };
         let text = serde_json::to_string(&line)?;
-        writeln!(self.file, "{text}").context("keep a verdict")?;
+        writeln!(file, "{text}").context("keep a verdict")?;
         self.kept.insert(line.mutant, (key, line.verdict));
         Ok(())
     }
