@@ -31,8 +31,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use self::cfg::Cfg;
 use self::edit::Point;
-use self::job::Job;
-use self::judge::Judge;
+use self::job::{Common, Job};
+use self::judge::{Judge, Suspect};
 use self::sources::Source;
 use self::tree::Tree;
 use self::verdict::{Verdict, Verdicts};
@@ -101,57 +101,49 @@ impl Args {
         interrupt: &Interrupt,
     ) -> Result<()> {
         let (build, map) = (folder.join("build"), folder.join("map"));
+        fs::write(&map, "").context("create the map of what is reached")?;
         let length = tree::map_length(sources);
         let mut tree = Tree::copy(folder.join("tree"), &map, sources)?;
         let dropped = viable(folder, &mut tree, sources, &build, interrupt)?;
         tree.tidy()?;
-        eprintln!(
-            "{} mutants compile; now the tests",
-            length - 1 - dropped.len()
-        );
+        let count = length - 1 - dropped.len();
+        eprintln!("{count} mutants compile; now the tests");
         let programs = cargo::build_tests(tree.root(), &build, interrupt)?;
         let mut tests = tests::of(&programs)?;
         if let Some(name) = &self.tests {
             tests.retain(|test| test.label().contains(name.as_str()));
         }
-        let built = build.join("debug");
-        fs::write(&map, "")?;
-        let mut jobs = (0..self.jobs.max(1))
-            .map(|number| Job::new(number, folder, &programs, &built, &map, length, interrupt))
-            .collect::<Result<Vec<Job>>>()?;
+        let common = Common {
+            folder,
+            programs: &programs,
+            built: &build.join("debug"),
+            map: &map,
+            length,
+            interrupt,
+        };
+        let mut jobs = common.jobs(self.jobs)?;
         let reach = reach::record(&mut jobs, &tests, &folder.join("reach"))?;
         for (test, _) in tests.iter().zip(&reach).filter(|(_, reach)| !reach.passes) {
             eprintln!("fails without a mutant: {}", test.label());
         }
-
-        let kept = Verdicts::open(&folder.join("verdicts"), self.tests.is_none())?;
-        let judge = Judge::new(&tests, &reach, sources::numbers(sources), kept, Duration::from_secs(self.budget));
+        let numbers: HashSet<u32> = chosen.iter().map(|point| point.number).collect();
         let all = sources.iter().flat_map(|source| &source.found.points);
         let mut suspects = judge::suspects(all);
-        let numbers: HashSet<u32> = chosen.iter().map(|point| point.number).collect();
         suspects.retain(|suspect| {
             let number = &suspect.point.number;
             numbers.contains(number) && !dropped.contains(number)
         });
-        let progress = Mutex::new(Progress::new("mutants", suspects.len()));
-        let verdicts = Mutex::new(HashMap::new());
-        let done = judge.all(&mut jobs, &suspects, |suspect, verdict| {
-            if let (Ok(mut progress), Ok(mut verdicts)) = (progress.lock(), verdicts.lock()) {
-                progress.step();
-                verdicts.insert(suspect.point.number, verdict);
-            }
-        });
-        drop(progress);
-        let verdicts = verdicts.into_inner().unwrap_or_default();
-        let mut survivors = String::new();
+        let kept = Verdicts::open(&folder.join("verdicts"), self.tests.is_none())?;
+        let budget = Duration::from_secs(self.budget);
+        let judge = Judge::new(&tests, &reach, sources::numbers(sources), kept, budget);
+        let (verdicts, done) = all_verdicts(&judge, &mut jobs, &suspects);
         for point in chosen {
             match verdicts.get(&point.number) {
                 None | Some(Verdict::Caught(_) | Verdict::TimedOut(_)) => {}
-                Some(verdict) => survivors += &format!("{verdict:?}: {point}\n"),
+                Some(verdict) => println!("{verdict:?}: {point}"),
             }
         }
-        print!("{survivors}{}", summary::table(chosen, &dropped, &verdicts));
-        println!();
+        println!("{}", summary::table(chosen, &dropped, &verdicts));
         done
     }
 
@@ -163,6 +155,23 @@ impl Args {
                 .iter()
                 .any(|filter| line.contains(filter.as_str()))
     }
+}
+
+/// The verdicts by the numbers of the mutants, and whether it came to its end.
+fn all_verdicts(
+    judge: &Judge<'_>,
+    jobs: &mut [Job],
+    suspects: &[Suspect<'_>],
+) -> (HashMap<u32, Verdict>, Result<()>) {
+    let progress = Mutex::new(Progress::new("mutants", suspects.len()));
+    let verdicts = Mutex::new(HashMap::new());
+    let done = judge.all(jobs, suspects, |suspect, verdict| {
+        if let (Ok(mut progress), Ok(mut verdicts)) = (progress.lock(), verdicts.lock()) {
+            progress.step();
+            verdicts.insert(suspect.point.number, verdict);
+        }
+    });
+    (verdicts.into_inner().unwrap_or_default(), done)
 }
 
 /// Leaves a copy that compiles, and says which mutants it is without. That is kept, as long as the

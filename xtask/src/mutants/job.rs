@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::cargo::Program;
-use super::programs::{Programs, RECORD};
+use super::programs::{self, Programs, RECORD};
 use super::sandbox::{Ended, Sandbox};
 use super::tests::Test;
 use crate::long::Interrupt;
@@ -25,33 +25,45 @@ pub(crate) struct Job {
     interrupt: Interrupt,
 }
 
-impl Job {
-    /// `built` is where the programs were built, `map` where they look for the record.
-    pub(crate) fn new(
-        number: usize,
-        folder: &Path,
-        programs: &[Program],
-        built: &Path,
-        map: &Path,
-        length: usize,
-        interrupt: &Interrupt,
-    ) -> Result<Job> {
-        let own = folder.join(format!("programs-{number}"));
-        let own_map = folder.join(format!("map-{number}"));
-        fs::write(&own_map, vec![0; length])?;
-        Ok(Job {
-            programs: Programs::copy(programs, built, &own)?,
-            sandbox: Sandbox::new(
-                number,
-                (own, built.to_owned()),
-                (own_map.clone(), map.to_owned()),
-            )?,
-            map: own_map,
-            length,
-            interrupt: interrupt.clone(),
-        })
+/// What all jobs have in common.
+#[derive(Debug)]
+pub(crate) struct Common<'a> {
+    /// Where the jobs keep what is theirs.
+    pub(crate) folder: &'a Path,
+    pub(crate) programs: &'a [Program],
+    /// Where the programs were built.
+    pub(crate) built: &'a Path,
+    /// Where the programs look for the record of what is reached, and how long it is.
+    pub(crate) map: &'a Path,
+    pub(crate) length: usize,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
+impl Common<'_> {
+    pub(crate) fn jobs(&self, count: usize) -> Result<Vec<Job>> {
+        let numbers = programs::numbers(self.programs)?;
+        let job = |number| self.job(number, &numbers);
+        (0..count.max(1)).map(job).collect()
     }
 
+    fn job(&self, number: usize, numbers: &[Option<u64>]) -> Result<Job> {
+        let own = self.folder.join(format!("programs-{number}"));
+        let map = self.folder.join(format!("map-{number}"));
+        fs::write(&map, vec![0; self.length])?;
+        let programs = Programs::copy(self.programs, numbers, self.built, &own)?;
+        let own_programs = (own, self.built.to_owned());
+        let own_map = (map.clone(), self.map.to_owned());
+        Ok(Job {
+            programs,
+            map,
+            length: self.length,
+            sandbox: Sandbox::new(number, own_programs, own_map)?,
+            interrupt: self.interrupt.clone(),
+        })
+    }
+}
+
+impl Job {
     /// Runs the test with that mutant on; 0 is none.
     pub(crate) fn run(
         &mut self,

@@ -174,7 +174,10 @@ impl<'a> Judge<'a> {
             .iter()
             .filter(|&&test| Some(self.tests[test].label()) == earlier);
         let mut first: Vec<usize> = earlier.copied().collect();
-        let catchers = self.catchers.lock().map_err(|_| anyhow!("a job panicked"))?;
+        let catchers = self
+            .catchers
+            .lock()
+            .map_err(|_| anyhow!("a job panicked"))?;
         for place in places(suspect.point) {
             first.extend(catchers.get(&place).into_iter().flatten().rev());
         }

@@ -19,6 +19,16 @@ pub(crate) const RECORD: u32 = u32::MAX;
 /// How long the programs of a mutant may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where the number stands in each of the programs; `None` in one that links none of the crates.
+pub(crate) fn numbers(programs: &[Program]) -> Result<Vec<Option<u64>>> {
+    let at = |program: &Program| {
+        let bytes = fs::read(&program.path)?;
+        let mark = bytes.windows(MARK.len()).position(|bytes| bytes == MARK);
+        anyhow::Ok(mark.map(|at| u64::try_from(at + MARK.len())).transpose()?)
+    };
+    programs.iter().map(at).collect()
+}
+
 #[derive(Debug)]
 pub(crate) struct Programs {
     /// The copies, and where in them the number stands.
@@ -28,21 +38,22 @@ pub(crate) struct Programs {
 
 impl Programs {
     /// Copies the programs, which lie in `from`, to `to`. What is there from an earlier run stays if
-    /// it is not older.
-    pub(crate) fn copy(programs: &[Program], from: &Path, to: &Path) -> Result<Programs> {
+    /// it is not older. `numbers` is where their numbers stand.
+    pub(crate) fn copy(
+        programs: &[Program],
+        numbers: &[Option<u64>],
+        from: &Path,
+        to: &Path,
+    ) -> Result<Programs> {
         let mut files = Vec::new();
-        for program in programs {
+        for (program, number) in programs.iter().zip(numbers) {
             let Ok(path) = program.path.strip_prefix(from) else {
                 bail!("{} is not in {}", program.path.display(), from.display());
             };
             let copy = to.join(path);
             copy_if_newer(&program.path, &copy)
                 .with_context(|| format!("copy {}", program.path.display()))?;
-            let bytes = fs::read(&copy)?;
-            // A program that links none of the crates has no mutant.
-            if let Some(at) = find(&bytes, MARK) {
-                files.push((copy, u64::try_from(at + MARK.len())?));
-            }
+            files.extend(number.map(|number| (copy, number)));
         }
         let mut programs = Programs { files, is_on: 1 };
         programs.turn_on(0)?;
@@ -90,8 +101,4 @@ fn copy_if_newer(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to.parent().unwrap_or(Path::new("/")))?;
     fs::copy(from, to)?;
     Ok(())
-}
-
-fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
-    bytes.windows(mark.len()).position(|window| window == mark)
 }
