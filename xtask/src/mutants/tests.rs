@@ -1,8 +1,8 @@
 //! The tests of the copy.
 
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -29,17 +29,16 @@ impl Test {
 
 /// All tests that the harnesses among the programs have.
 pub(crate) fn of(programs: &[Program]) -> Result<Vec<Test>> {
-    let mut fixtures = DefaultHasher::new();
+    let mut fixtures = 0_u64;
     for program in programs.iter().filter(|program| program.tests.is_none()) {
-        fs::read(&program.path)?.hash(&mut fixtures);
+        fixtures = fixtures.wrapping_add(stamp(&program.path)?);
     }
     let mut tests = Vec::new();
     for program in programs {
         let Some((harness, folder)) = &program.tests else {
             continue;
         };
-        let mut key = fixtures.clone();
-        fs::read(&program.path)?.hash(&mut key);
+        let key = fixtures.wrapping_mul(31).wrapping_add(stamp(&program.path)?);
         let listed = Command::new(&program.path)
             .args(["--list", "--format", "terse"])
             .current_dir(folder)
@@ -56,9 +55,17 @@ pub(crate) fn of(programs: &[Program]) -> Result<Vec<Test>> {
             name: name.to_owned(),
             program: program.path.clone(),
             folder: folder.clone(),
-            key: key.finish(),
+            key,
         }));
     }
     tests.sort_by_key(Test::label);
     Ok(tests)
+}
+
+/// Tells a build of the file from another one.
+fn stamp(path: &Path) -> Result<u64> {
+    let file = fs::metadata(path).with_context(|| format!("find {}", path.display()))?;
+    let nanos = file.mtime().wrapping_mul(1_000_000_000);
+    let time = nanos.wrapping_add(file.mtime_nsec()).cast_unsigned();
+    Ok(time ^ file.len())
 }
