@@ -490,6 +490,14 @@ fn pid_namespace_over_the_limit_is_refused_with_the_place_of_the_limit() {
 }
 
 #[test]
+fn machine_without_a_file_left_is_told_with_the_place_of_its_limit() {
+    alone!({
+        seccomp::refuse(&[(libc::SYS_signalfd4, libc::ENFILE)]);
+        refused(shim::<&str>([]), 125, &["/proc/sys/fs/file-max"]);
+    });
+}
+
+#[test]
 fn limit_on_descriptors_that_is_too_low_is_named_wherever_it_is_hit() {
     alone!({
         // The loader of the program needs two numbers itself.

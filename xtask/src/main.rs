@@ -9,6 +9,7 @@ mod lint;
 mod long;
 mod loom;
 mod man;
+mod mutants;
 mod peers;
 mod shell;
 mod stress;
@@ -44,6 +45,7 @@ enum Verb {
     Man,
     /// The watcher's tests under the address sanitizer, where this toolchain can
     Asan,
+    Mutants(mutants::Args),
     Ci(ci::Args),
     Stress(stress::Args),
 }
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Loom(args) => args.run(),
         Verb::Man => man::run(),
         Verb::Asan => asan::run(),
+        Verb::Mutants(args) => args.run(),
         Verb::Ci(args) => args.run(),
         Verb::Stress(args) => args.run(),
     };

@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use super::Interrupt;
 use crate::shell;
 
-/// How often a command that runs is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often a command that runs is looked at, at first and later on.
+const LOOK_EVERY: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
 /// A running command with all that it has started. Dropping the value kills all of them.
 #[derive(Debug)]
@@ -59,6 +59,7 @@ impl Contained {
     /// command is killed then, as it is when its time is over.
     pub(crate) fn wait(mut self, limit: Duration, interrupt: &Interrupt) -> Result<Ended> {
         let began = Instant::now();
+        let [mut pause, longest] = LOOK_EVERY;
         loop {
             if let Some(status) = self.0.try_wait().context("wait for a command")? {
                 return Ok(Ended::Exited(status));
@@ -67,7 +68,8 @@ impl Contained {
             if began.elapsed() > limit {
                 return Ok(Ended::TimedOut);
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(pause);
+            pause = longest.min(pause * 2);
         }
     }
 
