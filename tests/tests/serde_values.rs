@@ -182,7 +182,7 @@ fn identity_is_the_text_of_its_file_and_is_checked_like_it() {
     both_ways(&identity, &serde_json::to_string(&text).expect("a string"));
     let refused = |text: &str| refused::<ShimIdentity>(&json(&text));
     let damaged = text.replace("start-time ", "start-time 1");
-    assert!(refused(&damaged).contains("checksum does not fit"));
+    assert!(refused(&damaged).contains("checksum does not match"));
     let no_pid = with_field(&text, "pid", Some("0"));
     assert!(refused(&no_pid).contains("field pid has no valid value"));
     drop(shim.take_stdin());

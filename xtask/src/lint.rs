@@ -117,8 +117,11 @@ mod tests {
 
     #[test]
     fn features_are_those_of_their_section() {
-        let manifest = "[dependencies]\na = \"1\"\n\n[features]\n## What it adds.\nb = [\"dep:a\"]\n\
-                        c = []\n\n[lints]\nworkspace = true\n";
+        let manifest = concat!(
+            "[dependencies]\na = \"1\"\n\n",
+            "[features]\n## What it adds.\nb = [\"dep:a\"]\nc = []\n\n",
+            "[lints]\nworkspace = true\n",
+        );
         assert_eq!(features(manifest).collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(features("[package]\nname = \"a\"\n").count(), 0);
     }
