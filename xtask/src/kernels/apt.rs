@@ -75,7 +75,9 @@ impl Apt {
             format!("Dir::State::lists={at}/lists"),
             format!("Dir::State::status={}", nothing_is_installed.display()),
             format!("Dir::Cache={at}"),
-            // They are kept, to be there the next time.
+            // Some machines are configured to keep none of these.
+            "Dir::Cache::pkgcache=pkgcache.bin".into(),
+            "Dir::Cache::srcpkgcache=srcpkgcache.bin".into(),
             "APT::Keep-Downloaded-Packages=true".into(),
             format!("APT::Architecture={arch}"),
             format!("APT::Architectures={arch}"),
@@ -107,27 +109,22 @@ impl Apt {
         let archives = format!("Dir::Cache::archives={}", folder.display());
         options.extend(["-o".to_owned(), archives]);
         let options = &options;
-        // Versions that an earlier run has fetched.
-        cmd!(shell, "apt-get -qq {options...} autoclean")
-            .quiet()
-            .ignore_stdout()
-            .run()?;
         let install = || cmd!(shell, "apt-get -qq -y {options...} install");
         let fetched = install().arg("--download-only").args(names).quiet();
         let fetched = fetched.ignore_stdout().run();
         fetched.with_context(|| format!("fetch {}", names.join(", ")))?;
         let plan = install().arg("--simulate").args(names).quiet().read()?;
-        let plan: BTreeSet<&str> = plan
-            .lines()
-            .filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
-            .collect();
+        let plan: BTreeSet<String> = plan.lines().filter_map(installed).collect();
         let mut packages = Vec::new();
         for entry in fs::read_dir(&folder).context("look at what was fetched")? {
             let file = entry?.path();
             let name = file.file_name().unwrap_or_default().to_string_lossy();
-            // NAME_VERSION_ARCHITECTURE.deb
-            let name = name.split_once('_').map(|(name, _)| name.to_owned());
-            if let Some(name) = name.filter(|name| plan.contains(name.as_str())) {
+            // NAME_VERSION_ARCHITECTURE.deb; earlier versions may lie there too.
+            let Some((package, _)) = name.rsplit_once('_') else {
+                continue;
+            };
+            if plan.contains(package) {
+                let name = package.split('_').next().unwrap_or(package).to_owned();
                 packages.push(Package { name, file });
             }
         }
@@ -140,6 +137,13 @@ impl Apt {
         );
         Ok(packages)
     }
+}
+
+/// How the file of a package begins that apt says it would install: `Inst NAME (VERSION ...`.
+fn installed(line: &str) -> Option<String> {
+    let (name, rest) = line.strip_prefix("Inst ")?.split_once(" (")?;
+    let version = rest.split(' ').next()?.replace(':', "%3a");
+    Some(format!("{name}_{version}"))
 }
 
 /// A package that was fetched.
@@ -174,5 +178,17 @@ impl Package {
         let done = packed.wait()?.success() && unpacked.context("run tar")?.success();
         ensure!(done, "{name} cannot be unpacked");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_of_a_package_has_its_version_with_the_colon_in_disguise() {
+        let line = "Inst zlib1g (1:1.2.13.dfsg-1 Debian:12.15/oldstable [amd64])";
+        assert_eq!(installed(line).as_deref(), Some("zlib1g_1%3a1.2.13.dfsg-1"));
+        assert_eq!(installed("Conf zlib1g (1:1.2.13.dfsg-1)"), None);
     }
 }

@@ -46,7 +46,7 @@ run() {
     code=$?
     cat /run/said >&3
     # What is left over may hold what the next one needs.
-    kill -s KILL -- -1
+    kill -KILL -1
     echo >&3
     echo "@end $name $code $(($(seconds) - begun))" >&3
 }
