@@ -4,8 +4,8 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::DEADLINE;
 use crate::notify::{self, Answer, Listener, Notified};
+use crate::time_limit;
 
 /// Holds calls of the thread that made it, and of all threads and processes which that one starts
 /// from then on. Without it they fail with `ENOSYS`. A process has room for one.
@@ -38,7 +38,7 @@ impl Halt {
 
     /// Waits for the next call to be held; `None` when nobody is left who could make one.
     pub fn next(&self) -> Option<HeldCall<'_>> {
-        let limit = Timespec::try_from(DEADLINE).expect("a short time");
+        let limit = Timespec::try_from(time_limit()).expect("a short time");
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         loop {
             match poll(&mut fds, Some(&limit)) {

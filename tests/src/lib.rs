@@ -1,8 +1,9 @@
 //! What the fixture programs, the cross-crate tests and the benches share.
 //!
 //! Rules of the house: a test that starts a process holds it in a [`Guard`]; a test that waits,
-//! waits under [`DEADLINE`]; what changes process-wide state (limits, signal masks, seccomp, closed
-//! standard descriptors) happens in a process of its own ([`alone!`]), never in the test runner.
+//! waits under [`time_limit`]; what changes process-wide state (limits, signal masks, seccomp,
+//! closed standard descriptors) happens in a process of its own ([`alone!`]), never in the test
+//! runner.
 
 pub mod allow_list;
 pub mod alone;
@@ -11,6 +12,7 @@ pub mod below;
 pub mod cast;
 pub mod clock;
 pub mod clone_method;
+pub mod collector;
 pub mod container;
 mod deadline;
 pub mod demo;
@@ -57,7 +59,7 @@ pub mod terminal;
 mod told;
 pub mod trees;
 
-pub use deadline::{DEADLINE, until};
+pub use deadline::{time_limit, until};
 pub use dialogue::Dialogue;
 pub use folder::{Folder, text};
 pub use guard::Guard;

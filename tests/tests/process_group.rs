@@ -7,7 +7,7 @@ use workspace_tests::fork::Fork;
 use workspace_tests::namespace::{kernel, mount_empty_proc, unshare_mounts};
 use workspace_tests::orders::Order;
 use workspace_tests::target::{grandchild, target};
-use workspace_tests::{DEADLINE, Guard, alone, alone_in_pid_namespace, fd_limit, seccomp};
+use workspace_tests::{Guard, alone, alone_in_pid_namespace, fd_limit, seccomp, time_limit};
 
 /// A child in the group with this number; 0: it leads one.
 fn child_in(group: i32) -> (Guard, Process) {
@@ -22,7 +22,7 @@ fn number(process: &Process) -> i32 {
 }
 
 fn end(process: &Process) {
-    let ended = process.wait_timeout(DEADLINE).expect("poll");
+    let ended = process.wait_timeout(time_limit()).expect("poll");
     ended.expect("ends before the deadline");
 }
 
