@@ -67,6 +67,8 @@
 //!
 //! # Kernels
 //!
+//! Linux 5.10 or newer.
+//!
 //! | Linux | what |
 //! |---|---|
 //! | 5.10 | everything except what follows |

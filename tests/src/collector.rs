@@ -81,8 +81,10 @@ impl Subscriber for Collector {
         event.record(&mut fields);
         let (level, target) = (event.metadata().level(), event.metadata().target());
         self.with(|collected| {
-            let span = parent.and_then(|number| collected.spans.get(&number));
-            let span = span.map_or(String::new(), |span| format!(" {span}"));
+            let span = parent.map_or(String::new(), |number| {
+                let span = collected.spans.get(&number);
+                format!(" {}", span.map_or("closed", String::as_str))
+            });
             let Fields { message, text } = fields;
             let line = format!("{level} {target}{span}: {message}{text}");
             collected.lines.push(line);

@@ -1,5 +1,5 @@
 //! What is written in the workspace's files: how wide their lines are, that a word names one type,
-//! and that the map in ARCHITECTURE.md has every file.
+//! that the map in ARCHITECTURE.md has every file, and which kernel is claimed to be the oldest.
 
 use std::collections::BTreeSet;
 
@@ -25,6 +25,28 @@ fn no_line_of_a_source_file_is_longer_than_100_columns() {
         }
     }
     assert!(long.is_empty(), "{long:#?}");
+}
+
+/// The files that may ask where temporary files lie: what makes a folder there that nobody else
+/// has, and what makes no file.
+const TEMPORARY: [&str; 4] = [
+    "tests/src/folder.rs",
+    "tests/src/demo/front.rs",
+    "tests/tests/tree_forkers.rs",
+    "tests/tests/sources.rs",
+];
+
+/// A name with the pid in it is another process's too: many are pid 1 of a PID namespace.
+#[test]
+fn tests_make_their_files_in_folders_that_nobody_else_has() {
+    let all = sources::all().into_iter();
+    let in_tests = all.filter(|source| source.path.contains("tests/"));
+    let asks = |text: &str| text.contains("temp_dir()") || text.contains("CARGO_TARGET_TMPDIR");
+    let others: Vec<String> = in_tests
+        .filter(|source| asks(&source.text) && !TEMPORARY.contains(&source.path.as_str()))
+        .map(|source| source.path)
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
 }
 
 /// Each word, and the file that defines the type.
@@ -101,5 +123,51 @@ fn map_has_every_source_file_once_and_no_other() {
         }
         let missing: Vec<_> = files.difference(&seen).collect();
         assert!(missing.is_empty(), "the map has no {missing:#?}");
+    }
+}
+
+/// Where it is said what the oldest kernel is.
+const CLAIMS: [&str; 11] = [
+    "README.md",
+    "SECURITY.md",
+    "fd-preserve/README.md",
+    "fd-preserve/src/lib.rs",
+    "pidfd-watcher/README.md",
+    "pidfd-watcher/src/lib.rs",
+    "shim-spawner/README.md",
+    "shim-spawner/src/lib.rs",
+    "watchdog-pipe/README.md",
+    "watchdog-pipe/src/lib.rs",
+    "watchdog-shim/README.md",
+];
+
+/// The versions of a text that are followed by such words: "Linux 5.10 or newer".
+fn claimed(text: &str) -> Vec<&str> {
+    let versions = text.split("Linux ").skip(1).filter_map(|rest| {
+        let (version, rest) = rest.split_once(' ')?;
+        let rest = ["or newer", "and later"].map(|words| rest.starts_with(words));
+        rest.contains(&true).then_some(version)
+    });
+    versions.collect()
+}
+
+/// Of a row of the table: the kernel and the number of failures.
+fn kernel_and_failures(row: &str) -> Option<(&str, u32)> {
+    let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+    let [_, kernel, _, _, _, _, failed, ..] = cells[..] else {
+        return None;
+    };
+    Some((kernel.strip_suffix(" x86-64")?, failed.parse().ok()?))
+}
+
+/// A claim that no test makes is not made.
+#[test]
+fn oldest_kernel_that_is_claimed_is_the_oldest_that_the_tests_passed_on() {
+    let page = sources::read("docs/kernels.md");
+    let (oldest, failed) = (page.lines().find_map(kernel_and_failures)).expect("a row");
+    assert_eq!(failed, 0, "of {oldest}");
+    for file in CLAIMS {
+        let text = sources::read(file);
+        assert_eq!(claimed(&text), [oldest], "{file}");
     }
 }

@@ -7,7 +7,7 @@ use shim_spawner::{Pid, ShimHandler, ShimIdentity, ShimSpawner, Stdio, StopTarge
 use workspace_tests::collector::{Collector, Hostile};
 use workspace_tests::fork::Fork;
 use workspace_tests::identity_text::with_field;
-use workspace_tests::pack::{GRACE, OBEDIENT, Pack, STUBBORN, raw};
+use workspace_tests::pack::{OBEDIENT, Pack, STUBBORN, grace, raw};
 use workspace_tests::{alone, alone_in_pid_namespace, until};
 
 /// What this crate tells, and not those below it.
@@ -116,7 +116,7 @@ fn of_a_stop(shim: Pid, stubborn: Pid) -> [String; 3] {
     let (shim, stubborn) = (raw(&shim), raw(&stubborn));
     let span = format!("shim_spawner stop{{pid={shim} target=group}}");
     [
-        format!("DEBUG {span}: signalled signal=15 grace={GRACE:?}"),
+        format!("DEBUG {span}: signalled signal=15 grace={:?}", grace()),
         format!("WARN {span}: grace over killed=1 pids=[{stubborn}]"),
         format!("INFO {span}: stopped status=exit status: 5 killed=1 left=0"),
     ]

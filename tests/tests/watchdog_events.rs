@@ -10,7 +10,7 @@ use workspace_tests::allow_list::trap_all_but;
 use workspace_tests::collector::{Collector, Hostile};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::orphan::{Birth, Flag, Pair};
-use workspace_tests::{DEADLINE, alone, alone_in_pid_namespace};
+use workspace_tests::{alone, alone_in_pid_namespace, time_limit};
 
 /// A child with a watchdog from its environment, this process with the keepalive. `child` gets what
 /// was told of the adoption; `parent` lets go once it has a cue, or the child has ended.
@@ -183,7 +183,7 @@ fn verdict_is_told_by_the_call_that_learns_of_it_and_once() {
                 cue.give();
                 let (told, ()) = Collector::listen(|| match call {
                     0 => drop(watchdog.wait().expect("wait")),
-                    1 => drop(watchdog.wait_timeout(DEADLINE).expect("wait")),
+                    1 => drop(watchdog.wait_timeout(time_limit()).expect("wait")),
                     _ => while watchdog.try_wait().expect("look").is_none() {},
                 });
                 assert_eq!(told.lines(""), [DROPPED]);
@@ -208,7 +208,9 @@ fn verdict_is_told_before_its_callback_runs() {
             let callback = move |_| tell.send(told.lines("")).expect("the test listens");
             let _monitor = watchdog.on_verdict(callback).expect("a thread");
             cue.give();
-            let lines = called.recv_timeout(DEADLINE).expect("the callback runs");
+            let lines = called
+                .recv_timeout(time_limit())
+                .expect("the callback runs");
             assert_eq!(lines, [DROPPED]);
         });
     });
@@ -225,7 +227,9 @@ fn callback_runs_though_the_subscriber_panics() {
             let callback = move |verdict| tell.send(verdict).expect("the test listens");
             let _monitor = watchdog.on_verdict(callback).expect("a thread");
             cue.give();
-            called.recv_timeout(DEADLINE).expect("the callback runs");
+            called
+                .recv_timeout(time_limit())
+                .expect("the callback runs");
         });
     });
 }

@@ -28,14 +28,15 @@ pub(super) struct Lab {
 }
 
 impl Lab {
-    pub(super) fn prepare(shell: &Shell, arch: Arch) -> Result<Lab> {
+    /// With these tests alone, or with all if none is named.
+    pub(super) fn prepare(shell: &Shell, arch: Arch, tests: &[&str]) -> Result<Lab> {
         let folder = shell::target().join("kernels");
         let own = folder.join(arch.machine());
         fs::create_dir_all(&own).context("make a folder for machines")?;
         let mirror = Mirror::of_this_machine(shell)?;
         let apt = Apt::open(shell, &folder.join("apt"), &mirror, &mirror.suite, arch)?;
         let (system, busybox) = system::make(shell, &apt, &own)?;
-        let programs = Programs::build(shell, None)?;
+        let programs = Programs::build(shell, tests)?;
         let (work, places) = programs.disk(shell, &own, arch)?;
         Ok(Lab {
             arch,

@@ -121,3 +121,38 @@ fn skips(text: &mut String, all: &[(Kernel, Results)]) {
         let _ = writeln!(text, "- {}: {kernels}", reason.trim());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_has_a_row_a_kernel_and_names_what_failed_and_what_was_skipped() {
+        let [oldest, newest] = Kernel::oldest_and_newest();
+        let mut results = Results {
+            release: "5.10.0".into(),
+            passed: 3,
+            ..Results::default()
+        };
+        let skip = |name: &str| (name.to_owned(), ["skipped: no vim".to_owned()].into());
+        results.skipped = [skip("a"), skip("b")].into();
+        let mut failing = results.clone();
+        failing.failed.insert("c".into(), "why".into());
+        let kept = |results| Kept {
+            date: "2026-01-02".into(),
+            part: "quick".into(),
+            results,
+        };
+        let page = text(&[(oldest, kept(results)), (newest, kept(failing))]);
+        let row = page.lines().find(|line| line.starts_with("| 5.10 x86-64 "));
+        let cells = row.expect("a row").split('|').map(str::trim);
+        let cells: Vec<&str> = cells.collect();
+        assert_eq!(
+            cells[2..8],
+            ["5.10.0", "quick", "2026-01-02", "3", "0", "2"]
+        );
+        assert!(page.contains("- newest x86-64: `c`\n"), "{page}");
+        let skipped = "- no vim: 5.10 x86-64 (2), newest x86-64 (2)\n";
+        assert!(page.ends_with(skipped), "{page}");
+    }
+}

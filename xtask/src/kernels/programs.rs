@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
-use super::cross::Cross;
 use super::disk;
 use super::kernel::Arch;
 use crate::shell;
@@ -62,20 +61,21 @@ struct Profile {
 }
 
 impl Programs {
-    /// The same build as that of `cargo xtask test`, unless it is for another architecture.
-    pub(super) fn build(shell: &Shell, cross: Option<&Cross>) -> Result<Programs> {
+    /// The same build as that of `cargo xtask test`; of all tests if `names` has none.
+    pub(super) fn build(shell: &Shell, names: &[&str]) -> Result<Programs> {
         let options = [
             "--no-run",
             "--workspace",
             "--exclude=xtask",
             "--all-features",
-            "--tests",
             "--message-format=json-render-diagnostics",
         ];
-        let mut build = cmd!(shell, "cargo test {options...}");
-        if let Some(cross) = cross {
-            build = cross.configure(build);
-        }
+        let targets = if names.is_empty() {
+            vec!["--tests"]
+        } else {
+            names.iter().flat_map(|name| ["--test", *name]).collect()
+        };
+        let build = cmd!(shell, "cargo test {options...} {targets...}");
         eprintln!("$ {build}");
         let said = build.quiet().read().context("build the tests")?;
         Ok(Programs::of(&said))

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use quick_junit::TestCase;
+use anyhow::{Context, Result, bail};
+use quick_junit::{Report, TestCase};
 
+use super::allowed::Machine;
 use crate::shell;
 
 /// How a test begins the line that says so, whether it skips a part of itself or all.
@@ -17,18 +18,35 @@ pub(super) fn report() -> PathBuf {
     shell::root().join("target/nextest/default/junit.xml")
 }
 
+/// What nextest wrote.
+pub(super) fn parse(report: &str) -> Result<Report> {
+    Report::deserialize_from_str(report).context("read nextest's report")
+}
+
+/// Fails if a test has skipped something that this machine could have run.
+pub(super) fn check(report: &Report, machine: &Machine) -> Result<()> {
+    let reasons: BTreeSet<&str> = cases(report).flat_map(reasons_of).collect();
+    let refused: Vec<&str> = reasons
+        .into_iter()
+        .filter(|reason| !machine.allows(reason))
+        .collect();
+    if !refused.is_empty() {
+        bail!("this machine could have run it:\n{}", refused.join("\n"));
+    }
+    Ok(())
+}
+
+fn cases(report: &Report) -> impl Iterator<Item = &TestCase> {
+    let suites = report.test_suites.iter();
+    suites.flat_map(|suite| &suite.test_cases)
+}
+
 /// How many tests have skipped something, and each reason with the number of its tests; nothing
 /// where none has.
-pub(super) fn told(report: &str) -> Result<String> {
-    let report = quick_junit::Report::deserialize_from_str(report);
-    let report = report.context("read nextest's report")?;
-    let cases = report
-        .test_suites
-        .iter()
-        .flat_map(|suite| &suite.test_cases);
+pub(super) fn told(report: &Report) -> Result<String> {
     let mut tests = 0;
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for case in cases {
+    for case in cases(report) {
         let said = reasons_of(case);
         tests += usize::from(!said.is_empty());
         for reason in said {
@@ -80,7 +98,7 @@ mod tests {
     fn each_reason_is_told_with_the_number_of_its_tests() {
         let vim = "running 1 test\nskipped: vim is not installed\nskipped: vim is not installed\n";
         let both = "skipped: no &lt;PID&gt; namespace\nskipped: vim is not installed\n";
-        let told = told(&report(&[vim, both, "ok\n"])).unwrap();
+        let told = told(&parse(&report(&[vim, both, "ok\n"])).unwrap()).unwrap();
         assert_eq!(
             told,
             "2 of 3 tests skipped something:\n     1 skipped: no <PID> namespace\n\
@@ -90,6 +108,6 @@ mod tests {
 
     #[test]
     fn nothing_is_told_where_nothing_was_skipped() {
-        assert_eq!(told(&report(&["ok\n"])).unwrap(), "");
+        assert_eq!(told(&parse(&report(&["ok\n"])).unwrap()).unwrap(), "");
     }
 }
