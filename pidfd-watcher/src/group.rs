@@ -175,8 +175,8 @@ impl Process {
     }
 }
 
-/// What was read of a process; `None` if it is gone. Whatever else says nothing of it is an error:
-/// a member that was not seen must not pass for one that is gone.
+/// What was read of a process. `None` if it is gone. Every other failure is an error: a member that
+/// could not be read must not pass for one that is gone.
 fn if_it_lives(read: io::Result<Vec<u8>>) -> Result<Option<Vec<u8>>, Error> {
     match read {
         Ok(line) => Ok(Some(line)),

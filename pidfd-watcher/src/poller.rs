@@ -127,7 +127,7 @@ impl Events<Process> for Poller {
     fn add(&self, process: &Process, entry: Token) -> Result<(), Errno> {
         let data = EventData::new_u64(entry.to_bits());
         match epoll::add(&self.epoll, process, data, EDGES) {
-            // A registration that could not be deleted; nobody waits for it any more.
+            // An old registration that could not be deleted. Nobody waits for it any more.
             Err(Errno::EXIST) => self.again(process, entry).map_err(|_| Errno::EXIST),
             added => added,
         }

@@ -26,7 +26,7 @@ pub(crate) struct Dispatcher {
 /// How long the kernel may take to remove a thread that has ended. A tracer can hold it for ever.
 const LAST_BREATH: Duration = Duration::from_secs(5);
 
-/// Bytes for the frames of callbacks: as much as std gives to its threads.
+/// Bytes for the frames of callbacks: as many as std gives its threads.
 const STACK: usize = 2 << 20;
 
 impl Dispatcher {

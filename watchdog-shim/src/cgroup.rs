@@ -138,16 +138,16 @@ impl Cgroup {
     }
 }
 
-/// How often a file is read anew after an error that says nothing of the cgroup.
+/// How often a file is read if an error does not concern the cgroup.
 const TRIES: usize = 3;
 
-/// Reads a file of a cgroup. One that cannot be read would be taken for an empty one, so what may
-/// pass, as a lack of memory or descriptors, is tried again.
+/// Reads a file of a cgroup. A file that cannot be read would look like an empty one. So the read
+/// is repeated after an error that may pass, such as a lack of memory or descriptors.
 fn read(file: &Path) -> io::Result<String> {
     let mut text = fs::read_to_string(file);
     for _ in 1..TRIES {
         match text.as_ref().err().and_then(io::Error::raw_os_error) {
-            // It was read, is gone, is hidden, or is another kind of cgroup.
+            // It was read, or it is gone, hidden, or of another kind of cgroup.
             None | Some(libc::ENOENT | libc::ENODEV | libc::EACCES | libc::EOPNOTSUPP) => break,
             Some(_) => text = fs::read_to_string(file),
         }

@@ -26,7 +26,7 @@ const SEND_AGAIN: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
     socket: OwnedFd,
-    /// What could not be sent yet, the oldest first. Each message is in it once.
+    /// The messages that could not be sent yet, the oldest first. Each message is in it once.
     unsent: RefCell<Vec<Message>>,
 }
 
@@ -103,7 +103,7 @@ impl ControlSocket {
         self.send_again();
     }
 
-    /// Sends what could not be sent before. How soon to call it again; `None`: all is sent.
+    /// Sends what could not be sent before. Returns how soon to call it again. `None`: all is sent.
     pub(crate) fn send_again(&self) -> Option<Duration> {
         let mut unsent = self.unsent.take();
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;

@@ -29,7 +29,7 @@ pub(crate) struct Stat {
 pub(crate) enum Unread {
     /// No descriptor is free.
     OutOfDescriptors,
-    /// Another error, which the next try may not meet: `ENOMEM`.
+    /// Another error, after which the next try may work: `ENOMEM`.
     Failed,
 }
 
@@ -128,13 +128,13 @@ impl Proc {
                 let mut text = Vec::new();
                 match File::from(file).read_to_end(&mut text) {
                     Ok(_) => Ok(Some(text)),
-                    // The process was reaped since.
+                    // The process was reaped meanwhile.
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
                     Err(_) => Err(Unread::Failed),
                 }
             }
             Err(Errno::MFILE | Errno::NFILE) => Err(Unread::OutOfDescriptors),
-            // There is none, or it is hidden.
+            // There is no such file, or it is hidden.
             Err(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM) => Ok(None),
             Err(_) => Err(Unread::Failed),
         }

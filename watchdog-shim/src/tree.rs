@@ -13,8 +13,8 @@ use crate::plan::Containment;
 use crate::proc::Proc;
 use crate::sys::NamespaceInit;
 
-/// How often the search is repeated if it could not tell what some processes are. A process that is
-/// never told apart gets no stop signal, and is killed when the grace period is over.
+/// How often the search is repeated if it could not find out what some processes are. If it never
+/// finds out, such a process gets no stop signal, and is killed when the grace period is over.
 const TRIES: u32 = 3;
 
 /// COMMAND, and the processes that it has started.

@@ -109,7 +109,7 @@ impl Parent {
     }
 }
 
-/// A parent that lives may not be opened.
+/// The failure for a parent that is alive and cannot be opened.
 fn cannot_open(error: pidfd_watcher::Error) -> Failure {
     use pidfd_watcher::Error::{PermissionDenied, Unsupported};
     let is_refused = matches!(error, PermissionDenied(_) | Unsupported(_));

@@ -1,7 +1,6 @@
 //! Threads of the C library.
 //!
-//! Not std's: those map a signal stack when they start, and end the whole process where they get
-//! none.
+//! std's threads map a signal stack when they start. If they get none, they end the whole process.
 
 use std::ffi::{CStr, c_void};
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -12,13 +11,13 @@ use rustix::io::Errno;
 /// What a thread runs. It does not unwind.
 type Main = Box<dyn FnOnce() + Send>;
 
-/// A thread that was not joined yet. Dropping the value lets it end by itself.
+/// A thread that was not joined yet. If the value is dropped, the thread ends by itself.
 #[derive(Debug)]
 pub(crate) struct RawThread(libc::pthread_t);
 
 // SAFETY: any thread may join or detach another one.
 unsafe impl Send for RawThread {}
-// SAFETY: as above; what ends the name takes the value.
+// SAFETY: as above. Joining and detaching take the value.
 unsafe impl Sync for RawThread {}
 
 struct Start {
@@ -27,11 +26,11 @@ struct Start {
 }
 
 impl RawThread {
-    /// A thread of that name, with at least `stack` bytes for its own frames. The kernel keeps 15
-    /// bytes of the name. `EAGAIN` without room for a thread, or for its stack.
+    /// Starts a thread of that name, with at least `stack` bytes for its own frames. The kernel
+    /// keeps 15 bytes of the name. `EAGAIN` if there is no room for a thread or for its stack.
     ///
-    /// The C library puts the thread-local storage of the whole program on the stack too, and says
-    /// only that a size was too small (`EINVAL`): a larger one is tried then.
+    /// The C library puts the thread-local storage of the whole program on the stack too. If the
+    /// stack is too small for that, it returns only `EINVAL`. So larger sizes are tried then.
     ///
     /// # References
     /// [pthread_create(3)](https://man7.org/linux/man-pages/man3/pthread_create.3.html)
@@ -54,27 +53,27 @@ impl RawThread {
         made
     }
 
-    /// Waits for the end.
+    /// Waits until the thread has ended.
     pub(crate) fn join(self) -> Result<(), Errno> {
         let thread = ManuallyDrop::new(self);
-        // SAFETY: neither joined nor detached yet, as the value says, and gone with it. No place
-        // for an answer is given.
+        // SAFETY: the value exists, so the thread is neither joined nor detached yet, and this call
+        // takes the value. The null pointer asks for no result.
         result(unsafe { libc::pthread_join(thread.0, ptr::null_mut()) })
     }
 }
 
 impl Drop for RawThread {
     fn drop(&mut self) {
-        // SAFETY: neither joined nor detached yet, as the value says, and gone with it.
+        // SAFETY: the value exists, so the thread is neither joined nor detached yet.
         unsafe { libc::pthread_detach(self.0) };
     }
 }
 
 extern "C" fn run(start: *mut c_void) -> *mut c_void {
-    // SAFETY: `RawThread::start` gave the only pointer to it away.
+    // SAFETY: `RawThread::start` has passed on the only pointer to it.
     let start: Box<Start> = unsafe { Box::from_raw(start.cast()) };
     // SAFETY: the kernel reads the string, which ends with a zero byte. A thread without its name
-    // does as well.
+    // works too.
     unsafe { libc::prctl(libc::PR_SET_NAME, start.name.as_ptr()) };
     (start.main)();
     ptr::null_mut()
@@ -85,9 +84,9 @@ struct Attributes(libc::pthread_attr_t);
 impl Attributes {
     fn new() -> Result<Attributes, Errno> {
         let mut attributes = MaybeUninit::uninit();
-        // SAFETY: the place is large enough for what is initialised there.
+        // SAFETY: `attributes` has room for what the call initialises.
         result(unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) })?;
-        // SAFETY: pthread_attr_init answered 0.
+        // SAFETY: pthread_attr_init returned 0.
         Ok(Attributes(unsafe { attributes.assume_init() }))
     }
 
@@ -96,21 +95,21 @@ impl Attributes {
         result(unsafe { libc::pthread_attr_setstacksize(&raw mut self.0, stack) })
     }
 
-    /// A thread that owns `start` from then on; nobody does after an error.
+    /// Creates a thread that owns `start` from then on. After an error, the caller still owns it.
     fn create(&self, start: *mut Start) -> Result<RawThread, Errno> {
         let mut thread = MaybeUninit::uninit();
-        // SAFETY: the attributes are initialised; `run` takes what a `Start` from a box is.
+        // SAFETY: the attributes are initialised, and `run` takes a `Start` from a box.
         let answer = unsafe {
             libc::pthread_create(thread.as_mut_ptr(), &raw const self.0, run, start.cast())
         };
-        // SAFETY: pthread_create answered 0, so it has filled the place.
+        // SAFETY: pthread_create returned 0, so it has filled `thread`.
         result(answer).map(|()| RawThread(unsafe { thread.assume_init() }))
     }
 }
 
 impl Drop for Attributes {
     fn drop(&mut self) {
-        // SAFETY: initialised, and used no more.
+        // SAFETY: initialised, and not used any more.
         unsafe { libc::pthread_attr_destroy(&raw mut self.0) };
     }
 }
