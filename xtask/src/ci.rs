@@ -24,7 +24,7 @@ enum Step {
     Demo,
     /// What `cargo install` makes of watchdog-shim runs
     Install,
-    /// Every order of events in the watcher's registry
+    /// Every order of events in the watcher's registry and in the sentinel's slots
     Loom,
     /// Every test and doc test. The last, so that the last lines are the test runner's own
     Test,

@@ -1,10 +1,16 @@
 //! One child's word, as parent and child see it.
 
+mod atomic;
+#[cfg(all(test, loom))]
+mod loom;
+
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags};
+
+use atomic::Atomic;
 
 /// The thread that owns the word, in the numbers of its own PID namespace
 /// (include/uapi/linux/futex.h).
@@ -17,12 +23,12 @@ const OWNER_DIED: u32 = libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED;
 /// word by the distance of the list's nodes, so that a slot is as large as a node.
 #[derive(Debug)]
 #[repr(C, align(8))]
-pub(crate) struct Slot {
+pub(crate) struct Slot<A = AtomicU32> {
     /// 0: nobody's, and the pipe alone counts. The sentinel's thread id and `FUTEX_WAITERS`: it
     /// lives. `FUTEX_OWNER_DIED`: set by the kernel, which wakes one waiter then.
-    word: AtomicU32,
+    word: A,
     /// Which of the links that had this slot, one after the other, has it now.
-    link: AtomicU32,
+    link: A,
 }
 
 /// What a slot tells the child of a link.
@@ -36,7 +42,7 @@ pub(crate) enum SlotState {
     Detached,
 }
 
-impl Slot {
+impl<A: Atomic> Slot<A> {
     /// Parent: the next link takes the slot; its number.
     pub(crate) fn take(&self, thread: u32) -> u32 {
         let link = self.link.load(Ordering::Relaxed).wrapping_add(1);
@@ -105,7 +111,9 @@ impl Slot {
             SlotState::Detached
         }
     }
+}
 
+impl Slot {
     /// Child: sleeps until the word is no longer what it was, or for no reason.
     ///
     /// # References
