@@ -7,7 +7,7 @@ use std::time::Instant;
 use pidfd_watcher::{Pid, Process};
 use shim_spawner::{AdoptError, ShimIdentity};
 use workspace_tests::identity_text::{field, with_field};
-use workspace_tests::namespace::looked_at;
+use workspace_tests::namespace::{kernel, looked_at};
 use workspace_tests::orders::Order;
 use workspace_tests::{DEADLINE, Guard, until};
 
@@ -68,6 +68,23 @@ fn restarted_runtime_finds_the_same_process() {
     assert!(identity.open().is_err(), "reaped");
     let error = ShimIdentity::of(&process).expect_err("reaped");
     assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+}
+
+/// Since Linux 6.9 each process has an inode of its own (pidfs). What the kernel has is found out
+/// without the library: two processes have two inodes there, and one before.
+#[test]
+fn identity_is_proven_where_two_processes_have_two_inodes() {
+    let (_child, process) = sleeper();
+    let (_other, other) = sleeper();
+    let inode = |process| rustix::fs::fstat(process).expect("a pidfd").st_ino;
+    let differ = inode(&process) != inode(&other);
+    assert_eq!(differ, kernel() >= (6, 9));
+    // Half of the number is no proof.
+    let proves = differ && cfg!(target_pointer_width = "64");
+    let identity = ShimIdentity::of(&process).expect("identity");
+    assert_eq!(identity.proven(), proves);
+    let saved = field(&identity.to_string(), "pidfs-inode").map(str::to_owned);
+    assert_eq!(saved, proves.then(|| inode(&process).to_string()));
 }
 
 #[test]
