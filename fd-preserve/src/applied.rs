@@ -1,5 +1,4 @@
-//! What became of a plan that was applied to a `Command`, which itself carries no more than an
-//! errno.
+//! Explains why the plan of a `Command` failed. The `Command` itself reports only an errno.
 
 use std::io;
 use std::sync::Arc;
@@ -8,8 +7,8 @@ use crate::ChildFdsError;
 use crate::error_page::ErrorPage;
 use crate::registry::Registry;
 
-/// What [`PreserveFds::apply`](crate::PreserveFds::apply) leaves with the caller: it tells what the
-/// child could not do. May be dropped at any time; the plan stays with its `Command`.
+/// The result of [`PreserveFds::apply`](crate::PreserveFds::apply): it explains what the child
+/// could not do. It may be dropped at any time; the plan stays with its `Command`.
 #[derive(Clone, Debug)]
 pub struct Applied {
     errors: Arc<ErrorPage>,
@@ -20,12 +19,12 @@ impl Applied {
         Applied { errors }
     }
 
-    /// What `spawn_error`, an error of `Command::spawn`, means, if it comes from the plan; `None`
-    /// if it comes from anything else, as a missing program does. The report is taken: asking again
-    /// about the same failure gives `None`.
+    /// Explains `spawn_error`, an error of `Command::spawn`, if it comes from the plan. Returns
+    /// `None` if it comes from anything else, such as a missing program. The report is taken: a
+    /// second call about the same failure returns `None`.
     ///
-    /// After a [`ChildFdsError::TargetCollision`] the number has been reserved as well as it can
-    /// be, so spawning the same `Command` again is worthwhile.
+    /// After a [`ChildFdsError::TargetCollision`], this function reserves the number as well as it
+    /// can. So it is worthwhile to spawn the same `Command` again.
     ///
     /// ```no_run
     /// # use std::{fs::File, process::Command};
@@ -43,12 +42,12 @@ impl Applied {
     #[must_use]
     pub fn explain(&self, spawn_error: &io::Error) -> Option<ChildFdsError> {
         let error = self.errors.take()?;
-        // A report that is older than this failure has, in all likelihood, another errno.
+        // A report that is older than this failure most likely has another errno.
         if spawn_error.raw_os_error() != Some(error.errno()) {
             return None;
         }
         if matches!(error, ChildFdsError::TargetCollision { .. }) {
-            // Without a page for the registry there is nothing in it to settle.
+            // If the registry has no page, it has nothing to settle.
             if let Ok(registry) = Registry::current() {
                 registry.settle();
             }

@@ -1,4 +1,4 @@
-//! The description of what the child gets, and the parent's half of the work.
+//! Describes what the child gets, and does the parent's half of the work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -16,17 +16,20 @@ use crate::{Error, FdPlan, Origin, Step};
 
 /// Which descriptors a child gets, and on which numbers.
 ///
-/// Besides what is named here the child gets its standard streams, as `Command` sets them up, and
-/// nothing else: see [`other_fds`](Self::other_fds).
+/// The child gets the descriptors named here and its standard streams, as `Command` sets them up,
+/// and no others: see [`other_fds`](Self::other_fds).
 ///
-/// A source given by value (`preserve_fd`, `map_fd`, `next_fd`) is owned from then on and stays
-/// open until the `Command` goes, so that it can be spawned again; it is closed if the call fails.
-/// A borrowed source (the `_borrowed_` methods) is duplicated at once, close-on-exec, since a
-/// `Command` has no lifetime to hold it: the original's flags never change, and it can be closed
-/// (but see [`preserve_borrowed_fd`](Self::preserve_borrowed_fd)). A shared source (the `_shared_`
-/// methods) is neither taken away nor duplicated.
+/// A source can be given in three ways:
+/// - By value (`preserve_fd`, `map_fd`, `next_fd`). The plan owns it, and keeps it open until the
+///   `Command` is dropped, so that the `Command` can be spawned again. If the call fails, the
+///   source is closed.
+/// - Borrowed (the `_borrowed_` methods). It is duplicated at once, close-on-exec, because a
+///   `Command` has no lifetime that could hold a borrow. The original's flags never change, and it
+///   can be closed (but see [`preserve_borrowed_fd`](Self::preserve_borrowed_fd)).
+/// - Shared (the `_shared_` methods). It is neither taken away nor duplicated.
 ///
-/// Numbers 0, 1 and 2 may be targets; they win over `Command`'s own `stdin`, `stdout` and `stderr`.
+/// The numbers 0, 1 and 2 may be targets. They take precedence over `Command`'s own `stdin`,
+/// `stdout` and `stderr`.
 ///
 /// ```
 /// use std::fs::File;
@@ -54,35 +57,35 @@ pub struct PreserveFds {
 #[non_exhaustive]
 pub enum ErrorChannel {
     /// Over a close-on-exec Unix socket of type `SOCK_SEQPACKET` on any number, as
-    /// `std::process::Command`. Targets are reserved in the parent, and checked for it in the
-    /// child.
+    /// `std::process::Command` does. Targets are reserved in the parent. The child checks that the
+    /// socket is on none of them.
     Socket,
-    /// Not over a descriptor: nothing is reserved, held or checked.
+    /// Not over a descriptor: nothing is reserved or checked.
     None,
 }
 
 impl PreserveFds {
-    /// A plan that gives nothing.
+    /// A plan that gives the child no descriptors yet.
     #[must_use]
     pub fn new() -> PreserveFds {
         PreserveFds::default()
     }
 
-    /// Gives `fd` on the number that it has here.
+    /// Gives the child `fd`, on the number that it has here.
     ///
     /// # Errors
     ///
-    /// [`Error::DuplicateTarget`] if the number is already given.
+    /// [`Error::DuplicateTarget`] if the plan already gives that number.
     pub fn preserve_fd(&mut self, fd: impl Into<OwnedFd>) -> Result<&mut Self, Error> {
         let fd = fd.into();
         let target = fd.as_raw_fd();
         self.map_shared_fd(Arc::new(fd), target)
     }
 
-    /// Gives a duplicate of `fd` on the number that `fd` has here.
+    /// Gives the child a duplicate of `fd`, on the number that `fd` has here.
     ///
-    /// That number stays `fd`'s, and is not reserved: if `fd` is closed before the spawn, the
-    /// number can go to `Command`'s error socket, and the spawn fails with
+    /// `fd` keeps that number, so the number is not reserved. If `fd` is closed before the spawn,
+    /// `Command`'s error socket may get the number, and the spawn then fails with
     /// [`TargetCollision`](crate::ChildFdsError::TargetCollision). Keep `fd` open, or give it by
     /// value.
     ///
@@ -95,7 +98,7 @@ impl PreserveFds {
         self.map_borrowed_fd(fd, fd.as_raw_fd())
     }
 
-    /// Gives `fd` on the number `child_fd`.
+    /// Gives the child `fd`, on the number `child_fd`.
     ///
     /// # Errors
     ///
@@ -105,9 +108,9 @@ impl PreserveFds {
         self.map_shared_fd(Arc::new(fd.into()), child_fd)
     }
 
-    /// Gives `fd`, which others hold too, on the number `child_fd`. The plan has a share in it for
-    /// as long as it needs it, and makes no system call for that: for a descriptor that many plans
-    /// give.
+    /// Gives the child `fd`, on the number `child_fd`. The plan shares `fd` with its other owners
+    /// for as long as it needs it, and makes no system call for that. Use it for a descriptor that
+    /// many plans give.
     ///
     /// # Errors
     ///
@@ -119,8 +122,8 @@ impl PreserveFds {
         Ok(self)
     }
 
-    /// Gives a duplicate of `fd` on the number `child_fd`. The same `fd` may be given on any count
-    /// of numbers.
+    /// Gives the child a duplicate of `fd`, on the number `child_fd`. The same `fd` may be given on
+    /// several numbers.
     ///
     /// # Errors
     ///
@@ -132,18 +135,18 @@ impl PreserveFds {
         self.map_fd(fd, child_fd)
     }
 
-    /// Gives `fd` on the lowest number from 3 up that this plan does not give yet, and returns it.
-    /// Fixed numbers are best named first: a later [`map_fd`](Self::map_fd) to the same number is
-    /// refused.
+    /// Gives the child `fd`, on the lowest number from 3 up that this plan does not give yet, and
+    /// returns that number. Name fixed numbers first: a later [`map_fd`](Self::map_fd) to the same
+    /// number is refused.
     ///
     /// # Errors
     ///
-    /// None today; in the signature for numbers that run out.
+    /// None today. The signature allows for numbers that run out.
     pub fn next_fd(&mut self, fd: impl Into<OwnedFd>) -> Result<RawFd, Error> {
         self.next_shared_fd(Arc::new(fd.into()))
     }
 
-    /// As [`next_fd`](Self::next_fd), for `fd`, which others hold too: see
+    /// The same as [`next_fd`](Self::next_fd), for an `fd` that has other owners too: see
     /// [`map_shared_fd`](Self::map_shared_fd).
     ///
     /// # Errors
@@ -155,7 +158,7 @@ impl PreserveFds {
         Ok(target)
     }
 
-    /// As [`next_fd`](Self::next_fd), with a duplicate of `fd`.
+    /// The same as [`next_fd`](Self::next_fd), with a duplicate of `fd`.
     ///
     /// # Errors
     ///
@@ -167,36 +170,38 @@ impl PreserveFds {
         Ok(target)
     }
 
-    /// What happens to all other descriptors from 3 up; [`OtherFds::CloseOnExec`] unless set.
+    /// Sets what happens to all other descriptors from 3 up. The default is
+    /// [`OtherFds::CloseOnExec`].
     pub fn other_fds(&mut self, others: OtherFds) -> &mut Self {
         self.others = others;
         self
     }
 
-    /// Sets up `command` to give exactly these descriptors to every child that it spawns.
+    /// Makes `command` give exactly these descriptors to every child that it spawns.
     ///
     /// The plan runs after `Command`'s own steps (standard streams, ids, working directory, process
-    /// group) and in its turn among `pre_exec` closures. A closure added later sees the final
+    /// group), and in order with other `pre_exec` closures. A closure added later sees the final
     /// numbers.
     ///
-    /// Until `command` is dropped, the sources stay open, and every target that is free in this
-    /// process stays occupied in it by a placeholder, as do 0, 1 and 2 by `/dev/null` if they are
-    /// closed. The returned [`Applied`] explains an error of `spawn`; it may be ignored.
+    /// Until `command` is dropped, this process keeps the sources open. It also occupies every free
+    /// target with a placeholder, and 0, 1 and 2 with `/dev/null` if they are closed. The returned
+    /// [`Applied`] explains an error of `spawn`; you may ignore it.
     ///
     /// `CommandExt::exec`, which runs the program in place of this process, is refused
-    /// ([`ChildFdsError::NotForked`](crate::ChildFdsError::NotForked)): an exec that failed would
-    /// leave this process with other files on its numbers. A process that is to end if its exec
-    /// fails installs the plan itself, by [`prepare`](Self::prepare) and [`ChildFds::install`].
+    /// ([`ChildFdsError::NotForked`](crate::ChildFdsError::NotForked)): if the exec failed, this
+    /// process would continue with other files on its numbers. A process that ends anyway if its
+    /// exec fails can install the plan itself, by [`prepare`](Self::prepare) and
+    /// [`ChildFds::install`].
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyApplied`] for a second plan on one `command` (found after one second),
+    /// [`Error::AlreadyApplied`] for a second plan on one `command` (after a wait of one second),
     /// [`Error::TargetAboveLimit`], [`Error::StdioClosed`], [`Error::TooManyOpenFiles`] (`EMFILE`,
     /// `ENFILE`), [`Error::Duplicate`] (any other errno of fcntl(2)), [`Error::SharedPage`]
     /// (`ENOMEM`) and [`Error::WipedPage`] (`ENOMEM`, or what a seccomp filter answers to
-    /// madvise(2)). `command` is unchanged then.
+    /// madvise(2)). Then `command` is unchanged.
     ///
-    /// Errors of the child come out of `spawn`: see [`ChildFdsError`](crate::ChildFdsError).
+    /// `spawn` reports errors of the child: see [`ChildFdsError`](crate::ChildFdsError).
     ///
     /// # Panics
     ///
@@ -214,9 +219,9 @@ impl PreserveFds {
         Ok(Applied::new(errors))
     }
 
-    /// The parent's half for a spawner with a child routine of its own: validates, duplicates
-    /// sources that lie on other sources' numbers, and reserves what `channel` needs. The child
-    /// then calls [`ChildFds::install`].
+    /// The parent's half, for a spawner that has its own child routine. It validates the plan,
+    /// duplicates sources whose numbers other sources need, and reserves what `channel` needs. The
+    /// child then calls [`ChildFds::install`].
     ///
     /// # Errors
     ///
@@ -267,9 +272,9 @@ impl PreserveFds {
         })
     }
 
-    /// Replaces each source on 0, 1 or 2 by a duplicate above, and gives the originals: a spawner
-    /// puts the child's standard streams there before the plan runs, and the source would be one of
-    /// those.
+    /// Replaces each source on 0, 1 or 2 by a duplicate on a higher number, and returns the
+    /// originals. A spawner puts the child's standard streams on these numbers before the plan
+    /// runs, so the plan would otherwise duplicate one of those.
     fn lift(&mut self) -> Result<Vec<Arc<OwnedFd>>, Error> {
         let on_standard = self
             .entries
@@ -283,7 +288,7 @@ impl PreserveFds {
             .collect()
     }
 
-    /// Duplicates each source that lies on another's target to a number that is no target.
+    /// Duplicates each source that is on another source's target to a number that is no target.
     fn park(&self, plan: &FdPlan) -> Result<BTreeMap<RawFd, OwnedFd>, Error> {
         let in_the_way = self
             .entries
@@ -319,15 +324,15 @@ impl PreserveFds {
     }
 }
 
-/// The first number that is not a standard stream's.
+/// The first number after the standard streams.
 const FIRST: RawFd = 3;
 
-/// A close-on-exec duplicate on the lowest free number from `min` up.
+/// Makes a close-on-exec duplicate on the lowest free number from `min` up.
 fn duplicate(fd: impl AsFd, min: RawFd) -> Result<OwnedFd, Error> {
     let fd = fd.as_fd();
     fcntl_dupfd_cloexec(fd, min).map_err(|errno| {
-        // With `min` at the soft limit the kernel finds fault with `min`; what is missing is a
-        // number below the limit.
+        // If `min` is at the soft limit, the kernel returns EINVAL for `min`. What is really
+        // missing is a free number below the limit.
         let errno = if errno == Errno::INVAL {
             Errno::MFILE
         } else {
@@ -337,8 +342,8 @@ fn duplicate(fd: impl AsFd, min: RawFd) -> Result<OwnedFd, Error> {
     })
 }
 
-/// dup3(2) to a number at the soft limit or above is EBADF. A number that is kept needs no dup3.
-/// Where the limit cannot be read the child will tell.
+/// dup3(2) to a number at or above the soft limit is EBADF. A number that is kept needs no dup3. If
+/// the limit cannot be read, the child reports the error.
 fn check_limit(plan: &FdPlan) -> Result<(), Error> {
     let limit = child::limits().map_or(u64::MAX, |limits| limits.rlim_cur);
     let above = |&target: &RawFd| u64::try_from(target).is_ok_and(|number| number >= limit);
@@ -352,8 +357,8 @@ fn check_limit(plan: &FdPlan) -> Result<(), Error> {
     }
 }
 
-/// The numbers on which the spawner's error socket and pipes must not land: the targets, but for
-/// those that a source of the plan occupies anyway, and the standard streams.
+/// The numbers on which the spawner's error socket and pipes must not be: the standard streams, and
+/// the targets that no source of the plan occupies anyway.
 fn wanted(plan: &FdPlan) -> Vec<RawFd> {
     let above_stdio = plan
         .targets()

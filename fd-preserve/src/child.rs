@@ -1,9 +1,10 @@
 //! What runs between fork and exec.
 //!
-//! Another thread of the parent may have held any lock at the fork, and another spawner may share
-//! the parent's memory with the child (`CLONE_VM`): so nothing here allocates, locks, panics, or
-//! writes to memory that the parent reads, `errno` and the caller's own error record excepted.
-//! System calls are made by number, since the C library's functions may be cancellation points.
+//! Another thread of the parent may have held any lock at the fork. And another spawner may share
+//! the parent's memory with the child (`CLONE_VM`). So nothing here allocates, locks or panics, and
+//! nothing writes to memory that the parent reads, except `errno` and the caller's own error
+//! record. System calls are made by number, because the C library's functions may be cancellation
+//! points.
 
 mod calls;
 mod closure;

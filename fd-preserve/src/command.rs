@@ -1,4 +1,4 @@
-//! The same on `Command` itself, in the words of the command-fds crate.
+//! Methods on `Command` itself, with the names of the command-fds crate.
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::{Error, PreserveFds};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FdMapping {
-    /// The source; owned, and closed when the `Command` goes.
+    /// The source. The `Command` owns it, and closes it when it is dropped.
     pub parent_fd: OwnedFd,
     /// The number in the child.
     pub child_fd: RawFd,
@@ -28,8 +28,8 @@ impl FdMapping {
 
 /// Gives the children of a command descriptors, in one call.
 ///
-/// Each method makes a whole [`PreserveFds`], and a command takes one: call one of the methods,
-/// once. Everything else from 3 up is closed at the exec
+/// Each method makes a whole [`PreserveFds`], and a command accepts only one. So call one of these
+/// methods, once. Everything else from 3 up is closed at the exec
 /// ([`OtherFds::CloseOnExec`](crate::OtherFds)).
 ///
 /// ```

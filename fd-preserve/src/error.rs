@@ -6,12 +6,12 @@ use std::os::fd::RawFd;
 
 /// Why a plan was refused in the parent, before any child existed.
 ///
-/// Nothing has changed when one of these is returned: the sources that were given by value are
-/// closed, nothing else is.
+/// When one of these is returned, nothing has changed, except that sources given by value are
+/// closed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// Two sources were given the same number in the child.
+    /// The plan has two sources for the same number in the child.
     DuplicateTarget {
         /// The number that was asked for twice.
         target: RawFd,
@@ -21,8 +21,8 @@ pub enum Error {
         /// The number that was asked for.
         target: RawFd,
     },
-    /// A source is negative, so it is no descriptor. Only a bare [`FdPlan`](crate::FdPlan) can say
-    /// so.
+    /// A source is negative, so it is no descriptor. Only a bare [`FdPlan`](crate::FdPlan) can
+    /// return this.
     NegativeSource {
         /// The number that was given.
         source: RawFd,
@@ -31,11 +31,11 @@ pub enum Error {
     TargetAboveLimit {
         /// The number that was asked for.
         target: RawFd,
-        /// The soft limit: the first number that cannot be had.
+        /// The soft limit: the first number that is not available.
         limit: u64,
     },
-    /// A standard descriptor is closed in this process, and `/dev/null` could not be held there in
-    /// its place. `Command`'s own pipes would land on it.
+    /// A standard descriptor is closed in this process, and `/dev/null` could not be put there.
+    /// `Command`'s own pipes would get that number.
     StdioClosed {
         /// 0, 1 or 2.
         fd: RawFd,
@@ -50,11 +50,11 @@ pub enum Error {
         source: io::Error,
     },
     /// This `Command` already has a plan. A second one would run after the first and overwrite its
-    /// work: describe all descriptors in one [`PreserveFds`](crate::PreserveFds).
+    /// work. Describe all descriptors in one [`PreserveFds`](crate::PreserveFds).
     AlreadyApplied,
     /// A borrowed source could not be duplicated for another reason.
     Duplicate {
-        /// The source, or the number that was to be reserved.
+        /// The source that could not be duplicated, or the number that could not be reserved.
         fd: RawFd,
         /// The errno.
         source: io::Error,
@@ -64,8 +64,8 @@ pub enum Error {
         /// The errno.
         source: io::Error,
     },
-    /// The page by which a forked child is told from its parent could not be mapped (`ENOMEM`), or
-    /// a seccomp filter refuses madvise(2) with `MADV_WIPEONFORK`.
+    /// The page that distinguishes a forked child from its parent could not be mapped (`ENOMEM`),
+    /// or a seccomp filter refuses madvise(2) with `MADV_WIPEONFORK`.
     WipedPage {
         /// The errno.
         source: io::Error,
@@ -73,7 +73,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A failed duplication of `fd`, sorted by its errno.
+    /// An error for a failed duplication of `fd`, chosen by its errno.
     pub(crate) fn duplicate(fd: RawFd, source: io::Error) -> Error {
         match source.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => Error::TooManyOpenFiles { fd, source },
@@ -128,8 +128,8 @@ impl std::error::Error for Error {
     }
 }
 
-/// Of the kind of its source, or `InvalidInput` where the plan itself is at fault. The whole error
-/// is inside.
+/// The kind is that of the source error, or `InvalidInput` if the plan itself is wrong. The whole
+/// error is inside.
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
@@ -144,48 +144,49 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Why the child could not be given its descriptors: it ended before its exec.
+/// Why the child did not get its descriptors. It ended before its exec.
 ///
-/// `Command::spawn` can only carry an errno, which is [`errno`](Self::errno);
-/// [`Applied::explain`](crate::Applied::explain) gives back the whole error.
+/// `Command::spawn` can only report an errno, which is [`errno`](Self::errno).
+/// [`Applied::explain`](crate::Applied::explain) returns the whole error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChildFdsError {
     /// Neither `close_range` nor `/proc/self/fd` can be used, and a loop cannot prove that it saw
-    /// every open descriptor: one of them is above 65,536 or so, or a seccomp filter refuses
-    /// pselect6(2), which tells. Seen as `EOPNOTSUPP`.
+    /// every open descriptor: one of them is above about 65,536, or a seccomp filter refuses
+    /// pselect6(2), which tells the size of the table. Reported as `EOPNOTSUPP`.
     NoCloseMethod,
     /// `CommandExt::exec` was called in the process that made the plan. Nothing was changed. To
-    /// exec in place, call [`ChildFds::install`](crate::ChildFds::install) first. Seen as
+    /// exec in place, call [`ChildFds::install`](crate::ChildFds::install) first. Reported as
     /// `EOPNOTSUPP`.
     NotForked,
-    /// The socket over which `Command` learns of a failed exec lies on this target; nothing was
-    /// overwritten. It can only happen when a number was in use in the parent while the plan was
-    /// applied, and was closed since. Seen as `EADDRINUSE`.
+    /// The socket over which `Command` learns of a failed exec is on this target. Nothing was
+    /// overwritten. This can only happen if the number was in use in the parent when the plan was
+    /// applied, and was closed since. Reported as `EADDRINUSE`.
     TargetCollision {
         /// The number in the child.
         target: RawFd,
     },
-    /// `dup3` failed. Seen as its own errno.
+    /// `dup3` failed. Reported as its own errno.
     Duplicate {
         /// The number in the child.
         target: RawFd,
-        /// `EBADF` when the limit was lowered after the plan was applied, or the source was closed.
+        /// `EBADF` if the limit was lowered after the plan was applied, or if the source was
+        /// closed.
         errno: i32,
     },
-    /// `FD_CLOEXEC` of a descriptor that keeps its number could not be cleared. Seen as its own
-    /// errno.
+    /// `FD_CLOEXEC` could not be cleared for a descriptor that keeps its number. Reported as its
+    /// own errno.
     Keep {
         /// The number, in parent and child.
         fd: RawFd,
-        /// `EBADF` when the descriptor was closed after the plan was applied.
+        /// `EBADF` if the descriptor was closed after the plan was applied.
         errno: i32,
     },
 }
 
 impl ChildFdsError {
-    /// One of each kind, for a number and an errno. The place in the list is the kind's code in the
-    /// page by which a child reports.
+    /// One error of each kind, for a number and an errno. The index in this list is the kind's code
+    /// in the page through which a child reports.
     pub(crate) const ALL: [fn(RawFd, i32) -> ChildFdsError; 5] = [
         |_, _| ChildFdsError::NoCloseMethod,
         |_, _| ChildFdsError::NotForked,
@@ -194,7 +195,7 @@ impl ChildFdsError {
         |fd, errno| ChildFdsError::Keep { fd, errno },
     ];
 
-    /// The number that this error is about, where it is about one.
+    /// The number that this error is about, if it is about one.
     #[must_use]
     pub fn fd(self) -> Option<RawFd> {
         match self {
@@ -208,7 +209,7 @@ impl ChildFdsError {
     /// The errno that `Command::spawn` reports for this error.
     #[must_use]
     pub fn errno(self) -> i32 {
-        // The first ones are errnos that neither exec(2) nor Command's own steps give.
+        // The first two errnos are returned neither by exec(2) nor by Command's own steps.
         match self {
             ChildFdsError::NoCloseMethod | ChildFdsError::NotForked => libc::EOPNOTSUPP,
             ChildFdsError::TargetCollision { .. } => libc::EADDRINUSE,
@@ -248,7 +249,7 @@ impl fmt::Display for ChildFdsError {
 
 impl std::error::Error for ChildFdsError {}
 
-/// Of the kind of its errno. The whole error is inside.
+/// The kind is that of the errno. The whole error is inside.
 impl From<ChildFdsError> for io::Error {
     fn from(error: ChildFdsError) -> io::Error {
         io::Error::new(io::Error::from_raw_os_error(error.errno()).kind(), error)

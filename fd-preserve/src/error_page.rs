@@ -16,10 +16,10 @@ impl ErrorPage {
             .map_err(|source| Error::SharedPage { source })
     }
 
-    /// Between fork and exec: forgets the error of an earlier child. Atomic stores only.
+    /// Between fork and exec: removes the error of an earlier child. Atomic stores only.
     pub(crate) fn clear(&self) {
         let [code, ..] = self.words();
-        // Release as in `set`, though nothing goes with `NOTHING`: who takes that reads no number.
+        // Release as in `set`, although `NOTHING` has no numbers that a reader would load.
         code.store(NOTHING, Ordering::Release);
     }
 
@@ -32,17 +32,17 @@ impl ErrorPage {
         let found = (1..)
             .zip(ChildFdsError::ALL)
             .find(|(_, kind)| kind(fd, errno) == error);
-        // Release, for the Acquire in `take`: the stores of both numbers happen before this one, so
-        // that the parent reads them with the code. Without that, it could read the numbers of an
-        // earlier child.
+        // Release: pairs with the Acquire in `take`. The stores of both numbers happen before this
+        // one, so the parent reads them together with the code. Without it, the parent could read
+        // the numbers of an earlier child.
         code.store(found.map_or(NOTHING, |(code, _)| code), Ordering::Release);
     }
 
-    /// In the parent: the error that was left last, once.
+    /// In the parent: takes the last error. A second call returns `None`.
     pub(crate) fn take(&self) -> Option<ChildFdsError> {
         let [code, fd, errno, _] = self.words();
-        // Acquire, for the Release in `set`: both numbers are loaded after the code that they
-        // belong to. What is put there instead says nothing, as in `clear`.
+        // Acquire: pairs with the Release in `set`. Both numbers are loaded after the code that
+        // they belong to. The Release of `NOTHING` is not needed, as in `clear`.
         let code = code.swap(NOTHING, Ordering::AcqRel);
         let fd = fd.load(Ordering::Relaxed).cast_signed();
         let errno = errno.load(Ordering::Relaxed).cast_signed();
@@ -55,7 +55,7 @@ impl ErrorPage {
     }
 }
 
-/// No error. The others are counted from 1.
+/// No error. The codes of errors start at 1.
 const NOTHING: u32 = 0;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A descriptor that the parent gave, claimed by the child.
+//! The child claims a descriptor that its parent gave it.
 
 use std::fmt;
 use std::io;
@@ -6,13 +6,13 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use crate::sys;
 
-/// Claims a descriptor that this process inherited on a known number, and makes it close-on-exec,
-/// so that it goes no further.
+/// Claims a descriptor that this process inherited on a known number. Makes it close-on-exec, so
+/// that this process does not pass it on.
 ///
 /// # Errors
 ///
-/// [`InheritError::Negative`]; [`InheritError::NotOpen`] (`EBADF`) when nothing is open there;
-/// [`InheritError::Io`] for any other errno of fcntl(2). The number is left alone in each case.
+/// [`InheritError::Negative`]; [`InheritError::NotOpen`] (`EBADF`) if the number is not open;
+/// [`InheritError::Io`] for any other errno of fcntl(2). In each case the number is left alone.
 ///
 /// # Panics
 ///
@@ -21,11 +21,14 @@ use crate::sys;
 /// # Safety
 ///
 /// Nothing else in this process may own `fd`, now or later: the returned [`OwnedFd`] closes it.
-/// This holds when `fd` is a number that the parent was told to give, when it is claimed once, and
-/// when it is claimed before anything could be opened: first thing in `main`, before threads start.
-/// If the parent did not give it, any descriptor that this process opened itself may lie there, and
-/// an open number does not prove that it is the right one; pass the number in the environment, and
-/// check the type of what you get.
+/// This is true under three conditions:
+/// - The parent gives `fd` to this process.
+/// - It is claimed once.
+/// - It is claimed before this process could open anything: first in `main`, before threads start.
+///
+/// If the parent did not give it, the number may belong to a descriptor that this process opened
+/// itself. An open number does not prove that it is the right one. Pass the number in the
+/// environment, and check the type of what you get.
 ///
 /// # Examples
 ///
@@ -49,7 +52,7 @@ pub unsafe fn inherited_fd(fd: RawFd) -> Result<OwnedFd, InheritError> {
         Some(libc::EBADF) => InheritError::NotOpen { fd },
         _ => InheritError::Io { fd, source },
     })?;
-    // SAFETY: open, as the call above has proved, and ours alone, as the caller promises.
+    // SAFETY: open, as the call above has shown, and owned by nobody else, as the caller promises.
     Ok(unsafe { sys::own(fd) })
 }
 
@@ -71,7 +74,7 @@ pub enum InheritError {
     Io {
         /// The number that was asked for.
         fd: RawFd,
-        /// The errno, as from a seccomp filter.
+        /// The errno, for example from a seccomp filter.
         source: io::Error,
     },
 }
@@ -97,8 +100,7 @@ impl std::error::Error for InheritError {
     }
 }
 
-/// Of the kind of its source: `InvalidInput`, `NotFound`, or the errno's. The whole error is
-/// inside.
+/// The kind is `InvalidInput`, `NotFound`, or that of the errno. The whole error is inside.
 impl From<InheritError> for io::Error {
     fn from(error: InheritError) -> io::Error {
         let kind = match &error {

@@ -25,43 +25,45 @@
 //! # Tour
 //!
 //! - [`PreserveFds`] describes what a child gets ([`preserve_fd`](PreserveFds::preserve_fd),
-//!   [`map_fd`](PreserveFds::map_fd), [`next_fd`](PreserveFds::next_fd)), and
-//!   [`apply`](PreserveFds::apply) sets up a [`std::process::Command`]. The [`Applied`] that it
-//!   returns tells why a child could not be given its descriptors.
+//!   [`map_fd`](PreserveFds::map_fd), [`next_fd`](PreserveFds::next_fd)).
+//!   [`apply`](PreserveFds::apply) sets up a [`std::process::Command`] for it. The returned
+//!   [`Applied`] explains why a child did not get its descriptors.
 //! - [`CommandFdExt`] does the same in one call on the command.
-//! - [`inherited_fd`] claims a descriptor on the other side.
-//! - [`FdPlan`] is the pure part: which steps make a table out of (source, number) pairs.
-//! - [`PreserveFds::prepare`] and [`ChildFds::install`] are the two halves for other spawners.
+//! - [`inherited_fd`] claims a descriptor in the child.
+//! - [`FdPlan`] is the pure part: the steps that turn (source, number) pairs into a descriptor
+//!   table.
+//! - [`PreserveFds::prepare`] and [`ChildFds::install`] are the two halves, for other spawners.
 //!
 //! # Guarantees
 //!
-//! - The child has the planned descriptors and its standard streams, and no others, whatever other
-//!   threads open meanwhile and whoever forgot `O_CLOEXEC` ([`OtherFds::CloseOnExec`]).
+//! - The child has the planned descriptors and its standard streams, and no others. This holds
+//!   whatever other threads open meanwhile, and for descriptors opened without `O_CLOEXEC`
+//!   ([`OtherFds::CloseOnExec`]).
 //! - Any plan works: swaps, cycles, one source on many numbers, targets 0 to 2.
 //! - A failed exec is reported as such. The error socket of `Command` is neither closed nor
 //!   overwritten: targets are reserved in the parent, and checked again in the child.
-//! - The parent's descriptors, and their flags, are the same before and after a spawn.
+//! - The parent's descriptors and their flags are the same before and after a spawn.
 //! - Between fork and exec nothing allocates, locks or panics. The plan can run any number of
 //!   times.
-//! - What can be refused is refused before the fork, by an [`Error`] that names the number.
+//! - Whatever can be refused before the fork is refused there, by an [`Error`] that names the
+//!   number.
 //!
 //! # Not promised
 //!
-//! - 0, 1 and 2 are `Command`'s business, unless they are targets: they are never marked
-//!   close-on-exec, and an inherited one arrives even if this process has marked it. A standard
-//!   descriptor that is closed *after* the plan was applied leaves its number to whatever comes
-//!   next, `Command`'s pipes included.
-//! - `CommandExt::exec`, in place of this process, is refused:
-//!   [`ChildFdsError::NotForked`].
-//! - Signal mask, environment and ids are the spawner's. `Command` sets SIGPIPE to its default and
-//!   leaves the mask as it is.
+//! - `Command` controls 0, 1 and 2, unless they are targets. They are never marked close-on-exec.
+//!   An inherited one arrives even if this process has marked it. If a standard descriptor is
+//!   closed *after* the plan was applied, any new descriptor can get its number, for example one of
+//!   `Command`'s pipes.
+//! - `CommandExt::exec`, which replaces this process, is refused: [`ChildFdsError::NotForked`].
+//! - The spawner controls the signal mask, the environment and the ids. `Command` sets SIGPIPE to
+//!   its default and leaves the mask as it is.
 //! - A closure given to `pre_exec` after the plan can open whatever it likes.
-//! - A plan is such a closure itself. With one, `Command` forks, and calls execvp(3). The GNU C
-//!   library's execvp has `/bin/sh` run a file that the kernel does not know how to execute
-//!   (`ENOEXEC`), a damaged program too; without a closure, `Command` reports that error.
-//! - A socket of type `SOCK_SEQPACKET` that another thread has on a target at the wrong moment
-//!   looks like the error socket: the spawn fails with [`ChildFdsError::TargetCollision`], and can
-//!   be repeated.
+//! - A plan is itself such a closure. With a closure, `Command` forks, and calls execvp(3). If the
+//!   kernel does not know how to execute a file (`ENOEXEC`), the GNU C library's execvp runs it
+//!   with `/bin/sh`, even a damaged program. Without a closure, `Command` reports that error.
+//! - If another thread has a socket of type `SOCK_SEQPACKET` on a target at the wrong moment, it
+//!   looks like the error socket. The spawn then fails with [`ChildFdsError::TargetCollision`], and
+//!   can be repeated.
 //!
 //! # Kernels
 //!

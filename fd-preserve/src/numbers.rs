@@ -1,9 +1,9 @@
-//! Numbers that are kept occupied in this process while a `Command` wants them in its child.
+//! Numbers that this process keeps occupied while a `Command` needs them in its child.
 //!
-//! `Command` learns of a failed exec over a socket which takes the lowest free numbers. If that is
-//! a number on which the child wants something, one of the two is lost. So each wanted number is
-//! occupied beforehand, by `F_DUPFD_CLOEXEC`, which never replaces what another thread has open.
-//! Two commands may want the same number, hence the count.
+//! `Command` learns of a failed exec over a socket, and the kernel gives that socket the lowest
+//! free number. If the child needs a descriptor on that number, one of the two is lost. So each
+//! wanted number is occupied beforehand, by `F_DUPFD_CLOEXEC`, which never replaces what another
+//! thread has open. Two commands may want the same number, so each number has a count.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,19 +19,20 @@ use crate::{Error, sys};
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     wanted: BTreeMap<RawFd, Wanted>,
-    /// What placeholders above 2 are duplicated from; open while any number is wanted.
+    /// Placeholders above 2 are duplicates of this. It is open while any number is wanted.
     spare: Option<OwnedFd>,
 }
 
 #[derive(Debug, Default)]
 struct Wanted {
     count: usize,
-    /// `None` while somebody else has the number, which protects it as long as they keep it.
+    /// `None` while somebody else has the number. Then the number is protected as long as they keep
+    /// it.
     held: Option<OwnedFd>,
 }
 
 impl Numbers {
-    /// Wants each of `numbers` once more. All or nothing.
+    /// Increments the count of each of `numbers`. All or nothing.
     pub(crate) fn want(&mut self, numbers: &[RawFd]) -> Result<(), Error> {
         for (done, &number) in numbers.iter().enumerate() {
             let wanted = self.wanted.entry(number).or_default();
@@ -46,9 +47,10 @@ impl Numbers {
         Ok(())
     }
 
-    /// Takes back one `want` of each of `numbers`. Of `sources`, what nobody else holds and lies on
-    /// a number that another command still wants becomes the placeholder there; the rest is given
-    /// back, for the caller to close without the lock, since close(2) of some files takes its time.
+    /// Undoes one `want` for each of `numbers`, and takes over `sources`. If nobody else holds a
+    /// source and another command still wants its number, the number gets a placeholder in its
+    /// place. The other sources that nobody else holds are returned. The caller closes them without
+    /// the lock, because close(2) of some files takes long.
     #[must_use]
     pub(crate) fn unwant(&mut self, numbers: &[RawFd], sources: Vec<Arc<OwnedFd>>) -> Vec<OwnedFd> {
         for number in numbers {
@@ -70,8 +72,8 @@ impl Numbers {
         rest
     }
 
-    /// Tries again to hold what somebody else had; never an error, since it changes nothing for the
-    /// worse.
+    /// Tries again to hold numbers that somebody else had. Returns no error, because a failure
+    /// makes nothing worse.
     pub(crate) fn settle(&mut self) {
         let open: Vec<RawFd> = self
             .wanted
@@ -84,7 +86,7 @@ impl Numbers {
         }
     }
 
-    /// Whether this process holds a placeholder of ours on `number`.
+    /// Whether this process holds one of our placeholders on `number`.
     pub(crate) fn is_held(&self, number: RawFd) -> bool {
         self.wanted
             .get(&number)
@@ -115,15 +117,16 @@ impl Numbers {
         }
         let spare = self.spare().map_err(error)?;
         if spare.as_raw_fd() == number {
-            // The spare happens to lie there: it becomes the placeholder, and a copy the spare.
+            // The spare happens to be on this number. It becomes the placeholder, and a copy
+            // becomes the spare.
             let copy = fcntl_dupfd_cloexec(&*spare, 3).map_err(|e| error(e.into()))?;
             return Ok(Some(std::mem::replace(spare, copy)));
         }
         occupy(spare, number).map_err(error)
     }
 
-    /// A descriptor that means nothing: a pipe without a writer, at its end for who reads it and
-    /// `EBADF` for who writes it. Not a file, since that keeps its mount busy.
+    /// A descriptor that is good for nothing: a pipe without a writer. A reader gets end of file,
+    /// and a writer gets `EBADF`. It is not a file, because a file would keep its mount busy.
     fn spare(&mut self) -> io::Result<&mut OwnedFd> {
         let spare = match self.spare.take() {
             Some(spare) => spare,
@@ -132,8 +135,8 @@ impl Numbers {
         Ok(self.spare.insert(spare))
     }
 
-    /// Gives `fd` back; but if another command wants its number, replaces it there by a
-    /// placeholder, in one step, so that nobody else can get the number in between.
+    /// Returns `fd`. But if another command wants its number, replaces it there by a placeholder,
+    /// in one step, so that nobody else can get the number in between.
     fn inherit(&mut self, mut fd: OwnedFd) -> Option<OwnedFd> {
         let number = fd.as_raw_fd();
         let unheld = self
@@ -154,7 +157,8 @@ impl Numbers {
     }
 }
 
-/// Holds /dev/null on a standard descriptor that is closed, so that no pipe or socket lands there.
+/// Puts /dev/null on a standard descriptor that is closed, so that no pipe or socket gets its
+/// number.
 fn hold_null(number: RawFd) -> Result<Option<OwnedFd>, Error> {
     if sys::is_open(number) {
         return Ok(None);
@@ -171,15 +175,16 @@ fn hold_null(number: RawFd) -> Result<Option<OwnedFd>, Error> {
     occupy(&null.into(), number).map_err(closed)
 }
 
-/// A duplicate of `spare` on exactly `number`; `None` if somebody else has that number.
+/// Makes a duplicate of `spare` on exactly `number`. `None` if somebody else has that number.
 fn occupy(spare: &OwnedFd, number: RawFd) -> io::Result<Option<OwnedFd>> {
     if sys::is_open(number) {
         return Ok(None);
     }
     match fcntl_dupfd_cloexec(spare, number) {
-        // Another thread may have been faster; then this is some higher number, and is closed here.
+        // Another thread may have been faster. Then this copy has a higher number, and is closed
+        // here.
         Ok(copy) => Ok((copy.as_raw_fd() == number).then_some(copy)),
-        // Nothing is free from there up: somebody took the number, or there is nothing left at all.
+        // Nothing is free from there up: somebody took the number, or no number is left at all.
         Err(_) if sys::is_open(number) => Ok(None),
         Err(errno) => Err(errno.into()),
     }

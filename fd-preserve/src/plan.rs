@@ -1,13 +1,13 @@
 //! Which steps turn (source, number in the child) pairs into the child's descriptor table.
 //!
-//! No system call here: the steps are values, so that they can be tested against a model.
+//! This makes no system call: the steps are values, so that they can be tested against a model.
 //!
-//! Why sources are parked in the parent, and cycles not broken in the child: a plan may run more
-//! than once in the same descriptor table (of a process that tries another program when an exec
-//! failed). A step that overwrites a source would make the second run a different plan: a swap
-//! would swap back. So no step overwrites a source. A source that lies on another's number is
-//! duplicated beforehand to a number that nobody wants, the order of the rest does not matter, and
-//! the child never has to find a free number, which it may not have.
+//! Why sources are parked in the parent, instead of breaking cycles in the child: a plan may run
+//! more than once in the same descriptor table, for example in a process that tries another program
+//! after an exec failed. If a step overwrote a source, the second run would be a different plan: a
+//! swap would swap back. So no step overwrites a source. A source that is on another's number is
+//! duplicated beforehand to a number that nobody wants. Then the order of the other steps does not
+//! matter, and the child never has to find a free number, which it may not have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
@@ -19,7 +19,7 @@ use crate::Error;
 /// ```
 /// use fd_preserve::{FdPlan, Origin, Step};
 ///
-/// // 3 and 4 change places, and 7 stays.
+/// // 3 and 4 swap places, and 7 stays.
 /// let plan = FdPlan::resolve([(3, 4), (4, 3), (7, 7)])?;
 /// let steps: Vec<Step> = plan.steps().collect();
 /// assert_eq!(
@@ -36,9 +36,9 @@ use crate::Error;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FdPlan {
-    /// Target to source. One entry a target, since a target has one source.
+    /// Maps each target to its source. A target has one source.
     sources: BTreeMap<RawFd, RawFd>,
-    /// Sources that lie on a target which is another source's.
+    /// Sources that are on a target of another source.
     parked: BTreeSet<RawFd>,
 }
 
@@ -46,9 +46,9 @@ pub struct FdPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// In the parent: duplicate `source`, close-on-exec, to any number that is no target, and
-    /// remember which. `source` itself stays where it is.
+    /// remember that number. `source` itself stays where it is.
     Park {
-        /// The descriptor that lies on somebody's target.
+        /// The descriptor that is on another source's target.
         source: RawFd,
     },
     /// In the child: clear `FD_CLOEXEC`; the descriptor already has its number.
@@ -76,7 +76,7 @@ pub enum Origin {
 
 impl FdPlan {
     /// Resolves `(source, number in the child)` pairs, given in any order. A source may have
-    /// several numbers, and may lie on a number that is another's.
+    /// several numbers, and may be on a number that is another source's target.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl FdPlan {
                 return Err(Error::DuplicateTarget { target });
             }
         }
-        // A source on a number that stays its own is not in anybody's way.
+        // A source that keeps its number is not in anybody's way.
         let parked = sources
             .values()
             .copied()
@@ -103,9 +103,9 @@ impl FdPlan {
         Ok(FdPlan { sources, parked })
     }
 
-    /// The steps, in order: all of the parent's, then all of the child's.
+    /// The steps, in order: first all steps of the parent, then all steps of the child.
     ///
-    /// The child's may run any number of times, in any order.
+    /// The child's steps may run any number of times, in any order.
     pub fn steps(&self) -> impl Iterator<Item = Step> {
         let parks = self.parked.iter().map(|&source| Step::Park { source });
         let keeps = self.keeps().map(|fd| Step::Keep { fd });
@@ -127,12 +127,12 @@ impl FdPlan {
         self.sources.contains_key(&fd)
     }
 
-    /// Whether the plan gives `fd` in the child, and takes it from the same number.
+    /// Whether the plan gives `fd` in the child, from the same number.
     pub(crate) fn is_kept(&self, fd: RawFd) -> bool {
         self.sources.get(&fd) == Some(&fd)
     }
 
-    /// Whether `source` must be parked, since it lies on another's target.
+    /// Whether `source` must be parked, because it is on another source's target.
     pub(crate) fn is_parked(&self, source: RawFd) -> bool {
         self.parked.contains(&source)
     }
@@ -141,7 +141,7 @@ impl FdPlan {
         self.targets().filter(|&target| self.is_kept(target))
     }
 
-    /// (source, target) of what is not kept.
+    /// (source, target) of each descriptor that does not keep its number.
     fn duplicates(&self) -> impl Iterator<Item = (RawFd, RawFd)> {
         self.sources
             .iter()

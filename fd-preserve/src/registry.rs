@@ -1,4 +1,5 @@
-//! What this process must remember across commands: wanted numbers, and which command has a plan.
+//! What this process must remember across commands: the wanted numbers, and which commands have a
+//! plan.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,14 +11,14 @@ use crate::Error;
 use crate::numbers::Numbers;
 use crate::sys::{self, ForkGeneration, Published};
 
-/// One a process. A forked copy of this process gets its own: the lock may have been taken by a
-/// thread that does not exist in the copy.
+/// Each process has one. A forked copy of this process gets its own, because a thread that does not
+/// exist in the copy may have held the lock.
 pub(crate) struct Registry {
     generation: ForkGeneration,
     state: Mutex<State>,
 }
 
-/// Not the numbers of every command in the process.
+/// Does not show the numbers of every command in the process.
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry").finish_non_exhaustive()
@@ -38,12 +39,12 @@ impl Registry {
     pub(crate) fn current() -> Result<&'static Registry, Error> {
         match REGISTRY.latest() {
             Some(registry) if !registry.is_forked_copy() => Ok(registry),
-            // None yet, or that of the process that this one was forked from.
+            // There is none yet, or it belongs to the process that this one was forked from.
             other => Ok(REGISTRY.replace(other, Registry::new()?)),
         }
     }
 
-    /// Reserves `numbers`, and takes charge of `sources`, until the reservation is dropped.
+    /// Reserves `numbers`, and keeps `sources`, until the reservation is dropped.
     pub(crate) fn reserve(&'static self, numbers: Vec<RawFd>) -> Result<Reservation, Error> {
         self.state().numbers.want(&numbers)?;
         Ok(Reservation {
@@ -58,7 +59,7 @@ impl Registry {
         self.state().numbers.settle();
     }
 
-    /// Whether a placeholder of ours lies on `number`.
+    /// Whether one of our placeholders is on `number`.
     pub(crate) fn is_held(&self, number: RawFd) -> bool {
         self.state().numbers.is_held(number)
     }
@@ -71,9 +72,9 @@ impl Registry {
                 identity: None,
             });
         };
-        // A command that another thread is dropping frees its name before it drops its closures,
-        // and with them the mark: for that instant a new command can have the same identity. So a
-        // mark that is in the way is given time to go.
+        // When another thread drops a command, it frees the command's name before it drops the
+        // closures, and with them the mark. In that instant a new command can have the same
+        // identity. So an existing mark gets time to disappear.
         for _ in 0..PATIENCE_MS {
             if self.state().planned.insert(identity) {
                 return Ok(Mark {
@@ -96,28 +97,28 @@ impl Registry {
         })
     }
 
-    /// Asked before the lock is taken, and between fork and exec: one atomic load.
+    /// Called before the lock is taken, and between fork and exec: one atomic load.
     fn is_forked_copy(&self) -> bool {
         !self.generation.is_current()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics half-way; a poisoned lock still guards a consistent state.
+        // A poisoned lock still guards a consistent state: nothing panics half-way while it is
+        // held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How long a mark that is in the way may take to go, in milliseconds at least. On a loaded machine
-/// a thread may wait for a processor for more than 100; a second plan, which pays this, is a
-/// mistake in the program.
+/// How long an existing mark may take to disappear, in milliseconds at least. On a loaded machine a
+/// thread may wait for a processor for more than 100 ms. Only a second plan has to wait this long,
+/// and that is a mistake in the program.
 const PATIENCE_MS: u32 = 1_000;
 
-/// A number that is the same for a command wherever it is moved, and differs between commands that
-/// exist at the same time: the address of its program name, which `Command` owns and never
-/// replaces.
+/// A number that stays the same when a command is moved, and differs between commands that exist at
+/// the same time. It is the address of the program name, which `Command` owns and never replaces.
 ///
-/// `None` if the name is stored inside the command itself (as no version of std does): that address
-/// would change with a move.
+/// `None` if the name is stored inside the command itself, which no version of std does: that
+/// address would change with a move.
 fn identity(command: &Command) -> Option<usize> {
     let name = command.get_program().as_encoded_bytes().as_ptr().addr();
     let start = std::ptr::from_ref(command).addr();
@@ -125,7 +126,7 @@ fn identity(command: &Command) -> Option<usize> {
     (!inside).then_some(name)
 }
 
-/// Numbers kept occupied, and the sources of a plan, for as long as a command may spawn.
+/// Keeps numbers occupied, and the sources of a plan open, as long as a command may spawn.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     registry: &'static Registry,
@@ -134,7 +135,7 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Keeps `sources` open as long as the reservation.
+    /// Keeps `sources` open as long as the reservation lives.
     pub(crate) fn keep_open(&mut self, sources: impl IntoIterator<Item = Arc<OwnedFd>>) {
         self.sources.extend(sources);
     }
@@ -142,7 +143,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // A forked copy closes its copies of the sources and leaves the books alone.
+        // A forked copy closes its copies of the sources, and does not change the registry.
         if !self.registry.is_forked_copy() {
             let sources = std::mem::take(&mut self.sources);
             let rest = self.registry.state().numbers.unwant(&self.numbers, sources);
@@ -151,7 +152,7 @@ impl Drop for Reservation {
     }
 }
 
-/// Says that a command has a plan; dropped with the command.
+/// Records that a command has a plan. Dropped with the command.
 #[derive(Debug)]
 pub(crate) struct Mark {
     registry: &'static Registry,
@@ -159,8 +160,8 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// Whether this is a forked copy of the process in which the plan was applied. Between fork and
-    /// exec: one atomic load.
+    /// Whether this is a forked copy of the process in which the plan was applied. May be called
+    /// between fork and exec: one atomic load.
     pub(crate) fn is_forked_copy(&self) -> bool {
         self.registry.is_forked_copy()
     }

@@ -1,4 +1,4 @@
-//! The system calls that rustix does not wrap, and what adopts bare numbers or addresses.
+//! System calls that rustix does not wrap, and the code that adopts bare numbers or addresses.
 
 mod fork_generation;
 mod published;
@@ -12,27 +12,27 @@ pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use published::Published;
 pub(crate) use shared_page::{SharedPage, Words};
 
-/// Whether anything is open on `fd` in this process.
+/// Whether `fd` is open in this process.
 pub(crate) fn is_open(fd: RawFd) -> bool {
     // SAFETY: F_GETFD takes no pointer and changes nothing; any number is a valid argument.
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
-/// Sleeps for a millisecond. Not by `thread::sleep`, which panics where a filter refuses the system
-/// call; then another thread gets the processor, no more.
+/// Sleeps for a millisecond. Not `thread::sleep`, which panics if a filter refuses the system call.
+/// In that case this only yields the processor.
 pub(crate) fn pause() {
     let millisecond = libc::timespec {
         tv_sec: 0,
         tv_nsec: 1_000_000,
     };
-    // SAFETY: nanosleep(2) reads one timespec, and the time that is left is not asked for.
+    // SAFETY: nanosleep(2) reads one timespec; no place for the remaining time is given.
     if unsafe { libc::nanosleep(&raw const millisecond, ptr::null_mut()) } == -1 {
         // SAFETY: takes no pointer.
         unsafe { libc::sched_yield() };
     }
 }
 
-/// Makes `fd` close-on-exec, which is the only flag there is.
+/// Makes `fd` close-on-exec. This is the only descriptor flag that exists.
 pub(crate) fn set_cloexec(fd: RawFd) -> io::Result<()> {
     // SAFETY: F_SETFD takes an integer; any number is a valid argument.
     match unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } {
@@ -41,7 +41,7 @@ pub(crate) fn set_cloexec(fd: RawFd) -> io::Result<()> {
     }
 }
 
-/// The owner of a number.
+/// Takes ownership of a number.
 ///
 /// # Safety
 /// `fd` is open, and nothing else owns it.

@@ -388,6 +388,11 @@ impl ShimSpawner {
             let numbers: Result<Vec<_>, SpawnError> =
                 setup.shared_fds().map(|(fd, _)| put(fd)).collect();
             setup.renumber_each(numbers?);
+            if self.closures.is_empty() {
+                // The write end is made after the caller's descriptors, and the child closes all
+                // that the plan does not name.
+                setup.promise_no_writer();
+            }
             variables.push(setup.env());
         }
         if let Some(config) = config {

@@ -37,10 +37,10 @@ fn watchdog() -> Result<(), Box<dyn Error>> {
         .channel()?;
     // spawn the child with setup.fds() and setup.env(), then:
     drop(setup);
-    keepalive.release()?; // the child lives on; dropped instead: it ends
+    keepalive.release()?; // lets the child live on; dropping the keepalive ends the child
 
-    // in the child, first thing in main; `None` in a program that nobody supervises, whoever
-    // started it
+    // in the child, first thing in main; a program that nobody supervises gets `None`, even if
+    // its parent is supervised
     if let Some(watchdog) = unsafe { Watchdog::from_env() }? {
         watchdog.enforce_inherited()?; // SIGTERM to itself, grace period, SIGKILL, _exit
     }
@@ -81,7 +81,7 @@ fn shims(socket: OwnedFd, path: &Path) -> Result<(), Box<dyn Error>> {
         .identity_file(path) // on the disk before the program runs
         .spawn()?;
     let mut shim = ShimHandler::new(shim);
-    let report = shim.stop()?; // or drop it, or die: a shim with a watchdog ends either way
+    let report = shim.stop()?; // a shim with a watchdog also ends if this is dropped or we die
     let again = ShimHandler::adopt(&ShimIdentity::load(path)?)?; // after a restart
     Ok(())
 }

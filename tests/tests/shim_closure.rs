@@ -4,11 +4,11 @@
 //! a bare clone does not. Hanging is a matter of luck, so the handlers are watched as well; and a
 //! child that hangs all the same is ended by its own alarm, long before any test's deadline.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use shim_spawner::{ShimSpawner, SpawnError, Stage};
+use shim_spawner::{ShimSpawner, SpawnError, Stage, Stdio};
 use workspace_tests::spawn_case::threads_that_allocate;
 use workspace_tests::{alone, reaped};
 
@@ -140,5 +140,29 @@ fn closure_that_hangs_is_ended_by_its_alarm_and_told_as_such() {
             Some(libc::SIGALRM),
             "{error}"
         );
+    });
+}
+
+/// Whether the child is told that it has no write end of its pipe, and need not look for one.
+fn is_told_that_nothing_writes(closure: bool) -> bool {
+    let mut spawner = ShimSpawner::new("/bin/sh");
+    spawner.args(["-c", "echo $WATCHDOG_PIPE"]);
+    spawner.stdout(Stdio::piped());
+    if closure {
+        // SAFETY: nothing is done in the child.
+        unsafe { spawner.pre_exec(|| Ok(())) };
+    }
+    let mut shim = spawner.spawn().expect("spawn");
+    let mut said = String::new();
+    let mut pipe = shim.child.stdout.take().expect("a pipe");
+    pipe.read_to_string(&mut said).expect("read");
+    said.trim_end().ends_with(",clean=1")
+}
+
+#[test]
+fn child_whose_closure_can_open_what_it_likes_is_promised_no_clean_table() {
+    alone!({
+        assert!(is_told_that_nothing_writes(false));
+        assert!(!is_told_that_nothing_writes(true));
     });
 }

@@ -1,4 +1,4 @@
-//! Taking on the child's end: which number, and is it truly ours.
+//! Adopts the child's end: finds its number, and checks that it is the right file.
 
 use std::env;
 use std::io;
@@ -14,40 +14,43 @@ use crate::sys::{self, Inherited, Inspected};
 use crate::variable::{ENV_VAR, Variable};
 use crate::{AdoptError, Watchdog};
 
-/// Set while the descriptor of the environment is owned by a [`Watchdog`], that is for ever.
+/// True while a [`Watchdog`] owns the descriptor that the environment named. Once one does, it
+/// stays true.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
 impl Watchdog {
     /// Adopts the pipe that the environment names. `Ok(None)`: this process is not supervised.
     ///
-    /// Call it first in `main`. A parent that died before the call is still seen (a hang-up is a
-    /// level, not an edge); what costs is the time in which nobody looks.
+    /// Call it first in `main`. If the parent died before the call, the child still sees it,
+    /// because end of file stays readable. A late call only means that the child reacts later.
     ///
-    /// The pipe is claimed once in a process and becomes close-on-exec, so that no program which
-    /// this one starts can hold or claim it. The sentinel's page, where there is one, is mapped and
-    /// its descriptor closed.
+    /// A process claims the pipe once. The descriptor becomes close-on-exec, so that no program
+    /// which this one starts can keep the pipe open or claim it. The sentinel's page, if there is
+    /// one, is mapped and its descriptor closed.
     ///
-    /// The variable is taken out of the environment: it is meant for this process, and not for the
-    /// programs that this one starts. A variable that came down from an ancestor that did not take
-    /// it out is not meant for this process: its number is not open here, or is open as another
-    /// file. It is taken out as well, and the answer is `Ok(None)`.
+    /// The variable is removed from the environment: it is meant for this process, and not for the
+    /// programs that this one starts. An ancestor that did not remove it may have passed it on.
+    /// Such a variable is not meant for this process: its number is not open here, or is open as
+    /// another file. Then the variable is removed as well, and the result is `Ok(None)`.
     ///
-    /// The pipe's open file description becomes `O_NONBLOCK`. Whoever else holds the read end
-    /// shares that flag: a shell between the spawner and this process, say. A wait here could
-    /// otherwise block for ever when somebody else has read what it was woken for.
+    /// The pipe's open file description becomes `O_NONBLOCK`. Another process that holds the read
+    /// end, such as a shell between the spawner and this process, shares that flag. Without the
+    /// flag, a wait here could block for ever: another process could have read the data whose
+    /// arrival woke this one.
     ///
     /// # Errors
-    /// A typed [`AdoptError`] that names the number. Nothing was claimed, closed or changed then,
-    /// the variable is still in the environment, and a later call may try again.
+    /// A typed [`AdoptError`] that names the number. Then nothing was claimed, closed or changed,
+    /// and the variable is still in the environment. A later call may try again.
     ///
     /// # Safety
-    /// Takes ownership of the descriptor numbers in the variable. Sound if nothing else in this
-    /// process owns those numbers: true as long as the caller has adopted no inherited descriptor
-    /// before, which is why it belongs first in `main`. That a number is the very pipe, or page,
-    /// the variable was written for is checked; any other is left alone.
+    /// Takes ownership of the descriptor numbers in the variable. This is sound if nothing else in
+    /// this process owns those numbers. That is true as long as the caller has adopted no inherited
+    /// descriptor before, which is why the call belongs first in `main`. The function checks that a
+    /// number is the very pipe, or page, for which the variable was written, and leaves any other
+    /// alone.
     ///
-    /// It changes the environment, as [`std::env::remove_var`] does: no other thread may read or
-    /// write the environment meanwhile, other than by the functions of [`std::env`](mod@std::env).
+    /// It also changes the environment, as [`std::env::remove_var`] does. Meanwhile no other thread
+    /// may read or write the environment, except by the functions of [`std::env`](mod@std::env).
     ///
     /// # References
     /// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
@@ -56,29 +59,31 @@ impl Watchdog {
     pub unsafe fn from_env() -> Result<Option<Watchdog>, AdoptError> {
         // SAFETY: our caller promises what is asked for.
         let inherited = unsafe { Inherited::promised() };
-        // Acquire, for the Release below in a call that failed before. What this swap publishes is
-        // the claim alone: who finds it looks at nothing.
+        // Acquire: pairs with the Release store below, in an earlier call that failed. The swap
+        // publishes only the claim: a caller that finds it set looks at nothing else.
         if CLAIMED.swap(true, Ordering::AcqRel) {
             return Err(AdoptError::AlreadyClaimed);
         }
         let adopted = from_environment(&inherited);
         if !matches!(adopted, Ok(Some(_))) {
-            // Release, for the Acquire of the swap above in a later call: all that this call did,
-            // and undid, happens before that one looks at the descriptors.
+            // Release: pairs with the Acquire of the swap above, in a later call. Everything that
+            // this call did and undid happens before the later call looks at the descriptors.
             CLAIMED.store(false, Ordering::Release);
         }
         adopted
     }
 
-    /// Adopts a read end that came by a protocol of the caller's own. Sets close-on-exec, and
-    /// `O_NONBLOCK` on the open file description, which whoever else holds the read end shares.
+    /// Adopts a read end that the caller received by a protocol of its own. Sets close-on-exec, and
+    /// `O_NONBLOCK` on the open file description, which every other holder of the read end shares.
     ///
     /// # Errors
     /// [`AdoptError::NotAPipe`], [`AdoptError::WrongEnd`], [`AdoptError::HoldsWriter`] and
     /// [`AdoptError::Io`]; the descriptor is closed.
     pub fn from_fd(pipe: OwnedFd) -> Result<Watchdog, AdoptError> {
         let fd = sys::number(&pipe);
-        check(fd, &sys::inspect(fd)?)?;
+        let inspected = sys::inspect(fd)?;
+        check_end(fd, &inspected)?;
+        check_writers(fd, &inspected)?;
         Watchdog::new(pipe, Readiness::new()?, None, None).map_err(|(_, error)| error.into())
     }
 }
@@ -92,9 +97,10 @@ fn from_environment(inherited: &Inherited) -> Result<Option<Watchdog>, AdoptErro
     Ok(adopted)
 }
 
-/// `None` when the variable is not there.
+/// `None`: the variable is not set.
 fn read_variable() -> Result<Option<Variable>, AdoptError> {
-    // Not env::var: it would hide a second one, which two layers of spawners can leave behind.
+    // Not env::var: that would hide a second variable of the same name, which two layers of
+    // spawners can leave behind.
     let mut found = env::vars_os()
         .filter(|(name, _)| name == ENV_VAR)
         .map(|(_, value)| value);
@@ -119,7 +125,10 @@ fn claim(variable: &Variable, inherited: &Inherited) -> Result<Option<Watchdog>,
     if (inspected.device, inspected.inode) != (variable.device, variable.inode) {
         return Ok(None);
     }
-    check(fd, &inspected)?;
+    check_end(fd, &inspected)?;
+    if !variable.clean {
+        check_writers(fd, &inspected)?;
+    }
     let (page, observer) = match &variable.sentinel {
         None => (None, None),
         Some(address) => match sentinel::adopt(address, inherited) {
@@ -131,41 +140,45 @@ fn claim(variable: &Variable, inherited: &Inherited) -> Result<Option<Watchdog>,
     let readiness = Readiness::new()?;
     let watchdog = Watchdog::new(inherited.own(fd), readiness, observer, variable.policy);
     let watchdog = watchdog.map_err(|(pipe, error)| {
-        // Not claimed, so not ours to close.
+        // This process has not claimed the number, so it must not close it.
         let _ = pipe.into_raw_fd();
         error
     })?;
-    // The mapping is what counts.
+    // Closes the page's descriptor. The mapping stays.
     drop(page.map(|number| inherited.own(number)));
     Ok(Some(watchdog))
 }
 
-fn check(fd: RawFd, inspected: &Inspected) -> Result<(), AdoptError> {
+fn check_end(fd: RawFd, inspected: &Inspected) -> Result<(), AdoptError> {
     if !inspected.is_fifo {
         return Err(AdoptError::NotAPipe { fd });
     }
     if !inspected.readable || inspected.writable {
         return Err(AdoptError::WrongEnd { fd });
     }
-    match own_writer(inspected) {
+    Ok(())
+}
+
+fn check_writers(fd: RawFd, pipe: &Inspected) -> Result<(), AdoptError> {
+    match own_writer(pipe) {
         Some(writer) => Err(AdoptError::HoldsWriter { fd, writer }),
         None => Ok(()),
     }
 }
 
-/// A descriptor of this process that could write to the pipe.
+/// A descriptor of this process that can write to the pipe.
 fn own_writer(pipe: &Inspected) -> Option<RawFd> {
     let writes = |fd: &RawFd| {
         let is_the_pipe = |fd| sys::file(fd).is_ok_and(|file| file == (pipe.device, pipe.inode));
         is_the_pipe(*fd) && sys::inspect(*fd).is_ok_and(|other| other.writable)
     };
-    // Without /proc: every number there can be, up to a bound that keeps the start quick. A write
-    // end above it is missed, and with it only this check, not the link.
+    // Without /proc: try every possible number, up to a bound that keeps the start quick. If a
+    // write end lies above the bound, only this check misses it; the link still works.
     find_open(writes).unwrap_or_else(|_| (0..highest_number()).find(writes))
 }
 
-/// Looks for an open number in /proc. Not by `std::fs::read_dir`, which panics where a filter
-/// refuses close(2).
+/// Searches the open descriptors in /proc. It does not use `std::fs::read_dir`, which panics if a
+/// filter refuses close(2).
 fn find_open(wanted: impl Fn(&RawFd) -> bool) -> io::Result<Option<RawFd>> {
     let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open("/proc/self/fd", how, Mode::empty())?;

@@ -1,15 +1,16 @@
-//! Last words: a parent tells its children that it dies, before the kernel writes its core dump.
+//! Last words: a parent tells its children that it is dying, before the kernel writes its core
+//! dump.
 
 use crate::sentinel;
 use crate::sys::{self, KeptErrno};
 use crate::write_ends::WriteEnds;
 
-/// Tells every child of this process that it dies, while it can still speak. The children are told
-/// [`ParentExited`](crate::Verdict::ParentExited), as by the death itself.
+/// Tells every child of this process that it is dying. The children get the verdict
+/// [`ParentExited`](crate::Verdict::ParentExited), as they do from the death itself.
 ///
-/// The kernel writes a core dump before any thread of the process exits, which takes seconds for a
-/// large one, and no mechanism of the kernel tells of the death before that. A crash handler that
-/// calls this first does. So does a panic hook of a program that aborts on panic.
+/// The kernel writes a core dump before any thread of the process exits. That takes seconds for a
+/// large process, and no mechanism of the kernel reports the death earlier. A crash handler can:
+/// let it call this function first. A program that aborts on panic can call it in a panic hook.
 ///
 /// ```
 /// extern "C" fn on_crash(signal: libc::c_int) {
@@ -30,30 +31,35 @@ use crate::write_ends::WriteEnds;
 /// }
 /// ```
 ///
-/// std gives each of its threads a signal stack (`SA_ONSTACK`), which is large enough. The crate
-/// has this example as a program, `examples/crash_handler.rs`.
+/// std gives each of its threads a signal stack (`SA_ONSTACK`), which is large enough. The crate's
+/// `examples/crash_handler.rs` is this example as a program.
 ///
-/// # What is told, and to whom
-/// - The words of the sentinel first, which wakes the children that sleep on them. Then each pipe:
-///   a child that follows the pipe alone is told as well, whoever else holds the write end.
-/// - What was said before counts. A child that was released stays released, and one that was handed
-///   over is the other process's. A child that adopts later finds that it was told.
-/// - A copy made by fork tells nothing of its parent's children. It tells those of its own links.
-///   Neither does a child that shares this process's memory, by vfork(2).
-/// - A child of an earlier version of this crate is told by the sentinel's word; one that follows
-///   the pipe alone does not know this word, and is told when the pipe is closed.
+/// # Who is told what
+/// - First the sentinel's words are marked, which wakes the children that sleep on them. Then a
+///   word is written to each pipe: this tells the children that follow the pipe alone, whoever else
+///   holds the write end.
+/// - What the parent said earlier still counts. A released child stays released. A child that was
+///   handed over belongs to the other process. A child that adopts later finds out that its parent
+///   announced its death.
+/// - A copy made by fork does not tell its parent's children. It tells the children of its own
+///   links. A child that shares this process's memory, by vfork(2), tells nobody.
+/// - A child that uses an earlier version of this crate learns it from the sentinel's word. If it
+///   follows the pipe alone, it does not know this word on the pipe, and learns of the death when
+///   the pipe is closed.
 ///
 /// # If the process lives on
-/// It should not. A child that was told stays told: the first verdict is the only one. Its
-/// [`release`](crate::Keepalive::release) and [`hand_over`](crate::Keepalive::hand_over) fail with
-/// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe). Links that are made later are as good as any.
+/// It should not. A child that was told cannot be told otherwise: its first verdict is final. For
+/// such a child, [`release`](crate::Keepalive::release) and
+/// [`hand_over`](crate::Keepalive::hand_over) fail with
+/// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe). Links that are made later work as usual.
 ///
 /// # Async-signal-safety
-/// It takes no lock, allocates nothing and cannot panic. It may interrupt any function of this
-/// crate, may be called by several threads at once, and again. It leaves `errno` as it was. The
-/// system calls are `getpid`, `futex`, `pwritev2` and `sched_yield`; before Linux 6.18, which has
-/// no `RWF_NOSIGNAL`, also `write`, `rt_sigprocmask`, `rt_sigpending` and `rt_sigtimedwait`. A call
-/// that a filter refuses is done without. It needs about a kibibyte of stack.
+/// The function takes no lock, allocates nothing and cannot panic. It may interrupt any function of
+/// this crate. Several threads may call it at once, and it may be called again. It preserves
+/// `errno`. The system calls are `getpid`, `futex`, `pwritev2` and `sched_yield`; before Linux
+/// 6.18, which has no `RWF_NOSIGNAL`, also `write`, `rt_sigprocmask`, `rt_sigpending` and
+/// `rt_sigtimedwait`. If a filter refuses one of them, the function goes on without it. It needs
+/// about a kibibyte of stack.
 ///
 /// # References
 /// [core(5)](https://man7.org/linux/man-pages/man5/core.5.html),
@@ -61,11 +67,12 @@ use crate::write_ends::WriteEnds;
 /// [sigaltstack(2)](https://man7.org/linux/man-pages/man2/sigaltstack.2.html)
 pub fn announce_death() {
     let _kept = KeptErrno::keep();
-    // Every link of this process has a write end.
+    // Every link of this process has a write end, so this finds all of them.
     if let Some(ends) = WriteEnds::of_this_process() {
         sentinel::announce();
         ends.announce();
-        // Who was woken on this CPU runs now, and not at the next tick of a kernel that dumps core.
+        // Children that were woken on this CPU run now, instead of at the next tick of a kernel
+        // that dumps core.
         sys::give_way();
     }
 }

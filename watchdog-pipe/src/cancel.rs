@@ -13,12 +13,12 @@ use crate::sys;
 const ON: u32 = 0;
 const CANCELLED: u32 = 1;
 
-/// What [`Cancel::sleeps`] sleeps at once at most.
+/// The longest sleep that [`Cancel::sleeps`] asks for at once.
 const PIECE: Duration = Duration::from_secs(3600);
-/// The same where only an uninterruptible sleep is left: so late may a cancel be noticed.
+/// The same if only an uninterruptible sleep is left. A cancel may be noticed this much later.
 const BLIND_PIECE: Duration = Duration::from_millis(50);
 
-/// A futex for who only sleeps, and an eventfd for who polls something else too.
+/// A futex for threads that only sleep, and an eventfd for a thread that also polls something else.
 #[derive(Debug)]
 pub(crate) struct Cancel {
     state: AtomicU32,
@@ -37,29 +37,29 @@ impl Cancel {
         self.state.load(Ordering::Acquire) == CANCELLED
     }
 
-    /// For all. An error: somebody who waits may not have been woken.
+    /// Wakes all. An error means that a waiting thread may not have been woken.
     pub(crate) fn set(&self) -> io::Result<()> {
         let woken = self.set_for_sleepers();
-        // The counter goes up by one, twice at most: neither EAGAIN nor EINTR can come of that.
+        // The counter goes up by one, at most twice, so neither EAGAIN nor EINTR can occur.
         rustix::io::write(&self.event, &1_u64.to_ne_bytes())?;
         woken
     }
 
-    /// The same where nobody polls: without write(2).
+    /// The same if no thread polls: without write(2).
     pub(crate) fn set_for_sleepers(&self) -> io::Result<()> {
-        // Release, for the Acquire in `is_set`: what was done before the cancel, such as the act on
-        // a verdict, happens before what follows in a thread that finds it cancelled.
+        // Release: pairs with the Acquire in `is_set`. What was done before the cancel, such as
+        // acting on a verdict, happens before what a thread does after it finds the cancel.
         self.state.store(CANCELLED, Ordering::Release);
         futex::wake(&self.state, Flags::PRIVATE, i32::MAX.unsigned_abs())?;
         Ok(())
     }
 
-    /// Sleeps for `length`, and never less unless it is cancelled, which is the answer. An error,
-    /// at once, where the kernel lets nobody sleep.
+    /// Sleeps for `length`, and not less unless it is cancelled. Returns whether it is. Returns an
+    /// error at once if no call lets the thread sleep.
     ///
-    /// It needs no descriptor, which somebody else in the process may have closed. Where futex(2)
-    /// is refused, it sleeps by `clock_nanosleep`; where the clock cannot be read, each
-    /// interruption begins the present piece anew.
+    /// It needs no descriptor, because other code in the process may have closed it. If futex(2) is
+    /// refused, it sleeps by `clock_nanosleep`. If the clock cannot be read, each interruption
+    /// restarts the current piece.
     pub(crate) fn sleeps(&self, length: Duration) -> io::Result<bool> {
         let end = sys::now().ok().and_then(|now| now.checked_add(length));
         let (mut left, mut blind) = (length, false);
@@ -82,7 +82,7 @@ impl Cancel {
         Ok(self.is_set())
     }
 
-    /// `Ok(false)` when it woke early.
+    /// `Ok(false)` if it woke early.
     fn sleep_piece(&self, piece: Duration) -> io::Result<bool> {
         let piece = Timespec::try_from(piece).map_err(|_| Errno::INVAL)?;
         match futex::wait(&self.state, Flags::PRIVATE, ON, Some(&piece)) {
@@ -93,7 +93,7 @@ impl Cancel {
     }
 }
 
-/// Readable once it was cancelled.
+/// Readable once cancelled.
 impl AsFd for Cancel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()

@@ -1,4 +1,4 @@
-//! Making the link.
+//! Makes the link between a parent and a child.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,9 +11,9 @@ use crate::sentinel::SlotLease;
 use crate::sys::ForkGeneration;
 use crate::{ChildSetup, Keepalive, StopPolicy};
 
-/// A fresh link: the [`Keepalive`] stays here, the [`ChildSetup`] says what the child gets.
+/// Makes a link. The [`Keepalive`] stays here; the [`ChildSetup`] says what the child gets.
 ///
-/// The same as [`Builder::new().channel()`](Builder::channel); see there for the errors.
+/// The same as [`Builder::new().channel()`](Builder::channel).
 ///
 /// # Errors
 /// As [`Builder::channel`].
@@ -21,7 +21,7 @@ pub fn channel() -> io::Result<(Keepalive, ChildSetup)> {
     Builder::new().channel()
 }
 
-/// Options of a link.
+/// Options for a link.
 #[derive(Clone, Copy, Debug)]
 pub struct Builder {
     policy: Option<StopPolicy>,
@@ -35,7 +35,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// No stop policy: the child decides. With a sentinel.
+    /// With a sentinel, and without a stop policy: the child chooses one.
     #[must_use]
     pub const fn new() -> Builder {
         Builder {
@@ -44,7 +44,7 @@ impl Builder {
         }
     }
 
-    /// The stop policy that the child finds in its environment and follows by
+    /// The stop policy. The child finds it in its environment, and follows it by
     /// [`enforce_inherited`](crate::Watchdog::enforce_inherited).
     #[must_use]
     pub const fn stop_policy(self, policy: StopPolicy) -> Builder {
@@ -54,27 +54,28 @@ impl Builder {
         }
     }
 
-    /// Whether the link has a sentinel, which tells the child of this process's death before the
-    /// kernel takes down its memory, and whoever else holds the write end. On unless said
-    /// otherwise.
+    /// Whether the link has a sentinel. With one, the child learns of this process's death before
+    /// the kernel tears down its memory, whoever else holds the write end. It is on by default.
     ///
-    /// The first link that wants one starts it: a parked thread ("watchdog-sentinel"), with one
-    /// descriptor for its page (one more of both for each 2,000 links that exist at once). They
-    /// stay for the life of the process. Say `false` for a process that must stay single-threaded:
-    /// the kernel refuses it `setns` and `unshare` of a user namespace otherwise; or one whose
-    /// `main` ends by `pthread_exit`: it would live on with its sentinel.
+    /// The first link that asks for a sentinel starts it: a parked thread ("watchdog-sentinel"),
+    /// with one descriptor for its page. Each 2,000 links that exist at once need one more of both.
+    /// They stay for the life of the process. Pass `false` in two cases:
+    /// - The process must stay single-threaded, because it calls `setns` or `unshare` of a user
+    ///   namespace. The kernel refuses these to a process with more than one thread.
+    /// - Its `main` ends by `pthread_exit`. The process would live on, with its sentinel.
     ///
-    /// Where the kernel (before Linux 5.1) or a filter refuses what it needs, or a limit leaves no
-    /// room for it, the pipe does alone; [`Keepalive::guarantees`] says so. A filter that is
-    /// installed later may refuse every way in which the thread could sleep. The sentinel ends
-    /// then, without telling the children of a death, and leaves the pipe.
+    /// The link uses the pipe alone if the kernel (before Linux 5.1) or a filter refuses what the
+    /// sentinel needs, or if a limit leaves no room for it. [`Keepalive::guarantees`] says so. A
+    /// filter that is installed later may refuse every call by which the thread could sleep. The
+    /// sentinel then ends, without reporting a death to the children, and the links use the pipe
+    /// alone.
     #[must_use]
     pub const fn sentinel(self, sentinel: bool) -> Builder {
         Builder { sentinel, ..self }
     }
 
-    /// Makes the link. Both ends are close-on-exec and lie at 3 or above: no child that is started
-    /// in between can inherit one, and none can be taken for a standard stream.
+    /// Makes the link. Both ends are close-on-exec, so no other child that is started now can
+    /// inherit one. Both are numbered 3 or above, so none can be mistaken for a standard stream.
     ///
     /// # Errors
     /// `EMFILE` or `ENFILE` without a free descriptor; `ENOMEM`; `EINVAL` where the kernel has no
@@ -86,21 +87,21 @@ impl Builder {
         let generation = ForkGeneration::current()?;
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         let (read, write) = (above_stdio(read)?, above_stdio(write)?);
-        // Only the write end, and only its open file description: a child in any language may still
-        // block in read(2) on its own end.
+        // Only on the write end, which has an open file description of its own. A child in any
+        // language may still block in read(2) on its end.
         rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
         reserve_room_for_a_word(&read, &write)?;
         let pipe = crate::sys::inspect(crate::sys::number(&read))?;
-        // Last: where descriptors run out, the pipe comes first.
+        // Last, so that the pipe gets a descriptor first if few are left.
         let lease = self.sentinel.then(|| SlotLease::take(generation)).flatten();
         let setup = ChildSetup::new(read, &pipe, lease.as_ref(), self.policy);
         Ok((Keepalive::new(write, generation, lease), setup))
     }
 }
 
-/// A pipe gets its first page when it is first written to, and keeps the page once it is emptied
-/// (`anon_pipe_put_page` in fs/pipe.c). Had now, it makes the word at the end cheaper, and no lack
-/// of memory can keep that word from being said.
+/// Makes the kernel allocate the pipe's first page. The kernel does so at the first write, and
+/// keeps the page when the pipe is empty again (`anon_pipe_put_page` in fs/pipe.c). With the page
+/// allocated now, the last word costs less, and cannot fail for lack of memory.
 fn reserve_room_for_a_word(read: &OwnedFd, write: &OwnedFd) -> io::Result<()> {
     let mut byte = [0];
     rustix::io::write(write, &byte)?;

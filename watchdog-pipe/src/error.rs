@@ -13,14 +13,14 @@ use crate::variable::ENV_VAR;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AdoptError {
-    /// The variable is there and is not what this crate writes.
+    /// The variable is set, but not to something that this crate writes.
     Malformed {
         /// Its value.
         value: OsString,
     },
     /// The environment holds the variable more than once.
     SetTwice,
-    /// Adopted before: a process has one watchdog from its environment.
+    /// Adopted before: a process can adopt one watchdog from its environment.
     AlreadyClaimed,
     /// The descriptor is no pipe.
     NotAPipe {
@@ -32,23 +32,24 @@ pub enum AdoptError {
         /// The number.
         fd: RawFd,
     },
-    /// This process holds a write end of the same pipe: it would hold itself in life.
+    /// This process holds a write end of the same pipe. It would keep the pipe open itself, and
+    /// never read an end of file.
     HoldsWriter {
         /// The number of the read end.
         fd: RawFd,
         /// The number of the write end.
         writer: RawFd,
     },
-    /// The descriptor is the sentinel's page that the variable names, and is not as a parent makes
-    /// it: a seal is missing, or the word lies outside of it. (A number that is closed or is
-    /// something else is no error: the spawner passed the pipe on alone, and the child follows
-    /// that.)
+    /// The number has the sentinel's page that the variable names, but the page is not as a parent
+    /// makes it: a seal is missing, or the word lies outside of the page. It is no error if the
+    /// number is closed, or is another file: then the spawner passed on the pipe alone, and the
+    /// child follows that.
     DamagedPage {
         /// The number.
         fd: RawFd,
     },
-    /// A system call failed: `EMFILE`, `ENFILE` or `ENOMEM` where the event descriptors are made,
-    /// `ENOSPC` where the user has no epoll watch left.
+    /// A system call failed: `EMFILE`, `ENFILE` or `ENOMEM` when the event descriptors are made,
+    /// `ENOSPC` if the user has no epoll watch left.
     Io(io::Error),
 }
 
@@ -91,9 +92,9 @@ impl From<io::Error> for AdoptError {
     }
 }
 
-/// For a `main` that returns `io::Result`. [`AdoptError::Io`] is the error that it holds; the
-/// others are [`InvalidData`](io::ErrorKind::InvalidData) or, for [`AdoptError::AlreadyClaimed`],
-/// [`ResourceBusy`](io::ErrorKind::ResourceBusy), with the error inside.
+/// For a `main` that returns `io::Result`. [`AdoptError::Io`] becomes the error that it contains.
+/// [`AdoptError::AlreadyClaimed`] becomes [`ResourceBusy`](io::ErrorKind::ResourceBusy), and all
+/// others become [`InvalidData`](io::ErrorKind::InvalidData), with the error inside.
 impl From<AdoptError> for io::Error {
     fn from(error: AdoptError) -> io::Error {
         let kind = match error {

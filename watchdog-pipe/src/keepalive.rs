@@ -14,17 +14,19 @@ use crate::word::Word;
 use crate::write_ends::WriteEnd;
 use crate::{Guarantees, sys};
 
-/// Keeps a child alive. Dropping it tells the child [`KeepaliveDropped`](crate::Verdict); the death
-/// of this process, however it comes, tells it [`ParentExited`](crate::Verdict).
+/// Keeps a child alive. When it is dropped, the child gets the verdict
+/// [`KeepaliveDropped`](crate::Verdict). When this process dies, in any way, the child gets
+/// [`ParentExited`](crate::Verdict).
 ///
-/// A copy made by `fork` is inert: it tells nothing when dropped. It does hold the write end open
-/// for as long as it exists, so a process that forks and never execs delays the news of this one's
-/// death where the link has no sentinel ([`Keepalive::guarantees`]).
+/// A copy made by `fork` is inert: dropping it tells the child nothing. But the copy holds the
+/// write end open for as long as it exists. So if the link has no sentinel
+/// ([`Keepalive::guarantees`]), a process that forks and never execs delays the news of this
+/// process's death.
 #[derive(Debug)]
 #[must_use = "dropping the keepalive tells the child to stop"]
 pub struct Keepalive {
     write: WriteEnd,
-    /// Given back last, with the write end closed.
+    /// Given back last, after the write end was closed.
     lease: Option<SlotLease>,
 }
 
@@ -40,8 +42,8 @@ impl Keepalive {
         }
     }
 
-    /// What the child is promised of this process. A copy made by fork promises nothing. What came
-    /// by [`Keepalive::from_fd`] follows the pipe alone.
+    /// What this process promises the child. A copy made by fork promises nothing. A keepalive from
+    /// [`Keepalive::from_fd`] promises what the pipe alone gives.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
         if self.write.is_of_this_process() {
@@ -51,26 +53,34 @@ impl Keepalive {
         }
     }
 
-    /// Lets the child live on by itself: attached becomes detached, at run time. The child is told
-    /// [`Released`](crate::Verdict), and nothing that happens to this process concerns it any more.
+    /// Lets the child live on by itself: an attached child becomes detached, at run time. The child
+    /// gets the verdict [`Released`](crate::Verdict). From then on nothing that happens to this
+    /// process affects it.
     ///
     /// # Errors
-    /// A [`ReleaseError`] that has the keepalive, the child being held as before: `EPIPE` if the
-    /// child is gone, `EAGAIN` if it has filled its own pipe, [`io::ErrorKind::BrokenPipe`] if it
-    /// was told by [`announce_death`](crate::announce_death), and [`io::ErrorKind::Unsupported`] in
-    /// a copy made by fork. Dropped, or turned into an [`io::Error`] by `?`, it tells the child to
-    /// stop.
+    /// A [`ReleaseError`] that contains the keepalive. The child is supervised as before. The error
+    /// is one of these:
+    /// - `EPIPE`: the child is gone.
+    /// - `EAGAIN`: the child has filled its own pipe.
+    /// - [`io::ErrorKind::BrokenPipe`]: [`announce_death`](crate::announce_death) has told the
+    ///   child of a death.
+    /// - [`io::ErrorKind::Unsupported`]: this is a copy made by fork.
+    ///
+    /// If the [`ReleaseError`] is dropped, or turned into an [`io::Error`] by `?`, the child is
+    /// told to stop.
     pub fn release(self) -> Result<(), ReleaseError> {
-        // Closed behind the word: nothing that follows is a verdict.
+        // The returned write end is closed here, after the word. The child ignores what follows a
+        // verdict.
         self.give_up(Word::Released).map(drop)
     }
 
-    /// Gives up the write end, for another process to hold (`SCM_RIGHTS`), or for this one's next
-    /// version across its own `execve`. It stays close-on-exec and non-blocking.
+    /// Gives up the write end, so that another process can hold it (`SCM_RIGHTS`), or the next
+    /// version of this process, across its own `execve`. It stays close-on-exec and non-blocking.
     ///
-    /// Whoever has it now holds the child: [`Keepalive::from_fd`] over there, or here again when
-    /// the `execve` failed. As long as any copy of it is open, the child lives: it follows the pipe
-    /// alone from then on, since the sentinel's word is this process's.
+    /// Whoever holds it now keeps the child alive. Pass it to [`Keepalive::from_fd`] in the other
+    /// process, or here again if the `execve` failed. The child lives as long as any copy of it is
+    /// open. From now on the child follows the pipe alone, because the sentinel belongs to this
+    /// process.
     ///
     /// # Errors
     /// As [`Keepalive::release`].
@@ -78,8 +88,8 @@ impl Keepalive {
         self.give_up(Word::HandedOver)
     }
 
-    /// Takes the write end that another process, or this one, gave up by [`Keepalive::hand_over`].
-    /// Sets close-on-exec and `O_NONBLOCK`.
+    /// Makes a keepalive from a write end that this or another process gave up by
+    /// [`Keepalive::hand_over`]. Sets close-on-exec and `O_NONBLOCK`.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] if the descriptor is not the write end of a pipe; `ENOMEM`.
@@ -104,9 +114,10 @@ impl Keepalive {
         })
     }
 
-    /// First out of the reach of an announcement, and of the sentinel: from then on a death of this
-    /// process is told by the pipe alone, behind what is said there. Said the other way round, a
-    /// death in between would be told before the child could read that it does not concern it.
+    /// Takes the link out of the reach of [`announce_death`](crate::announce_death) and of the
+    /// sentinel first, and writes the word then. From the first step on, only the pipe can report a
+    /// death of this process, and the child reads the word before it. In the other order, a death
+    /// in between would be reported before the child could read that it does not concern it.
     fn let_go_and_say(&mut self, word: Word) -> io::Result<OwnedFd> {
         if !self.write.is_of_this_process() {
             return Err(forked_copy());
@@ -127,16 +138,16 @@ impl Keepalive {
     }
 }
 
-/// Eight bytes into a pipe are written whole or not at all (`PIPE_BUF`).
+/// A write of eight bytes into a pipe is written whole or not at all (`PIPE_BUF`).
 fn say(write: BorrowedFd<'_>, word: Word) -> io::Result<()> {
     sys::write_without_sigpipe(write, word.bytes()).map(drop)
 }
 
-/// The child could not be told, and is held as before: why, and the keepalive.
+/// The child could not be told, and is supervised as before. Contains the keepalive and the reason.
 ///
-/// Dropping it drops the keepalive, which tells the child to stop. So does `?` where the error
-/// becomes an [`io::Error`] or a boxed one: keep the keepalive by
-/// [`into_parts`](ReleaseError::into_parts) first, if the child shall live.
+/// Dropping it drops the keepalive, which tells the child to stop. The same happens if `?` turns it
+/// into an [`io::Error`] or a boxed error. If the child must live, take the keepalive out first, by
+/// [`into_parts`](ReleaseError::into_parts).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -162,7 +173,7 @@ impl ReleaseError {
         &self.error
     }
 
-    /// The keepalive, to be tried again, and why it failed.
+    /// The keepalive, so that you can try again, and why the call failed.
     pub fn into_parts(self) -> (Keepalive, io::Error) {
         (self.keepalive, self.error)
     }
@@ -209,9 +220,9 @@ fn announced() -> io::Error {
 impl Drop for Keepalive {
     fn drop(&mut self) {
         if self.write.is_of_this_process() {
-            // Best effort, and never wrong: unsaid, the close that follows is a verdict of its own.
-            // Before the sentinel's word is given back, so that a death meanwhile is told at once;
-            // the child reads this first.
+            // Best effort. If the word cannot be written, the close that follows is a verdict by
+            // itself. The word comes before the lease is given back, so that a death in between is
+            // still reported at once. The child reads the pipe's word first in any case.
             let _ = self.write.borrow(|write| say(write, Word::Dropped));
         }
     }

@@ -19,19 +19,21 @@ use crate::sys::ForkGeneration;
 use crate::thread::{Start, Thread};
 use crate::{Guarantees, StopPolicy, Verdict, Watchdog, payload, poll, stop};
 
-/// What is done with a verdict.
+/// What to do with a verdict.
 type Act = Box<dyn FnOnce(Verdict, &Protection) + Send>;
 
-/// Stack of a thread that runs a callback of the caller's: as std gives.
+/// Stack size of a thread that runs the caller's callback: the same as std's default.
 const CALLBACK_STACK: usize = 2 * 1024 * 1024;
 
-/// How often the pipe is looked at where nobody can wait for it.
+/// How often to look at the pipe if poll(2) is refused.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// A running protection. Dropping it leaves the protection on. A copy made by fork is inert.
+/// A running protection. Dropping this value leaves the protection on. A copy made by fork is
+/// inert.
 ///
-/// One thread waits for the pipe and, where the parent has a sentinel, another sleeps on its word.
-/// Whichever learns first acts, with no other thread to be woken in between.
+/// One thread waits for the pipe. If the parent has a sentinel, another thread sleeps on its word.
+/// The thread that learns the verdict first acts on it, so no other thread has to be woken in
+/// between.
 #[derive(Debug)]
 pub struct Monitor {
     thread: Thread,
@@ -40,11 +42,11 @@ pub struct Monitor {
     generation: ForkGeneration,
 }
 
-/// What the handle and the threads hold.
+/// What the handle and the threads share.
 struct Protection {
     cancel: Cancel,
     own: Own,
-    /// The verdict as [`encode`] puts it; 0 before there is one.
+    /// The verdict as [`encode`] encodes it; 0 before there is one.
     verdict: AtomicU8,
     watch: Mutex<Watch>,
 }
@@ -54,12 +56,12 @@ struct Watch {
     act: Option<Act>,
 }
 
-/// What came of a look.
+/// The result of a look at the watchdog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Looked {
     NoVerdict,
     HasActed,
-    /// The other thread does, or has.
+    /// The other thread acts, or has acted.
     OthersAct,
 }
 
@@ -70,7 +72,7 @@ thread_local! {
 
 impl fmt::Debug for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As in `cancel`; nothing is read here but the word itself.
+        // Acquire as in `cancel`, though only the word itself is read here.
         let verdict = decode(self.verdict.load(Ordering::Acquire));
         f.debug_struct("Protection")
             .field("verdict", &verdict)
@@ -83,8 +85,8 @@ impl Protection {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks, and acts if nobody has yet. Inlined, with what it calls: one function has fewer pages
-    /// that can be cold when the parent dies.
+    /// Looks, and acts if no other thread has acted yet. Inlined, with the functions it calls: one
+    /// function lies on fewer pages that can be cold when the parent dies.
     #[inline]
     fn look(&self) -> io::Result<Looked> {
         let mut watch = self.lock();
@@ -95,8 +97,9 @@ impl Protection {
             return Ok(Looked::OthersAct);
         };
         drop(watch);
-        // Release, for the Acquire in `cancel`, which may look while the act goes on: reading the
-        // pipe, and whatever else led to the verdict, happens before the verdict is seen.
+        // Release: pairs with the Acquire in `cancel`, which may look while `act` still runs.
+        // Reading the pipe, and everything else that led to the verdict, happens before the verdict
+        // is seen.
         self.verdict.store(encode(verdict), Ordering::Release);
         act(verdict, self);
         Ok(Looked::HasActed)
@@ -106,8 +109,8 @@ impl Protection {
         stop::this_process(&self.own, policy, &self.cancel);
     }
 
-    /// Nobody acts any more who has not begun to. What the callback has captured may panic when it
-    /// is dropped.
+    /// After this, no thread can start to act any more. What the callback has captured may panic
+    /// when it is dropped.
     fn disarm(&self) {
         let unused = self.lock().act.take();
         if let Err(panicked) = catch_unwind(AssertUnwindSafe(|| drop(unused))) {
@@ -115,7 +118,7 @@ impl Protection {
         }
     }
 
-    /// In a thread of the protection, first.
+    /// Whether the calling thread is one of this protection's threads.
     fn is_served_here(&self) -> bool {
         SERVES.get() == ptr::from_ref(self)
     }
@@ -151,8 +154,7 @@ impl Monitor {
         Monitor::start(watchdog, policy, CALLBACK_STACK, act)
     }
 
-    /// The pipe's thread comes first: where there is room for one alone, it is the one that
-    /// matters.
+    /// Starts the pipe's thread first: if there is room for only one thread, it must be that one.
     fn start(
         mut watchdog: Watchdog,
         policy: StopPolicy,
@@ -183,23 +185,24 @@ impl Monitor {
             theirs.serve();
             let over = wait(&theirs, &pipe);
             if over.is_err() {
-                // The link is lost, which is no verdict: see `Watchdog::enforce`.
+                // The link is lost. That is no verdict: see `Watchdog::enforce`.
                 theirs.stop(policy);
             }
             if !matches!(over, Ok(Looked::OthersAct)) {
-                // The listener is not needed any more. The only one who polls is here.
+                // The listener is not needed any more. It does not poll; only this thread does.
                 let _ = theirs.cancel.set_for_sleepers();
             }
-            // If that one acts, this waits for it. Where it is still being started, for that too.
+            // If the listener acts, this waits for it. If it is still being started, this waits for
+            // that too.
             drop(listener.recv());
             theirs.disarm();
         })?;
         let listen = |observer| listen(&shared, observer, stack, extras).ok();
         let listener = observer.and_then(listen);
         let status = listener.as_ref().map(Listener::status);
-        // Both start at the same time. An error lets go of the listener.
+        // Both threads start at the same time. An error drops the listener.
         let thread = thread.wait()?;
-        // There is room for it, and it is taken: there is no error.
+        // The channel has room for one, and the thread takes it, so this cannot fail.
         let _ = hand.send(listener);
         Ok(Monitor {
             thread,
@@ -209,10 +212,10 @@ impl Monitor {
         })
     }
 
-    /// What this process is promised of its parent.
+    /// What this process can rely on to learn of its parent's end.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
-        // The lock may have been held when a copy was made.
+        // Asked before the lock is taken: in a copy made by fork, it may be locked for ever.
         if self.generation.is_current()
             && self
                 .listener
@@ -225,30 +228,32 @@ impl Monitor {
         }
     }
 
-    /// Ends the protection, the grace period of a stop that has begun included, and waits for its
-    /// threads to end; inside the callback of [`Watchdog::on_verdict`] it does not wait. The
-    /// verdict, if one came before. In a copy made by fork it ends nothing: the protection is the
-    /// original's.
+    /// Ends the protection and waits for its threads to end. A grace period that has begun ends
+    /// too. Inside the callback of [`Watchdog::on_verdict`] it does not wait. Returns the verdict,
+    /// if there was one before. In a copy made by fork it ends nothing: the protection belongs to
+    /// the original.
     #[allow(clippy::must_use_candidate, reason = "the verdict is a by-product")]
     pub fn cancel(self) -> Option<Verdict> {
-        // The eventfd is shared with the original, and a copy has no thread to wait for.
+        // In a copy made by fork, the eventfd is shared with the original, and there is no thread
+        // to wait for.
         if self.generation.is_current() {
             let woken = self.shared.cancel.set();
             if self.shared.is_served_here() {
-                // It ends by itself.
+                // This thread is one of the protection's, and ends by itself.
             } else if woken.is_ok() {
                 self.thread.join();
             } else {
-                // Its threads sleep on, to no effect: a filter refuses what would wake them.
+                // A filter refuses the calls that would wake the threads. They sleep on, but do
+                // nothing more.
                 self.shared.disarm();
             }
         }
-        // Acquire, for the Release in `look`.
+        // Acquire: pairs with the Release in `look`.
         decode(self.shared.verdict.load(Ordering::Acquire))
     }
 }
 
-/// The thread that sleeps on the sentinel's word.
+/// Starts the thread that sleeps on the sentinel's word.
 fn listen(
     shared: &Arc<Protection>,
     observer: Arc<SlotObserver>,
@@ -258,18 +263,18 @@ fn listen(
     let theirs = Arc::clone(shared);
     Listener::start(observer, stack, extras, move || {
         theirs.serve();
-        // An error is the pipe's, and the other thread's to deal with. If that one acts, it is not
-        // to be cancelled.
+        // An error concerns the pipe, and the pipe's thread handles it. If that thread acts, it
+        // must not be cancelled.
         if let Ok(Looked::HasActed) = theirs.look() {
             let _ = theirs.cancel.set();
         } else {
-            // A filter need not allow a thread to end while the other one acts.
+            // A filter need not allow this thread to end while the pipe's thread acts.
             let _ = theirs.cancel.sleeps(Duration::MAX);
         }
     })
 }
 
-/// Waits for the pipe, until there is a verdict or the protection is over.
+/// Waits for the pipe until there is a verdict or the protection is over.
 fn wait(shared: &Protection, pipe: &OwnedFd) -> io::Result<Looked> {
     let mut by_the_clock = false;
     loop {
@@ -286,8 +291,8 @@ fn wait(shared: &Protection, pipe: &OwnedFd) -> io::Result<Looked> {
             if error.raw_os_error() == Some(libc::EBADF) {
                 return Err(error);
             }
-            // A filter, or RLIMIT_NOFILE below two. It is not asked again: what failed once fails
-            // for ever.
+            // A filter refuses poll(2), or RLIMIT_NOFILE is below two. Do not try again: a call
+            // that failed once for this reason will always fail.
             by_the_clock = true;
         }
     }

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// So often is a panic followed that comes from the drop of the payload before.
+/// How many payloads [`discard`] drops at most, when the drop of each one panics with another.
 const DEPTH: usize = 4;
 
-/// Drops the payload of a panic, which may panic again. One that never ends to do so is leaked.
+/// Drops the payload of a panic. That drop may panic again, with another payload, which is then
+/// dropped too. After [`DEPTH`] of them the next one is leaked.
 pub(crate) fn discard(payload: Box<dyn Any + Send>) {
     let mut last = payload;
     for _ in 0..DEPTH {

@@ -6,8 +6,8 @@ use rustix::process::Signal;
 
 /// A stop signal, then a grace period, then SIGKILL.
 ///
-/// Set once, at the spawner ([`Builder::stop_policy`](crate::Builder::stop_policy)): the child
-/// reads the same one from its environment, so that neither side is more patient than the other.
+/// Set it once, at the spawner ([`Builder::stop_policy`](crate::Builder::stop_policy)). The child
+/// reads it from its environment, so both sides use the same grace period.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -46,8 +46,8 @@ impl StopPolicy {
         StopPolicy { signal, ..self }
     }
 
-    /// How long the process may take after the stop signal before SIGKILL, on the monotonic clock.
-    /// Whole milliseconds travel to the child; what is shorter is rounded up.
+    /// How long the process may take between the stop signal and SIGKILL, on the monotonic clock.
+    /// The child gets it in whole milliseconds, rounded up.
     #[must_use]
     pub const fn grace(self, grace: Duration) -> StopPolicy {
         StopPolicy { grace, ..self }
@@ -59,7 +59,7 @@ impl StopPolicy {
         self.signal
     }
 
-    /// How long the process may take after it.
+    /// How long the process may take after the stop signal.
     #[must_use]
     pub const fn grace_period(&self) -> Duration {
         self.grace

@@ -1,4 +1,4 @@
-//! poll(2) under a deadline.
+//! poll(2) with a deadline.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -11,12 +11,12 @@ use crate::sys;
 /// A time on the monotonic clock; `None`: never.
 pub(crate) type Deadline = Option<Duration>;
 
-/// The time at which so much will have passed. Past the end of the clock is never.
+/// The time that is `timeout` from now. `None` if that is past the end of the clock.
 pub(crate) fn deadline_in(timeout: Duration) -> io::Result<Deadline> {
     Ok(sys::now()?.checked_add(timeout))
 }
 
-/// Waits until one of `fds` is ready or the deadline has passed. Whether one is.
+/// Waits until one of `fds` is ready or the deadline has passed. Returns whether one is ready.
 ///
 /// # References
 /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html): `EINTR` comes even with
@@ -31,12 +31,12 @@ pub(crate) fn until<const N: usize>(
             Some(deadline) => Some(deadline.saturating_sub(sys::now()?)),
         };
         match sys::poll(fds, left.map_or(-1, milliseconds)) {
-            // A number that is not open is no news of anybody's death.
+            // A number that is not open says nothing about a death.
             Ok(ready) if ready.iter().any(|events| events & libc::POLLNVAL != 0) => {
                 return Err(Errno::BADF.into());
             }
             Ok(ready) if ready.iter().any(|events| *events != 0) => return Ok(true),
-            // The time that fits into one call may be less than what is left.
+            // One call may wait for less than the time left.
             Ok(_) if left.is_some_and(|left| left > LONGEST) => {}
             Ok(_) => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -45,10 +45,10 @@ pub(crate) fn until<const N: usize>(
     }
 }
 
-/// What poll(2) can be asked for.
+/// The longest timeout that poll(2) takes.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// Rounded up: it never returns early.
+/// Rounded up, so that the wait never ends early.
 fn milliseconds(left: Duration) -> i32 {
     let whole = left.as_nanos().div_ceil(1_000_000);
     i32::try_from(whole).unwrap_or(i32::MAX)

@@ -1,10 +1,10 @@
-//! One descriptor that becomes readable with the verdict, and stays so.
+//! One descriptor that becomes readable with the verdict, and stays readable.
 //!
-//! The pipe alone cannot be that descriptor: a word must be read to be understood, and after that
-//! the pipe is quiet again until the last write end closes, which a process that forked and never
-//! exec'd can put off for ever. An epoll instance over the pipe and an eventfd that is written at
-//! the verdict is readable for as long as either is. The sentinel's word is no descriptor at all: a
-//! thread that sleeps on it writes the eventfd.
+//! The pipe cannot be that descriptor. A word must be read to be understood. After that, the pipe
+//! is quiet again until the last write end closes, and a process that forked and never exec'd can
+//! keep one open for ever. So the descriptor is an epoll instance over the pipe and an eventfd. It
+//! is readable as long as either of them is. The eventfd is written when there is a verdict. The
+//! sentinel's word is no descriptor, so a thread that sleeps on it writes the eventfd.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd};
 pub(crate) struct Readiness {
     epoll: OwnedFd,
     latch: OwnedFd,
-    /// Somebody has asked for the descriptor, and may wait for it since.
+    /// Somebody has asked for the descriptor, and may be waiting for it.
     asked: AtomicBool,
     /// There is a verdict.
     settled: AtomicBool,
@@ -36,7 +36,7 @@ impl Readiness {
         })
     }
 
-    /// Makes what happens on the pipe wake the descriptor.
+    /// Adds the pipe: data or end of file on it makes the descriptor readable.
     pub(crate) fn watch(&self, pipe: &OwnedFd) -> io::Result<()> {
         let readable = epoll::EventFlags::IN;
         Ok(epoll::add(
@@ -52,29 +52,28 @@ impl Readiness {
         PollFd::new(&self.latch, PollFlags::IN)
     }
 
-    /// There is a verdict: readable from now on. Who only waits for the verdict is not kept waiting
-    /// for a system call more. The caller has the watchdog for itself (`&mut`): never at the same
-    /// time as `as_fd`.
+    /// There is a verdict: the descriptor is readable from now on. If nobody has asked for the
+    /// descriptor, this saves the system call. The caller has exclusive access to the watchdog
+    /// (`&mut`), so this never runs at the same time as `as_fd`.
     pub(crate) fn settle(&self) {
-        // Relaxed: whatever gives the watchdog to one thread after the other orders this and
-        // `as_fd`.
+        // Relaxed: whatever passes the watchdog from one thread to another orders this and `as_fd`.
         self.settled.store(true, Ordering::Relaxed);
         if self.asked.load(Ordering::Relaxed) {
             self.latch();
         }
     }
 
-    /// Readable from now on.
+    /// Makes the descriptor readable from now on.
     pub(crate) fn latch(&self) {
-        // The counter goes from 0 to 1, or to 2: neither EAGAIN nor EINTR can come of that.
+        // The counter goes from 0 to 1, or to 2, so neither EAGAIN nor EINTR can occur.
         let _ = rustix::io::write(&self.latch, &1_u64.to_ne_bytes());
     }
 }
 
 impl AsFd for Readiness {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // Relaxed: threads that ask at the same time exchange this flag alone, and one of them is
-        // the first. See `settle` for the other one.
+        // Relaxed: threads that ask at the same time exchange only this flag, and one of them is
+        // the first. For `settled`, see `settle`.
         let first = !self.asked.swap(true, Ordering::Relaxed);
         if first && self.settled.load(Ordering::Relaxed) {
             self.latch();

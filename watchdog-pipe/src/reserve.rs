@@ -1,5 +1,5 @@
-//! What a protection needs of the kernel, taken at adoption: a program may install a seccomp filter
-//! before it starts its watchdog, and what that filter allows cannot be asked.
+//! What a protection needs from the kernel. It is taken at adoption: a program may install a
+//! seccomp filter before it starts its watchdog, and no call tells what that filter allows.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,8 @@ use crate::sys::{ForkGeneration, OwnPid};
 pub(crate) struct Reserve {
     pub(crate) generation: ForkGeneration,
     pub(crate) cancel: Cancel,
-    /// Who only waits needs none: an error is told to who does.
+    /// `None` where the number could not be read. A caller that only waits does not need it; one
+    /// that wants to be protected gets the error.
     own: Option<OwnPid>,
     first: Option<FirstThread>,
     adopter: Option<Adopter>,
@@ -23,13 +24,13 @@ pub(crate) struct Reserve {
 #[derive(Debug)]
 pub(crate) struct Own {
     pub(crate) pid: OwnPid,
-    /// Of pid 1 alone, where there is /proc.
+    /// Set only in pid 1, where /proc is available.
     pub(crate) first: Option<FirstThread>,
-    /// To be closed with the protection: a filter need not allow that before.
+    /// Closed when the protection ends: until then a filter need not allow close(2).
     _adopter: Option<Adopter>,
 }
 
-/// What it holds is the same in every process that adopts.
+/// Shows no fields: they are the same in every process that adopts.
 impl fmt::Debug for Reserve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reserve").finish_non_exhaustive()
@@ -37,7 +38,8 @@ impl fmt::Debug for Reserve {
 }
 
 impl Reserve {
-    /// `EMFILE` or `ENFILE` without a descriptor; as [`ForkGeneration::current`].
+    /// Errors: `EMFILE` or `ENFILE` without a free descriptor, and those of
+    /// [`ForkGeneration::current`].
     pub(crate) fn take() -> io::Result<Reserve> {
         let generation = ForkGeneration::current()?;
         let cancel = Cancel::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
@@ -52,7 +54,8 @@ impl Reserve {
         })
     }
 
-    /// The same; taken anew in a copy made by fork, whose eventfd is shared with the original.
+    /// The same reserve, or a new one in a copy made by fork, whose eventfd is shared with the
+    /// original.
     pub(crate) fn of_this_process(self) -> io::Result<Reserve> {
         if self.generation.is_current() {
             Ok(self)
@@ -61,7 +64,7 @@ impl Reserve {
         }
     }
 
-    /// What may be asked for a thread that is about to start.
+    /// Which optional calls a thread may make that is about to start.
     pub(crate) fn extras(&self) -> Extras {
         let adopter = self
             .adopter
@@ -70,7 +73,7 @@ impl Reserve {
         adopter.map_or_else(Extras::default, Adopter::allows)
     }
 
-    /// Fails where the kernel, at adoption and now, did not say this process's number.
+    /// Fails if the process's own number could be read neither at adoption nor now.
     pub(crate) fn divide(self) -> io::Result<(ForkGeneration, Cancel, Own)> {
         let pid = self.own.map_or_else(OwnPid::read, Ok)?;
         let own = Own {

@@ -18,7 +18,7 @@ pub const PAGE_FD: RawFd = 4;
 /// What the child needs: descriptors on certain numbers, and a variable that names those numbers.
 ///
 /// Keep it until the child is spawned, then drop it: that closes this process's copy of the read
-/// end. One child a setup: two that share a pipe would steal each other's words.
+/// end. Use one setup for each child: two children that share a pipe would take each other's words.
 #[derive(Debug)]
 pub struct ChildSetup {
     read: Arc<OwnedFd>,
@@ -39,6 +39,7 @@ impl ChildSetup {
             inode: pipe.inode,
             sentinel: lease.map(|lease| lease.address(PAGE_FD)),
             policy,
+            clean: false,
         };
         ChildSetup {
             read: Arc::new(read),
@@ -47,9 +48,10 @@ impl ChildSetup {
         }
     }
 
-    /// Puts the read end on another number in the child, for whoever needs [`PIPE_FD`] otherwise.
-    /// The sentinel's page stays where it is, unless that is the number: then it goes to
-    /// [`PIPE_FD`]. A negative number is refused by whatever maps it, and by the child as
+    /// Puts the read end on another number in the child, for callers that need [`PIPE_FD`] for
+    /// something else. The sentinel's page keeps its number, unless the read end takes that number.
+    /// Then the page moves to [`PIPE_FD`], or to [`PAGE_FD`] if the read end takes [`PIPE_FD`]. Do
+    /// not pass a negative number: whatever maps it refuses it, and the child reports it as
     /// malformed.
     pub fn renumber(&mut self, pipe_fd: RawFd) -> &mut ChildSetup {
         self.variable.pipe_fd = pipe_fd;
@@ -61,9 +63,9 @@ impl ChildSetup {
         self
     }
 
-    /// Puts all descriptors on other numbers in the child, in the order in which
-    /// [`fds`](ChildSetup::fds) names them: the read end first. Where `numbers` ends early, the
-    /// rest stay where they are.
+    /// Puts all descriptors on other numbers in the child, in the order of
+    /// [`fds`](ChildSetup::fds): the read end first. If `numbers` ends early, the remaining
+    /// descriptors keep their numbers.
     pub fn renumber_each(&mut self, numbers: impl IntoIterator<Item = RawFd>) -> &mut ChildSetup {
         let page = self.variable.sentinel.as_mut().map(|page| &mut page.fd);
         let theirs = std::iter::once(&mut self.variable.pipe_fd).chain(page);
@@ -73,18 +75,29 @@ impl ChildSetup {
         self
     }
 
-    /// The descriptors to pass on, each with its number in the child: the read end of the pipe, and
-    /// the sentinel's page where there is one. They are close-on-exec here, and must stay so: map
-    /// them in the child.
+    /// Promises the child that it has no write end of the pipe among its descriptors. The child
+    /// then does not search /proc/self/fd for one, which takes as long as 40 short system calls.
     ///
-    /// A child that is given the read end alone follows the pipe alone.
+    /// Use it if you close everything in the child that the child is not given, as `fd-preserve`
+    /// does. A child that has a write end after all never reads the pipe's end of file, because it
+    /// keeps the pipe open itself.
+    pub fn promise_no_writer(&mut self) -> &mut ChildSetup {
+        self.variable.clean = true;
+        self
+    }
+
+    /// The descriptors to pass on, each with its number in the child: the read end of the pipe, and
+    /// the sentinel's page if there is one. They are close-on-exec here. Keep them so in this
+    /// process, and map them in the child.
+    ///
+    /// A child that gets only the read end follows the pipe alone.
     pub fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, RawFd)> {
         self.numbered().map(|(fd, number)| (fd.as_fd(), number))
     }
 
-    /// The same [`fds`](ChildSetup::fds) for a plan that takes a share instead of a duplicate, as
-    /// `fd_preserve::PreserveFds::map_shared_fd`. This process's copy of the read end closes with
-    /// its last share: let go of the plan as soon as the child is spawned, too.
+    /// The same as [`fds`](ChildSetup::fds), as shares instead of borrows, for a plan that needs no
+    /// duplicate, such as `fd_preserve::PreserveFds::map_shared_fd`. This process's copy of the
+    /// read end closes with its last share. So drop the plan as well when the child is spawned.
     pub fn shared_fds(&self) -> impl Iterator<Item = (Arc<OwnedFd>, RawFd)> {
         self.numbered().map(|(fd, number)| (Arc::clone(fd), number))
     }

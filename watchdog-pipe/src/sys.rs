@@ -1,4 +1,4 @@
-//! System calls that rustix does not wrap, and everything unsafe in this crate.
+//! System calls that rustix does not wrap, and all unsafe code of this crate except the sentinel's.
 
 mod descriptor;
 mod errno;
@@ -22,7 +22,7 @@ pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use inherited::Inherited;
 pub(crate) use lent_fd::LentFd;
 pub(crate) use process::{
-    OwnPid, has_default_action, has_no_filter, is_pending, waits_for_signals,
+    OwnPid, has_default_action, has_no_filter, is_first_thread, is_pending, waits_for_signals,
 };
 pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;
@@ -30,18 +30,18 @@ pub(crate) use thread::{RawThread, ask_for_slices, name_this_thread};
 pub(crate) use time::{give_way, now, poll, sleep};
 pub(crate) use write::write_without_sigpipe;
 
-/// The size of a page in bytes. Not rustix's: that one panics before Linux 6.4 when no descriptor
-/// is free, or when the process has dropped privileges, since it has to open /proc/self/auxv there.
+/// The size of a page in bytes. Not rustix's function: before Linux 6.4 that one has to open
+/// /proc/self/auxv, and panics if no descriptor is free or if the process has dropped privileges.
 pub(crate) fn page_size() -> io::Result<usize> {
-    // SAFETY: sysconf(3) has no memory effect. The C library knows this number since the program
-    // started.
+    // SAFETY: sysconf(3) has no memory effect. The C library has known this number since the
+    // program started.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let size = usize::try_from(size).ok();
     let size = size.filter(|size| size.is_power_of_two());
     size.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// A signal from the number in the environment; `None` for what is no signal, and for the numbers
+/// The signal with this number, which comes from the environment. `None` if it is no signal, or one
 /// that the C library keeps to itself.
 pub(crate) fn signal_from_raw(number: i32) -> Option<Signal> {
     Signal::from_named_raw(number).or_else(|| {
@@ -54,7 +54,7 @@ pub(crate) fn signal_from_raw(number: i32) -> Option<Signal> {
     })
 }
 
-/// Ends this process at once: no destructor, no atexit function. Either could hang.
+/// Ends this process at once, without destructors and atexit functions: either could hang.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) ends the process; nothing runs after it that could see a broken invariant.
     unsafe { libc::_exit(code) }

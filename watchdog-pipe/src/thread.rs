@@ -1,4 +1,4 @@
-//! The threads of this crate in a child.
+//! The threads that this crate starts in a child.
 
 use std::ffi::CStr;
 use std::io;
@@ -11,7 +11,7 @@ use rustix::thread::futex::{self, Flags, Timespec};
 use crate::status::Extras;
 use crate::sys::{self, BlockedSignals, ForkGeneration, RawThread};
 
-/// How a thread starts.
+/// How to start a thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
     pub(crate) name: &'static CStr,
@@ -24,12 +24,12 @@ pub(crate) struct Start {
 /// A running thread. Dropping the value lets it run.
 #[derive(Debug)]
 pub(crate) struct Thread {
-    /// `None`: it has ended already, or the value is on its way out.
+    /// `None`: the thread has ended already, or this value is being dropped.
     raw: Option<RawThread>,
     generation: ForkGeneration,
 }
 
-/// A thread that was made, and may not have started yet.
+/// A thread that was created, and may not have started yet.
 #[derive(Debug)]
 #[must_use = "neither joined nor detached yet"]
 pub(crate) struct Starting {
@@ -39,11 +39,13 @@ pub(crate) struct Starting {
 }
 
 impl Thread {
-    /// Every signal is blocked in it, by who creates it: at no instant can it run a handler of the
-    /// program's. (But the two that the C library keeps for itself, to tell every thread of a
-    /// setuid(2), for one. Only its own handlers run on those.)
+    /// Every signal is blocked in the thread, by the thread that creates it: so it can never run a
+    /// handler of the program. The exceptions are the two signals that the C library keeps for
+    /// itself, for example to reach every thread in setuid(2). Only the C library's own handlers
+    /// run on those.
     ///
-    /// Nothing in it takes memory or gives it back before `main` does: see [`RawThread::start`].
+    /// Nothing in the thread allocates or frees memory before `main` does: see
+    /// [`RawThread::start`].
     pub(crate) fn begin(
         start: Start,
         generation: ForkGeneration,
@@ -61,8 +63,9 @@ impl Thread {
                 if let Some(slice) = start.slice.filter(|_| start.extras.slices) {
                     sys::ask_for_slices(slice);
                 }
-                // Release, for the Acquire in `Starting::wait`: the calls above happen before that
-                // returns. Without it, a filter that is installed then could still meet them.
+                // Release: pairs with the Acquire in `wait_for_start`. The calls above happen
+                // before `Starting::wait` returns. Without it, a filter that is installed then
+                // could still catch them.
                 theirs.store(1, Ordering::Release);
                 let _ = futex::wake(&theirs, Flags::PRIVATE, 1);
                 main();
@@ -76,7 +79,7 @@ impl Thread {
         })
     }
 
-    /// Waits for the end. Not in a copy made by fork, which has no such thread.
+    /// Waits for the thread to end. Does not wait in a copy made by fork, which has no such thread.
     pub(crate) fn join(mut self) {
         if self.generation.is_current()
             && let Some(raw) = self.raw.take()
@@ -97,8 +100,8 @@ impl Drop for Thread {
 }
 
 impl Starting {
-    /// Returns when the thread has started. What a filter must allow for that may be refused from
-    /// then on. One that a filter kills on its way is an error.
+    /// Returns when the thread has started. From then on a filter may refuse the calls that a
+    /// thread makes at its start. It is an error if a filter kills the thread while it starts.
     pub(crate) fn wait(self) -> io::Result<Thread> {
         Ok(Thread {
             raw: wait_for_start(self.raw, &self.started)?,
@@ -107,7 +110,7 @@ impl Starting {
     }
 }
 
-/// `None`: it has ended since.
+/// Waits until the thread has started. `None`: it has ended since.
 fn wait_for_start(mut thread: RawThread, started: &AtomicU32) -> io::Result<Option<RawThread>> {
     let a_moment = Timespec {
         tv_sec: 0,
@@ -117,7 +120,7 @@ fn wait_for_start(mut thread: RawThread, started: &AtomicU32) -> io::Result<Opti
         if started.load(Ordering::Acquire) != 0 {
             return Ok(Some(thread));
         }
-        // A wait that is refused makes this loop busy, for as long as the thread takes to start.
+        // If the wait is refused, this loop spins for as long as the thread takes to start.
         let _ = futex::wait(started, Flags::PRIVATE, 0, Some(&a_moment));
         match thread.join_if_ended() {
             Err(runs) => thread = runs,

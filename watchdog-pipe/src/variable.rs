@@ -1,11 +1,17 @@
-//! The environment variable by which the child finds its descriptors.
+//! The environment variable that tells the child where its descriptors are.
 //!
-//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,stop=15:5000`: the number of the read
-//! end, the pipe's device and inode; where the sentinel's word is (number of the page, its device
-//! and inode, the offset of the slot in bytes, the number of the link that has it) when there is
-//! one; and the stop policy (signal number and grace in milliseconds) when one was set. A key that
-//! a version does not know is skipped: a newer parent may say more, and the pipe alone stays a
-//! valid link. `docs/protocol.md` specifies it for other languages.
+//! `WATCHDOG_PIPE=fd=3,pipe=14:90210,sentinel=4:1:2049:16:7,stop=15:5000`:
+//!
+//! - `fd`: the number of the read end.
+//! - `pipe`: the pipe's device and inode.
+//! - `sentinel`: where the sentinel's word is, if there is one. Five numbers: the page's
+//!   descriptor, its device, its inode, the offset of the slot in bytes, the link that has the
+//!   slot.
+//! - `stop`: the stop policy, if one was set. Signal number and grace period in milliseconds.
+//! - `clean=1`: the parent promises that the child has no write end of the pipe.
+//!
+//! A version skips keys that it does not know. So a newer parent may say more, and the pipe alone
+//! stays a valid link. `docs/protocol.md` specifies the variable for other languages.
 
 use std::fmt;
 use std::os::fd::RawFd;
@@ -25,12 +31,15 @@ pub(crate) struct Variable {
     pub(crate) inode: u64,
     pub(crate) sentinel: Option<Address>,
     pub(crate) policy: Option<StopPolicy>,
+    /// The child has no write end of the pipe, and need not search for one.
+    pub(crate) clean: bool,
 }
 
 impl Variable {
-    /// `None`: it is not what [`Display`](fmt::Display) writes.
+    /// `None`: the text is not what [`Display`](fmt::Display) writes.
     pub(crate) fn parse(text: &str) -> Option<Variable> {
         let (mut pipe_fd, mut pipe, mut sentinel, mut policy) = (None, None, None, None);
+        let mut clean = None;
         for field in text.split(',') {
             let (key, value) = field.split_once('=')?;
             let again = match key {
@@ -38,6 +47,7 @@ impl Variable {
                 "pipe" => pipe.replace(pair::<u64, u64>(value)?).is_some(),
                 "sentinel" => sentinel.replace(address(value)?).is_some(),
                 "stop" => policy.replace(stop_policy(value)?).is_some(),
+                "clean" => clean.replace((value == "1").then_some(())?).is_some(),
                 _ => false,
             };
             if again {
@@ -51,6 +61,7 @@ impl Variable {
             inode,
             sentinel,
             policy,
+            clean: clean.is_some(),
         })
     }
 }
@@ -66,6 +77,9 @@ impl fmt::Display for Variable {
             let rounded_up = grace.as_nanos().div_ceil(1_000_000);
             let millis = u64::try_from(rounded_up).unwrap_or(u64::MAX);
             write!(f, ",stop={}:{millis}", policy.stop_signal().as_raw())?;
+        }
+        if self.clean {
+            f.write_str(",clean=1")?;
         }
         Ok(())
     }
@@ -102,7 +116,7 @@ fn pair<A: std::str::FromStr, B: std::str::FromStr>(text: &str) -> Option<(A, B)
     Some((number(first)?, number(second)?))
 }
 
-/// Digits alone: the standard parser would take a `+` too.
+/// Accepts digits only. The standard parser would also accept a `+`.
 fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
@@ -121,7 +135,19 @@ mod tests {
             inode: 90210,
             sentinel: None,
             policy,
+            clean: false,
         }
+    }
+
+    #[test]
+    fn promise_of_no_writer_is_read_back() {
+        let with = Variable {
+            clean: true,
+            ..variable(None)
+        };
+        let text = "fd=3,pipe=14:90210,clean=1";
+        assert_eq!(with.to_string(), text);
+        assert_eq!(Variable::parse(text), Some(with));
     }
 
     #[test]
@@ -215,6 +241,9 @@ mod tests {
             "fd=3,pipe=14:90210,stop=32:5",
             "fd=3,pipe=14:90210,stop=65:5",
             "fd= 3,pipe=14:90210",
+            "fd=3,pipe=14:90210,clean=",
+            "fd=3,pipe=14:90210,clean=0",
+            "fd=3,pipe=14:90210,clean=1,clean=1",
             "fd=3,pipe=14:90210,sentinel=",
             "fd=3,pipe=14:90210,sentinel=4:1:2049:16",
             "fd=3,pipe=14:90210,sentinel=4:1:2049:16:7:8",

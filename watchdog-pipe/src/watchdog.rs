@@ -17,10 +17,11 @@ use crate::{Guarantees, StopPolicy, Verdict, poll};
 
 /// Learns what became of the parent.
 ///
-/// Either wait for the [`Verdict`] yourself ([`wait`](Watchdog::wait),
-/// [`try_wait`](Watchdog::try_wait), or [`AsFd`] in an event loop), or let a thread act on it
-/// ([`enforce`](Watchdog::enforce), [`enforce_inherited`](Watchdog::enforce_inherited),
-/// [`on_verdict`](Watchdog::on_verdict)).
+/// There are two ways to use it:
+/// - Wait for the [`Verdict`] yourself: [`wait`](Watchdog::wait), [`try_wait`](Watchdog::try_wait),
+///   or [`AsFd`] in an event loop.
+/// - Let a thread act on it: [`enforce`](Watchdog::enforce),
+///   [`enforce_inherited`](Watchdog::enforce_inherited), [`on_verdict`](Watchdog::on_verdict).
 #[derive(Debug)]
 pub struct Watchdog {
     pipe: Arc<OwnedFd>,
@@ -28,26 +29,27 @@ pub struct Watchdog {
     policy: Option<StopPolicy>,
     scanner: Scanner,
     verdict: Option<Verdict>,
-    /// The parent's sentinel, where it has one.
+    /// The word of the parent's sentinel, if it has one.
     observer: Option<Arc<SlotObserver>>,
-    /// Makes the descriptor readable when the sentinel died; from the first time that somebody has
-    /// to wait. `None` in it: there is no room for the thread, and the pipe does alone.
+    /// The thread that makes the descriptor readable when the sentinel dies. It is started when
+    /// somebody has to wait for the first time. `None` inside: the thread could not be started, and
+    /// the pipe is used alone.
     listener: OnceLock<Option<Listener>>,
-    /// Until a [`Monitor`](crate::Monitor) takes it. `None` also where the kernel refused the page
+    /// Until a [`Monitor`](crate::Monitor) takes it. Also `None` if the kernel refused the page
     /// that [`ForkGeneration`] needs.
     reserve: Option<Reserve>,
 }
 
 impl Watchdog {
-    /// An error gives the descriptor back as it was.
+    /// On an error it gives the descriptor back, unchanged.
     pub(crate) fn new(
         pipe: OwnedFd,
         readiness: Readiness,
         observer: Option<SlotObserver>,
         policy: Option<StopPolicy>,
     ) -> Result<Watchdog, (OwnedFd, io::Error)> {
-        // Without a page of its own a process can wait all the same, and is told when it wants to
-        // be protected.
+        // A process without that page can still wait. It gets the error when it asks to be
+        // protected.
         let reserve = match ForkGeneration::current() {
             Ok(_) => Reserve::take().map(Some),
             Err(_) => Ok(None),
@@ -73,7 +75,7 @@ impl Watchdog {
         self.policy
     }
 
-    /// What this process is promised of its parent.
+    /// What this process can rely on to learn of its parent's end.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
         let listens = |listener: &Option<Listener>| {
@@ -87,14 +89,14 @@ impl Watchdog {
         Guarantees::of(listens && self.observer.as_ref().is_some_and(attached))
     }
 
-    /// Waits for the verdict. The first wait that has to sleep starts a thread, where the parent
-    /// has a sentinel: it sleeps on the sentinel's word, blocks every signal, and ends with the
+    /// Waits for the verdict. If the parent has a sentinel, the first wait that has to sleep starts
+    /// a thread. The thread sleeps on the sentinel's word, blocks every signal, and ends with the
     /// watchdog.
     ///
     /// # Errors
     /// `ENOMEM` and `EINVAL` (`RLIMIT_NOFILE` below two) from
-    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), `EBADF` when somebody closed
-    /// the descriptor behind our back, and whatever a seccomp filter answers. An interruption by a
+    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html); `EBADF` if other code in this
+    /// process closed the descriptor; and whatever a seccomp filter answers. An interruption by a
     /// signal is not an error.
     pub fn wait(&mut self) -> io::Result<Verdict> {
         loop {
@@ -104,7 +106,8 @@ impl Watchdog {
         }
     }
 
-    /// Waits for the verdict, at most for `timeout` on the monotonic clock. `None`: not yet.
+    /// Waits for the verdict, at most for `timeout` on the monotonic clock. `None`: there is none
+    /// yet.
     ///
     /// # Errors
     /// As [`Watchdog::wait`].
@@ -112,8 +115,8 @@ impl Watchdog {
         self.wait_until(poll::deadline_in(timeout)?)
     }
 
-    /// The verdict, if there is one. `None`: the parent lives, or something was on the pipe that is
-    /// no verdict.
+    /// The verdict, if there is one. `None`: the parent lives. It may have written something to the
+    /// pipe that is no verdict.
     ///
     /// # Errors
     /// As [`Watchdog::wait`].
@@ -130,7 +133,7 @@ impl Watchdog {
             if self.verdict.is_some() {
                 return Ok(self.verdict);
             }
-            // Once more before it sleeps: that is what may cost a thread.
+            // Looks once more before it sleeps, because sleeping may start a thread.
             self.look()?;
             if self.verdict.is_some() {
                 continue;
@@ -165,17 +168,17 @@ impl Watchdog {
         self.reserve.take()
     }
 
-    /// For somebody who listens in his own way.
+    /// For a caller that starts a listener of its own. Ends the listener of this watchdog.
     pub(crate) fn observer(&mut self) -> Option<Arc<SlotObserver>> {
         self.listener = OnceLock::new();
         self.observer.clone()
     }
 
-    /// The word of the sentinel and the pipe, and which of them counts.
+    /// Looks at the sentinel's word and at the pipe, and decides which of them counts.
     ///
-    /// What the parent has said on the pipe before it died counts more than its death. So the
-    /// sentinel's word is looked at first: if that one is a death, all that the parent ever said
-    /// can be read by now.
+    /// What the parent wrote to the pipe before it died counts more than its death. So the
+    /// sentinel's word is loaded first: if it shows a death, everything that the parent ever wrote
+    /// can be read by then.
     #[inline]
     fn look(&mut self) -> io::Result<()> {
         let died = self
@@ -191,14 +194,14 @@ impl Watchdog {
 
     /// Reads until there is a verdict or nothing more to read.
     ///
-    /// The verdict is always read, never taken from POLLHUP: the kernel looks at the pipe's buffer
-    /// before it looks at the number of writers, so that a word and a close in between give a
-    /// POLLHUP without the POLLIN of the word (`pipe_poll` in fs/pipe.c). End of file is what is
-    /// sure: the buffer is empty and nobody can write. Stray data, POLLERR and POLLNVAL are not end
-    /// of file.
+    /// The verdict always comes from a read, never from POLLHUP. The kernel looks at the pipe's
+    /// buffer before it counts the writers. If a word and a close come in between, poll reports
+    /// POLLHUP without the POLLIN of the word (`pipe_poll` in fs/pipe.c). End of file is certain:
+    /// the buffer is empty and nobody can write. Stray data, POLLERR and POLLNVAL are not end of
+    /// file.
     #[inline]
     fn read_pipe(&mut self) -> io::Result<()> {
-        // Small enough to be cleared without a call into the C library.
+        // Small, so that the compiler clears it without a call into the C library.
         let mut buffer = [0; 64];
         while self.verdict.is_none() {
             match rustix::io::read(&*self.pipe, &mut buffer) {
@@ -222,16 +225,17 @@ impl Watchdog {
     }
 }
 
-/// What can fail comes first, and what changes the descriptor for good comes last.
+/// Calls that can fail come first; those that change the descriptor permanently come last.
 fn prepare(pipe: &OwnedFd, readiness: &Readiness) -> io::Result<()> {
     readiness.watch(pipe)?;
     fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
     Ok(fcntl_setfd(pipe, FdFlags::CLOEXEC)?)
 }
 
-/// Becomes readable (`POLLIN`) with the verdict and stays so: register it in any event loop, and
-/// call [`Watchdog::try_wait`] when it is. It may be readable without a verdict, when something was
-/// on the pipe that is none; `try_wait` clears that. Starts the thread of [`Watchdog::wait`].
+/// Becomes readable (`POLLIN`) with the verdict and stays readable. Register it in any event loop,
+/// and call [`Watchdog::try_wait`] when it is readable. It may become readable without a verdict,
+/// when something else was written to the pipe; `try_wait` reads that away. The first call starts
+/// the thread that [`Watchdog::wait`] describes.
 impl AsFd for Watchdog {
     fn as_fd(&self) -> BorrowedFd<'_> {
         if self.verdict.is_none() {

@@ -1,13 +1,13 @@
-//! The words on the pipe: why the write end is about to be closed.
+//! The words on the pipe: they say why the parent is about to close its write end.
 //!
-//! A word is said before the close, so that a late reader never guesses; a close without a word is
-//! a death. One word is said without a close: that a death is about to come. Eight bytes, because a
-//! write of at most `PIPE_BUF` bytes is atomic, and because a stray byte or two of somebody else's
-//! can then neither be taken for a word nor hide one.
+//! The parent writes the word before the close, so that a late reader never has to guess. A close
+//! without a word is a death. One word comes without a close: it announces a death. A word has
+//! eight bytes. A write of at most `PIPE_BUF` bytes is atomic. And a stray byte or two from another
+//! writer can neither be mistaken for a word of this length nor hide one.
 
 use crate::Verdict;
 
-/// What the parent says.
+/// What the parent writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     /// The keepalive was dropped.
@@ -16,7 +16,7 @@ pub(crate) enum Word {
     Released,
     /// The write end moves to another process.
     HandedOver,
-    /// This process dies: by [`announce_death`](crate::announce_death).
+    /// This process is dying: written by [`announce_death`](crate::announce_death).
     Died,
 }
 
@@ -35,7 +35,7 @@ impl Word {
         }
     }
 
-    /// The verdict a word is; handing over is none, the child goes on following the pipe.
+    /// The verdict that a word means. A hand-over means none: the child goes on following the pipe.
     const fn verdict(self) -> Option<Verdict> {
         match self {
             Word::Dropped => Some(Verdict::KeepaliveDropped),
@@ -46,14 +46,14 @@ impl Word {
     }
 }
 
-/// Finds words in what was read, whatever lies before or between them.
+/// Finds words in what was read, whatever comes before or between them.
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
     last: [u8; LENGTH],
 }
 
 impl Scanner {
-    /// Takes what was read; answers with the first word in it that is a verdict.
+    /// Takes what was read. Returns the first verdict in it.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<Verdict> {
         bytes.iter().find_map(|&byte| {
             self.last.rotate_left(1);

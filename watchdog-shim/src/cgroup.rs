@@ -1,4 +1,4 @@
-//! A cgroup of its own for COMMAND's tree (version 2). All members are killed at once, however fast
+//! A cgroup (version 2) for COMMAND's tree. All its members can be killed at once, however fast
 //! they fork.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use crate::namespace;
 use crate::sys::{self, SoleThread};
 
-/// How many pidfds of members are open at the same time.
+/// How many pidfds of members are open at once.
 const OPEN_AT_ONCE: usize = 512;
 
 /// The folder of a cgroup that was made for COMMAND.
@@ -22,10 +22,10 @@ const OPEN_AT_ONCE: usize = 512;
 pub(crate) struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// Makes a leaf below this process's own cgroup. A child tries whether a process can be moved
-    /// into it.
+    /// Makes a leaf below this process's own cgroup. A child checks that a process can move into
+    /// it.
     pub(crate) fn make(alone: &SoleThread) -> io::Result<Cgroup> {
-        // Shims in two PID namespaces may have the same number, and see the same cgroups.
+        // Shims in two PID namespaces may have the same pid, and see the same cgroups.
         let namespace = fs::metadata("/proc/self/ns/pid")?.ino();
         let name = format!(
             "watchdog-shim-{}-{namespace}",
@@ -33,8 +33,8 @@ impl Cgroup {
         );
         let cgroup = Cgroup(own_folder()?.join(name));
         match fs::create_dir(&cgroup.0) {
-            // An earlier shim with this number was killed with all its processes, and left the
-            // folder behind. A cgroup that is in use cannot be removed, so it is not taken.
+            // An earlier shim with this pid was killed with all its processes, and left the folder
+            // behind. A cgroup that is in use cannot be removed, so it is not taken over.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 cgroup.remove();
                 fs::create_dir(&cgroup.0)?;
@@ -55,22 +55,22 @@ impl Cgroup {
         }
     }
 
-    /// A process that writes 0 to it becomes a member.
+    /// The file `cgroup.procs`. A process that writes 0 to it becomes a member.
     pub(crate) fn procs(&self) -> io::Result<OwnedFd> {
         Ok(self.open("cgroup.procs")?.into())
     }
 
     /// Sends a signal to every member but one.
     ///
-    /// A cgroup whose list cannot be read is passed over: COMMAND may have removed it, or made it
+    /// A cgroup whose list cannot be read is skipped: COMMAND may have removed it, or made it
     /// threaded.
     pub(crate) fn signal(&self, signal: Signal, except: Option<Pid>) {
         for folder in self.folders() {
             for some in members(&folder).unwrap_or_default().chunks(OPEN_AT_ONCE) {
                 for process in prove(&folder, some) {
                     if Some(process.pid()) != except {
-                        // It has ended, or is another user's. The report at the end says what is
-                        // left.
+                        // An error means that the process has ended, or belongs to another user.
+                        // The report at the end says what is left.
                         let _ = process.send_signal(signal);
                     }
                 }
@@ -78,7 +78,7 @@ impl Cgroup {
         }
     }
 
-    /// Sends SIGKILL to all members. Since Linux 5.14 the kernel does it at once.
+    /// Sends SIGKILL to all members. Since Linux 5.14 the kernel does this in one step.
     pub(crate) fn kill(&self) {
         if self.write("cgroup.kill", "1").is_err() {
             self.signal(Signal::KILL, None);
@@ -92,7 +92,8 @@ impl Cgroup {
         events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
     }
 
-    /// Removes this cgroup, and those below it that COMMAND has made. One that is in use stays.
+    /// Removes this cgroup, and the cgroups below it that COMMAND has made. A cgroup that is in use
+    /// stays.
     pub(crate) fn remove(&self) {
         for folder in self.folders().iter().rev() {
             let _ = fs::remove_dir(folder);
@@ -119,7 +120,7 @@ impl Cgroup {
         io::Write::write_all(&mut self.open(file)?, text.as_bytes())
     }
 
-    /// Without `O_CREAT`: the error is ENOENT if the kernel has no such file.
+    /// Opens without `O_CREAT`: the error is ENOENT if the kernel has no such file.
     fn open(&self, file: &str) -> io::Result<File> {
         OpenOptions::new().write(true).open(self.0.join(file))
     }
@@ -137,8 +138,8 @@ fn members(folder: &Path) -> io::Result<Vec<Pid>> {
 /// Opens those of `pids` that are members.
 ///
 /// A pid in the list may belong to another process by the time it is opened. So the list is read
-/// again after that. A process that still lives and has its number in the list is a member. One
-/// reading of the list serves many processes.
+/// again after that. A process that still lives and whose number is in the list is a member.
+/// One reading of the list serves many processes.
 fn prove(folder: &Path, pids: &[Pid]) -> Vec<Process> {
     let opened = pids.iter().filter_map(|&pid| Process::open(pid).ok());
     let mut opened: Vec<Process> = opened.collect();
@@ -166,7 +167,7 @@ fn own_folder() -> io::Result<PathBuf> {
     Ok(Path::new(point).join(below))
 }
 
-/// Root and mount point of a line of mountinfo that is a cgroup2 file system.
+/// Root and mount point in a line of mountinfo, if the line is for a cgroup2 file system.
 fn cgroup_mount(line: &str) -> Option<(&str, &str)> {
     let (ours, theirs) = line.split_once(" - ")?;
     let mut ours = ours.split(' ').skip(3);

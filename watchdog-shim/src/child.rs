@@ -1,9 +1,9 @@
-//! The child that becomes COMMAND: what runs in it between clone(2) and execve(2).
+//! The child that becomes COMMAND: the code that it runs between clone(2) and execve(2).
 //!
 //! The child shares the memory of this process (`CLONE_VM`), so no page is copied. This process
 //! waits until the child has executed COMMAND or has ended (`CLONE_VFORK`). `posix_spawn(3)` works
-//! in the same way. Everything that the child needs is prepared before the clone. The child
-//! allocates nothing, takes no lock and cannot panic.
+//! the same way. Everything that the child needs is prepared before the clone. The child allocates
+//! nothing, takes no lock and cannot panic.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
@@ -33,8 +33,8 @@ pub(crate) struct Image {
 #[derive(Debug)]
 pub(crate) struct Strings {
     pointers: Vec<*const c_char>,
-    /// What the pointers point to. Nobody changes the vector. Moving it moves no string: each is on
-    /// the heap.
+    /// Owns what the pointers point to. The vector is not changed. Moving it moves no string,
+    /// because each string is on the heap.
     _owned: Vec<CString>,
 }
 
@@ -70,16 +70,16 @@ pub(crate) enum NotStarted {
 struct Entry<'a> {
     image: &'a Image,
     ledger: Ledger,
-    /// The step that failed, and the errno; 0 if nothing has.
+    /// The step that failed, and the errno. The errno is 0 if no step failed.
     step: AtomicI32,
     errno: AtomicI32,
 }
 
 impl Image {
-    /// Starts COMMAND. The kernel opens the pidfd before the child runs: if none is free, nothing
-    /// has started.
+    /// Starts COMMAND. The kernel opens the pidfd before the child runs: if no descriptor is free,
+    /// nothing has started.
     ///
-    /// No signal has a handler: [`sys::take_signals`]. So none runs in the child.
+    /// No signal has a handler ([`sys::take_signals`]), so none runs in the child.
     pub(crate) fn spawn(&self, _: &SoleThread, ledger: Ledger) -> Result<Process, NotStarted> {
         let entry = Entry {
             image: self,
@@ -90,11 +90,11 @@ impl Image {
         let stack = ChildStack::map().map_err(NotStarted::Clone)?;
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         let mut pidfd: c_int = -1;
-        // SAFETY: the stack is the child's alone and has room for what `main` does. CLONE_VFORK
-        // suspends this thread, the only one of this process, until the child has another program
-        // or has ended. So stack and entry outlive the child's use of them. If this process is
-        // killed meanwhile, the memory stays: the child holds it too. `pidfd` has room for a
-        // number.
+        // SAFETY: only the child uses the stack, and it has room for what `main` does. CLONE_VFORK
+        // suspends this thread, the only one of this process, until the child has executed another
+        // program or has ended. So the stack and the entry outlive the child's use of them. If this
+        // process is killed meanwhile, the memory stays, because the child has it too. `pidfd` has
+        // room for a number.
         let number = unsafe {
             libc::clone(
                 main,
@@ -107,15 +107,16 @@ impl Image {
         let Some(pid) = sys::pid(number) else {
             return Err(NotStarted::Clone(io::Error::last_os_error()));
         };
-        // An emulator may not know CLONE_PIDFD, and leaves the number as it was.
+        // An emulator may not know CLONE_PIDFD, and then leaves the number as it was.
         // SAFETY: clone(2) has just made it, and nobody else has it.
         let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
-        // Acquire, for the Release in `main`: where there is an error, the step is the one that it
-        // is of. CLONE_VFORK orders the two as well: this thread goes on when the child has ended.
+        // Acquire: pairs with the Release in `main`. If there is an error, `step` is the step that
+        // it belongs to. CLONE_VFORK orders the two as well: this thread continues only when the
+        // child has ended.
         let errno = entry.errno.load(Ordering::Acquire);
         if errno == 0 {
             let Some(pidfd) = pidfd else {
-                // The number is the child's until the reap.
+                // The child keeps its number until it is reaped.
                 return Process::open(pid).map_err(|error| {
                     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
                     ledger.set_command(0);
@@ -133,22 +134,22 @@ impl Image {
         Err(NotStarted::Child(step, io::Error::from_raw_os_error(errno)))
     }
 
-    /// In the child. Executes the program, or returns the step that failed and the errno.
+    /// In the child. Executes the program. Returns only if a step failed: the step and the errno.
     fn become_it(&self) -> (Step, c_int) {
         if let Some(cgroup) = &self.cgroup {
-            // SAFETY: an open descriptor, and one byte. The kernel takes 0 for the process that
+            // SAFETY: an open descriptor, and one byte. The kernel takes 0 to mean the process that
             // writes.
             if unsafe { libc::write(cgroup.as_raw_fd(), c"0".as_ptr().cast(), 1) } < 0 {
                 return (Step::Cgroup, errno());
             }
         }
         if self.session == Session::New {
-            // SAFETY: takes nothing. It works, since a new child leads no process group.
+            // SAFETY: takes nothing. It works, because a new child leads no process group.
             if unsafe { libc::setsid() } < 0 {
                 return (Step::Session, errno());
             }
-            // If standard input is a terminal of no session, it becomes the terminal of COMMAND's.
-            // Otherwise the call fails and changes nothing.
+            // If standard input is a terminal that no session has, it becomes the terminal of
+            // COMMAND's session. Otherwise the call fails and changes nothing.
             // SAFETY: takes a plain number.
             unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
         }
@@ -159,12 +160,12 @@ impl Image {
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
         let blocked = &raw const self.signals.blocked;
-        // SAFETY: the set is valid. A null pointer is allowed where the old set would go.
+        // SAFETY: the set is valid. A null pointer is allowed for the old set.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, blocked, ptr::null_mut()) };
         (Step::Exec, self.execute())
     }
 
-    /// In the child. Tries the candidates, as execvp(3) does. Returns the errno if none was
+    /// In the child. Tries the candidates, as execvp(3) does. Returns the errno if none could be
     /// executed.
     fn execute(&self) -> c_int {
         let arguments = self.arguments.pointers.as_ptr();
@@ -187,9 +188,9 @@ impl Image {
     }
 }
 
-/// In the child: all that runs there.
+/// In the child: everything that runs there.
 extern "C" fn main(entry: *mut c_void) -> c_int {
-    // SAFETY: `spawn` passed a pointer to its entry. The entry lives until the parent goes on,
+    // SAFETY: `spawn` passed a pointer to its entry. The entry lives until the parent continues,
     // which is after the exec or the end of this process.
     let entry = unsafe { &*entry.cast::<Entry<'_>>() };
     // Written before the exec: if the parent is killed, the process that takes over finds COMMAND
@@ -200,7 +201,8 @@ extern "C" fn main(entry: *mut c_void) -> c_int {
     let (step, errno) = entry.image.become_it();
     // Once this child is reaped, another process may get the number.
     entry.ledger.set_command(0);
-    // The error comes last, by a Release: who loads it by an Acquire loads its step.
+    // The errno is stored last, with Release. A thread that loads it with Acquire also loads its
+    // step.
     entry.step.store(step as i32, Ordering::Release);
     entry.errno.store(errno, Ordering::Release);
     sys::exit_now(crate::failure::NOT_FOUND)

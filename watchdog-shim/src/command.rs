@@ -1,4 +1,4 @@
-//! COMMAND: what is prepared before the start, and what is reported if it does not start.
+//! COMMAND: what is prepared before it starts, and what is reported if it does not start.
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
@@ -68,7 +68,7 @@ impl Image {
 }
 
 /// The signal that killed the child before it executed its program, if one did. clone(2) does not
-/// tell: it returns as after an exec. Without /proc the answer is always `None`.
+/// tell: it returns in the same way as after an exec. Without /proc the answer is always `None`.
 fn killed_on_the_way(child: &Process, proc: Option<&Proc>) -> Option<i32> {
     let proc = proc?;
     for _ in 0..LOOKS {
@@ -84,8 +84,8 @@ fn killed_on_the_way(child: &Process, proc: Option<&Proc>) -> Option<i32> {
     None
 }
 
-/// How often to look, and how long to wait after each look. The limit is for a tracer that holds
-/// the child in between.
+/// How often to look, and how long to wait after each look. The limit matters if a tracer stops the
+/// child before its exec.
 const LOOKS: u32 = 1000;
 const LOOK: Timespec = Timespec {
     tv_sec: 0,

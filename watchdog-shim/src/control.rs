@@ -1,7 +1,7 @@
 //! The socket pair between OUTER and the process in charge of the tree.
 //!
-//! OUTER alone holds one end: the other processes see end of file when OUTER dies. INNER and
-//! STANDBY share the other end: OUTER sees end of file when both are gone.
+//! OUTER alone has one end: the other processes see end of file when OUTER dies. INNER and STANDBY
+//! share the other end: OUTER sees end of file when both are gone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,15 +13,15 @@ use rustix::net::{
 
 use crate::sys;
 
-/// How many signals or messages are received before anything else is looked at. A flood must not
-/// put off the end of the tree.
+/// How many signals or messages are received before anything else is checked. A flood of them must
+/// not delay the end of the tree.
 pub(crate) const RECEIVED_AT_ONCE: usize = 256;
 
-/// One end.
+/// One end of the pair.
 #[derive(Debug)]
 pub(crate) struct ControlSocket(OwnedFd);
 
-/// What is sent.
+/// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     /// To the keeper: this signal came to OUTER.
@@ -32,7 +32,7 @@ pub(crate) enum Message {
     Stopped,
 }
 
-/// What was received.
+/// The result of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Message(Message),
@@ -75,7 +75,7 @@ impl ControlSocket {
     }
 
     /// Never blocks. A message that cannot be sent is lost: the other side is gone, or is stopped
-    /// with hundreds unread.
+    /// with hundreds of messages unread.
     pub(crate) fn send(&self, message: Message) {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let _ = send(&self.0, &message.bytes(), flags);
@@ -85,14 +85,14 @@ impl ControlSocket {
     pub(crate) fn receive(&self) -> Received {
         let mut bytes = [0; 5];
         match recv(&self.0, &mut bytes, RecvFlags::DONTWAIT) {
-            // The error: the other end was closed, and had not read everything.
+            // ECONNRESET: the other end was closed before it had read everything.
             Ok((_, 0)) | Err(Errno::CONNRESET) => Received::End,
-            // Only processes of the shim send here, and they send messages only.
+            // Only processes of the shim send here, and they send only messages.
             Ok((_, count)) => {
                 let read = bytes.get(..count).and_then(Message::parse);
                 read.map_or(Received::Nothing, Received::Message)
             }
-            // AGAIN: there is nothing. Any other error says nothing of the other side.
+            // EAGAIN: there is nothing. Any other error says nothing about the other side.
             Err(_) => Received::Nothing,
         }
     }

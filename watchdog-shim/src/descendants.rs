@@ -1,9 +1,9 @@
 //! Finds all descendants of this process in /proc, and signals them by pidfd.
 //!
 //! A pid that was read in /proc may belong to a stranger by the time it is opened. So a process is
-//! signalled only if it is proven to be a descendant: its pidfd is open, and its line in /proc,
-//! read after that, names a parent that is alive and proven itself. The first proven parent is this
-//! process.
+//! signalled only if it is proven to be a descendant. A proof has two parts: its pidfd is open; and
+//! its line in /proc, read after that, names a parent that is alive and proven itself. The first
+//! proven parent is this process.
 //!
 //! This process is a subreaper, so it becomes the parent of orphans. A process whose parent ends
 //! during the walk is still found, as a child of this process. If a process moved to another parent
@@ -22,7 +22,7 @@ use crate::sys;
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Swept {
-    /// How many living descendants were to be signalled.
+    /// How many living descendants were meant to get the signals.
     pub(crate) found: u32,
     /// Descriptors ran out: some were signalled before all were found.
     pub(crate) ran_out_of_descriptors: bool,
@@ -68,7 +68,7 @@ pub(crate) fn signal_descendants(
             prove()
         });
         let Ok(Some(Proven { process, group })) = proven else {
-            // It may have ended by now. Then its children are children of this process.
+            // It may have ended by now. Then its children have become children of this process.
             push(&mut left, &children, number, None);
             continue;
         };
@@ -86,7 +86,7 @@ pub(crate) fn signal_descendants(
     Ok(sweep.swept)
 }
 
-/// How often the youngest children are looked at, and how many of them each time.
+/// How many rounds to look at the youngest children, and how many of them in each round.
 const ROUNDS: usize = 16;
 const YOUNGEST: usize = 32;
 
@@ -94,8 +94,8 @@ const YOUNGEST: usize = 32;
 /// `signalled` gets the number of each. Returns whether new ones still appeared in the last round.
 ///
 /// Some processes fork and end at once, and their children do the same. A walk through all
-/// processes is too slow for them. But each orphan becomes a child of this process, and is the last
-/// one in the list of its children.
+/// processes is too slow for them. But each orphan becomes a child of this process, as the last one
+/// in its list of children.
 pub(crate) fn kill_youngest_children(proc: &Proc, mut signalled: impl FnMut(i32)) -> bool {
     let Ok(root) = sys::own_pid() else {
         return false;
@@ -126,7 +126,7 @@ fn kill_child(number: i32) -> bool {
     child.is_some_and(|child| child.send_signal(Signal::KILL).is_ok())
 }
 
-/// The descendants that were found and not signalled yet.
+/// The descendants that were found and have not been signalled yet.
 struct Sweep<'a, G> {
     signals: &'a [Signal],
     found: Vec<(i32, Process)>,
@@ -148,7 +148,7 @@ impl<G: FnMut(i32)> Sweep<'_, G> {
                     (self.signalled)(number);
                 }
                 Err(Error::NotFound(_)) => {}
-                // It may not be signalled, as one of another user.
+                // It may not be signalled, for example because it belongs to another user.
                 Err(_) => self.swept.found += 1,
             }
         }
@@ -185,7 +185,7 @@ struct Proven {
     group: Option<i32>,
 }
 
-/// The process, if it lives and is a child of `parent` at this moment, or of this process, whose
+/// The process, if it lives and at this moment is a child of `parent` or of this process, whose
 /// number is `root`.
 fn prove(
     proc: &Proc,
@@ -199,19 +199,19 @@ fn prove(
         Some(Err(_)) | None => return Ok(None),
     };
     let lives = |process: &Process| matches!(process.try_wait(), Ok(None));
-    // The parent may end after the line was read. The kernel has given the process to another
-    // parent by then: the second line names that one.
+    // The parent may end after the line was read. By then the kernel has given the process to
+    // another parent, and the second line names that one.
     for _ in 0..2 {
         let Some(stat) = proc.stat(number)? else {
-            // A mount option may hide the line of a process that is not dumpable, or another
-            // user's.
+            // A mount option may hide the line of a process that is not dumpable or belongs to
+            // another user.
             let is_child = matches!(sys::end_of_child(process.as_fd()), Ok(None));
             return Ok(is_child.then_some(Proven {
                 process,
                 group: None,
             }));
         };
-        // The order matters: the line is read first, then both processes are looked at. A process
+        // The order matters: read the line first, then check that both processes live. A process
         // that has not ended still has its number. So the line was this process's line, and the
         // number in it was the parent's number.
         let is_parent = |parent: &Parent| stat.parent == parent.number && lives(&parent.process);
@@ -259,9 +259,11 @@ mod tests {
             drop(child.stdin.take());
             child.wait().expect("own child");
         }
-        // The last two: with that number as its own, this process is no parent of the child.
+        // The last two are false: with that number as its own, this process is not the child's
+        // parent.
         assert_eq!(proven, [true, true, false, false]);
     }
+
     fn cat() -> std::process::Child {
         let mut command = std::process::Command::new("cat");
         command.stdin(std::process::Stdio::piped());

@@ -1,4 +1,4 @@
-//! `--print-plan`: what would hold here, and why not more.
+//! `--print-plan`: what would apply here, and why not more.
 
 use crate::cgroup::Cgroup;
 use crate::failure::Failure;
@@ -8,8 +8,8 @@ use crate::plan::Plan;
 use crate::proc::Proc;
 use crate::sys::SoleThread;
 
-/// What these options would give, and what else there is here. It is told even if the options are
-/// refused: then it shows the way out.
+/// What these options would give, and what else is possible here. It is printed even if the options
+/// are refused, so that it shows alternatives.
 pub(crate) struct Explanation {
     pub(crate) text: String,
     pub(crate) refused: Option<Failure>,
@@ -19,7 +19,7 @@ impl Explanation {
     /// Tries everything, and leaves nothing behind.
     pub(crate) fn of(alone: &SoleThread, options: &Options) -> Explanation {
         let namespace = namespace::try_in_child(alone);
-        // A plan with a PID namespace does not try it.
+        // Making a plan with a PID namespace does not try the namespace.
         let plan = match (&namespace, options.contain) {
             (Err(error), Contain::PidNamespace) => Err(Failure::no_namespace(error)),
             _ => Plan::make(alone, options),
@@ -43,7 +43,7 @@ impl Explanation {
             }
             Err(error) => format!("pidns: not here ({error})"),
         };
-        // One that the plan has made is replaced by this one.
+        // If the plan has made a cgroup, this one replaces it.
         let cgroup = match Cgroup::make(alone) {
             Ok(cgroup) => {
                 cgroup.remove();

@@ -1,17 +1,16 @@
-//! Why the shim did not start COMMAND: one line that names the cause and the way out, and an exit
-//! code.
+//! Why the shim did not start COMMAND: one line with the cause and a way out, and an exit code.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::fs::{self, Metadata};
 use std::io::{self, Write as _};
 
-/// Exit codes of the shim's own, as env(1), nice(1) and timeout(1) have them.
+/// The shim's own exit codes, the same as those of env(1), nice(1) and timeout(1).
 pub(crate) const REFUSED: u8 = 125;
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
 pub(crate) const NOT_FOUND: u8 = 127;
 
-/// The shim gives up before COMMAND runs.
+/// Why the shim gave up before COMMAND ran.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
@@ -19,7 +18,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// The shim itself cannot go on, or a requirement is not met.
+    /// The shim itself cannot continue, or a requirement is not met.
     pub(crate) fn refused(message: impl Into<String>) -> Failure {
         Failure {
             code: REFUSED,
@@ -40,7 +39,7 @@ impl Failure {
         Failure::refused(format!("{what}: {error}{way_out}"))
     }
 
-    /// The descriptor that an option names cannot be taken.
+    /// The shim cannot use the descriptor that an option names.
     pub(crate) fn descriptor(option: &str, error: &io::Error) -> Failure {
         let way_out = match error.raw_os_error() {
             Some(libc::EBADF) => "; whoever starts the shim has to pass that descriptor on",
@@ -91,14 +90,15 @@ impl Failure {
         self.code
     }
 
-    /// Writes it to standard error. `eprintln!` would panic if that cannot be written to.
+    /// Writes the line to standard error. `eprintln!` would panic if standard error cannot be
+    /// written to.
     pub(crate) fn print(&self) {
         let _ = io::stderr().write_all(format!("{self}\n").as_bytes());
     }
 }
 
-/// What the error means for a COMMAND of that name, and the way out. `None` if the error says it
-/// all.
+/// Explains the error for a COMMAND of that name, with a way out. `None` if the error alone says
+/// enough.
 fn why_not(program: &OsStr, error: &io::Error) -> Option<&'static str> {
     if program.is_empty() {
         return Some("COMMAND is empty; name a program");
@@ -128,7 +128,7 @@ fn why_not(program: &OsStr, error: &io::Error) -> Option<&'static str> {
     }
 }
 
-/// One line, whatever is quoted in it.
+/// Always one line, whatever it quotes.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("watchdog-shim: ")?;

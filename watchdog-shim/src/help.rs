@@ -1,4 +1,4 @@
-//! What `--help` says: one screen.
+//! The text of `--help`: one screen.
 
 use crate::table::{Row, TABLE};
 
@@ -15,10 +15,10 @@ Exit: COMMAND's own; 125 the shim failed or a requirement is not met,
 126 COMMAND cannot be executed, 127 COMMAND was not found.
 ";
 
-/// Where the purpose of an option begins, unless what stands before it is longer.
+/// The column where the purpose of an option begins, unless the option itself is longer.
 const COLUMN: usize = 24;
 
-/// Of a terminal.
+/// Columns of a terminal.
 const WIDTH: usize = 80;
 
 pub(crate) fn text() -> String {

@@ -1,8 +1,8 @@
-//! The process in charge of the tree: it reaps, passes signals on, and stops everything when its
-//! time has come.
+//! The keeper: the process in charge of the tree. It reaps, passes signals on, and stops the tree
+//! when it is time.
 //!
-//! INNER is in charge from the start. STANDBY or OUTER takes over when those below it were killed:
-//! the orphans come to it, and the ledger says how far the stop has got.
+//! INNER is the keeper from the start. STANDBY or OUTER takes over when the processes of the shim
+//! below it were killed. It inherits the orphans, and the ledger says how far the stop has got.
 
 mod killing;
 mod reap;
@@ -27,12 +27,12 @@ use crate::watch::{RuntimeState, RuntimeWatch};
 
 pub(crate) use killing::Killing;
 
-/// A round of reaping takes longer only in a tree of thousands.
+/// A round of reaping takes longer than this only in a tree of thousands.
 const LONG_REAPING: Duration = Duration::from_micros(200);
-/// A request that comes by a signal waits so long at most.
+/// A request that comes by a signal is delayed by this at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
-/// See the module.
+/// The keeper: see the module.
 #[derive(Debug)]
 pub(crate) struct Keeper<'a> {
     pub(crate) options: &'a Options,
@@ -43,17 +43,17 @@ pub(crate) struct Keeper<'a> {
     pub(crate) signals: OwnedFd,
     /// `None`: this process is OUTER itself.
     pub(crate) control: Option<ControlSocket>,
-    /// In INNER, if there is a STANDBY that lives.
+    /// Only in INNER: STANDBY, as long as there is one and it lives.
     pub(crate) standby: Option<Process>,
     pub(crate) watch: RuntimeWatch,
-    /// COMMAND was stopped, and not continued since.
+    /// COMMAND was stopped and has not been continued since.
     pub(crate) command_is_stopped: bool,
-    /// When standard input was found to have ended, if the lifetime hangs on that.
+    /// When the shim noticed the end of standard input, if the shim watches that.
     ///
-    /// The grace period has begun then. The end of file is the first step of the stop: COMMAND has
+    /// The grace period begins then. The end of file is the first step of the stop: COMMAND has
     /// half of the grace period to end by itself, and gets the stop signal after that.
     pub(crate) input_ended: Option<Instant>,
-    /// Somebody has requested the end of the tree. Another request means at once.
+    /// Somebody has requested the end of the tree. A second request ends the grace period at once.
     pub(crate) stop_was_requested: bool,
     pub(crate) killing: Killing,
 }
@@ -61,16 +61,16 @@ pub(crate) struct Keeper<'a> {
 /// What a round of reaping left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
-    /// There may be more that have ended.
+    /// More children may have ended.
     More,
-    /// All that have ended were reaped.
+    /// All children that have ended were reaped; others live.
     Living,
-    /// There is no child at all: the tree is empty.
+    /// There is no child at all.
     Nobody,
 }
 
 impl Keeper<'_> {
-    /// Works until nothing is left to be done.
+    /// Works until there is nothing left to do.
     pub(crate) fn run(mut self) {
         loop {
             let began = Instant::now();
@@ -111,7 +111,7 @@ impl Keeper<'_> {
         self.run();
     }
 
-    /// Begins to stop the tree, unless that has begun.
+    /// Begins to stop the tree, unless a stop has begun already.
     fn stop(&self, cause: Cause) {
         if self.ledger.phase() >= Phase::Stopping {
             return;
@@ -122,12 +122,12 @@ impl Keeper<'_> {
             Some(at) => (at.after(grace), at.after(grace).remaining()),
         };
         self.ledger.set_deadline(deadline);
-        // A stopped process takes the stop signal once it is continued.
+        // A stopped process receives the stop signal only when it is continued.
         let signals = [signal, Signal::CONT];
         self.tree
             .signal(&signals, self.options.signal_to, self.ledger.group());
-        // After the signals: if this process is killed before all are sent, the one that takes over
-        // sends them again.
+        // Set after the signals: if this process is killed before it has sent them all, the process
+        // that takes over sends them again.
         self.ledger.set_phase(Phase::Stopping);
         self.status.report(Event::Stopping { cause, grace: left });
     }
@@ -148,20 +148,21 @@ impl Keeper<'_> {
             && command_has_ended
             && self.options.on_exit == OnExit::Stop
         {
-            // Not before: if COMMAND has left nobody behind, nobody is looked for.
+            // Not before COMMAND has ended and the tree is not empty: if COMMAND left nobody
+            // behind, there is nobody to search for.
             self.stop(Cause::CommandExited);
         } else if phase == Phase::Stopping && self.ledger.deadline().is_none_or(has_passed) {
             self.ledger.set_phase(Phase::Killing);
         }
     }
 
-    /// When the stop signal follows the end of standard input, if that has ended.
+    /// When the stop signal is due after the end of standard input. `None` if it has not ended.
     fn stop_after_input(&self) -> Option<Instant> {
         let grace = self.ledger.policy().grace;
         self.input_ended.map(|at| at.after(grace / 2))
     }
 
-    /// Whether what is left may live on.
+    /// Whether the shim is done although processes may be left: they may live on.
     fn is_over(&self) -> bool {
         let command_has_ended = self.ledger.status().is_some();
         match (&self.tree.reach, self.options.on_exit) {
@@ -191,11 +192,11 @@ impl Keeper<'_> {
         }
     }
 
-    /// How long to leave the children alone after a round of reaping that took so long.
+    /// How long to leave the children alone after a round of reaping that took this long.
     ///
-    /// The kernel looks for an ended child from the oldest on, among all that live. While a large
-    /// tree dies, a search for each that has just died would take a time that grows with the square
-    /// of their number, and would hold up the others' end. After a pause many have ended.
+    /// The kernel searches for an ended child among all living ones, from the oldest on. While a
+    /// large tree dies, one search for each death would take a time that grows with the square of
+    /// their number, and would delay the end of the others. After a pause many have ended.
     fn pause_after(&self, reaping: Duration) -> Option<Duration> {
         let is_long = reaping > LONG_REAPING && self.ledger.phase() >= Phase::Stopping;
         is_long.then(|| (4 * reaping).min(LONGEST_PAUSE))
@@ -213,12 +214,12 @@ impl Keeper<'_> {
                 .as_ref()
                 .map(|standby| readable(standby.as_fd())),
         );
-        // Whatever it answers, everything is looked at. The shim does not start if poll(2) is
+        // Whatever poll returns, everything is checked. The shim does not start if poll(2) is
         // refused.
         let _ = poll(&mut fds, timeout.as_ref());
     }
 
-    /// Looks whether the runtime and STANDBY live.
+    /// Checks whether the runtime and STANDBY live.
     fn look(&mut self) {
         match self.watch.look() {
             RuntimeState::Alive => {}

@@ -1,7 +1,7 @@
 //! The ledger: what is known about the tree, in a page that all processes of the shim share.
 //!
-//! The process in charge writes it. If that process is killed, the next one takes over and goes on
-//! from what it reads here. OUTER reads here how COMMAND ended.
+//! The process in charge writes it. If that process is killed, the next one takes over from what it
+//! reads here. OUTER reads here how COMMAND ended.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -39,7 +39,7 @@ impl Phase {
     ];
 }
 
-/// One word a field. A new ledger is all zeros.
+/// Each field is one word. A new ledger is all zeros.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ledger {
     phase: &'static AtomicU64,
@@ -65,11 +65,11 @@ const ENDED: u64 = 1 << 32;
 
 // Orderings: no field says anything about another field. Only the process in charge writes them.
 // Another process reads them after the kernel has told it that the writer has ended, or has closed
-// its end of the control socket. That orders the accesses. `command` is the exception: COMMAND's
+// its end of the control socket; that orders the accesses. `command` is the exception: COMMAND's
 // process writes it before its exec, and INNER continues only after that exec. A process that takes
 // over before the exec may still read 0. Acquire and Release cost nothing here.
 impl Ledger {
-    /// Makes a ledger in memory that this process shares with all that it forks.
+    /// Makes a ledger in memory that this process shares with every process that it forks.
     pub(crate) fn shared() -> io::Result<Ledger> {
         let [
             phase,
@@ -98,7 +98,7 @@ impl Ledger {
     pub(crate) fn phase(&self) -> Phase {
         let number = self.phase.load(Ordering::Acquire);
         let known = Phase::ALL.into_iter().find(|phase| *phase as u64 == number);
-        // Nobody writes anything else.
+        // Nobody writes anything else, so this default is not used.
         known.unwrap_or(Phase::Killing)
     }
 

@@ -1,12 +1,13 @@
-//! Puts any unmodified program, with everything that it starts, under the lifetime of the process
-//! that started it.
+//! Makes any unmodified program, and everything that it starts, end when the process that started
+//! it ends.
 //!
 //! `watchdog-shim [OPTIONS] [--] COMMAND [ARG...]` runs COMMAND. When the process that started the
-//! shim (the runtime) dies or lets go, COMMAND and all its descendants get a stop signal, have a
-//! grace period, and are killed then.
+//! shim (the runtime) dies or lets go, COMMAND and all its descendants get a stop signal. They have
+//! a grace period. Then they are killed.
 //!
-//! This crate is that program, as a library: [`run`] is its `main`. A runtime that wants no second
-//! file on the disk calls [`run_if_asked`] first in its own `main`, and starts itself as the shim.
+//! This crate is that program, as a library: [`run`] is its `main`. A runtime that does not want a
+//! second file on the disk calls [`run_if_asked`] first in its own `main`, and starts itself as the
+//! shim.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("watchdog-shim is for Linux: it stands on pidfds, subreapers and PID namespaces");
@@ -49,14 +50,14 @@ use crate::options::Request;
 use crate::shim::End;
 use crate::sys::SoleThread;
 
-/// The name by which a program is started to be the shim: see [`run_if_asked`].
+/// The name under which a program is started to act as the shim: see [`run_if_asked`].
 pub const NAME: &str = "watchdog-shim";
 
-/// Is the shim. Reads the command line (without the program's own name), runs COMMAND, and ends
-/// this process as COMMAND ended.
+/// Acts as the shim. Reads the command line (without the program's own name), runs COMMAND, and
+/// ends this process as COMMAND ended.
 ///
-/// Exit codes of its own: 125 the shim failed or a requirement is not met, 126 COMMAND cannot be
-/// executed, 127 it was not found. A line on standard error says why.
+/// The shim's own exit codes: 125 if the shim failed or a requirement is not met, 126 if COMMAND
+/// cannot be executed, 127 if it was not found. A line on standard error says why.
 ///
 /// # Safety
 /// This process has one thread. No part of it owns a descriptor that it has inherited, except the
@@ -69,8 +70,8 @@ pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
         Ok(End::Code(code)) => sys::exit_now(code),
         Ok(End::Signal(signal)) => {
             sys::die_of(signal);
-            // The signal has not ended this process, which may be pid 1 of a namespace. The code is
-            // the one that a shell would give.
+            // The signal has not ended this process; it may be pid 1 of a namespace. Exit with the
+            // code that a shell would report.
             sys::exit_now(u8::try_from(128 + signal).unwrap_or(u8::MAX))
         }
         Err(failure) => {
@@ -80,20 +81,20 @@ pub unsafe fn run(args: impl IntoIterator<Item = OsString>) -> ! {
     }
 }
 
-/// [`run`] with the arguments of C's `main`, the program's own name among them.
+/// [`run`] with the arguments of C's `main`, which include the program's own name.
 ///
 /// For a program whose `main` is C's (`#![no_main]`). Rust's own `main` ignores SIGPIPE before it
 /// runs anything of the program, and COMMAND would inherit that.
 ///
 /// # Safety
-/// As [`run`]; and `arguments` are `count` strings as C's `main` gets them.
+/// As for [`run`]; and `arguments` are `count` strings as C's `main` gets them.
 #[allow(unsafe_code)]
 pub unsafe fn main(count: c_int, arguments: *const *const c_char) -> ! {
     // SAFETY: the caller's promise.
     unsafe { run(sys::arguments(count, arguments).into_iter().skip(1)) }
 }
 
-/// Is the shim if this program was started under the [`NAME`]. Returns at once if not.
+/// Acts as the shim if this program was started under the [`NAME`]. Otherwise returns at once.
 ///
 /// ```no_run
 /// // SAFETY: first in main.
@@ -101,11 +102,11 @@ pub unsafe fn main(count: c_int, arguments: *const *const c_char) -> ! {
 /// // the program itself
 /// ```
 ///
-/// COMMAND gets SIGPIPE with its default action: Rust's own `main` has changed the action, and
-/// leaves no trace of what it was.
+/// COMMAND gets SIGPIPE with its default action. Rust's own `main` has changed the action, and it
+/// cannot be known what it was.
 ///
 /// # Safety
-/// As [`run`].
+/// As for [`run`].
 #[allow(unsafe_code)]
 pub unsafe fn run_if_asked() {
     let mut args = std::env::args_os();
@@ -114,7 +115,7 @@ pub unsafe fn run_if_asked() {
         .file_name()
         .is_some_and(|name| name == NAME)
     {
-        // Rust's main has ignored it.
+        // Rust's own `main` has ignored it.
         sys::default_sigpipe();
         // SAFETY: the caller's promise.
         unsafe { run(args) }
@@ -133,8 +134,8 @@ fn answer(alone: SoleThread, args: impl IntoIterator<Item = OsString>) -> Result
         Request::Version => say(concat!("watchdog-shim ", env!("CARGO_PKG_VERSION"), "\n")),
         Request::PrintPlan(options) => {
             required_calls::check()?;
-            // If the caller ignores SIGCHLD, the children that try something could not be waited
-            // for.
+            // If the caller ignores SIGCHLD, this process could not wait for the children that try
+            // something.
             sys::take_signals()
                 .map_err(|error| Failure::io("signals cannot be blocked", &error))?;
             let Explanation { text, refused } = Explanation::of(&alone, &options);

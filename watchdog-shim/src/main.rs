@@ -5,13 +5,13 @@
 
 #![no_main]
 
-// The unwinder is linked into the program, so that the loader has one library less to map: that was
-// a third of the time that the shim adds to tini's. `libgcc_eh.a` comes with `libgcc_s.so`, which
-// std would link to. A static program gets it from std.
+// The unwinder is linked into the program, so that the loader maps one library less. That took a
+// third of the time that the shim adds to tini's. `libgcc_eh.a` comes with `libgcc_s.so`, to which
+// std would link. A static program gets it from std.
 #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
 #[link(name = "gcc_eh", kind = "static", modifiers = "-bundle")]
 #[allow(unsafe_code)]
-// SAFETY: it declares nothing.
+// SAFETY: the block declares nothing.
 unsafe extern "C" {}
 
 /// # Safety

@@ -1,5 +1,5 @@
-//! A PID namespace for COMMAND's tree. INNER is its pid 1: when INNER ends, the kernel ends all
-//! that is in it.
+//! A PID namespace for COMMAND's tree. INNER is its pid 1: when INNER ends, the kernel ends every
+//! process in it.
 
 use std::ffi::CString;
 use std::fs;
@@ -15,20 +15,20 @@ use crate::sys::{self, Forked, NamespaceInit, SoleThread};
 pub(crate) enum Means {
     /// With `CAP_SYS_ADMIN`.
     Privilege,
-    /// With a user namespace, since `CAP_SYS_ADMIN` is missing.
+    /// With a user namespace, because `CAP_SYS_ADMIN` is missing.
     UserNamespace,
 }
 
-/// What a trial has shown: a PID namespace can be made here.
+/// A trial has shown that a PID namespace can be made here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trial {
     pub(crate) means: Means,
-    /// With a /proc that shows it. If not, COMMAND sees its caller's.
+    /// Whether a /proc that shows it can be mounted. If not, COMMAND sees its caller's.
     pub(crate) proc: bool,
 }
 
-/// Makes a PID namespace in a child, to tell whether that can be done. Only a trial tells: some
-/// systems let an unprivileged user make a user namespace, and then refuse everything in it.
+/// Makes a PID namespace in a child, to find out whether that is possible. Only a trial can tell:
+/// some systems let an unprivileged user make a user namespace, and then refuse everything in it.
 pub(crate) fn try_in_child(alone: &SoleThread) -> io::Result<Trial> {
     /// Exit codes of the child. Errnos are smaller.
     const PRIVILEGE: i32 = 0b1111_1000;
@@ -79,10 +79,10 @@ pub(crate) fn in_child(
     }
 }
 
-/// From here on the next child of this process is pid 1 of a new PID namespace. After an error this
-/// process may be in a user namespace, and can start nothing.
+/// Makes the next child of this process pid 1 of a new PID namespace. After an error this process
+/// may be in a user namespace, and cannot start anything.
 ///
-/// This uses unshare(2) and the C library's fork. After a raw clone(2), the C library of the child
+/// This uses unshare(2) and the C library's fork. After a raw clone(2), the C library in the child
 /// would have its parent's thread id. From here on this process cannot start a thread.
 pub(crate) fn enter(alone: &SoleThread) -> io::Result<Means> {
     if sys::unshare(alone, libc::CLONE_NEWPID).is_ok() {

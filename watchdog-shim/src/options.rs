@@ -16,22 +16,22 @@ use crate::values::{duration, number, pid, signal, word};
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) contain: Contain,
-    /// `None`: `good`, or nothing with `--contain=none`.
+    /// `None`: the default. That is `good`, or nothing with `--contain=none`.
     pub(crate) require: Option<Level>,
     pub(crate) watch: Watch,
     pub(crate) stop_signal: Option<Signal>,
     pub(crate) signal_to: SignalTo,
     pub(crate) stop_timeout: Option<Duration>,
     pub(crate) on_exit: OnExit,
-    /// `None`: keep with a terminal on standard input, else a new one.
+    /// `None`: the default. That is `keep` if standard input is a terminal, otherwise `new`.
     pub(crate) session: Option<Session>,
     pub(crate) status_fd: Option<RawFd>,
     pub(crate) exit: ExitAs,
-    /// The program and its arguments; empty only with `--print-plan`.
+    /// The program and its arguments. Empty only with `--print-plan`.
     pub(crate) command: Vec<OsString>,
 }
 
-/// What the shim is to do.
+/// What the shim must do.
 #[derive(Debug)]
 pub(crate) enum Request {
     Run(Options),
@@ -40,17 +40,17 @@ pub(crate) enum Request {
     Version,
 }
 
-/// What the lifetime hangs on, as `--watch` says it.
+/// What the shim watches, as given by `--watch`: the tree is stopped when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watch {
-    /// The watchdog's variable, else the parent.
+    /// The watchdog that the environment names; the parent if there is none.
     Default,
-    /// The watchdog's variable.
+    /// The watchdog that the environment names.
     Env,
-    /// Any pipe or socket.
+    /// The other end of a pipe or socket.
     Fd(RawFd),
     Stdin,
-    /// The parent, which has this pid if one is given.
+    /// The parent. If a pid is given, the parent must have it.
     Parent(Option<i32>),
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
 }
 
 impl Options {
-    /// Of a command line without options.
+    /// The options of a command line that gives none.
     fn none() -> Options {
         Options {
             contain: Contain::Auto,
@@ -128,14 +128,14 @@ impl Options {
             Id::Session => self.session = Some(word(name, value, Session::ALL)?),
             Id::StatusFd => self.status_fd = Some(number(name, '=', value)?),
             Id::Exit => self.exit = word(name, value, ExitAs::ALL)?,
-            // They have no value.
+            // These have no value.
             Id::PrintPlan | Id::Help | Id::Version => {}
         }
         Ok(())
     }
 }
 
-/// Refuses what contradicts itself, whatever the kernel can do.
+/// Refuses options that contradict each other, whatever the kernel can do.
 fn check(options: &Options) -> Result<(), Failure> {
     let refused = |message: &str| Err(Failure::refused(message));
     if options.command.is_empty() {
@@ -155,7 +155,7 @@ fn check(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The option that an argument is, if it is one of the shim's.
+/// The option that this argument names, if it is one of the shim's.
 fn row(arg: &Arg<'_>) -> Option<&'static Row> {
     TABLE.iter().find(|row| match arg {
         Arg::Long(name) => row.name == *name,
@@ -286,7 +286,7 @@ mod tests {
         }
     }
 
-    /// What the table gives as values of an option, in a form that can be parsed.
+    /// The values that the table gives for an option, in a form that can be parsed.
     fn values(row: &Row) -> Vec<String> {
         match row.value {
             Value::Nothing => Vec::new(),

@@ -1,4 +1,4 @@
-//! Which containment there is to be, what it promises here, and why not more.
+//! Which containment is used, what it promises here, and why not more.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub(crate) enum Containment {
     AlreadyInit,
     /// A PID namespace of its own.
     PidNamespace,
-    /// Orphans come to the shim, which finds descendants in /proc.
+    /// The shim inherits orphans, and finds descendants in /proc.
     Subreaper,
     /// A cgroup of its own. The shim is a subreaper as well.
     Cgroup(Cgroup),
@@ -44,7 +44,7 @@ impl Containment {
     }
 }
 
-/// The choice.
+/// The chosen containment.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) containment: Containment,
@@ -94,7 +94,7 @@ impl Plan {
                 })?);
                 Containment::Subreaper
             }
-            // Whether one can be made shows when it is made. Nothing was started by then.
+            // Whether a namespace can be made shows when it is made. Nothing was started by then.
             Contain::PidNamespace => Containment::PidNamespace,
             Contain::Cgroup => {
                 let cgroup = Cgroup::make(alone).map_err(|error| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-/// By this signal, and by SIGKILL after the grace period.
+/// Send this signal first, and SIGKILL after the grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
     pub(crate) signal: Signal,

@@ -1,4 +1,4 @@
-//! Processes as /proc shows them.
+//! Reads about processes in /proc.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,11 +12,11 @@ use rustix::process::Pid;
 
 use crate::sys;
 
-/// /proc, held open: COMMAND may mount something over it, or take it away.
+/// /proc, kept open: COMMAND may mount something over it, or unmount it.
 #[derive(Debug)]
 pub(crate) struct Proc(OwnedFd);
 
-/// What is used of a line of /proc/PID/stat.
+/// The fields that are used of a line of /proc/PID/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) parent: i32,
@@ -55,17 +55,17 @@ impl Proc {
         Some(stat.group)
     }
 
-    /// Whether a process has executed no program since its fork. It must not have been reaped.
+    /// Whether a process has not executed a program since its fork. It must not have been reaped.
     pub(crate) fn is_without_exec(&self, number: Pid) -> bool {
         let stat = self.stat(number.as_raw_nonzero().get());
         // PF_FORKNOEXEC of include/linux/sched.h.
         stat.is_ok_and(|stat| stat.is_some_and(|stat| stat.flags & 0x40 != 0))
     }
 
-    /// The numbers of all processes, by the number of their parent. `root` is this process's
-    /// number.
+    /// The numbers of all processes, grouped by the number of their parent. `root` is this
+    /// process's number.
     ///
-    /// Zombies are among them: a process looks like one if its first thread has ended and another
+    /// Zombies are included: a process looks like one if its first thread has ended and another
     /// thread lives.
     pub(crate) fn children_by_parent(&self, root: i32) -> io::Result<BTreeMap<i32, Vec<i32>>> {
         let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
@@ -79,7 +79,8 @@ impl Proc {
                 children.entry(stat.parent).or_default().push(number);
             }
         }
-        // A mount option may hide a process from the listing. The list of children still has it.
+        // A mount option may hide a process from the listing. The list of this process's children
+        // still has it.
         let seen = children.entry(root).or_default();
         let known: BTreeSet<i32> = seen.iter().copied().collect();
         let own = self.own_children(root).into_iter();

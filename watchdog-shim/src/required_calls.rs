@@ -13,12 +13,12 @@ use crate::sys;
 /// Tries each call, so that a filter that refuses one is found before anything is started.
 ///
 /// Why each is needed:
-/// - The clock, poll(2) and waitid(2) are all that the shim waits with. A wait that always fails
-///   would make its loop run without a pause.
-/// - getpid(2), kill(2) and the two calls on pidfds are for signals. Without them the shim could
+/// - The clock, poll(2) and waitid(2): the shim waits only with these. If a wait always failed, its
+///   loop would run without a pause.
+/// - getpid(2), kill(2) and the two calls on pidfds: they send signals. Without them the shim could
 ///   not end the tree.
-/// - Without close(2) no pipe and no socket would ever end. std would panic after it has listed a
-///   folder.
+/// - close(2): without it no pipe and no socket would ever report an end, and std would panic after
+///   it has listed a folder.
 pub(crate) fn check() -> Result<(), Failure> {
     sys::monotonic_nanoseconds().map_err(|error| Failure::io("clock_gettime(2)", &error))?;
     poll(&mut [], Some(&Timespec::default()))

@@ -39,7 +39,7 @@ pub(crate) fn run(alone: SoleThread, options: &Options) -> Result<End, Failure> 
         Containment::Cgroup(ref cgroup) => {
             let cgroup = cgroup.clone();
             let end = run_three(setup);
-            // INNER removes it. If INNER has started nothing, nobody has removed it yet.
+            // INNER removes the cgroup. If INNER has started nothing, nobody has removed it yet.
             cgroup.remove();
             end
         }
@@ -72,7 +72,7 @@ fn run_in_namespace(setup: Setup<'_>) -> Result<End, Failure> {
     let failed = |error| Failure::io("--contain=pidns", &error);
     let (of_outer, of_keeper) = ControlSocket::pair().map_err(failed)?;
     namespace::enter(&setup.alone).map_err(|error| Failure::no_namespace(&error))?;
-    // Not before: the files in /proc that set up a user namespace would be root's.
+    // Not earlier: the /proc files that set up a user namespace would belong to root.
     protection::hide();
     let wake = Wake::make().map_err(failed)?;
     let signals = sys::signal_fd().map_err(failed)?;
@@ -85,11 +85,11 @@ fn run_in_namespace(setup: Setup<'_>) -> Result<End, Failure> {
         Forked::Child => {
             drop((of_outer, signals));
             let init = NamespaceInit::of_this_process(&setup.alone);
-            // Where it is refused, COMMAND sees its caller's /proc.
+            // If a filter or the kernel refuses this, COMMAND sees its caller's /proc.
             let _ = namespace::mount_proc();
             match init {
                 Ok(init) => {
-                    // The one that was open shows another PID namespace.
+                    // The /proc that was open shows another PID namespace.
                     let proc = Proc::open().ok();
                     let setup = Setup { proc, ..setup };
                     inner::run(setup, Some(of_keeper), None, Some(init), &wake)

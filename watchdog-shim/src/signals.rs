@@ -5,10 +5,10 @@ use rustix::process::Signal;
 use crate::options::Session;
 use crate::sys::{self, ReceivedSignal};
 
-/// What is to be done about it.
+/// What to do about a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// SIGTERM: the tree is stopped, by the stop signal of its policy.
+    /// SIGTERM: stop the tree, by the policy's stop signal.
     Stop,
     /// SIGINT: COMMAND gets it, and decides. If the tree is being stopped, the grace period ends.
     Interrupt,
@@ -17,12 +17,14 @@ pub(crate) enum Meaning {
     Nothing,
 }
 
-/// The sessions of COMMAND and of this process: what the kernel sends by itself depends on them.
+/// The sessions of COMMAND and of this process. They decide which signals the kernel itself sends
+/// to COMMAND.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SessionRole {
-    /// COMMAND's.
+    /// COMMAND's session.
     pub(crate) session: Session,
-    /// Whether this process leads its session. The terminal's hang-up is sent to the leader alone.
+    /// Whether this process leads its session. The kernel sends a terminal's hang-up only to the
+    /// leader.
     pub(crate) leads: bool,
 }
 
@@ -45,24 +47,24 @@ pub(crate) fn meaning(received: ReceivedSignal, role: SessionRole) -> Meaning {
     );
     let is_known_already = match role.session {
         Session::Keep => to_group || hang_up && !role.leads,
-        // They come from the terminal that the shim gave up for COMMAND.
+        // They come from the terminal that the shim has given to COMMAND.
         Session::New => hang_up,
     };
     if received.by_kernel && is_known_already {
         return Meaning::Nothing;
     }
     match received.signal {
-        // Children that have ended are found by reaping. The other two are for a process in the
-        // background that uses its terminal, which the shim does not do.
+        // Children that have ended are found by reaping. The other two are for a background process
+        // that uses its terminal, which the shim does not do.
         libc::SIGCHLD | libc::SIGTTIN | libc::SIGTTOU => Meaning::Nothing,
-        // SIGPIPE: nobody reads the reports any more. SIGCONT: the tree is gone, and OUTER is
-        // continued. Neither concerns COMMAND.
+        // SIGPIPE: nobody reads the reports any more. SIGCONT: the tree is gone, and the kernel has
+        // continued OUTER. Neither concerns COMMAND.
         libc::SIGPIPE | libc::SIGCONT if received.by_itself => Meaning::Nothing,
         signal => meaning_of_forwarded(signal),
     }
 }
 
-/// What a signal means that OUTER has looked at and passed on.
+/// What a signal means that OUTER has checked and passed on.
 pub(crate) fn meaning_of_forwarded(signal: i32) -> Meaning {
     match signal {
         libc::SIGTERM => Meaning::Stop,

@@ -1,4 +1,4 @@
-//! What the shim reports on `--status-fd`: a JSON object a line.
+//! What the shim reports on `--status-fd`: one JSON object on each line.
 
 use std::fmt::Write as _;
 use std::io;
@@ -17,7 +17,7 @@ use rustix::termios::isatty;
 /// Why the tree is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The runtime died, or let the other end of the pipe go without a word.
+    /// The runtime died, or closed its end of the link without saying why.
     RuntimeDied,
     /// The runtime dropped its keepalive.
     RuntimeDropped,
@@ -60,7 +60,7 @@ pub(crate) enum Event {
     Exited {
         status: ExitStatus,
     },
-    /// So many have not died of SIGKILL yet, or may not be signalled.
+    /// This many processes have not died of SIGKILL yet, or may not be signalled.
     Unkillable {
         count: u32,
     },
@@ -108,7 +108,8 @@ impl Event {
     }
 }
 
-/// Where the reports go. The shim never waits for the reader: one that does not read loses reports.
+/// Where the reports go. The shim never waits for the reader. A reader that does not read loses
+/// reports.
 #[derive(Debug)]
 pub(crate) struct Status(Option<OwnedFd>);
 
@@ -124,7 +125,7 @@ impl Status {
         let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)];
         let room = poll(&mut fds, Some(&Timespec::default()));
         // If the pipe could not be opened again, another process may fill it at this moment. Then
-        // this waits. SIGPIPE is blocked.
+        // this write waits. The signal SIGPIPE is blocked.
         if room == Ok(1) && fds[0].revents().contains(PollFlags::OUT) {
             let line = event.line();
             let sent = send(fd, line.as_bytes(), SendFlags::DONTWAIT);
@@ -135,9 +136,9 @@ impl Status {
     }
 }
 
-/// Opens a pipe or a terminal again, so that the shim has an open file description of its own that
-/// never blocks. The inherited one is COMMAND's too, and stays as it is. A file is not opened
-/// again: a new description would write over what is in it.
+/// Opens a pipe or a terminal again, so that the shim has its own open file description, which
+/// never blocks. The inherited one is shared with COMMAND and stays as it is. A file is not opened
+/// again: a new description would overwrite its content.
 fn opened_again(fd: &OwnedFd) -> io::Result<OwnedFd> {
     let kind = FileType::from_raw_mode(fstat(fd)?.st_mode);
     if kind != FileType::Fifo && !isatty(fd) {

@@ -1,4 +1,4 @@
-//! System calls that rustix does not wrap, and everything unsafe outside `child.rs`.
+//! System calls that rustix does not wrap, and all unsafe code outside `child.rs`.
 
 mod arguments;
 mod child_stack;

@@ -1,35 +1,35 @@
-//! The command line as data: each option with its values, its default and what it is for.
+//! The command line as data: each option with its values, its default and its purpose.
 //!
-//! The parser, `--help`, the manual page and the completions of shells are made from this table.
-//! The last two are made by `cargo xtask man`, which includes this file: it uses nothing but the
-//! standard library.
+//! The parser, `--help`, the manual page and the shell completions are made from this table. `cargo
+//! xtask man` makes the last two and includes this file, so it uses nothing but the standard
+//! library.
 
 /// One option.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     pub(crate) id: Id,
-    /// Without the two dashes.
+    /// The name without the two dashes.
     pub(crate) name: &'static str,
     pub(crate) short: Option<char>,
     pub(crate) value: Value,
-    /// What holds without the option. Empty for an option that takes no value.
+    /// What applies without the option. Empty for an option that takes no value.
     pub(crate) default: &'static str,
     /// What it is for.
     pub(crate) purpose: &'static str,
 }
 
-/// What stands behind an option.
+/// The value of an option.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Value {
     Nothing,
     /// One of these words, each with its meaning.
     Word(&'static [(&'static str, &'static str)]),
-    /// An open set, by its name. The others are examples.
+    /// Any value; the name stands for it. The strings are examples.
     #[allow(dead_code, reason = "the examples are for the completions")]
     Open(&'static str, &'static [&'static str]),
 }
 
-/// The options, for code that has to treat every one of them.
+/// The options, for code that has to handle each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Id {
     Contain,
@@ -47,7 +47,7 @@ pub(crate) enum Id {
     Version,
 }
 
-/// A closed set of words: an enum, the word and the meaning of each variant.
+/// A fixed set of words: an enum with a word and a meaning for each variant.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal, $meaning:literal;)* }) => {
         $(#[$doc])*
@@ -65,7 +65,7 @@ macro_rules! words {
 }
 
 words! {
-    /// How the tree is held together.
+    /// How the shim keeps the tree together.
     Contain {
         Auto = "auto", "the strongest that COMMAND does not notice";
         PidNamespace = "pidns", "a PID namespace of its own";
@@ -76,7 +76,7 @@ words! {
 }
 
 words! {
-    /// What is promised of the end.
+    /// What is promised about the end of the tree.
     Level {
         Told = "told", "COMMAND alone is stopped";
         Good = "good", "nothing is left, unless all processes of the shim are killed at once";
@@ -85,7 +85,7 @@ words! {
 }
 
 impl Level {
-    /// What can be required. `told` is always met.
+    /// The levels that can be required. `told` is always met.
     #[allow(
         dead_code,
         reason = "the maker of the manual page has no use for the variants"
@@ -103,7 +103,7 @@ words! {
 }
 
 words! {
-    /// What happens when COMMAND has ended and others live.
+    /// What happens when COMMAND has ended and other processes of the tree live.
     OnExit {
         Stop = "stop", "they are stopped";
         Wait = "wait", "the shim waits for their end";
@@ -138,7 +138,7 @@ const WATCH: &[(&str, &str)] = &[
 
 const SIGNALS: &[&str] = &["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"];
 
-/// In the order in which `--help` has them.
+/// In the order of `--help`.
 pub(crate) const TABLE: &[Row] = &[
     Row {
         id: Id::Contain,
@@ -247,7 +247,7 @@ pub(crate) const TABLE: &[Row] = &[
 ];
 
 impl Row {
-    /// As `--contain=auto|none` or `-h, --help`.
+    /// For example `--contain=auto|none` or `-h, --help`.
     pub(crate) fn head(&self) -> String {
         let short = self
             .short

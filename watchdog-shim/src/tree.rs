@@ -13,13 +13,13 @@ use crate::plan::Containment;
 use crate::proc::Proc;
 use crate::sys::NamespaceInit;
 
-/// COMMAND, and what it has started.
+/// COMMAND, and the processes that it has started.
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) reach: Reach,
     /// COMMAND, until it was reaped.
     command: Option<Process>,
-    /// `None` if there is none that shows this process's PID namespace.
+    /// `None` if no /proc shows this process's PID namespace.
     proc: Option<Proc>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) enum Reach {
 }
 
 impl Tree {
-    /// `init`: this process is pid 1 of the tree's namespace.
+    /// `init` is given if this process is pid 1 of the tree's namespace.
     pub(crate) fn new(
         containment: Containment,
         init: Option<NamespaceInit>,
@@ -62,37 +62,38 @@ impl Tree {
         self.command.as_ref().map(Process::pid)
     }
 
-    /// COMMAND has ended, and is about to be reaped.
+    /// Called when COMMAND has ended and is about to be reaped.
     pub(crate) fn forget_command(&mut self) {
         self.command = None;
     }
 
-    /// The process group of a process that was not reaped. `None` without /proc.
+    /// The process group of a process that has not been reaped. `None` without /proc.
     pub(crate) fn group_of(&self, pid: Pid) -> Option<i32> {
         self.proc.as_ref()?.group_of(pid)
     }
 
     pub(crate) fn signal_command(&self, signal: Signal) {
         if let Some(command) = &self.command {
-            // It has ended, or is another user's: the report at the end says what is left.
+            // An error means that COMMAND has ended, or belongs to another user. The report at the
+            // end says what is left.
             let _ = command.send_signal(signal);
         }
     }
 
-    /// Sends `signals` once to each process that `to` names. `ended_group` is the group in which
-    /// COMMAND ended.
+    /// Sends `signals` once to each process that `to` names. `ended_group` is COMMAND's process
+    /// group at its end.
     ///
-    /// COMMAND comes first, before the others are looked for: how soon it learns does not depend on
-    /// how many processes there are.
+    /// COMMAND is signalled first, before the others are searched for. So the time until COMMAND
+    /// gets the signal does not depend on how many processes there are.
     pub(crate) fn signal(&self, signals: &[Signal], to: SignalTo, ended_group: Option<i32>) {
         let receivers = match to {
             SignalTo::Main => None,
-            // Looked up before COMMAND is signalled: it may end at once.
+            // Looked up before COMMAND is signalled, because it may end at once.
             SignalTo::Group => self.command_group(ended_group).map(Receivers::Group),
             SignalTo::All => Some(Receivers::All),
         };
         if let (Reach::Namespace(init), Some(Receivers::All)) = (&self.reach, receivers) {
-            // COMMAND is one of them.
+            // COMMAND is one of these.
             for signal in signals {
                 let _ = init.signal_all_others(signal.as_raw());
             }
@@ -114,11 +115,11 @@ impl Tree {
 
     /// COMMAND's process group. If COMMAND has ended, the group that it was in.
     ///
-    /// That number may be another group's by now. Only descendants are looked at, so that it can
+    /// That number may belong to another group by now. But only descendants are searched, so it can
     /// only be another group of the tree.
     fn command_group(&self, ended_group: Option<i32>) -> Option<i32> {
         match self.command() {
-            // Not reaped yet: the number is its own.
+            // COMMAND has not been reaped, so the number is its own.
             Some(command) => self.group_of(command),
             None => ended_group,
         }
@@ -130,7 +131,8 @@ impl Tree {
             .map(|pid| pid.as_raw_nonzero().get())
             .into_iter()
             .collect();
-        // If descriptors are few, some have moved to another parent before they were found.
+        // If descriptors ran out, some processes may have moved to another parent before they were
+        // found.
         loop {
             let mut fresh = Vec::new();
             let swept = self.sweep(signals, receivers, &done, |number| fresh.push(number));
@@ -143,8 +145,9 @@ impl Tree {
         }
     }
 
-    /// Sends SIGKILL to all that can be found. `killed` gets their numbers, except in a PID
-    /// namespace and for COMMAND alone. How many lived; an estimate in a PID namespace.
+    /// Sends SIGKILL to every process that can be found. Calls `killed` with their numbers, but not
+    /// in a PID namespace and not for COMMAND alone. Returns how many lived; in a PID namespace an
+    /// estimate.
     pub(crate) fn kill(&self, killed: impl FnMut(i32)) -> u32 {
         match &self.reach {
             Reach::CommandAlone => {
@@ -165,13 +168,13 @@ impl Tree {
 
     fn kill_descendants(&self, killed: impl FnMut(i32)) -> u32 {
         let swept = self.sweep(&[Signal::KILL], Receivers::All, &BTreeSet::new(), killed);
-        // COMMAND does not need to be found.
+        // COMMAND gets the signal even if the sweep did not find it.
         self.signal_command(Signal::KILL);
         swept.map_or(1, |swept| swept.found)
     }
 
-    /// Sends SIGKILL to children that a sweep came too late for. `killed` gets their numbers.
-    /// Whether there may be more.
+    /// Sends SIGKILL to children that a sweep was too slow for, and calls `killed` with their
+    /// numbers. Returns whether there may be more.
     pub(crate) fn kill_youngest_children(&self, killed: impl FnMut(i32)) -> bool {
         match (&self.reach, &self.proc) {
             (Reach::CommandAlone | Reach::Namespace(_), _) | (_, None) => false,
@@ -190,8 +193,8 @@ impl Tree {
         descendants::signal_descendants(proc, signals, receivers, except, signalled)
     }
 
-    /// Whether the cgroup has members. They need not be descendants: a process may be moved into
-    /// it.
+    /// Whether the cgroup has members. They need not be descendants: other processes can be moved
+    /// into it.
     pub(crate) fn has_members(&self) -> bool {
         match &self.reach {
             Reach::Cgroup(cgroup) => cgroup.is_populated(),
@@ -199,7 +202,7 @@ impl Tree {
         }
     }
 
-    /// Removes what was made for the tree.
+    /// Removes what was created for the tree.
     pub(crate) fn clean_up(&self) {
         if let Reach::Cgroup(cgroup) = &self.reach {
             cgroup.remove();

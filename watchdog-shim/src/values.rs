@@ -1,4 +1,4 @@
-//! Values of options: closed sets of words, numbers, signals and times.
+//! Values of options: fixed sets of words, numbers, signals and times.
 
 use std::ffi::OsStr;
 use std::os::fd::RawFd;
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::failure::Failure;
 use crate::sys;
 
-/// One of the words that an option knows.
+/// Reads one of the words that an option accepts.
 pub(crate) fn word<T: Copy>(
     option: &str,
     value: &OsStr,
@@ -23,13 +23,13 @@ pub(crate) fn word<T: Copy>(
     })
 }
 
-/// The word for a value.
+/// Returns the word for a value.
 pub(crate) fn written<T: Copy + PartialEq>(value: T, known: &[(T, &'static str)]) -> &'static str {
     let found = known.iter().find(|(meaning, _)| *meaning == value);
     found.map_or("", |(_, word)| word)
 }
 
-/// The number of a descriptor. `separator` stands before the number on the command line.
+/// Reads the number of a descriptor. `separator` comes before the number on the command line.
 pub(crate) fn number(option: &str, separator: char, value: &OsStr) -> Result<RawFd, Failure> {
     value.to_str().and_then(digits).ok_or_else(|| {
         let value = value.display();
@@ -39,7 +39,7 @@ pub(crate) fn number(option: &str, separator: char, value: &OsStr) -> Result<Raw
     })
 }
 
-/// A pid, above zero.
+/// Reads a pid, which must be above zero.
 pub(crate) fn pid(option: &str, separator: char, value: &OsStr) -> Result<i32, Failure> {
     let number = value.to_str().and_then(digits);
     number.filter(|number| *number > 0).ok_or_else(|| {
@@ -50,13 +50,13 @@ pub(crate) fn pid(option: &str, separator: char, value: &OsStr) -> Result<i32, F
     })
 }
 
-/// A number that consists of digits. Rust would read a sign as well.
+/// Reads a number that consists of digits only. Rust's parser would also accept a sign.
 fn digits(text: &str) -> Option<i32> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| text.parse().ok())?
 }
 
-/// A signal: `TERM`, `SIGTERM` and `15`; `RTMIN+3`.
+/// Reads a signal: `TERM`, `SIGTERM` and `15`; `RTMIN+3`.
 pub(crate) fn signal(option: &str, value: &OsStr) -> Result<Signal, Failure> {
     let known = value.to_str().and_then(|text| {
         let name = text.to_ascii_uppercase();
@@ -112,14 +112,15 @@ pub(crate) const NAMES: [(&str, i32); 31] = [
     ("SYS", libc::SIGSYS),
 ];
 
-/// A time: `10s`, `1.5s`, `500ms`, `2m`, `1h`; a bare number is seconds, as of timeout(1).
+/// Reads a time: `10s`, `1.5s`, `500ms`, `2m`, `1h`. A bare number means seconds, as for
+/// timeout(1).
 pub(crate) fn duration(option: &str, value: &OsStr) -> Result<Duration, Failure> {
     let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
     let parsed = value.to_str().and_then(|text| {
         let unit = units.iter().find(|(unit, _)| text.ends_with(unit));
         let (unit, factor) = unit.copied().unwrap_or(("", 1.0));
         let number = text.strip_suffix(unit)?;
-        // Rust would read "inf", "nan" and "1e9" too.
+        // Rust's parser would also accept "inf", "nan" and "1e9".
         if !number
             .bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.')

@@ -1,5 +1,5 @@
-//! What the lifetime hangs on: the runtime's watchdog, any pipe, standard input, or the parent
-//! process.
+//! What the shim watches: the runtime's watchdog, any pipe or socket, standard input, or the parent
+//! process. When it ends, the tree is stopped.
 
 use std::fs;
 use std::io;
@@ -15,13 +15,13 @@ use crate::failure::Failure;
 use crate::options::{Options, Watch};
 use crate::sys::{self, SoleThread};
 
-/// What is watched. When it ends, the tree is stopped.
+/// What is watched.
 #[derive(Debug)]
 pub(crate) enum RuntimeWatch {
     Link(Box<Watchdog>),
     /// A pipe, a socket or a terminal. The runtime has the other end.
     Other(OwnedFd),
-    /// The same, if it is COMMAND's own standard input.
+    /// The same, if the descriptor is COMMAND's own standard input.
     Input(OwnedFd),
     Parent(Process),
     /// The runtime has let go: nothing is watched any more.
@@ -34,10 +34,10 @@ pub(crate) enum RuntimeState {
     Alive,
     Died,
     Dropped,
-    /// The other end of standard input was closed. COMMAND sees that by itself, once it has read
+    /// The other end of standard input was closed. COMMAND notices that itself, once it has read
     /// what is left.
     InputEnded {
-        /// There is something left to be read.
+        /// There is something left to read.
         unread: bool,
     },
 }
@@ -48,13 +48,13 @@ pub(crate) enum Parent {
     Alive(Process),
     /// It cannot be watched, for this reason.
     Unknown(Failure),
-    /// Something else is watched. Or nothing: this process is pid 1 of a container, and all others
+    /// Something else is watched, or nothing: if this process is pid 1 of a container, all others
     /// end with it.
     NotWatched,
 }
 
 impl Parent {
-    /// For a caller that can do without the parent.
+    /// For a caller that does not depend on the parent.
     pub(crate) fn look() -> Parent {
         if sys::is_init() {
             return Parent::NotWatched;
@@ -65,9 +65,9 @@ impl Parent {
         }
     }
 
-    /// The parent, if it has this pid. An error says why it cannot be watched.
+    /// Opens the parent, if it has this pid. An error says why it cannot be watched.
     ///
-    /// Without a pid it may be the process that has adopted this one: no call tells that.
+    /// Without a pid, the parent may be a process that has adopted this one: no call can tell.
     pub(crate) fn open(expected: Option<i32>) -> Result<Process, Failure> {
         let failed = |error: &io::Error| Failure::io("--watch=parent", error);
         let gone = || Failure::refused("--watch=parent: the parent is gone already");
@@ -98,8 +98,8 @@ impl Parent {
                 _ => Err(gone()),
             };
         };
-        // The number may have been another process's when it was opened. It was the parent's if it
-        // still is.
+        // The number may have belonged to another process when it was opened. If the parent still
+        // has it, it was the parent's then.
         let now = sys::parent_pid().map_err(|error| failed(&error))?;
         if now == number {
             Ok(process)
@@ -110,7 +110,7 @@ impl Parent {
 }
 
 impl RuntimeWatch {
-    /// Begins to watch. The calling process adopts the watchdog that the environment names.
+    /// Begins to watch. This process adopts the watchdog that the environment names.
     pub(crate) fn arm(
         alone: &SoleThread,
         options: &Options,
@@ -147,7 +147,7 @@ impl RuntimeWatch {
         }
     }
 
-    /// The descriptor to wait for, and the events.
+    /// The descriptor to wait for, with the events to wait for.
     pub(crate) fn poll_fd(&self) -> Option<PollFd<'_>> {
         match self {
             RuntimeWatch::Link(watchdog) => {
@@ -161,7 +161,7 @@ impl RuntimeWatch {
         }
     }
 
-    /// Looks, and does not wait.
+    /// Looks without waiting.
     pub(crate) fn look(&mut self) -> RuntimeState {
         let state = match self {
             RuntimeWatch::Link(watchdog) => match watchdog.try_wait() {
@@ -171,10 +171,10 @@ impl RuntimeWatch {
                     RuntimeState::Alive
                 }
                 Ok(Some(Verdict::KeepaliveDropped)) => RuntimeState::Dropped,
-                // An error means that the link is lost. Nobody else would ever end the tree.
+                // An error means that the link is lost. Nothing else would ever end the tree.
                 Ok(Some(_)) | Err(_) => RuntimeState::Died,
             },
-            // An error says nothing. The next look comes after the next wait.
+            // An error says nothing about the parent. It is checked again after the next wait.
             RuntimeWatch::Parent(process) => match process.try_wait() {
                 Ok(None) | Err(_) => RuntimeState::Alive,
                 Ok(Some(_)) => RuntimeState::Died,
@@ -188,22 +188,22 @@ impl RuntimeWatch {
             }
         };
         if state != RuntimeState::Alive {
-            // The end is reported once. The descriptor stays readable, and every wait would end at
-            // once.
+            // The end is reported only once. The descriptor stays readable, so every later wait
+            // would return at once.
             *self = RuntimeWatch::Released;
         }
         state
     }
 }
 
-/// Nothing is read from it: if it is COMMAND's standard input, the data are COMMAND's. A socket has
-/// ended once its other side has shut down its writing: that is the same as a pipe whose write end
-/// was closed.
+/// The poll entry for the end. Nothing is read, because the data on COMMAND's standard input belong
+/// to COMMAND. A socket has ended once the other side has shut down its writing, as a pipe has once
+/// its write end is closed.
 fn hang_up(fd: BorrowedFd<'_>) -> PollFd<'_> {
     PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)
 }
 
-/// An error says nothing, as above.
+/// An error does not mean an end, as above.
 fn has_ended(fd: &OwnedFd) -> bool {
     let polled = poll(&mut [hang_up(fd.as_fd())], Some(&Timespec::default()));
     polled.is_ok_and(|ready| ready > 0)
@@ -227,7 +227,8 @@ fn of_parent(parent: Parent) -> Result<RuntimeWatch, Failure> {
     }
 }
 
-/// A descriptor that the command line names. An error if it has no other end that could be closed.
+/// Takes a descriptor that the command line names. An error if it has no other end that could be
+/// closed.
 fn given(alone: &SoleThread, name: &str, number: RawFd) -> Result<OwnedFd, Failure> {
     let fd = sys::inherited_descriptor(alone, number)
         .map_err(|error| Failure::descriptor(name, &error))?;
@@ -271,8 +272,8 @@ fn given(alone: &SoleThread, name: &str, number: RawFd) -> Result<OwnedFd, Failu
     sys::above_standard_streams(fd).map_err(|error| Failure::io(name, &error))
 }
 
-/// A descriptor of this process that could write to that pipe. Without /proc none is found: the
-/// shim works without this check.
+/// A descriptor of this process that can write to that pipe. Without /proc none is found, and this
+/// check is skipped.
 fn own_writer(device: u64, inode: u64) -> Option<i32> {
     let entries = fs::read_dir("/proc/self/fd").ok()?;
     let mut numbers =

@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod demo;
 mod lint;
+mod long;
 mod loom;
 mod man;
 mod peers;

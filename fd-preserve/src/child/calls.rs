@@ -11,40 +11,44 @@ pub(super) struct Errno(pub(super) i32);
 /// Runs in the child: what a system call returned, or its errno.
 pub(super) fn checked(returned: c_long) -> Result<c_long, Errno> {
     if returned == -1 {
-        // SAFETY: the C library gives the address of this thread's errno, always valid.
+        // SAFETY: the C library returns the address of this thread's errno, which is always valid.
         Err(Errno(unsafe { *libc::__errno_location() }))
     } else {
         Ok(returned)
     }
 }
 
-/// Runs in the child: fcntl(2) for commands that take and give integers.
+/// Runs in the child: fcntl(2), for commands that take and return integers.
 pub(super) fn fcntl(fd: RawFd, command: c_int, argument: c_int) -> Result<c_long, Errno> {
     // SAFETY: the commands used here (F_GETFD, F_SETFD) take no pointer.
     checked(unsafe { libc::syscall(libc::SYS_fcntl, fd, command, argument) })
 }
 
-/// Runs in the child: dup3(2), not close-on-exec. `from` and `to` differ, or it would be EINVAL.
+/// Runs in the child: dup3(2), not close-on-exec. `from` and `to` must differ, or it would be
+/// EINVAL.
 pub(super) fn duplicate(from: RawFd, to: RawFd) -> Result<(), Errno> {
     loop {
-        // SAFETY: takes no pointer. What lies on `to` is replaced, which `install`'s caller allows.
+        // SAFETY: takes no pointer. It replaces what is on `to`, which the caller of `install`
+        // allows.
         match checked(unsafe { libc::syscall(libc::SYS_dup3, from, to, 0) }) {
-            // EINTR: closing what lay on `to` was interrupted. EBUSY: an open(2) of another thread
-            // is about to have `to`; only a process that is about to exec itself has other threads.
+            // EINTR: closing the old file on `to` was interrupted. EBUSY: an open(2) in another
+            // thread is about to get `to`. Only a process that is about to exec itself has other
+            // threads.
             Err(Errno(libc::EINTR | libc::EBUSY)) => {}
             done => return done.map(drop),
         }
     }
 }
 
-/// Runs in the child, and in the parent: reads an option of `SOL_SOCKET` that is a plain integer.
+/// Runs in the child and in the parent: reads an option of `SOL_SOCKET` that is a plain integer.
 pub(super) fn socket_option<T: Integer>(
     fd: RawFd,
     option: c_int,
     value: &mut T,
 ) -> Result<(), Errno> {
     let mut length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
-    // SAFETY: the kernel writes at most `length` bytes to `value`, and any bytes are an integer.
+    // SAFETY: the kernel writes at most `length` bytes to `value`, and any bytes are a valid
+    // integer.
     checked(unsafe {
         libc::syscall(
             libc::SYS_getsockopt,
@@ -58,16 +62,16 @@ pub(super) fn socket_option<T: Integer>(
     .map(drop)
 }
 
-/// A type of which any bytes are a value.
+/// A type for which any bytes are a valid value.
 pub(super) trait Integer {}
 impl Integer for c_int {}
 impl Integer for u64 {}
 
-/// Runs in the child, and in the parent: the limits of open files, unless a seccomp filter hides
-/// them.
+/// Runs in the child and in the parent: the limits on open files. `None` if a seccomp filter
+/// refuses the call.
 pub(crate) fn limits() -> Option<libc::rlimit64> {
     let mut limits = MaybeUninit::<libc::rlimit64>::zeroed();
-    // SAFETY: pid 0 is the caller; the kernel reads no new limits (null) and fills in an rlimit64,
+    // SAFETY: pid 0 is the caller. The kernel reads no new limits (null) and fills in an rlimit64,
     // for which `limits` has room.
     let done = unsafe {
         libc::syscall(

@@ -1,4 +1,4 @@
-//! All descriptors of the child.
+//! All descriptors of the child, together.
 
 use super::mark::mark_all_cloexec;
 use super::stdio;
@@ -7,19 +7,19 @@ use crate::ChildFdsError;
 use crate::other_fds::OtherFds;
 use crate::registry::Reservation;
 
-/// The child's half of a plan: the descriptors that it should have, ready to be put on their
+/// The child's half of a plan: the descriptors that the child must have, ready to be put on their
 /// numbers.
 ///
-/// Made by [`PreserveFds::prepare`](crate::PreserveFds::prepare), for spawners that have a child
-/// routine of their own; [`PreserveFds::apply`](crate::PreserveFds::apply) does both for a
-/// `Command`. It owns the sources: they stay open in the parent until it is dropped.
+/// [`PreserveFds::prepare`](crate::PreserveFds::prepare) makes it, for spawners that have their own
+/// child routine. For a `Command`, [`PreserveFds::apply`](crate::PreserveFds::apply) does
+/// everything. This value owns the sources: they stay open in the parent until it is dropped.
 #[derive(Debug)]
 pub struct ChildFds {
     pub(crate) others: OtherFds,
-    /// Whether the spawner has a socket that must be on no target.
+    /// Whether the spawner has an error socket that must not be on a target.
     pub(crate) guarded: bool,
     pub(crate) targets: Box<[Target]>,
-    /// Standard descriptors that were closed, on which the parent holds /dev/null.
+    /// Standard descriptors that were closed. The parent has put /dev/null there.
     pub(crate) null_stdio: [bool; 3],
     /// Keeps the sources open, and the targets occupied in the parent.
     pub(crate) _reservation: Reservation,
@@ -28,22 +28,26 @@ pub struct ChildFds {
 impl ChildFds {
     /// Runs in the child between fork and exec: puts every descriptor on its number.
     ///
-    /// In this order: everything from 3 up is marked close-on-exec (unless [`OtherFds::Inherit`]);
-    /// the targets are checked for the spawner's own error socket; the sources are duplicated onto
-    /// their numbers, or `FD_CLOEXEC` is cleared where they have them already. It may be called
-    /// again, in the same process too: the result is the same.
+    /// It does this in order:
+    /// 1. It marks everything from 3 up close-on-exec (unless [`OtherFds::Inherit`]).
+    /// 2. It checks that the spawner's own error socket is on no target.
+    /// 3. It duplicates the sources onto their numbers. If a source already has its number, it
+    ///    clears `FD_CLOEXEC` instead.
     ///
-    /// Async-signal-safe: does not allocate, lock or panic, and changes no memory but `errno`.
+    /// It may be called again, also in the same process; the result is the same.
     ///
-    /// Everything is marked by one call of `close_range(2)` (Linux 5.11). Where that is refused,
-    /// with whatever errno, every entry of `/proc/self/fd` is; without /proc, every number that the
-    /// process's table of descriptors has room for, if that is no more than 65,536.
+    /// Async-signal-safe: it does not allocate, lock or panic, and changes no memory except
+    /// `errno`.
+    ///
+    /// One call of `close_range(2)` marks everything (Linux 5.11). If that is refused, with any
+    /// errno, every entry of `/proc/self/fd` is marked. Without /proc, every number in the
+    /// process's descriptor table is marked, if the table has room for no more than 65,536.
     ///
     /// # Errors
     ///
-    /// Any [`ChildFdsError`]. The caller must not exec then. Nothing was overwritten in the case of
+    /// Any [`ChildFdsError`]. The caller must not exec then. For
     /// [`NoCloseMethod`](ChildFdsError::NoCloseMethod) and
-    /// [`TargetCollision`](ChildFdsError::TargetCollision).
+    /// [`TargetCollision`](ChildFdsError::TargetCollision), nothing was overwritten.
     ///
     /// # Panics
     ///
@@ -51,9 +55,9 @@ impl ChildFds {
     ///
     /// # Safety
     ///
-    /// Numbers are replaced without regard to who owns them, so the descriptor table must be one
-    /// that nobody else relies on: that of a child made by fork or by clone without `CLONE_FILES`,
-    /// before its exec, or that of a process that is about to exec. In the child of a clone with
+    /// This replaces numbers without regard to their owners. So nobody else may rely on the
+    /// descriptor table. It must belong to a child made by fork, or by clone without `CLONE_FILES`,
+    /// before its exec, or to a process that is about to exec. In the child of a clone with
     /// `CLONE_VM`, the parent must be suspended (`CLONE_VFORK`), because `errno` is shared.
     ///
     /// # References

@@ -1,5 +1,5 @@
-//! Everything from 3 up is marked close-on-exec, by the best way that the kernel, a filter and the
-//! mounts leave.
+//! Marks everything from 3 up close-on-exec, by the best way that the kernel, a filter and the
+//! mounts allow.
 
 use std::ffi::{c_long, c_ulong};
 use std::mem::MaybeUninit;
@@ -9,13 +9,14 @@ use std::ptr;
 use super::calls::{Errno, checked, fcntl};
 use crate::ChildFdsError;
 
-/// The first number that is not a standard stream's.
+/// The first number after the standard streams.
 const FIRST: RawFd = 3;
 
-/// Runs in the child: everything from 3 up will close at the exec. What is marked and what is kept
-/// need not be told apart here: `Target::install` comes later.
+/// Runs in the child: makes everything from 3 up close at the exec. This includes the descriptors
+/// that the child keeps: `Target::install` runs later.
 pub(super) fn mark_all_cloexec() -> Result<(), ChildFdsError> {
-    // A container's filter may answer anything, so any error is a reason to go on (moby#43595).
+    // A container's filter may return any errno, so any error is a reason to try the next way
+    // (moby#43595).
     if by_close_range().is_ok() || by_proc().is_ok() {
         Ok(())
     } else {
@@ -23,7 +24,7 @@ pub(super) fn mark_all_cloexec() -> Result<(), ChildFdsError> {
     }
 }
 
-/// Runs in the child: one system call, whatever is open.
+/// Runs in the child: one system call, however many descriptors are open.
 fn by_close_range() -> Result<(), Errno> {
     // SAFETY: takes no pointer. CLOSE_RANGE_CLOEXEC sets a flag and closes nothing.
     let done = unsafe {
@@ -37,7 +38,7 @@ fn by_close_range() -> Result<(), Errno> {
     checked(done).map(drop)
 }
 
-/// Runs in the child: every descriptor that the kernel lists.
+/// Runs in the child: marks every descriptor that the kernel lists in /proc.
 fn by_proc() -> Result<(), Errno> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     // SAFETY: the path is a C string; openat(2) reads it and nothing else.
@@ -49,27 +50,28 @@ fn by_proc() -> Result<(), Errno> {
             flags,
         )
     };
-    // A descriptor always fits.
+    // A descriptor always fits into a `RawFd`.
     let folder = RawFd::try_from(checked(opened)?).map_err(|_| Errno(libc::EBADF))?;
     let marked = if is_procfs(folder) {
         mark_listed(folder)
     } else {
         Err(Errno(libc::ENOENT))
     };
-    // SAFETY: opened above and known to nobody else.
+    // SAFETY: opened above, and nobody else knows it.
     unsafe { libc::syscall(libc::SYS_close, folder) };
     marked
 }
 
-/// Runs in the child: whether `folder` is the kernel's list, and not a folder of that name.
+/// Runs in the child: whether `folder` is in procfs, and not in another file system that has a
+/// folder of that name.
 fn is_procfs(folder: RawFd) -> bool {
     let mut statfs = MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: the kernel fills a statfs, and `statfs` has room for one. By the C library, because
-    // the call by number has another layout on 32-bit machines; fstatfs is no cancellation point.
+    // SAFETY: the kernel fills a statfs, and `statfs` has room for one. This uses the C library,
+    // because the raw call has another layout on 32-bit machines. fstatfs is no cancellation point.
     let done = unsafe { libc::fstatfs(folder, statfs.as_mut_ptr()) };
     // SAFETY: zeroed is a valid statfs, whether or not the kernel filled it in.
     let statfs = unsafe { statfs.assume_init() };
-    // The C libraries disagree on the type; i128 holds them all.
+    // The C libraries disagree on the type; i128 fits all of them.
     done == 0 && i128::from(statfs.f_type) == i128::from(libc::PROC_SUPER_MAGIC)
 }
 
@@ -100,14 +102,15 @@ fn mark_listed(folder: RawFd) -> Result<(), Errno> {
     }
 }
 
-/// Runs in the child: the first of some `linux_dirent64` records, as a number from 3 up, and the
-/// rest. A record is inode (8 bytes), offset (8), length (2), type (1), and a name that a 0 ends.
+/// Runs in the child: parses the first of some `linux_dirent64` records, and returns its number, if
+/// that is 3 or more, and the rest. A record consists of inode (8 bytes), offset (8), length (2),
+/// type (1), and a name that ends with a 0.
 fn entry(records: &[u8]) -> Option<(Option<RawFd>, &[u8])> {
     let length = usize::from(u16::from_ne_bytes([*records.get(16)?, *records.get(17)?]));
     let name = records.get(19..length)?;
     let mut number: RawFd = 0;
     for &byte in name.iter().take_while(|&&byte| byte != 0) {
-        // "." and ".." are no numbers.
+        // "." and ".." are not numbers.
         if !byte.is_ascii_digit() {
             return Some((None, records.get(length..)?));
         }
@@ -118,9 +121,9 @@ fn entry(records: &[u8]) -> Option<(Option<RawFd>, &[u8])> {
     Some(((number >= FIRST).then_some(number), records.get(length..)?))
 }
 
-/// Runs in the child: every number that the kernel's table has room for.
+/// Runs in the child: marks every number in the kernel's descriptor table.
 ///
-/// `RLIMIT_NOFILE` is no bound, neither the soft nor the hard one: both may have been lowered when
+/// Neither the soft nor the hard `RLIMIT_NOFILE` is a bound: both may have been lowered while
 /// higher numbers were open.
 fn by_loop() -> Result<(), ChildFdsError> {
     for fd in FIRST..table_end(TABLE_MAX).ok_or(ChildFdsError::NoCloseMethod)? {
@@ -132,10 +135,10 @@ fn by_loop() -> Result<(), ChildFdsError> {
     Ok(())
 }
 
-/// Runs in the child: a number beyond this process's table of descriptors, so that nothing is open
-/// from there up. `None` if the table is larger than `max`, or a filter hides it.
+/// Runs in the child: returns a number beyond this process's descriptor table, so that nothing is
+/// open from there up. `None` if the table is larger than `max`, or if a filter hides its size.
 ///
-/// A fork gives the child a table that is no larger than its highest number needs, rounded up.
+/// A fork gives the child a table that is just large enough for its highest number, rounded up.
 fn table_end(max: RawFd) -> Option<RawFd> {
     let mut set: FdSet = [0; FD_SET_WORDS];
     let mut number = TABLE_MIN;
@@ -148,8 +151,8 @@ fn table_end(max: RawFd) -> Option<RawFd> {
     None
 }
 
-/// Runs in the child: asks select(2), which answers `EBADF` for a closed number in the table and
-/// does not look at one beyond it ("BUGS" in
+/// Runs in the child: uses select(2), which returns `EBADF` for a closed number within the table,
+/// but does not check numbers beyond it ("BUGS" in
 /// [select(2)](https://man7.org/linux/man-pages/man2/select.2.html)). `set` is empty before and
 /// after.
 fn is_beyond_table(number: RawFd, set: &mut FdSet) -> Result<bool, Errno> {
@@ -167,20 +170,20 @@ fn is_beyond_table(number: RawFd, set: &mut FdSet) -> Result<bool, Errno> {
         match selected {
             Ok(()) => return Ok(true),
             Err(Errno(libc::EBADF)) => return Ok(false),
-            // A handler of the parent's has run.
+            // A handler of the parent has run.
             Err(Errno(libc::EINTR)) => {}
             Err(errno) => return Err(errno),
         }
     }
 }
 
-/// Runs in the child: pselect6(2) without waiting, for reading. By this number, since not every
-/// machine has select(2).
+/// Runs in the child: pselect6(2) for reading, without waiting. Not select(2), which not every
+/// architecture has.
 fn select_now(end: RawFd, set: &mut FdSet) -> Result<(), Errno> {
-    // The kernel writes the time that is left to it: a `timespec` of two longs.
+    // The kernel writes the remaining time here: a `timespec` of two longs.
     let mut at_once: [c_long; 2] = [0; 2];
-    // SAFETY: `end` is at most TABLE_MAX + 1: the kernel reads and writes the bits below it,
-    // rounded up to whole words, which `set` has. No other set, and no mask.
+    // SAFETY: `end` is at most TABLE_MAX + 1. The kernel reads and writes the bits below it,
+    // rounded up to whole words; `set` has all of these. There is no other set, and no mask.
     checked(unsafe {
         libc::syscall(
             libc::SYS_pselect6,
@@ -195,18 +198,18 @@ fn select_now(end: RawFd, set: &mut FdSet) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// The kernel's `fd_set`, as long as it has to be: a bit for each number up to [`TABLE_MAX`].
-/// Longer than the C library's.
+/// The kernel's `fd_set`, with a bit for each number up to [`TABLE_MAX`]. It is longer than the C
+/// library's.
 type FdSet = [c_ulong; FD_SET_WORDS];
 
 const WORD_BITS: usize = c_ulong::BITS as usize;
 
 const FD_SET_WORDS: usize = TABLE_MAX as usize / WORD_BITS + 1;
 
-/// The smallest table there is (`NR_OPEN_DEFAULT`, on a 32-bit machine half of it).
+/// The smallest table that exists (`NR_OPEN_DEFAULT`; half of that on a 32-bit machine).
 const TABLE_MIN: RawFd = 64;
 
-/// The largest table that the loop works on: 8 KiB of bits have room on the stack of any child.
+/// The largest table that the loop handles: 8 KiB of bits fit on the stack of any child.
 const TABLE_MAX: RawFd = 1 << 16;
 
 #[cfg(test)]
@@ -237,7 +240,7 @@ mod tests {
     fn table_that_is_larger_than_the_loop_works_on_has_no_proven_end() -> std::io::Result<()> {
         let _open = open_from(1_024)?;
         assert_eq!(table_end(512), None);
-        // The very number that is asked about is open.
+        // The number that is checked is itself open.
         let _at = open_from(512)?;
         assert_eq!(table_end(512), None);
         Ok(())

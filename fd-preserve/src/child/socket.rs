@@ -1,23 +1,24 @@
-//! Recognises the socket over which std learns of a failed exec.
+//! Recognises the socket over which std reports a failed exec.
 
 use std::ffi::c_int;
 use std::os::fd::RawFd;
 
 use super::calls::{Errno, socket_option};
 
-/// A Unix socket of type `SOCK_SEQPACKET`, which is what std reports a failed exec over.
+/// Whether a number has a Unix socket of type `SOCK_SEQPACKET`, the kind over which std reports a
+/// failed exec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Socket {
-    /// Nothing of that kind lies on the number.
+    /// The number has no such socket.
     None,
-    /// One does; the kernel gives no two sockets the same cookie while it runs (`SO_COOKIE`, Linux
-    /// 4.12).
+    /// The number has such a socket. The kernel gives no two sockets the same cookie while it runs
+    /// (`SO_COOKIE`, Linux 4.12).
     Cookie(u64),
-    /// A seccomp filter does not let us know.
+    /// A seccomp filter hides the answer.
     Unknown,
 }
 
-/// Runs in the child, and in the parent: what kind of socket lies on `fd`.
+/// Runs in the child and in the parent: what kind of socket is on `fd`.
 pub(super) fn socket(fd: RawFd) -> Socket {
     let mut kind: c_int = 0;
     let mut domain: c_int = 0;

@@ -10,16 +10,16 @@ use crate::ChildFdsError;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     number: RawFd,
-    /// The source; never a target itself. `None` if the descriptor keeps its number.
+    /// The source, which is never a target itself. `None` if the descriptor keeps its number.
     from: Option<RawFd>,
-    /// The socket that lay on the number when the plan was made: the caller's own, not the
-    /// spawner's.
+    /// The socket that was on the number when the plan was made. It belongs to the caller, not to
+    /// the spawner.
     known: Socket,
 }
 
 impl Target {
-    /// Runs in the parent, once the number is reserved. What lies there matters to a `guarded`
-    /// child alone.
+    /// Runs in the parent, once the number is reserved. Only a `guarded` child needs to know what
+    /// is on the number.
     pub(crate) fn new(number: RawFd, from: Option<RawFd>, guarded: bool) -> Target {
         Target {
             number,
@@ -32,11 +32,11 @@ impl Target {
         }
     }
 
-    /// Runs in the child: refuses a number on which the spawner's error socket lies.
+    /// Runs in the child: refuses a number that has the spawner's error socket.
     ///
-    /// Overwriting that socket makes a failed exec look like a success and sends std's error record
-    /// into the descriptor that took its place; clearing its flag makes the parent wait for the
-    /// child's end.
+    /// If that socket were overwritten, a failed exec would look like a success, and std's error
+    /// record would go to the descriptor that replaced it. If its flag were cleared, the parent
+    /// would wait until the child ends.
     pub(super) fn guard(&self) -> Result<(), ChildFdsError> {
         match socket(self.number) {
             Socket::None => Ok(()),
@@ -47,7 +47,7 @@ impl Target {
         }
     }
 
-    /// Runs in the child: gives the descriptor its number.
+    /// Runs in the child: puts the descriptor on its number.
     pub(super) fn install(&self) -> Result<(), ChildFdsError> {
         let target = self.number;
         match self.from {

@@ -4,27 +4,28 @@ use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
 
-/// How many words a [`SharedPage`] shows.
+/// How many words a [`SharedPage`] has.
 const WORDS: usize = 4;
 
 /// A page that a forked child shares with this process; all words start as 0.
 #[derive(Debug)]
 pub(crate) struct SharedPage(NonNull<[AtomicU32; WORDS]>);
 
-// SAFETY: the page is reached through atomics only, and it stays mapped until the drop.
+// SAFETY: the page is only accessed through atomics, and it stays mapped until the drop.
 unsafe impl Send for SharedPage {}
 // SAFETY: as above.
 unsafe impl Sync for SharedPage {}
 
 impl SharedPage {
     pub(crate) fn words(&self) -> &Words {
-        // SAFETY: mapped readable and writable, zeroed, page-aligned, until the drop; 0 is a valid
-        // atomic; other processes write it by atomics too.
+        // SAFETY: mapped readable and writable, zeroed, page-aligned, until the drop. Zero is a
+        // valid atomic. Other processes also write it by atomics.
         unsafe { self.0.as_ref() }
     }
 
     pub(crate) fn map() -> io::Result<SharedPage> {
-        // SAFETY: a new anonymous mapping where the kernel likes it: no memory of ours is touched.
+        // SAFETY: a new anonymous mapping at an address that the kernel chooses touches no memory
+        // of ours.
         let address = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -42,7 +43,7 @@ impl SharedPage {
     }
 }
 
-/// What a [`SharedPage`] shows.
+/// The words of a [`SharedPage`].
 pub(crate) type Words = [AtomicU32; WORDS];
 
 impl Drop for SharedPage {

@@ -8,23 +8,24 @@ use std::ptr;
 
 use rustix::io::Errno;
 
-/// All signals are blocked in the calling thread until this is dropped.
+/// Blocks all signals in the calling thread until it is dropped.
 ///
-/// A thread inherits the mask of the thread that creates it. One that blocks signals only after it
-/// has started may run a handler of the program before that. The two signals that the C library
-/// keeps for itself stay open: `setuid` and its kin wait for every thread to take one of them.
+/// A thread inherits the mask of the thread that creates it. A thread that blocks signals only
+/// after it has started may run a handler of the program before that. The two signals that the C
+/// library keeps for itself stay unblocked: `setuid` and similar functions wait until every thread
+/// has taken one of them.
 ///
 /// # References
 /// [pthread_sigmask(3)](https://man7.org/linux/man-pages/man3/pthread_sigmask.3.html)
 #[derive(Debug)]
 pub(crate) struct BlockedSignals {
     before: libc::sigset_t,
-    /// The mask is the calling thread's, so the guard must not move to another one.
+    /// The mask belongs to the calling thread, so the guard must not move to another one.
     not_send: PhantomData<*const ()>,
 }
 
 impl BlockedSignals {
-    /// `EPERM`, `ENOSYS`: a filter.
+    /// Errors: `EPERM` or `ENOSYS` by a filter.
     pub(crate) fn all() -> Result<BlockedSignals, Errno> {
         let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
         // SAFETY: sigfillset initialises the set that the second call reads; both pointers are
@@ -46,8 +47,8 @@ impl BlockedSignals {
 
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
-        // The call that blocked them was allowed, and this is the same one.
-        // SAFETY: `before` is a valid set; the mask that it replaces is not asked for.
+        // The same call was allowed when it blocked the signals.
+        // SAFETY: `before` is a valid set, and no place for the replaced mask is given.
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
         };

@@ -21,7 +21,7 @@ fn page_has_every_key_and_every_word_of_the_crate() {
     let variable = sources::read("watchdog-pipe/src/variable.rs");
     let read = between(&variable, "match key {", "}").concat();
     let keys = between(&read, " \"", "\" =>");
-    assert_eq!(keys, ["fd", "pipe", "sentinel", "stop"]);
+    assert_eq!(keys, ["fd", "pipe", "sentinel", "stop", "clean"]);
     for key in keys {
         assert!(page.contains(&format!("| `{key}` |")), "{key}");
     }

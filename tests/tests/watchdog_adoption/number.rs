@@ -145,3 +145,17 @@ fn process_that_holds_a_writer_itself_is_refused() {
         assert_eq!(watchdog.wait().expect("wait"), Verdict::ParentExited);
     });
 }
+
+// To look takes longer than all else that an adoption does.
+#[test]
+fn parent_that_promises_that_there_is_no_writer_is_believed() {
+    alone!({
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
+        place(read, 50);
+        place(write, 60);
+        assert!(matches!(refused(value(50)), AdoptError::HoldsWriter { .. }));
+        set_variable(value(50) + ",clean=1");
+        let mut watchdog = from_env().expect("adopt").expect("supervised");
+        assert_eq!(watchdog.try_wait().expect("look"), None);
+    });
+}

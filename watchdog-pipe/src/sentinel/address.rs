@@ -10,9 +10,9 @@ pub(crate) struct Address {
     pub(crate) fd: RawFd,
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    /// Of the slot, in bytes.
+    /// Offset of the slot, in bytes.
     pub(crate) offset: u64,
-    /// Which of the links that had the slot.
+    /// The slot serves one link after another: this says which one.
     pub(crate) link: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Taking on the child's side of the sentinel.
+//! Adopts the child's side of the sentinel.
 
 use rustix::fs::{fcntl_get_seals, fstat};
 
@@ -8,22 +8,21 @@ use super::slot::Slot;
 use super::sys::{MappedSlot, SEALS};
 use crate::sys::{ForkGeneration, Inherited, file};
 
-/// The page that the variable names is there, and is not as a parent makes it.
+/// The page that the variable names is there, but it is not as a parent makes it.
 #[derive(Debug)]
 pub(crate) struct Damaged;
 
 /// What was found on the number that the variable names.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Nothing, or something that is none of our business: whoever spawned this child passed the
-    /// pipe on alone.
+    /// Nothing, or another file: whoever spawned this child passed on the pipe alone.
     Nothing,
-    /// The page. `None`: this kernel does not let us use it, or the word has nothing to say any
+    /// The page. `None`: this kernel does not let us use it, or the word can report nothing any
     /// more.
     Page(Option<SlotObserver>),
 }
 
-/// Looks at the number and maps the word; claims, closes and changes nothing.
+/// Inspects the number and maps the word. Claims, closes and changes nothing.
 pub(crate) fn adopt(address: &Address, inherited: &Inherited) -> Result<Found, Damaged> {
     match file(address.fd) {
         Ok(found) if found == (address.device, address.inode) => {}
@@ -31,7 +30,7 @@ pub(crate) fn adopt(address: &Address, inherited: &Inherited) -> Result<Found, D
     }
     let word = inherited.borrow(address.fd, |page| {
         let (Ok(seals), Ok(stat)) = (fcntl_get_seals(page), fstat(page)) else {
-            // Refused, by a filter: what cannot be looked at is not used.
+            // A filter refuses to let us inspect the page, so it is not used.
             return Ok(None);
         };
         let size = stat.st_size.unsigned_abs();
@@ -42,7 +41,7 @@ pub(crate) fn adopt(address: &Address, inherited: &Inherited) -> Result<Found, D
         }
         Ok(MappedSlot::of(page, address.offset).ok())
     })?;
-    // A listener must know whether it is in a copy made by fork.
+    // A listener must be able to tell whether it runs in a copy made by fork.
     let word = word.filter(|_| ForkGeneration::current().is_ok());
     let observer = word.map(|word| SlotObserver::new(word, address.link));
     Ok(Found::Page(observer.filter(SlotObserver::is_attached)))

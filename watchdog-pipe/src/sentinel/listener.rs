@@ -13,58 +13,60 @@ use crate::status::Extras;
 use crate::sys::ForkGeneration;
 use crate::thread::{Start, Thread};
 
-/// The shortest that the kernel gives, and shorter than the sentinel's: the dying thread that wakes
-/// this one on its own CPU gives way at once, and takes the memory down afterwards.
+/// The shortest slice that the kernel grants, and shorter than the sentinel's. So when the dying
+/// thread wakes this one on its own CPU, it yields the CPU at once, and tears down the memory
+/// afterwards.
 const SLICE: Duration = Duration::from_micros(100);
 
-/// A thread that sleeps on the word, for as long as the value lives.
+/// A thread that sleeps on the word as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Listener {
     status: ListenerStatus,
-    /// `None` only while it goes.
+    /// `None` only while this value is being dropped.
     thread: Option<Thread>,
     generation: ForkGeneration,
 }
 
-/// Whether a listener listens.
+/// Whether a listener still listens.
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerStatus(Arc<ListenerState>);
 
 #[derive(Debug)]
 struct ListenerState {
     observer: Arc<SlotObserver>,
-    /// A futex, and no lock: of what lies between the parent's death and the act, every page of
-    /// memory counts that was not touched for long.
+    /// A futex instead of a lock. Memory that was not touched for long is slow to reach, and every
+    /// page of it between the parent's death and the act adds to the delay.
     state: AtomicU32,
 }
 
 /// The thread sleeps on the word, or is about to.
 const LISTENS: u32 = 0;
-/// It is to leave, and somebody waits for that.
+/// The thread must leave, and another thread waits for that.
 const STOP: u32 = 1;
-/// It does nothing any more that needs the word.
+/// The thread does nothing any more that needs the word.
 const LEFT: u32 = 2;
-/// The word says nothing any more, and the thread waits until it is to leave.
+/// The word can report nothing any more. The thread waits until it must leave.
 const DONE: u32 = 3;
 
 impl ListenerStatus {
-    /// Whether the parent's death is heard here, or was.
+    /// Whether this thread hears of the parent's death, or has heard of it.
     pub(crate) fn is_listening(&self) -> bool {
-        // Acquire, for the exchange in `wait_to_leave` and the swap in `leave`: the thread's last
-        // look at the word happens before this thread's, by which a death that ended the listening
-        // is seen here. Without that, a promise that was kept could read as one that is broken.
+        // Acquire: pairs with the exchange in `wait_to_leave` and the swap in `leave`. The
+        // listening thread's last look at the word happens before this thread's look. So a death
+        // that ended the listening is seen here. Without it, a promise that was kept could look
+        // broken.
         self.0.state.load(Ordering::Acquire) == LISTENS || self.0.observer.parent_died()
     }
 }
 
 impl ListenerState {
-    /// Sleeps until it is to leave. A filter need not allow a thread to end as long as the
-    /// protection lasts.
+    /// Sleeps until it must leave. It does not end by itself, because a filter need not allow a
+    /// thread to end while the protection lasts.
     fn wait_to_leave(&self) {
-        // Release, for the Acquire in `is_listening`: this thread's last look at the word happens
-        // before anybody finds it `DONE`. Acquire, here and below, for the exchange in `stop`: what
-        // happened before `STOP` was set happens before this thread goes on to leave. No memory is
-        // passed on by that today; the word alone says what to do.
+        // Release: pairs with the Acquire in `is_listening`. This thread's last look at the word
+        // happens before another thread sees `DONE`. Acquire, here and below: pairs with the
+        // exchange in `stop`. What happened before `STOP` was set happens before this thread
+        // leaves. Nothing relies on this Acquire today: the word alone says what to do.
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let mut state = self
             .state
@@ -80,18 +82,19 @@ impl ListenerState {
     }
 
     fn leave(&self) {
-        // Release, for the Acquire loads in `stop`: the last look of this thread at the word
-        // happens before `stop` returns. Without that, the page could be unmapped under that look.
+        // Release: pairs with the Acquire loads in `stop`. This thread's last look at the word
+        // happens before `stop` returns. Without it, the page could be unmapped during that look.
         if self.state.swap(LEFT, Ordering::AcqRel) == STOP {
             let _ = futex::wake(&self.state, Flags::PRIVATE, 1);
         }
     }
 
-    /// Returns when the thread has left; `false` where the kernel lets nobody wake it, or wait for
-    /// it. It leaves when the word changes, then, and does nothing more.
+    /// Returns `true` when the thread has left. Returns `false` if the kernel lets nobody wake the
+    /// thread or wait for it. Then the thread leaves when the word changes, and does nothing more.
     fn stop(&self) -> bool {
-        // Release, for the Acquire loads in `wait_to_leave` and in `start`. Acquire where it fails,
-        // for the swap in `leave`: a thread that has left already is seen with its last look done.
+        // Release: pairs with the Acquire loads in `wait_to_leave` and in `start`. Acquire if it
+        // fails: pairs with the swap in `leave`. If the thread has left already, its last look is
+        // done.
         for now in [LISTENS, DONE] {
             let _ = self
                 .state
@@ -99,8 +102,8 @@ impl ListenerState {
         }
         let _ = futex::wake(&self.state, Flags::PRIVATE, 1);
         loop {
-            // Whoever has looked at the state and does not sleep yet misses it, and the word is not
-            // ours to change: once more then.
+            // A thread that has looked at the state but does not sleep yet misses this wake-up, and
+            // this process cannot change the word. So this is repeated.
             self.observer.wake();
             let again = Timespec {
                 tv_sec: 0,
@@ -108,8 +111,8 @@ impl ListenerState {
             };
             match futex::wait(&self.state, Flags::PRIVATE, STOP, Some(&again)) {
                 Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
-                // Asked at least once: the C library's wait for the thread ends the process where
-                // this fails.
+                // This call is made at least once, to see whether it is allowed: the C library's
+                // wait for the thread ends the process if it is refused.
                 Err(_) => return false,
             }
             if self.state.load(Ordering::Acquire) == LEFT {
@@ -120,10 +123,10 @@ impl ListenerState {
 }
 
 impl Listener {
-    /// Enough for our own frames.
+    /// Stack size for a thread that runs only this crate's code.
     pub(crate) const STACK: usize = 128 * 1024;
 
-    /// `then` runs when the parent died, and only then. Every signal is blocked in it.
+    /// `then` runs when the parent has died, and only then. Every signal is blocked in its thread.
     pub(crate) fn start(
         observer: Arc<SlotObserver>,
         stack: usize,
@@ -136,13 +139,13 @@ impl Listener {
             slice: Some(SLICE),
             extras,
         };
-        // A copy made by fork may listen as well: the mapping came along.
+        // A copy made by fork may listen as well, because it has the mapping too.
         let generation = ForkGeneration::current()?;
         let state = AtomicU32::new(LISTENS);
         let status = ListenerStatus(Arc::new(ListenerState { observer, state }));
         let theirs = Arc::clone(&status.0);
         let thread = Thread::begin(start, generation, move || {
-            // Acquire, for the exchange in `stop`, as in `wait_to_leave`.
+            // Acquire: pairs with the exchange in `stop`, as in `wait_to_leave`.
             let died = theirs
                 .observer
                 .wait(|| theirs.state.load(Ordering::Acquire) == LISTENS);
@@ -167,7 +170,8 @@ impl Listener {
     }
 }
 
-/// Ends the thread, and waits for that; not in a copy made by fork, which has no such thread.
+/// Ends the thread and waits for that. Does not wait in a copy made by fork, which has no such
+/// thread.
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take()

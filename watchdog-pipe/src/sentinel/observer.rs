@@ -1,9 +1,9 @@
-//! The child's side: one word of the parent's sentinel.
+//! The child's side: looks at one word of the parent's sentinel.
 
 use super::slot::SlotState;
 use super::sys::MappedSlot;
 
-/// What this process was given of its parent's sentinel.
+/// What this process got of its parent's sentinel.
 #[derive(Debug)]
 pub(crate) struct SlotObserver {
     slot: MappedSlot,
@@ -20,13 +20,13 @@ impl SlotObserver {
         self.slot.state(self.link) == SlotState::OwnerDied
     }
 
-    /// Whether it can still say anything.
+    /// Whether the word can still report a death.
     pub(crate) fn is_attached(&self) -> bool {
         self.slot.state(self.link) != SlotState::Detached
     }
 
-    /// Sleeps until the parent has died; `false` when the word has nothing more to say, the kernel
-    /// lets nobody sleep on it, or `goes_on` no longer does.
+    /// Sleeps until the parent has died. Returns `false` if the word can report nothing any more,
+    /// if the kernel lets nobody sleep on it, or when `goes_on` returns `false`.
     pub(super) fn wait(&self, goes_on: impl Fn() -> bool) -> bool {
         while goes_on() {
             match self.slot.state(self.link) {
@@ -36,9 +36,9 @@ impl SlotObserver {
                     }
                 }
                 said => {
-                    // The kernel wakes one sleeper of a word. Others may be there: a copy of this
-                    // process made by fork; and if the word is another link's by now, that link's
-                    // child.
+                    // The kernel wakes only one sleeper of a word. There may be others: a copy of
+                    // this process made by fork, or the child of the next link, if the slot belongs
+                    // to another link by now.
                     self.slot.wake();
                     return said == SlotState::OwnerDied;
                 }
@@ -47,7 +47,7 @@ impl SlotObserver {
         false
     }
 
-    /// Wakes whoever sleeps on the word.
+    /// Wakes all that sleep on the word.
     pub(super) fn wake(&self) {
         self.slot.wake();
     }

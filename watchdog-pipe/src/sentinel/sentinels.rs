@@ -8,23 +8,23 @@ use super::sys::SLOTS;
 use super::thread::Sentinel;
 use crate::sys::{ForkGeneration, Published};
 
-/// While there are fresh ones, so many slots lie idle before one is used again: its last child has
-/// had time to look away.
+/// As long as there are unused slots, this many slots stay idle before one is reused. So a slot's
+/// last child has had time to stop looking at it.
 const IDLE: usize = 64;
 
-/// The sentinels of this process, and not of one that it was forked from.
+/// The sentinels of this process, and not those of the process that it was forked from.
 #[derive(Debug)]
 pub(super) struct Sentinels {
     pub(super) generation: ForkGeneration,
-    /// The head of a list of all that were ever started, which a signal handler reads.
+    /// The head of a list of all sentinels ever started. A signal handler reads it.
     newest: Published<Sentinel>,
     state: Mutex<State>,
 }
 
 static LATEST: Published<Sentinels> = Published::empty();
 
-/// Tells the children of this process's links that it dies, and wakes them. Async-signal-safe: no
-/// lock is taken.
+/// Marks the words of this process's links as if this process had died, and wakes the children.
+/// Async-signal-safe: takes no lock.
 pub(crate) fn announce() {
     let sentinels = LATEST.latest().filter(|all| all.generation.is_current());
     let mut next = sentinels.and_then(|all| all.newest.latest());
@@ -36,22 +36,23 @@ pub(crate) fn announce() {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// The last one gives slots that were never used.
+    /// The last of these provides the slots that were never used.
     running: Vec<&'static Sentinel>,
-    /// How many of its slots were.
+    /// How many slots of the last one were used.
     used: usize,
-    /// First in, first out.
+    /// Slots to reuse: first in, first out.
     pub(super) idle: VecDeque<(&'static Sentinel, usize)>,
-    /// This kernel, or a filter, refuses what a sentinel needs: not asked again.
+    /// This kernel or a filter refuses what a sentinel needs. Do not try again.
     refused: bool,
 }
 
 impl Sentinels {
-    /// Asked before the lock is taken: a copy made by fork has nobody who would ever open it.
+    /// The generation is checked before any lock is taken: in a copy made by fork, a lock may be
+    /// held for ever.
     pub(super) fn of(generation: ForkGeneration) -> &'static Sentinels {
         match LATEST.latest() {
             Some(sentinels) if sentinels.generation.number == generation.number => sentinels,
-            // None yet, or those of the process that this one was forked from.
+            // There are none yet, or they belong to the process that this one was forked from.
             other => LATEST.replace(
                 other,
                 Sentinels {
@@ -64,15 +65,15 @@ impl Sentinels {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics half-way.
+        // A poisoned lock is still usable: nothing panics half-way while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread that can sleep in no way any more ends here, before the process does: its links
-    /// have the pipe alone from now on, and so has every later one.
+    /// Called when a sentinel's thread has no way to sleep any more and must end before the process
+    /// does. From now on its links use the pipe alone, and so do all later ones.
     fn over(&'static self, thread: u32) {
-        // A word is given to the thread under this lock alone. Where a filter refuses futex(2), it
-        // is a lock that spins, for as long as a link takes to be made.
+        // Words are given to the thread only under this lock. If a filter refuses futex(2), the
+        // lock spins for as long as it takes to make a link.
         let mut state = self.lock();
         state.refused = true;
         state.used = SLOTS;
@@ -97,14 +98,14 @@ impl State {
         self.idle.pop_front()
     }
 
-    /// A slot that was never used; a sentinel more only when none at all is left.
+    /// A slot that was never used. Starts another sentinel only when no slot is left at all.
     fn fresh(&mut self, sentinels: &'static Sentinels) -> Option<(&'static Sentinel, usize)> {
         if (self.running.is_empty() || self.used == SLOTS) && self.idle.is_empty() && !self.refused
         {
             let before = sentinels.newest.latest();
             match Sentinel::start(before, sentinels, Sentinels::over) {
                 Ok(sentinel) => {
-                    // The lock is held here, and nobody else replaces it.
+                    // Nobody else replaces it while this thread has the lock.
                     self.running
                         .push(sentinels.newest.replace(before, sentinel));
                     self.used = 0;
@@ -120,7 +121,7 @@ impl State {
     }
 }
 
-/// What runs out can be there again at the next link.
+/// Whether the resource that ran out may be available again at the next link.
 fn may_pass(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

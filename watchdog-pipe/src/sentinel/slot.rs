@@ -12,58 +12,60 @@ use rustix::thread::futex::{self, Flags};
 
 use atomic::Atomic;
 
-/// The thread that owns the word, in the numbers of its own PID namespace
+/// The bits that hold the thread that owns the word: its number in its own PID namespace
 /// (include/uapi/linux/futex.h).
 const OWNER: u32 = libc::FUTEX_TID_MASK;
 
-/// What the kernel leaves of a word that [`held_by`] has made: nobody owns it, and the owner died.
+/// What the kernel makes of a word from [`held_by`]: it has no owner, and its owner died.
 const OWNER_DIED: u32 = libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED;
 
-/// A robust-futex word and the number of the link that it stands for. The kernel steps from word to
-/// word by the distance of the list's nodes, so that a slot is as large as a node.
+/// A robust-futex word, and the number of the link that it belongs to. The distance between two
+/// words is the distance between two list nodes, so a slot is as large as a node.
 #[derive(Debug)]
 #[repr(C, align(8))]
 pub(crate) struct Slot<A = AtomicU32> {
-    /// 0: nobody's, and the pipe alone counts. The sentinel's thread id and `FUTEX_WAITERS`: it
-    /// lives. `FUTEX_OWNER_DIED`: set by the kernel, which wakes one waiter then.
+    /// - 0: nobody owns it, and the pipe alone counts.
+    /// - The sentinel's thread id and `FUTEX_WAITERS`: the sentinel lives.
+    /// - `FUTEX_OWNER_DIED`: set by the kernel, which then wakes one waiter.
     word: A,
-    /// Which of the links that had this slot, one after the other, has it now.
+    /// The slot serves one link after another: this is the number of the current one.
     link: A,
 }
 
-/// What a slot tells the child of a link.
+/// What a slot tells the child of one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotState {
-    /// The sentinel lives; the word, to wait on.
+    /// The sentinel lives. Contains the word, to wait on.
     Owned(u32),
-    /// The sentinel died while it owned the word for this very link.
+    /// The sentinel died while it owned the word for this link.
     OwnerDied,
-    /// The slot says nothing, and never will again: the link has ended, moved on, or was another's.
+    /// The slot tells this child nothing: the link has ended, is being released or handed over, or
+    /// the slot belongs to another link. A child that sees this stops listening.
     Detached,
 }
 
 impl<A: Atomic> Slot<A> {
-    /// Parent: the next link takes the slot; its number.
+    /// Parent: gives the slot to the next link, and returns that link's number.
     pub(crate) fn take(&self, thread: u32) -> u32 {
         let link = self.link.load(Ordering::Relaxed).wrapping_add(1);
         self.link.store(link, Ordering::Relaxed);
-        // Release: the store of the number happens before this one. It pairs with the Acquire in
-        // `state`: a child that loads this word loads this number too, or a later one. Without the
-        // pair, the child of the link before could see the word of this link beside its own number,
-        // and take the life and the death of the owner for its own link's.
+        // Release: pairs with the Acquire in `state`. The store of the number happens before this
+        // store. So a child that loads this word also loads this number, or a later one. Without
+        // it, the child of the previous link could see this link's word together with its own
+        // number, and take the owner's life and death for its own link's.
         self.word.store(held_by(thread), Ordering::Release);
         link
     }
 
-    /// Parent: out of the sentinel's reach. `false` where the death was told before: by the kernel,
-    /// or by [`Slot::announce`]. It stays told.
+    /// Parent: takes the word out of the sentinel's reach. `false`: the kernel or
+    /// [`Slot::announce`] has reported a death before. That report stays.
     pub(crate) fn let_go(&self, thread: u32) -> bool {
-        // An exchange, in whatever order, continues the release sequence that the store in `take`
-        // has begun: a child that loads the word as it is left here, by the Acquire in `state`,
-        // loads the number of the link too. Were it a plain store, that child could load the number
-        // of the link before, and take 0 for its own. `AcqRel` besides keeps the exchange behind
-        // all that this thread did for the link before. What it says on the pipe afterwards comes
-        // afterwards for the child as well: the kernel's lock of the pipe orders that.
+        // Any exchange, in any order, continues the release sequence that the store in `take` has
+        // begun. So a child that loads the word from here, by the Acquire in `state`, also loads
+        // the number of this link. If this were a plain store, the child could load the number of
+        // the previous link, and take this 0 for its own. `AcqRel` also keeps the exchange after
+        // everything that this thread did for the link before. What the parent writes to the pipe
+        // later also comes later for the child: the kernel's lock of the pipe orders that.
         let (held, nobody) = (held_by(thread), 0);
         let left = self
             .word
@@ -71,7 +73,7 @@ impl<A: Atomic> Slot<A> {
         left.is_ok() || left == Err(nobody)
     }
 
-    /// Parent: marks the word as the kernel does when its owner dies. Nobody is woken yet.
+    /// Parent: marks the word as the kernel does when its owner dies. Wakes nobody yet.
     pub(crate) fn announce(&self, thread: u32) {
         // As in `let_go`.
         let (held, died) = (held_by(thread), OWNER_DIED);
@@ -80,26 +82,27 @@ impl<A: Atomic> Slot<A> {
             .compare_exchange(held, died, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Parent: whether [`Slot::announce`] has marked it.
+    /// Parent: whether [`Slot::announce`] has marked the word.
     pub(crate) fn is_announced(&self) -> bool {
         self.word.load(Ordering::Relaxed) == OWNER_DIED
     }
 
-    /// Parent: back within it, for the same link.
+    /// Parent: puts the word back into the sentinel's reach, for the same link.
     pub(crate) fn hold_again(&self, thread: u32) {
-        // An exchange for the same reason as in `let_go`: the child that loads the word loads the
-        // number of this link.
+        // An exchange for the same reason as in `let_go`: a child that loads the word also loads
+        // the number of this link.
         let (held, nobody) = (held_by(thread), 0);
         let _ = self
             .word
             .compare_exchange(nobody, held, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Child: what the slot tells of its link.
+    /// Child: what the slot tells about its link.
     pub(crate) fn state(&self, link: u32) -> SlotState {
-        // Acquire, for the Release in `take`: the number is loaded after the word. The kernel marks
-        // the word by an atomic exchange, which continues the release sequence of the store before
-        // it: a child that loads the mark loads the number of the link that was marked, as well.
+        // Acquire: pairs with the Release in `take`. The number is loaded after the word. The
+        // kernel marks the word by an atomic exchange, which continues the release sequence of the
+        // store before it. So a child that loads the mark also loads the number of the link that
+        // was marked.
         let word = self.word.load(Ordering::Acquire);
         if self.link.load(Ordering::Relaxed) != link {
             SlotState::Detached
@@ -114,7 +117,7 @@ impl<A: Atomic> Slot<A> {
 }
 
 impl Slot {
-    /// Child: sleeps until the word is no longer what it was, or for no reason.
+    /// Child: sleeps until the word changes. May also wake for no reason.
     ///
     /// # References
     /// [futex(2)](https://man7.org/linux/man-pages/man2/futex.2.html): shared between processes,
@@ -126,8 +129,8 @@ impl Slot {
         }
     }
 
-    /// Wakes whoever sleeps on the word: the kernel wakes one alone, which may be somebody that has
-    /// no link any more.
+    /// Wakes all that sleep on the word. The kernel wakes only one, and that may be a sleeper whose
+    /// link has ended.
     pub(crate) fn wake(&self) {
         let _ = futex::wake(&self.word, Flags::empty(), i32::MAX.unsigned_abs());
     }

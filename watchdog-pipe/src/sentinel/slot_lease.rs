@@ -1,4 +1,4 @@
-//! The parent's side: a word for a link.
+//! The parent's side: a word that belongs to a link.
 
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
@@ -10,7 +10,7 @@ use super::slot::Slot;
 use super::thread::Sentinel;
 use crate::sys::ForkGeneration;
 
-/// A word, held for one link until the value goes.
+/// A word that belongs to one link as long as this value lives.
 pub(crate) struct SlotLease {
     sentinels: &'static Sentinels,
     sentinel: &'static Sentinel,
@@ -18,7 +18,7 @@ pub(crate) struct SlotLease {
     link: u32,
 }
 
-/// Not the sentinel, which has thousands of words.
+/// Does not show the sentinel, which has thousands of words.
 impl fmt::Debug for SlotLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SlotLease")
@@ -29,7 +29,7 @@ impl fmt::Debug for SlotLease {
 }
 
 impl SlotLease {
-    /// `None` where the pipe must do alone.
+    /// `None`: the link has to use the pipe alone.
     pub(crate) fn take(generation: ForkGeneration) -> Option<SlotLease> {
         let sentinels = Sentinels::of(generation);
         let mut state = sentinels.lock();
@@ -38,8 +38,8 @@ impl SlotLease {
         let link = slot.take(sentinel.thread);
         drop(state);
         if link > 1 {
-            // A child of an earlier link that still sleeps here would be woken in place of this
-            // link's.
+            // A child of an earlier link may still sleep here. The kernel would wake it instead of
+            // this link's child.
             slot.wake();
         }
         Some(SlotLease {
@@ -51,12 +51,12 @@ impl SlotLease {
     }
 
     fn slot(&self) -> Option<&'static Slot> {
-        // In a copy made by fork the words are not even mapped.
+        // In a copy made by fork the words are not mapped.
         (self.sentinels.generation.is_current()).then(|| &self.sentinel.words[self.index])
     }
 
-    /// From here on the child is told by the pipe alone. `false`: this process's death was
-    /// announced to it before.
+    /// From here on only the pipe can report a death to the child. `false`: the death of this
+    /// process was announced to it before.
     pub(crate) fn let_go(&self) -> bool {
         self.slot()
             .is_none_or(|slot| slot.let_go(self.sentinel.thread))
@@ -74,7 +74,7 @@ impl SlotLease {
         drop(state);
     }
 
-    /// Whether the sentinel still stands behind the word.
+    /// Whether the sentinel's thread still runs, and so reports a death by this word.
     pub(crate) fn stands(&self) -> bool {
         !self.sentinel.has_ended()
     }
@@ -84,7 +84,7 @@ impl SlotLease {
         Arc::clone(&self.sentinel.memfd)
     }
 
-    /// Where the child finds the word, with the page on that number.
+    /// Where the child finds the word, if it has the page on the number `fd`.
     pub(crate) fn address(&self, fd: RawFd) -> Address {
         Address {
             fd,

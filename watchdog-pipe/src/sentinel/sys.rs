@@ -1,4 +1,4 @@
-//! What is unsafe about the sentinel: its memory, in the parent and in the child, and its thread.
+//! The unsafe parts of the sentinel: its memory, in the parent and in the child, and its thread.
 
 mod mapped_slot;
 mod mapping;

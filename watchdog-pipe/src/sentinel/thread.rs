@@ -1,4 +1,4 @@
-//! One sentinel: its page, and the thread that it is.
+//! One sentinel: its page and its thread.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,18 +9,19 @@ use std::time::Duration;
 use super::slot::Slot;
 use super::sys::{self, RobustList, SLOTS, Words};
 
-/// Below the kernel's usual 1.4 ms and more, so that on a busy CPU its end comes early; and far
-/// above the listener's 0.1 ms, so that it does not keep the CPU from whom it wakes.
+/// Shorter than the kernel's usual 1.4 ms or more, so that on a busy CPU the thread gets its turn
+/// to exit early. Much longer than the listener's 0.1 ms, so that it does not keep the CPU from the
+/// thread that it wakes.
 const SLICE: Duration = Duration::from_millis(1);
 
-/// Lives as long as its process: nothing but [`Sentinel::end`] ends the thread alone.
+/// Lives as long as its process. The thread ends alone only after [`Sentinel::end`].
 #[derive(Debug)]
 pub(super) struct Sentinel {
     pub(super) words: &'static [Slot; SLOTS],
     pub(super) memfd: Arc<OwnedFd>,
     pub(super) device: u64,
     pub(super) inode: u64,
-    /// The thread's id in its PID namespace, which is what the kernel compares a word with.
+    /// The thread's id in its PID namespace. The kernel compares words with it.
     pub(super) thread: u32,
     /// The one that was started before this one.
     pub(super) before: Option<&'static Sentinel>,
@@ -28,8 +29,8 @@ pub(super) struct Sentinel {
 }
 
 impl Sentinel {
-    /// Fails without a trace where anything that it needs is not there. If the thread has to end
-    /// before the process does, it calls `over` with its id.
+    /// On an error nothing is left behind. If the thread has to end before the process does, it
+    /// calls `over` with its id.
     pub(super) fn start<T: Sync>(
         before: Option<&'static Sentinel>,
         keeper: &'static T,
@@ -50,22 +51,23 @@ impl Sentinel {
         })
     }
 
-    /// Takes every word out of the reach of a thread that is about to end, so that its end is no
-    /// death. Nobody may give it a word meanwhile, or afterwards.
+    /// Takes every word out of the reach of a thread that is about to end, so that the kernel
+    /// reports no death at its end. Nobody may give the thread a word during this call, or
+    /// afterwards.
     pub(super) fn end(&self) {
-        // The lock of all sentinels is held here, and by whoever would give a word to the thread:
-        // that is what keeps the words let go. The flag alone is also asked without the lock, by
-        // whoever wants to know what is promised. Release, for the Acquire in `has_ended`, though
-        // nothing but the flag is read by that.
+        // The caller has the lock of all sentinels, and so does whoever gives a word to the thread.
+        // That keeps the words out of its reach. Only the flag is also read without the lock, to
+        // tell what is guaranteed. Release: pairs with the Acquire in `has_ended`, though that
+        // reads nothing but the flag.
         self.ended.store(true, Ordering::Release);
         for slot in self.words {
             slot.let_go(self.thread);
         }
     }
 
-    /// Marks every word that the thread owns, and wakes who sleeps on them. Async-signal-safe.
+    /// Marks every word that the thread owns, and wakes all that sleep on them. Async-signal-safe.
     pub(super) fn announce(&self) {
-        // All are marked before the first is woken, who may take the CPU from this thread.
+        // All words are marked first: a sleeper that is woken may take the CPU from this thread.
         for slot in self.words {
             slot.announce(self.thread);
         }

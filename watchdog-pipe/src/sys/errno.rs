@@ -2,12 +2,12 @@
 
 use std::marker::PhantomData;
 
-/// Puts `errno` back when it is dropped: a signal handler may have interrupted a function that has
-/// not looked at it yet.
+/// Restores `errno` when dropped: the signal handler may have interrupted a function that has not
+/// read `errno` yet.
 #[derive(Debug)]
 pub(crate) struct KeptErrno {
     before: libc::c_int,
-    /// It is the calling thread's.
+    /// `errno` belongs to the calling thread.
     not_send: PhantomData<*const ()>,
 }
 

@@ -1,9 +1,9 @@
-//! What this process has inherited, taken over by the promise of a caller.
+//! What this process inherited, taken over because a caller promised that it may be.
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// The promise of who calls [`Watchdog::from_env`](crate::Watchdog::from_env), for what rests on
-/// it.
+/// The promise of the caller of [`Watchdog::from_env`](crate::Watchdog::from_env), for all code
+/// that relies on it.
 #[derive(Debug)]
 pub(crate) struct Inherited(());
 
@@ -16,26 +16,26 @@ impl Inherited {
         Inherited(())
     }
 
-    /// The owner of a number that was found open as the pipe or the page which the variable names.
-    /// Once for each number.
+    /// Takes ownership of a number. The number was found open as the pipe or the page that the
+    /// variable names. Call it once for each number.
     pub(crate) fn own(&self, number: RawFd) -> OwnedFd {
-        // SAFETY: open, and nobody else's, by the promise.
+        // SAFETY: by the promise, the number is open and nobody owns it.
         unsafe { OwnedFd::from_raw_fd(number) }
     }
 
-    /// Looks at such a number.
+    /// Lends such a number to `look`.
     pub(crate) fn borrow<T>(&self, number: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
-        // SAFETY: open, and closed by nobody meanwhile, since nobody owns it, by the promise.
+        // SAFETY: by the promise nobody owns the number, so nobody closes it meanwhile. It is open.
         look(unsafe { BorrowedFd::borrow_raw(number) })
     }
 
-    /// Takes a variable out of the environment.
+    /// Removes a variable from the environment.
     ///
     /// # References
-    /// [unsetenv(3)](https://man7.org/linux/man-pages/man3/unsetenv.3.html): it fails for a name
-    /// that is none
+    /// [unsetenv(3)](https://man7.org/linux/man-pages/man3/unsetenv.3.html): it fails only for an
+    /// invalid name
     pub(crate) fn forget(&self, name: &'static str) {
-        // SAFETY: nobody reads the environment behind the back of `std::env`, by the promise.
+        // SAFETY: by the promise nobody reads the environment except by `std::env`.
         unsafe { std::env::remove_var(name) };
     }
 }

@@ -7,21 +7,22 @@ use std::ptr;
 
 use rustix::process::Signal;
 
-/// The number of this process, read from a call whose answer was looked at.
+/// The number of this process, from a call whose answer was checked.
 ///
-/// A seccomp filter may answer any call with an error, getpid(2) too, and the C library hands out
-/// what comes back. As a target of kill(2), -1 means every process that there is, and 0 the whole
-/// group.
+/// A seccomp filter may answer any call with an error, getpid(2) too, and the C library then
+/// returns the error as if it were a number. As a target of kill(2), -1 means every process that
+/// there is, and 0 the whole process group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OwnPid(NonZeroU32);
 
 impl OwnPid {
-    /// Fails with what a filter answers in the place of getpid(2).
+    /// Fails with the error that a filter answers instead of getpid(2).
     ///
     /// # References
     /// [getpid(2)](https://man7.org/linux/man-pages/man2/getpid.2.html)
     pub(crate) fn read() -> io::Result<OwnPid> {
-        // By number: the C library's own function returns an error as if it were a process number.
+        // The raw call: the C library's own function returns an error as if it were a process
+        // number.
         // SAFETY: getpid(2) has no argument and no memory effect.
         let answer = unsafe { libc::syscall(libc::SYS_getpid) };
         if answer < 0 {
@@ -34,8 +35,8 @@ impl OwnPid {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "getpid answered no number"))
     }
 
-    /// Whether this is pid 1 of its PID namespace, for which the kernel drops every signal without
-    /// a handler.
+    /// Whether this is pid 1 of its PID namespace. The kernel drops every signal to pid 1 that has
+    /// no handler there.
     pub(crate) fn is_first(self) -> bool {
         self.0.get() == 1
     }
@@ -55,7 +56,18 @@ impl OwnPid {
     }
 }
 
-/// Whether the kernel says that no seccomp filter is on the calling thread.
+/// Whether the calling thread is the first one of its process. `false` if unknown.
+///
+/// # References
+/// [gettid(2)](https://man7.org/linux/man-pages/man2/gettid.2.html)
+pub(crate) fn is_first_thread() -> bool {
+    // The raw call, as in `OwnPid::read`.
+    // SAFETY: gettid(2) has no argument and no memory effect.
+    let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+    OwnPid::read().is_ok_and(|process| libc::c_long::from(process.0.get()) == thread)
+}
+
+/// Whether the kernel says that the calling thread has no seccomp filter.
 ///
 /// # References
 /// [PR_GET_SECCOMP(2const)](https://man7.org/linux/man-pages/man2/pr_get_seccomp.2const.html)
@@ -64,20 +76,19 @@ pub(crate) fn has_no_filter() -> bool {
     unsafe { libc::prctl(libc::PR_GET_SECCOMP) == 0 }
 }
 
-/// Whether nothing of the program runs on a signal: it is neither handled nor ignored. `None` where
-/// that cannot be asked.
+/// Whether the program neither handles nor ignores the signal. `None` if the call is refused.
 ///
 /// # References
 /// [sigaction(2)](https://man7.org/linux/man-pages/man2/sigaction.2.html)
 pub(crate) fn has_default_action(signal: Signal) -> Option<bool> {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: no action is set; the place for the present one is large enough.
+    // SAFETY: no action is set, and the place for the current one is large enough.
     let answer = unsafe { libc::sigaction(signal.as_raw(), ptr::null(), action.as_mut_ptr()) };
     // SAFETY: sigaction answered 0, so it has filled the structure.
     (answer == 0).then(|| unsafe { action.assume_init() }.sa_sigaction == libc::SIG_DFL)
 }
 
-/// Whether a signal waits in the queue of this process or thread. The caller blocks it.
+/// Whether a signal is pending for this process or thread. The caller must have blocked it.
 ///
 /// # References
 /// [sigpending(2)](https://man7.org/linux/man-pages/man2/sigpending.2.html)
@@ -90,7 +101,7 @@ pub(crate) fn is_pending(signal: libc::c_int) -> bool {
     }
 }
 
-/// Whether a system call is one that takes signals out of the queue.
+/// Whether a system call takes pending signals out of the queue.
 ///
 /// # References
 /// [sigtimedwait(2)](https://man7.org/linux/man-pages/man2/sigtimedwait.2.html)

@@ -1,8 +1,8 @@
-//! Threads of the C library.
+//! Threads made by the C library.
 //!
-//! Not std's: those ask for a name, an alternate signal stack, and the CPUs that they may run on. A
-//! seccomp filter that was made for this process need not know such calls, and std ends the whole
-//! process where it gets no signal stack.
+//! They are not std's threads. Those ask for a name, an alternate signal stack, and the CPUs that
+//! they may run on. A seccomp filter that was made for this process need not allow such calls, and
+//! std ends the whole process if it gets no signal stack.
 
 use std::ffi::{CStr, c_void};
 use std::io;
@@ -16,36 +16,36 @@ use crate::payload;
 /// What a thread runs.
 pub(crate) type Main = Box<dyn FnOnce() + Send>;
 
-/// The C library's name of a thread that was neither joined nor detached yet.
+/// The C library's handle of a thread that was neither joined nor detached yet.
 #[derive(Debug)]
 pub(crate) struct RawThread(libc::pthread_t);
 
 // SAFETY: any thread may join, detach or compare another one.
 unsafe impl Send for RawThread {}
-// SAFETY: as above; what ends the name takes the value.
+// SAFETY: as above; the functions that invalidate the handle take the value.
 unsafe impl Sync for RawThread {}
 
 impl RawThread {
-    /// A thread with at least `stack` bytes for its own frames. A panic of `main` ends the thread
-    /// alone. `EAGAIN` without room for a thread, or for its stack.
+    /// Starts a thread with at least `stack` bytes for its own frames. A panic of `main` ends only
+    /// the thread. `EAGAIN` without room for a thread or for its stack.
     pub(crate) fn start(stack: usize, main: Main) -> io::Result<RawThread> {
         let argument = Box::into_raw(Box::new(Some(main)));
-        // SAFETY: `run` takes what the argument points to, which is its own from here on.
+        // SAFETY: `run` takes what the argument points to, and owns it from here on.
         let made = unsafe { RawThread::create(stack, run, argument.cast()) };
         if made.is_err() {
-            // SAFETY: from `Box::into_raw` above, and no thread has it.
+            // SAFETY: from `Box::into_raw` above; no thread has it.
             drop(unsafe { Box::from_raw(argument) });
         }
         made
     }
 
-    /// A thread that begins with `main`.
+    /// Starts a thread that begins with `main`.
     ///
-    /// The C library puts the thread-local storage of the whole program on the stack too, and says
-    /// only that a size was too small (`EINVAL`): a larger one is tried then.
+    /// The C library also puts the thread-local storage of the whole program on the stack. If the
+    /// stack is too small for that, it says only that (`EINVAL`). Then a larger one is tried.
     ///
     /// # Safety
-    /// `main` may be given `argument`, in another thread, and does not unwind.
+    /// `main` may be called with `argument` in another thread, and does not unwind.
     ///
     /// # References
     /// [pthread_create(3)](https://man7.org/linux/man-pages/man3/pthread_create.3.html)
@@ -59,7 +59,7 @@ impl RawThread {
         for size in [0, 256 << 10, 1 << 20, 8 << 20] {
             let mut thread = MaybeUninit::uninit();
             attributes.set_stack(stack.saturating_add(size))?;
-            // SAFETY: the attributes are initialised; the rest is the caller's promise.
+            // SAFETY: the attributes are initialised; the caller promises the rest.
             let answer = unsafe {
                 let attributes = &raw const attributes.0;
                 libc::pthread_create(thread.as_mut_ptr(), attributes, main, argument)
@@ -73,13 +73,13 @@ impl RawThread {
         made
     }
 
-    /// Whether it has ended, perhaps without having run to its end: a filter can kill a thread
-    /// alone (`SECCOMP_RET_KILL_THREAD`). It is joined then; else it comes back.
+    /// Joins the thread if it has ended; otherwise returns it. It may have ended before its
+    /// function did: a filter can kill a single thread (`SECCOMP_RET_KILL_THREAD`).
     ///
     /// # References
     /// [pthread_tryjoin_np(3)](https://man7.org/linux/man-pages/man3/pthread_tryjoin_np.3.html)
     pub(crate) fn join_if_ended(self) -> Result<(), RawThread> {
-        // SAFETY: neither joined nor detached yet, as the value says. No place for an answer is
+        // SAFETY: neither joined nor detached yet, as the type promises. No place for a result is
         // given.
         match unsafe { libc::pthread_tryjoin_np(self.0, ptr::null_mut()) } {
             0 => Ok(()),
@@ -87,25 +87,26 @@ impl RawThread {
         }
     }
 
-    /// Waits for the end.
+    /// Waits for the thread to end.
     pub(crate) fn join(self) {
-        // SAFETY: neither joined nor detached yet, as the value says, and gone with it. No place
-        // for an answer is given.
+        // SAFETY: neither joined nor detached yet, as the type promises; the handle is gone
+        // afterwards. No place for a result is given.
         unsafe { libc::pthread_join(self.0, ptr::null_mut()) };
     }
 
-    /// Lets it end by itself.
+    /// Lets the thread end by itself.
     pub(crate) fn detach(self) {
-        // SAFETY: neither joined nor detached yet, as the value says, and gone with it.
+        // SAFETY: neither joined nor detached yet, as the type promises; the handle is gone
+        // afterwards.
         unsafe { libc::pthread_detach(self.0) };
     }
 }
 
-/// It gives no memory back before `main` has ended, nor takes any: the first such call of a thread
+/// Allocates and frees nothing before `main` has ended. The first allocation or free in a thread
 /// makes the C library map and unmap 128 MiB of addresses for an arena of the thread's own, and
 /// touch two pages of it.
 extern "C" fn run(argument: *mut c_void) -> *mut c_void {
-    // SAFETY: `start` gave the only pointer to it away.
+    // SAFETY: `start` gave away the only pointer to it.
     let mut argument: Box<Option<Main>> = unsafe { Box::from_raw(argument.cast()) };
     if let Some(main) = argument.take()
         && let Err(panicked) = catch_unwind(AssertUnwindSafe(main))
@@ -120,15 +121,15 @@ struct Attributes(libc::pthread_attr_t);
 impl Attributes {
     fn new() -> io::Result<Attributes> {
         let mut attributes = MaybeUninit::uninit();
-        // SAFETY: the place is large enough for what is initialised there.
+        // SAFETY: the place is large enough for the attributes.
         result(unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) })?;
         // SAFETY: pthread_attr_init answered 0.
         Ok(Attributes(unsafe { attributes.assume_init() }))
     }
 
     fn set_stack(&mut self, stack: usize) -> io::Result<()> {
-        // What the C library takes of a stack for itself, but for thread-local storage: a signal
-        // frame.
+        // The part of a stack that the C library needs for a signal frame. It does not include
+        // thread-local storage.
         // SAFETY: sysconf(3) has no memory effect.
         let theirs = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
         let stack = stack.saturating_add(usize::try_from(theirs).unwrap_or(0));
@@ -139,7 +140,7 @@ impl Attributes {
 
 impl Drop for Attributes {
     fn drop(&mut self) {
-        // SAFETY: initialised, and used no more.
+        // SAFETY: initialised, and not used any more.
         unsafe { libc::pthread_attr_destroy(&raw mut self.0) };
     }
 }
@@ -151,7 +152,7 @@ fn result(error: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Names the calling thread, where /proc and tools look. The kernel keeps 15 bytes.
+/// Names the calling thread, as /proc and tools show it. The kernel keeps 15 bytes.
 ///
 /// # References
 /// [PR_SET_NAME(2const)](https://man7.org/linux/man-pages/man2/pr_set_name.2const.html)
@@ -160,24 +161,24 @@ pub(crate) fn name_this_thread(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Asks the scheduler for slices of that length, less than a second, in this thread. Who has the
-/// shorter one takes the CPU from whom it is woken by, or beside. Linux 6.12, which gives 0.1 to
-/// 100 ms; before that it changes nothing.
+/// Asks the scheduler for time slices of this length, less than a second, for the calling thread. A
+/// thread with shorter slices takes the CPU from the thread that wakes it, or that runs beside it.
+/// Since Linux 6.12, which grants 0.1 to 100 ms; before that it changes nothing.
 ///
 /// # References
 /// [sched_setattr(2)](https://man7.org/linux/man-pages/man2/sched_setattr.2.html)
 pub(crate) fn ask_for_slices(length: Duration) {
     let size = size_of::<libc::sched_attr>();
     let mut attr = MaybeUninit::<libc::sched_attr>::zeroed();
-    // SAFETY: as large a place as is said for the answer; all zero is a valid sched_attr.
+    // SAFETY: the place is as large as the call is told; all zero is a valid sched_attr.
     let (known, mut attr) = unsafe {
         let known = libc::syscall(libc::SYS_sched_getattr, 0, attr.as_mut_ptr(), size, 0);
         (known == 0, attr.assume_init())
     };
-    // What the program has asked for itself is left alone.
+    // A policy that the program has set itself is left alone.
     if known && attr.sched_policy == libc::SCHED_OTHER.unsigned_abs() {
         attr.sched_runtime = u64::from(length.subsec_nanos());
-        // SAFETY: a valid structure of the size that it names; no memory of ours is written to.
+        // SAFETY: a valid structure that contains its own size; no memory of ours is written to.
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
     }
 }

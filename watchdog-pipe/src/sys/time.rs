@@ -1,4 +1,4 @@
-//! Waiting, and the clock by which it is measured.
+//! Waiting, and the clock that measures it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::time::Duration;
 
-/// The time since the monotonic clock began. Where the vDSO knows the clock, as it does on nearly
-/// every machine, that is no system call; elsewhere a filter may refuse it. (`Instant::now` panics
+/// The time since the monotonic clock began. On nearly every machine the vDSO provides the clock,
+/// and this is no system call. Elsewhere a filter may refuse the call. (`Instant::now` would panic
 /// then.)
 ///
 /// # References
@@ -25,16 +25,16 @@ pub(crate) fn now() -> io::Result<Duration> {
     }
     // SAFETY: clock_gettime answered 0, so it has filled the structure.
     let time = unsafe { time.assume_init() };
-    // Neither is ever below zero on this clock.
+    // Neither is ever negative on this clock.
     let seconds = Duration::from_secs(time.tv_sec.unsigned_abs().into());
     Ok(seconds + Duration::from_nanos(time.tv_nsec.unsigned_abs().into()))
 }
 
-/// Waits until one of `fds` is ready, at most for so many milliseconds; for ever below zero. What
-/// each is ready for.
+/// Waits until one of `fds` is ready, at most for this many milliseconds; for ever if negative.
+/// Returns what each is ready for.
 ///
-/// By poll(2), where the architecture has it: x86-64, for one. On others, aarch64 for one, the C
-/// library asks ppoll(2).
+/// Uses poll(2) on architectures that have it, such as x86-64. On others, such as aarch64, the C
+/// library calls ppoll(2).
 ///
 /// # References
 /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
@@ -47,7 +47,7 @@ pub(crate) fn poll<const N: usize>(
         events: libc::POLLIN,
         revents: 0,
     });
-    // SAFETY: an array of as many entries as is said, which the kernel fills.
+    // SAFETY: an array with as many entries as stated, which the kernel fills.
     let ready = unsafe { libc::poll(fds.as_mut_ptr(), N as libc::nfds_t, milliseconds) };
     if ready < 0 {
         return Err(io::Error::last_os_error());
@@ -55,7 +55,7 @@ pub(crate) fn poll<const N: usize>(
     Ok(fds.map(|fd| fd.revents))
 }
 
-/// Sleeps, less than the seconds that a `time_t` can hold; `Ok(false)` when it was interrupted.
+/// Sleeps, at most for the seconds that a `time_t` can hold. `Ok(false)` if it was interrupted.
 ///
 /// # References
 /// [clock_nanosleep(2)](https://man7.org/linux/man-pages/man2/clock_nanosleep.2.html)
@@ -69,7 +69,7 @@ pub(crate) fn sleep(length: Duration) -> io::Result<bool> {
     {
         time.tv_nsec = length.subsec_nanos().cast_signed().into();
     }
-    // SAFETY: the time is valid; what is left of it is not asked for.
+    // SAFETY: the time is valid; no place for the remaining time is given.
     match unsafe {
         libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &raw const time, ptr::null_mut())
     } {
@@ -79,7 +79,7 @@ pub(crate) fn sleep(length: Duration) -> io::Result<bool> {
     }
 }
 
-/// Lets others run on this CPU first, once.
+/// Lets other threads run on this CPU first, once.
 ///
 /// # References
 /// [sched_yield(2)](https://man7.org/linux/man-pages/man2/sched_yield.2.html)
@@ -88,8 +88,8 @@ pub(crate) fn give_way() {
     unsafe { libc::sched_yield() };
 }
 
-/// Some targets have fields more, for padding.
+/// Zeroed, because some targets have additional fields, for padding.
 fn zero() -> libc::timespec {
-    // SAFETY: integers, for which all zero is valid.
+    // SAFETY: integers only, for which zero is valid.
     unsafe { std::mem::zeroed() }
 }

@@ -10,7 +10,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use super::process::is_pending;
 use super::signals::BlockedSignals;
 
-/// A write that answers `EPIPE` where the reader is gone, and raises no SIGPIPE.
+/// Writes; returns `EPIPE` if the reader is gone, without raising SIGPIPE.
 ///
 /// # References
 /// [write(2)](https://man7.org/linux/man-pages/man2/write.2.html),
@@ -18,20 +18,20 @@ use super::signals::BlockedSignals;
 pub(crate) fn write_without_sigpipe(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     /// `RWF_NOSIGNAL` of include/uapi/linux/fs.h: since Linux 6.18, for pipes too.
     const NO_SIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
-    /// A pipe has none.
+    /// A pipe has no position.
     const NO_POSITION: u64 = u64::MAX;
     match rustix::io::pwritev2(fd, &[IoSlice::new(bytes)], NO_POSITION, NO_SIGNAL) {
         Ok(written) => Ok(written),
         Err(error @ (Errno::PIPE | Errno::AGAIN)) => Err(error.into()),
-        // EOPNOTSUPP before 6.18, and whatever a filter answers: nothing was written.
+        // EOPNOTSUPP before 6.18, or what a filter answers. Nothing was written.
         Err(_) => write_with_sigpipe_blocked(fd, bytes),
     }
 }
 
-/// The kernel sends SIGPIPE to the writing thread alone. Blocked, it stays pending there, and is
-/// taken back before the mask is restored. One that was pending before is not ours and is left; if
-/// that one waits for the whole process, two do now, which a program that counts signals could
-/// tell.
+/// Writes with SIGPIPE blocked. The kernel sends SIGPIPE only to the writing thread. It stays
+/// pending there, and is taken back before the mask is restored. A SIGPIPE that was pending before
+/// is not ours and is left. If that one is pending for the whole process, two are pending now; a
+/// program that counts signals could notice.
 ///
 /// # References
 /// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html)
@@ -51,8 +51,8 @@ fn write_with_sigpipe_blocked(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<us
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // SAFETY: both pointers are valid for the call; no place for the details is asked for.
-        // EINTR is another signal's: the one waited for has its own answer, so ask once more.
+        // SAFETY: both pointers are valid for the call; no place for details is given.
+        // EINTR comes from another signal, so ask once more.
         while unsafe { libc::sigtimedwait(&raw const sigpipe, ptr::null_mut(), &raw const now) } < 0
             && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
         {}

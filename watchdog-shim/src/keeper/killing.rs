@@ -9,26 +9,26 @@ use crate::instant::Instant;
 use crate::ledger::Ledger;
 use crate::tree::Tree;
 
-/// The pause between two sweeps of SIGKILL: at first, and at most.
+/// The pause between two sweeps of SIGKILL: the first one, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A process that still lives this long after the first SIGKILL is reported.
 const REPORT_AFTER: Duration = Duration::from_secs(2);
 
-/// How far it has got.
+/// How far the last phase has got.
 #[derive(Debug)]
 pub(crate) struct Killing {
-    /// Who was killed here and not reaped since.
+    /// The processes that were killed here and not reaped since.
     ///
-    /// A hash set would need random numbers, and std panics where a filter refuses them.
+    /// Not a hash set: it would need random numbers, and std panics if a filter refuses them.
     killed: BTreeSet<i32>,
     /// When the first sweep was done.
     begun: Option<Instant>,
     next: Option<Instant>,
     pause: Duration,
     has_reported: bool,
-    /// There may be children that no sweep comes to in time.
+    /// There may be children that every sweep is too slow for.
     has_moving_children: bool,
 }
 
@@ -46,8 +46,8 @@ impl Default for Killing {
 }
 
 impl Killing {
-    /// One sweep of SIGKILL, if it is time for one. How many do not die, if that is to be reported
-    /// now.
+    /// Does one sweep of SIGKILL, if one is due. Returns how many processes do not die, if this
+    /// must be reported now.
     pub(super) fn sweep(&mut self, tree: &Tree, ledger: Ledger) -> Option<u32> {
         if self.next.is_some_and(|next| !next.remaining().is_zero()) {
             return None;
@@ -81,15 +81,16 @@ impl Killing {
         self.next.map_or(Duration::ZERO, Instant::remaining)
     }
 
-    /// Whether one that is about to be reaped was counted as killed. Its number is free after that.
+    /// Returns whether a process that is about to be reaped was counted as killed. Its number is
+    /// free after the reap.
     pub(super) fn forget(&mut self, pid: Pid) -> bool {
         self.killed.remove(&pid.as_raw_nonzero().get())
     }
 
-    /// A sweep is done. How long ago the first one was done.
+    /// Notes that a sweep is done. Returns how long ago the first one was done.
     ///
-    /// The pause is at least as long as the sweep was. A long sweep has killed many, and they are
-    /// to be reaped before the next one.
+    /// The pause is at least as long as the sweep took. A long sweep has killed many, and they
+    /// should be reaped before the next one.
     fn note(&mut self, sweep_began: Instant) -> Duration {
         let now = Instant::now();
         let begun = *self.begun.get_or_insert(now);

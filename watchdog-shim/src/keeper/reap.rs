@@ -1,4 +1,4 @@
-//! Children of the keeper that have ended, were stopped or were continued.
+//! Reaps children of the keeper, and notes which were stopped or continued.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -14,8 +14,8 @@ use crate::status::Event;
 use crate::sys;
 use crate::tree::Reach;
 
-/// How many children are reaped before the clock is looked at. A storm of forks must not put off
-/// the deadline.
+/// How many children are reaped before the clock is checked. A fork storm must not delay the
+/// deadline.
 const REAPED_AT_ONCE: usize = 256;
 
 impl Keeper<'_> {
@@ -44,7 +44,7 @@ impl Keeper<'_> {
                     }
                 }),
             };
-            // Nobody else takes the change. If it is gone all the same, this must not loop.
+            // Nobody else takes the change. If it is gone nevertheless, this must not loop.
             if taken.is_err() {
                 return Left::Living;
             }
@@ -52,8 +52,8 @@ impl Keeper<'_> {
         Left::More
     }
 
-    /// COMMAND has ended, and still has its number. It is written down before the reap: a process
-    /// that takes over must not take a stranger for COMMAND.
+    /// COMMAND has ended and still has its number. Its end is written down before the reap: after
+    /// that, a process that takes over could mistake a stranger for COMMAND.
     fn note_end_of_command(&mut self, pid: Pid, status: ExitStatus) {
         if let Some(group) = self.tree.group_of(pid) {
             self.ledger.set_group(group);

@@ -1,4 +1,4 @@
-//! What comes to the keeper: signals, and messages from OUTER.
+//! Requests to the keeper: signals, and messages from OUTER.
 
 use rustix::process::Signal;
 
@@ -26,9 +26,10 @@ impl Keeper<'_> {
 
     /// Whether the signal was meant for this process.
     ///
-    /// A signal for the shim is sent to OUTER. If the keeper gets it too, a service manager or
-    /// another shim has sent it to every process that it sees, and it is one request. Only
-    /// COMMAND's tree in a PID namespace cannot see OUTER, and so sends its signals here.
+    /// Signals for the shim are sent to OUTER. If the keeper gets one too, a service manager or
+    /// another shim has sent it to every process that it sees. That is one request, and OUTER
+    /// handles it. The exception is COMMAND's tree in a PID namespace: it cannot see OUTER, and so
+    /// sends its signals here.
     fn is_addressed(&self, received: ReceivedSignal) -> bool {
         match (&self.control, &self.tree.reach) {
             (None, _) => true,
@@ -56,8 +57,8 @@ impl Keeper<'_> {
     fn obey(&mut self, meaning: Meaning) {
         let is_stopping = self.ledger.phase() == Phase::Stopping;
         match meaning {
-            // A first request changes nothing if the tree is stopping already. A system that shuts
-            // down sends SIGTERM to the runtime too, which may have begun the stop.
+            // A first request changes nothing if the tree is being stopped already. When a system
+            // shuts down it sends SIGTERM to the runtime too, which may have begun the stop.
             Meaning::Stop if !self.stop_was_requested => {
                 self.stop_was_requested = true;
                 self.stop(Cause::Asked);
@@ -67,7 +68,7 @@ impl Keeper<'_> {
                 self.ledger.set_deadline(Instant::now());
             }
             Meaning::Interrupt => self.tree.signal_command(Signal::INT),
-            // A shell's fg continues the whole group, COMMAND with it, which must not get the
+            // A shell's fg continues the whole group, COMMAND included. COMMAND must not get the
             // signal twice.
             Meaning::Forward(Signal::CONT) if self.role.session == Session::Keep => {
                 self.reap();

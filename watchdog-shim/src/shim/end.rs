@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::options::ExitAs;
 
-/// How the shim is to end.
+/// How the shim must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Code(u8),
@@ -16,7 +16,7 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// As the ledger says that COMMAND ended.
+    /// Ends as COMMAND ended, according to the ledger.
     pub(crate) fn of(ledger: Ledger, exit: ExitAs) -> Result<End, Failure> {
         if let Some(code) = ledger.refusal() {
             return Ok(End::Code(code));

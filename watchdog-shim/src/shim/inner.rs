@@ -22,7 +22,7 @@ use crate::sys::{self, NamespaceInit};
 use crate::tree::Tree;
 use crate::watch::{RuntimeState, RuntimeWatch};
 
-/// What INNER has of STANDBY.
+/// STANDBY, as INNER sees it.
 pub(crate) struct Standby {
     pub(crate) process: Process,
     /// INNER closes it when COMMAND runs: STANDBY waits for that.
@@ -46,11 +46,12 @@ pub(crate) fn run(
     sys::exit_now(0)
 }
 
-/// Starts COMMAND. Containment is there already. First the watch is armed, and then looked at once:
+/// Starts COMMAND. The containment exists already. The watch is armed first, and then checked once:
 /// the runtime may be gone already.
 ///
-/// The keeper takes `control`. After an error the caller still has it, and closes it only when the
-/// refusal is in the ledger: at the end of file OUTER takes over, unless the ledger says `Done`.
+/// The keeper takes `control`. After an error the caller still has it. The caller closes it only
+/// when the refusal is in the ledger: at the end of file OUTER takes over, unless the ledger says
+/// `Done`.
 pub(crate) fn start<'a>(
     setup: Setup<'a>,
     control: &mut Option<ControlSocket>,
@@ -73,7 +74,7 @@ pub(crate) fn start<'a>(
     let input_ended = first_look(&mut watch)?;
     let command = image.start(&setup.alone, ledger, options, setup.proc.as_ref())?;
     ledger.set_phase(Phase::Running);
-    // What this process changes of itself from here on does not concern COMMAND.
+    // What this process changes about itself from here on does not concern COMMAND.
     if control.is_some() {
         let _ = setsid();
     }
@@ -100,7 +101,7 @@ pub(crate) fn start<'a>(
     })
 }
 
-/// COMMAND runs: the other processes of the shim close what they have inherited now.
+/// COMMAND runs now. Tells the other processes of the shim to close what they have inherited.
 fn tell_others(control: Option<&ControlSocket>, standby: Option<Standby>) -> Option<Process> {
     if let Some(control) = control {
         control.send(Message::Started);
@@ -110,7 +111,7 @@ fn tell_others(control: Option<&ControlSocket>, standby: Option<Standby>) -> Opt
     Some(process)
 }
 
-/// The command line's, else the runtime's, else the default.
+/// The policy of the command line, or else the runtime's, or else the default.
 fn policy(options: &Options, watch: &RuntimeWatch) -> Policy {
     let runtime = watch.stop_policy();
     let default = Policy::default();
@@ -124,11 +125,12 @@ fn policy(options: &Options, watch: &RuntimeWatch) -> Policy {
     }
 }
 
-/// When standard input was found to have ended, if it has. An error if the runtime is gone already.
+/// If standard input has ended: the time at which this was found. An error if the runtime is gone
+/// already.
 fn first_look(watch: &mut RuntimeWatch) -> Result<Option<Instant>, Failure> {
     match watch.look() {
         RuntimeState::Alive => Ok(None),
-        // COMMAND gets what the runtime has written before it went.
+        // COMMAND gets what the runtime wrote before it went.
         RuntimeState::InputEnded { unread: true } => Ok(Some(Instant::now())),
         RuntimeState::Died | RuntimeState::Dropped | RuntimeState::InputEnded { unread: false } => {
             Err(Failure::refused(

@@ -14,7 +14,8 @@ use crate::shim::{inherited, protection, take_over};
 use crate::signals::{self, Meaning, SessionRole};
 use crate::sys::{self, SoleThread};
 
-/// Passes signals on until all processes below are gone. Takes over if they have not finished.
+/// Passes signals on until all processes of the shim below are gone. Takes over if they have not
+/// finished.
 ///
 /// `signals` were opened before `child` was forked: from then on nothing may fail here.
 pub(crate) fn run(
@@ -29,7 +30,7 @@ pub(crate) fn run(
             PollFd::new(&signals, PollFlags::IN),
             PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN),
         ];
-        // Whatever it answers, both are looked at.
+        // Whatever poll returns, both descriptors are checked.
         let _ = poll(&mut fds, None);
         protection::continue_if_stopped(child);
         forward_signals(&signals, role, control);
@@ -39,8 +40,8 @@ pub(crate) fn run(
     }
     let (ledger, exit) = (setup.ledger, setup.options.exit);
     if ledger.phase() == Phase::Done {
-        // The process that gets OUTER's orphans may not reap them. The child has ended, or is about
-        // to.
+        // The process that inherits OUTER's orphans may not reap them. The child has ended, or is
+        // about to.
         let _ = sys::reap(child);
     } else {
         take_over::run(setup, signals, None);
@@ -62,7 +63,7 @@ fn forward_signals(signals: &OwnedFd, role: SessionRole, control: &ControlSocket
     }
 }
 
-/// Whether there will be other messages.
+/// Handles one message. Returns whether there can be other messages.
 fn follow_message(alone: &SoleThread, control: &ControlSocket) -> bool {
     match control.receive() {
         Received::Message(Message::Started) => inherited::close_all(alone),

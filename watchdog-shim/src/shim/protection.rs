@@ -20,8 +20,8 @@ pub(crate) fn hide() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Asks the kernel not to choose this process when memory runs out, and for room for the pidfds of
-/// a sweep. Both may be refused.
+/// Asks the kernel not to choose this process when memory runs out. Also raises the limit on
+/// descriptors, so that a sweep has room for its pidfds. Both may be refused.
 pub(crate) fn take_resources() {
     if let Ok(mut file) = OpenOptions::new()
         .write(true)

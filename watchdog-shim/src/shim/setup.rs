@@ -104,7 +104,7 @@ fn status_fd(alone: &SoleThread, options: &Options) -> Result<Option<OwnedFd>, F
     };
     let name = format!("--status-fd={number}");
     let fd = if options.watch == Watch::Fd(number) {
-        // The lifetime hangs on the same socket, and the watch will own the number.
+        // The watch uses the same socket, and will own the number.
         sys::inherited_duplicate(alone, number)
     } else {
         sys::inherited_descriptor(alone, number)

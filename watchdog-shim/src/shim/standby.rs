@@ -15,7 +15,7 @@ use crate::shim::wake::Wake;
 use crate::shim::{inherited, protection, take_over};
 use crate::sys::{self, Forked};
 
-/// Starts INNER, and takes over if that is killed.
+/// Starts INNER, and takes over if INNER is killed.
 pub(crate) fn run(setup: Setup<'_>, control: ControlSocket, wake: &Wake) -> ! {
     let prepared = setup::become_subreaper().and_then(|()| {
         let signals = sys::signal_fd()?;
@@ -39,7 +39,7 @@ pub(crate) fn run(setup: Setup<'_>, control: ControlSocket, wake: &Wake) -> ! {
     }
 }
 
-/// `started` ends when COMMAND runs.
+/// `started` is the read end of a pipe. It reports end of file when COMMAND runs.
 fn watch_inner(
     setup: Setup<'_>,
     control: ControlSocket,
@@ -65,7 +65,7 @@ fn watch_inner(
 
 /// Waits for the end of INNER. Continues it whenever it was stopped.
 fn until_end_of(inner: Pid, signals: &OwnedFd) {
-    // A child that nobody else reaps: its number is its own.
+    // Nobody else reaps this child, so the number is still its own.
     if let Ok(process) = Process::open(inner) {
         while let Ok(None) = process.try_wait() {
             until_readable(&process, inner, signals);

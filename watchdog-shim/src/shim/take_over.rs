@@ -1,4 +1,4 @@
-//! STANDBY or OUTER, when all processes of the shim below it were killed.
+//! How STANDBY or OUTER takes over when all processes of the shim below it were killed.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -16,12 +16,13 @@ use crate::status::Status;
 use crate::tree::Tree;
 use crate::watch::RuntimeWatch;
 
-/// Stops the tree in their place, and returns when it is gone. `control` is `None` in OUTER.
+/// Stops the tree instead of the killed processes, and returns when it is gone. `control` is `None`
+/// in OUTER.
 pub(crate) fn run(setup: Setup<'_>, signals: OwnedFd, control: Option<ControlSocket>) {
     protection::take_resources();
     let command = command(&setup);
     if matches!(setup.containment, Containment::PidNamespace) {
-        // With INNER the kernel has killed all that were in the namespace.
+        // INNER has ended, so the kernel has killed everything in the namespace.
         let grace = Duration::ZERO;
         let policy = setup.ledger.policy();
         setup.ledger.set_policy(Policy { grace, ..policy });
@@ -46,9 +47,12 @@ pub(crate) fn run(setup: Setup<'_>, signals: OwnedFd, control: Option<ControlSoc
 
 /// COMMAND, which is a child of this process now, or will be as soon as INNER is gone.
 ///
-/// `None` if its status is in the ledger: it may have been reaped, and a stranger may have its
-/// number. `None` after a PID namespace: COMMAND had another number there, and the kernel has
-/// killed it. Otherwise nobody has reaped it: the status is written down before the reap.
+/// `None` in two cases:
+/// - COMMAND's status is in the ledger. COMMAND may have been reaped, and a stranger may have its
+///   number.
+/// - There was a PID namespace. COMMAND had another number there, and the kernel has killed it.
+///
+/// Otherwise nobody has reaped COMMAND: the status is written down before the reap.
 fn command(setup: &Setup<'_>) -> Option<Process> {
     let pid = match (setup.ledger.status(), &setup.containment) {
         (Some(_), _) | (_, Containment::PidNamespace) => None,

@@ -5,20 +5,20 @@ use std::os::fd::OwnedFd;
 
 use crate::sys;
 
-/// A pipe by which the kernel continues OUTER when the tree is gone.
+/// A pipe that makes the kernel continue OUTER when the tree is gone.
 ///
-/// OUTER may be stopped then: by COMMAND, or by Ctrl-Z, which stops both. Once the runtime has let
-/// go, nobody else would continue OUTER, and it would stay for ever.
+/// OUTER may be stopped at that time: by COMMAND, or by Ctrl-Z, which stops both. If the runtime
+/// has let go, nobody else would continue OUTER, and it would stay for ever.
 ///
 /// The kernel sends SIGCONT to OUTER when a byte is written, and when the last process below OUTER
-/// has ended. The pipe is made before those processes start, since OUTER may be stopped at any
+/// has ended. The pipe is made before those processes start, because OUTER may be stopped at any
 /// time.
 pub(crate) struct Wake {
     read: OwnedFd,
     write: OwnedFd,
 }
 
-/// The read end, which OUTER keeps open: the kernel sends the signal for it.
+/// The read end. OUTER keeps it open, because the kernel sends the signal for it.
 pub(crate) struct WakeOfOuter {
     _read: OwnedFd,
 }

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 pub(crate) unsafe fn arguments(count: c_int, arguments: *const *const c_char) -> Vec<OsString> {
     let count = usize::try_from(count).unwrap_or(0);
     let argument = |index| {
-        // SAFETY: the caller promises that this pointer is there and points to a string.
+        // SAFETY: the caller promises that this pointer exists and points to a string.
         let text = unsafe { CStr::from_ptr(*arguments.add(index)) };
         OsString::from_vec(text.to_bytes().to_vec())
     };

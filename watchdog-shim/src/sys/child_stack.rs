@@ -9,20 +9,20 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, m
 /// A whole number of pages on every architecture.
 const GUARD: usize = 64 * 1024;
 
-/// In bytes. The child calls a few functions of the C library, none of which needs much. execve(2)
-/// needs no room here: the kernel copies the arguments from where they are.
+/// Size in bytes. The child calls a few functions of the C library, none of which needs much.
+/// execve(2) needs no room here: the kernel copies the arguments from where they are.
 const SIZE: usize = 64 * 1024;
 
-/// A stack with a guard below it: a child that needs more ends by SIGSEGV, and writes over nothing.
+/// A stack with a guard below it: a child that needs more ends by SIGSEGV, and overwrites nothing.
 #[derive(Debug)]
 pub(crate) struct ChildStack(NonNull<c_void>);
 
 impl ChildStack {
-    /// `ENOMEM` where there is no room.
+    /// `ENOMEM` if there is no room.
     pub(crate) fn map() -> io::Result<ChildStack> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
         let base = unsafe { mmap_anonymous(ptr::null_mut(), GUARD + SIZE, access, flags) }?;
         let stack = NonNull::new(base)
             .map(ChildStack)
@@ -32,7 +32,7 @@ impl ChildStack {
         Ok(stack)
     }
 
-    /// The end at which it begins to be used, aligned to a page.
+    /// The end where a child begins to use it, aligned to a page.
     pub(crate) fn top(&self) -> *mut c_void {
         self.0.as_ptr().wrapping_byte_add(GUARD + SIZE)
     }
@@ -40,8 +40,8 @@ impl ChildStack {
 
 impl Drop for ChildStack {
     fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, whole. A child that runs on it suspends the thread
-        // that owns `self`, so none does.
+        // SAFETY: the whole mapping made in `map`. No child runs on it: a child that did would
+        // suspend the thread that owns `self`.
         let _ = unsafe { munmap(self.0.as_ptr(), GUARD + SIZE) };
     }
 }
@@ -56,10 +56,10 @@ mod tests {
         let (top, lowest) = (stack.top(), SIZE);
         // SAFETY: within the mapping, which nobody else refers to.
         unsafe { top.wrapping_byte_sub(lowest).cast::<u8>().write(1) };
-        // write(2) reads it for us, and says EFAULT where it cannot.
+        // write(2) reads the byte for us, and returns EFAULT if it cannot.
         let (_read, write) = std::io::pipe().expect("a pipe");
         let guard = top.wrapping_byte_sub(lowest + 1);
-        // SAFETY: the kernel looks whether the byte can be read.
+        // SAFETY: the kernel checks whether the byte can be read.
         let written = unsafe { libc::write(std::os::fd::AsRawFd::as_raw_fd(&write), guard, 1) };
         let error = io::Error::last_os_error();
         assert_eq!((written, error.raw_os_error()), (-1, Some(libc::EFAULT)));

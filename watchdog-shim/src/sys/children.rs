@@ -1,4 +1,4 @@
-//! Children of this process: fork(2), and what waitid(2) tells about them.
+//! Children of this process: fork(2), and what waitid(2) reports about them.
 //!
 //! Every wait uses waitid(2). A filter may refuse it, so the shim tries it before it starts
 //! anything.
@@ -22,7 +22,7 @@ pub(crate) enum Forked {
     Child,
 }
 
-/// fork(2), through the C library, which sets its own state right in the copy.
+/// fork(2), through the C library, which corrects its own state in the copy.
 pub(crate) fn fork(_: &SoleThread) -> io::Result<Forked> {
     // SAFETY: this process has one thread, so no lock is held by a thread that the copy lacks. The
     // copy may do everything.
@@ -44,12 +44,12 @@ pub(crate) struct StateChange {
     pub(crate) ended: Option<ExitStatus>,
 }
 
-/// The next child that has changed its state. The change is seen again until somebody takes it:
+/// The next child that has changed its state. This reports the same change until somebody takes it:
 /// [`reap`] takes an end, [`take_stop`] the others.
 ///
 /// So a caller can write down the status while the child still has its number. After the reap
-/// another process could get that number, and be taken for the child. rustix's waitid(2) does not
-/// return the number.
+/// another process could get that number, and be mistaken for the child. rustix's waitid(2) does
+/// not return the number.
 pub(crate) fn peek_state_change() -> Result<Option<StateChange>, Errno> {
     let options = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::WNOWAIT;
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -79,8 +79,8 @@ pub(crate) fn reap(child: Pid) -> Result<(), Errno> {
     retry_on_intr(|| waitid(WaitId::Pid(child), WaitIdOptions::EXITED)).map(drop)
 }
 
-/// Takes the news that a child was stopped (true) or continued, and no other. If the child has
-/// ended since, its end can still be seen.
+/// Takes the change that a child was stopped (true) or continued (false), and no other. If the
+/// child has ended since, its end can still be seen.
 pub(crate) fn take_stop(child: Pid) -> Result<Option<bool>, Errno> {
     let options = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
     let status = retry_on_intr(|| waitid(WaitId::Pid(child), options))?;

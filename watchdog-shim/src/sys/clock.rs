@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 /// The time of the monotonic clock, in nanoseconds.
 ///
-/// rustix's function returns no error: where a filter refuses the call, it returns what was in
+/// rustix's function returns no error: if a filter refuses the call, it returns whatever was in
 /// memory.
 #[allow(
     clippy::useless_conversion,

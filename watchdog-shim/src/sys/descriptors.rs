@@ -9,8 +9,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::sys::identity::own_pid;
 
 /// Opens something on each of the numbers 0 to 2 that is closed. Otherwise one of the shim's own
-/// descriptors could get that number, and the shim replaces these three once COMMAND runs. COMMAND
-/// finds the numbers closed, as they were.
+/// descriptors could get that number, and the shim replaces these three once COMMAND runs. For
+/// COMMAND these numbers stay closed.
 pub(crate) fn occupy_standard_streams() -> io::Result<()> {
     loop {
         // The read end of a pipe without a writer: nothing can be read from it or written to it.
@@ -40,8 +40,8 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     ))
 }
 
-/// Makes the kernel send SIGCONT to this process when the pipe gets data, or loses its last
-/// writer: `F_SETSIG` of [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html).
+/// Makes the kernel send SIGCONT to this process when the pipe gets data or loses its last writer:
+/// `F_SETSIG` of [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html).
 pub(crate) fn continue_at_news_of(pipe: &OwnedFd) -> io::Result<()> {
     let (fd, own) = (pipe.as_raw_fd(), own_pid()?.as_raw_nonzero().get());
     // SAFETY: an open descriptor and plain numbers. SIGCONT has no handler in this process.
@@ -59,7 +59,7 @@ pub(crate) fn continue_at_news_of(pipe: &OwnedFd) -> io::Result<()> {
 /// include/uapi/asm-generic/fcntl.h.
 const F_SETSIG: c_int = 10;
 
-/// Closes a descriptor, and says whether that worked. To drop it does not tell.
+/// Closes a descriptor and returns whether that worked, which dropping it does not.
 pub(crate) fn close(fd: OwnedFd) -> io::Result<()> {
     // SAFETY: into_raw_fd has given up the ownership, and nobody else has the number.
     if unsafe { libc::close(fd.into_raw_fd()) } != 0 {

@@ -21,8 +21,8 @@ pub(crate) fn die_of(signal: c_int) {
         };
         libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
         libc::signal(signal, libc::SIG_DFL);
-        // Not raise(3), which refuses the two signals that the C library keeps to itself: COMMAND
-        // may have died of one of them too.
+        // Not raise(3): it refuses the two signals that the C library keeps to itself, and COMMAND
+        // may have died of one of them.
         libc::kill(own.as_raw_nonzero().get(), signal);
         let mut set = MaybeUninit::uninit();
         libc::sigemptyset(set.as_mut_ptr());

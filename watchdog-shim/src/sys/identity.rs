@@ -5,7 +5,7 @@ use std::io;
 
 use rustix::process::Pid;
 
-/// Makes a pid of a number that is above zero. rustix's own function accepts negative numbers.
+/// Makes a pid of a number above zero. rustix's own function accepts negative numbers.
 pub(crate) fn pid(number: c_int) -> Option<Pid> {
     if number > 0 {
         Pid::from_raw(number)
@@ -17,7 +17,7 @@ pub(crate) fn pid(number: c_int) -> Option<Pid> {
 /// This process's own number in its PID namespace.
 ///
 /// rustix's function returns no error, but a seccomp filter can make the call fail. kill(2) would
-/// take the -1 for "every process".
+/// take the -1 to mean every process.
 pub(crate) fn own_pid() -> io::Result<Pid> {
     // SAFETY: takes nothing.
     positive(unsafe { libc::syscall(libc::SYS_getpid) })
@@ -52,7 +52,7 @@ pub(crate) fn leads_session() -> bool {
 
 /// The effective user and group of this process.
 ///
-/// Not geteuid(2), which has no error: where a filter refuses it, it returns a wrong number.
+/// Not geteuid(2): it has no error, and returns a wrong number if a filter refuses it.
 pub(crate) fn effective_ids() -> io::Result<(u32, u32)> {
     let ([mut real, mut user, mut saved], [mut real_group, mut group, mut saved_group]) =
         ([0; 3], [0; 3]);

@@ -8,8 +8,8 @@ use crate::sys::sole_thread::SoleThread;
 
 /// Takes the inherited descriptor that the command line names, and makes it close-on-exec.
 ///
-/// A standard stream is duplicated, since the original belongs to COMMAND. Any other descriptor is
-/// taken itself.
+/// A standard stream is duplicated, because the original belongs to COMMAND. Any other descriptor
+/// is taken itself.
 pub(crate) fn inherited_descriptor(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     // If a standard stream was closed, `occupy_standard_streams` has filled the number with a
     // close-on-exec descriptor.
@@ -28,7 +28,7 @@ pub(crate) fn inherited_descriptor(alone: &SoleThread, number: RawFd) -> io::Res
 }
 
 /// Duplicates an inherited descriptor, whatever its number. Another part of the shim owns the
-/// original, or will.
+/// original, or will own it.
 pub(crate) fn inherited_duplicate(alone: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {
     if number <= 2 {
         return inherited_descriptor(alone, number);
@@ -41,7 +41,8 @@ pub(crate) fn inherited_duplicate(alone: &SoleThread, number: RawFd) -> io::Resu
 
 /// An error if the number is closed, or did not come through the exec.
 ///
-/// A descriptor that is close-on-exec did not: it is one of the shim's own, and has an owner.
+/// A descriptor that is close-on-exec did not come through the exec: it is one of the shim's own,
+/// and has an owner.
 fn require_inherited(number: RawFd) -> io::Result<()> {
     // SAFETY: F_GETFD takes no argument and changes nothing. A closed number is only an error.
     if unsafe { libc::fcntl(number, libc::F_GETFD) } != 0 {

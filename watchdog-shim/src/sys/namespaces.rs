@@ -9,11 +9,11 @@ use rustix::process::Pid;
 use crate::sys::identity::own_pid;
 use crate::sys::sole_thread::SoleThread;
 
-/// Proves that this process is pid 1 of a PID namespace. When it ends, the kernel ends all others
-/// in the namespace: COMMAND's tree, and whoever has entered from outside.
+/// Proves that this process is pid 1 of a PID namespace. When it ends, the kernel ends all other
+/// processes in the namespace: COMMAND's tree, and any that entered from outside.
 #[derive(Debug)]
 pub(crate) struct NamespaceInit {
-    /// 1.
+    /// Always 1.
     pid: Pid,
 }
 
@@ -29,8 +29,8 @@ impl NamespaceInit {
 
     /// Sends a signal to every process of this PID namespace but this one.
     ///
-    /// Refuses if this process is not the one that was pid 1: a forked copy, for example. From
-    /// outside of the namespace the same call would mean every process of the machine.
+    /// Refuses if this process is not the one that was pid 1: a forked copy, for example. Outside
+    /// the namespace the same call would mean every process of the machine.
     pub(crate) fn signal_all_others(&self, signal: c_int) -> io::Result<()> {
         if own_pid()? != self.pid {
             return Err(io::Error::from_raw_os_error(libc::EPERM));

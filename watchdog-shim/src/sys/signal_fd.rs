@@ -16,7 +16,7 @@ pub(crate) struct ReceivedSignal {
     pub(crate) signal: c_int,
     /// The kernel sent it: a terminal's Ctrl-C, for example.
     pub(crate) by_kernel: bool,
-    /// This process has caused it: SIGPIPE, by writing to a pipe without a reader; SIGCONT, by
+    /// This process has caused it: SIGPIPE, by writing to a pipe without a reader, or SIGCONT, by
     /// [`continue_at_news_of`](super::continue_at_news_of).
     pub(crate) by_itself: bool,
     /// The process that sent it. 0 for the kernel, and for a process outside this PID namespace.

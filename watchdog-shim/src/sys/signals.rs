@@ -9,7 +9,7 @@ use std::ptr;
 
 use rustix::process::Signal;
 
-/// The signals that this process has inherited as blocked and as ignored. COMMAND gets the same.
+/// The signals that were blocked and ignored when this process started. COMMAND gets the same.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InheritedSignals {
     pub(crate) blocked: libc::sigset_t,
@@ -23,8 +23,9 @@ pub(crate) const LAST_SIGNAL: c_int = 64;
 /// Blocks every signal, and gives each its default action. Returns what was blocked and ignored
 /// before.
 ///
-/// An ignored signal cannot be read from a descriptor. A handler of the program that is the shim
-/// would run in the child that shares its memory, once that has COMMAND's signal mask.
+/// An ignored signal cannot be read from a descriptor. And if the program that acts as the shim had
+/// a handler, it would run in the child that shares its memory, once the child has COMMAND's signal
+/// mask.
 pub(crate) fn take_signals() -> io::Result<InheritedSignals> {
     let mut all = MaybeUninit::uninit();
     let mut blocked = MaybeUninit::uninit();
@@ -92,7 +93,7 @@ pub(crate) fn can_signal(process: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Stops this process, as Ctrl-Z has stopped COMMAND. Returns when the process is continued.
+/// Stops this process, because Ctrl-Z has stopped COMMAND. Returns when this process is continued.
 pub(crate) fn stop_here() {
     // SAFETY: takes a plain number, and signals this process alone.
     unsafe { libc::raise(libc::SIGSTOP) };

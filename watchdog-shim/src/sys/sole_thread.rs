@@ -11,7 +11,7 @@ pub(crate) struct SoleThread(PhantomData<*const ()>);
 
 impl SoleThread {
     /// # Safety
-    /// What the type says is true, and stays true while the value lives.
+    /// The statement above is true, and stays true while the value lives.
     pub(crate) unsafe fn assume() -> SoleThread {
         SoleThread(PhantomData)
     }

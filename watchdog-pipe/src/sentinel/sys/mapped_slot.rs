@@ -18,7 +18,8 @@ pub(in crate::sentinel) struct MappedSlot {
 }
 
 impl MappedSlot {
-    /// The slot at `offset` of a file that cannot shrink and is long enough: the caller has looked.
+    /// The slot at `offset` of a file. The caller has checked that the file cannot shrink and is
+    /// long enough.
     pub(in crate::sentinel) fn of(memfd: BorrowedFd<'_>, offset: u64) -> io::Result<MappedSlot> {
         let length = crate::sys::page_size()?;
         let within = usize::try_from(offset % length as u64).map_err(|_| Errno::INVAL)?;
@@ -31,9 +32,9 @@ impl Deref for MappedSlot {
     type Target = Slot;
 
     fn deref(&self) -> &Slot {
-        // SAFETY: within the mapping, which lives as long as the value and is never cut short;
-        // aligned, since the caller of `of` has looked; made of atomics, which this side only ever
-        // loads.
+        // SAFETY: the slot lies within the mapping, which lives as long as this value and is never
+        // cut short. It is aligned: the caller of `of` has checked that. It consists of atomics,
+        // and this side only ever loads them.
         unsafe { self.page.start.byte_add(self.within).cast().as_ref() }
     }
 }

@@ -8,7 +8,7 @@ use std::ptr::{self, NonNull};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-/// A mapping, undone with the value.
+/// A mapping. Dropping this value unmaps it.
 #[derive(Debug)]
 pub(super) struct Mapping {
     pub(super) start: NonNull<c_void>,
@@ -17,7 +17,7 @@ pub(super) struct Mapping {
 
 // SAFETY: a mapping belongs to no thread.
 unsafe impl Send for Mapping {}
-// SAFETY: as above; what lies in it is for those who make references to it.
+// SAFETY: as above. Whoever makes references to the mapped memory is responsible for them.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -27,9 +27,9 @@ impl Mapping {
         length: usize,
         access: ProtFlags,
     ) -> io::Result<Mapping> {
-        // Populated: the kernel must not have to find memory while the process dies.
+        // Populated, so that the kernel does not have to find memory while the process dies.
         let how = MapFlags::SHARED | MapFlags::POPULATE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
         let start = unsafe { mmap(ptr::null_mut(), length, access, how, memfd, offset) }?;
         Mapping::at(start, length)
     }
@@ -49,8 +49,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: our mapping. References into it borrow the value, or came with its being
-        // forgotten.
+        // SAFETY: this is our mapping. References into it borrow this value; a reference that
+        // outlives it exists only if the value was forgotten.
         let _ = unsafe { munmap(self.start.as_ptr(), self.length) };
     }
 }

@@ -9,7 +9,7 @@ use super::mapping::Mapping;
 use super::words::{SLOTS, Words};
 use crate::sentinel::slot::Slot;
 
-/// `struct robust_list`, as far apart from its neighbours as the words are.
+/// `struct robust_list`. Its neighbours are as far away as those of a word are.
 #[repr(C, align(8))]
 struct Node {
     next: *const Node,
@@ -19,13 +19,13 @@ struct Node {
 #[repr(C)]
 struct Head {
     first: *const Node,
-    /// From a node to its word.
+    /// Distance from a node to its word.
     futex_offset: libc::c_long,
     pending: *const Node,
 }
 
-/// The head lies beside the first nodes: a page less that has to be looked at for the links that
-/// come first.
+/// The head lies beside the first nodes. So the kernel needs one page less for the links that come
+/// first.
 #[repr(C)]
 struct List {
     head: Head,
@@ -35,8 +35,8 @@ struct List {
 static_assertions::assert_eq_size!(Node, Slot);
 static_assertions::assert_eq_align!(Node, Slot);
 
-/// The list of all words of a page. It is complete before the kernel is told of it and cannot be
-/// written to from then on: no instant exists in which it could be found torn.
+/// The list of all words of a page. It is complete before the kernel is told about it, and
+/// read-only from then on. So the kernel can never find it half-changed.
 #[derive(Debug)]
 pub(in crate::sentinel) struct RobustList(Mapping);
 
@@ -59,7 +59,7 @@ impl RobustList {
         let offset = words.address().wrapping_sub(nodes.addr());
         let complete = Head {
             first: nodes,
-            // Modulo the size of an address, as the kernel adds it.
+            // Wraps around the size of an address, as the kernel's addition does.
             futex_offset: offset.cast_signed() as libc::c_long,
             pending: ptr::null(),
         };
@@ -70,18 +70,18 @@ impl RobustList {
         Ok(RobustList(mapping))
     }
 
-    /// Puts the death of this thread in charge of the words, which must then stay mapped, and so
-    /// must the list. The C library's own list of the thread goes: it is for robust mutexes that
-    /// the thread locks, and it must lock none.
+    /// Makes the kernel walk this list when the calling thread dies. From then on the words and the
+    /// list must stay mapped. It replaces the C library's own list of the thread, which is for
+    /// robust mutexes that the thread locks: so the thread must lock none.
     ///
     /// # References
     /// [set_robust_list(2)](https://man7.org/linux/man-pages/man2/set_robust_list.2.html)
     pub(super) fn register(&self) -> io::Result<()> {
         let list: *const List = self.0.start.as_ptr().cast();
-        // SAFETY: the address alone is taken.
+        // SAFETY: only the address is taken.
         let head = unsafe { &raw const (*list).head };
-        // SAFETY: the list is complete, and the kernel only reads it. `start_thread` leaks it on
-        // success.
+        // SAFETY: the list is complete, and the kernel only reads it. On success `start_thread`
+        // leaks it.
         match unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),

@@ -1,8 +1,8 @@
-//! The sentinel's thread, made by the C library alone.
+//! The sentinel's thread. The C library makes it, not Rust's standard library.
 //!
 //! Rust's own threads map a signal stack when they start, and end the process if they cannot. This
-//! thread needs none: it runs a few system calls and sleeps. So whatever is missing for it is an
-//! error here, and the parent lives on.
+//! thread needs none: it makes a few system calls and sleeps. So if something that it needs is
+//! missing, that is an error here, and the parent lives on.
 
 use std::ffi::{CStr, c_void};
 use std::io;
@@ -15,10 +15,10 @@ use rustix::thread::futex::{self, Flags, Timespec};
 use super::robust_list::RobustList;
 use crate::sys::{BlockedSignals, RawThread, ask_for_slices};
 
-/// The kernel keeps 15 bytes of it.
+/// The kernel keeps 15 bytes of the name.
 const NAME: &CStr = c"watchdog-sentinel";
 
-/// Bytes for its own frames, which are few.
+/// Stack size in bytes. The thread needs little.
 const STACK: usize = 32 << 10;
 
 /// The thread has not answered yet.
@@ -27,27 +27,28 @@ const PENDING: u32 = 0;
 /// Set in an answer that is an errno. A thread id is smaller (`FUTEX_TID_MASK`).
 const FAILED: u32 = 1 << 31;
 
-/// What the new thread is given. It lies on the stack of the one that makes it.
+/// What the new thread gets. It lies on the stack of the thread that creates it.
 struct Start<'a, T: 'static> {
     list: &'a RobustList,
     slices: Duration,
     keeper: &'static T,
     over: fn(&'static T, u32),
-    /// `PENDING`, a thread id, or an errno with `FAILED`. The thread does not touch the structure
+    /// `PENDING`, a thread id, or an errno with `FAILED`. The thread does not touch this structure
     /// once it has answered.
     answer: AtomicU32,
 }
 
-/// Starts a thread whose death the kernel tells by `list`, and gives its id in this PID namespace.
-/// It sleeps as long as its process lives. If nothing in this process sleeps any more, it calls
-/// `over` with its id, and ends.
+/// Starts a thread whose death the kernel reports through `list`. Returns its id in this PID
+/// namespace. The thread sleeps as long as its process lives. If every call by which it could sleep
+/// is refused, it calls `over` with its id, and ends.
 ///
-/// All signals are blocked in it before it exists, but for the two of the C library's own (32 and
-/// 33): with those it changes the user id of every thread, and waits until each has answered.
+/// All signals are blocked in it from its first instruction, except for two of the C library (32
+/// and 33). With those the C library changes the user id of every thread, and waits until each has
+/// answered.
 ///
 /// # Errors
 /// What `pthread_create` or a call of the thread answered: `EAGAIN`, `ENOMEM`, `EPERM` by a filter.
-/// No thread is left then, or it is about to end.
+/// Then no thread is left, or it is about to end.
 pub(in crate::sentinel) fn start<T: Sync + 'static>(
     list: RobustList,
     slices: Duration,
@@ -63,14 +64,14 @@ pub(in crate::sentinel) fn start<T: Sync + 'static>(
     };
     let blocked = BlockedSignals::all()?;
     let argument = ptr::from_ref(&start).cast_mut().cast();
-    // SAFETY: `run::<T>` takes what is pointed to for a `Start<T>`, which it is, and which lives
+    // SAFETY: `run::<T>` takes what `argument` points to for a `Start<T>`, and it is one. It lives
     // until the thread has answered or is dead: `answer_of` waits for that. Nothing in `run`
     // unwinds.
     let thread = unsafe { RawThread::create(STACK, run::<T>, argument) }?;
     drop(blocked);
     match answer_of(thread, &start.answer) {
         Some(id) if id & FAILED == 0 => {
-            // The kernel reads it from now on.
+            // The kernel reads the list from now on.
             std::mem::forget(list);
             Ok(id)
         }
@@ -81,8 +82,8 @@ pub(in crate::sentinel) fn start<T: Sync + 'static>(
     }
 }
 
-/// Waits for it, and lets go of the thread. `None`: the thread was killed, alone, as a filter can
-/// do (`SECCOMP_RET_KILL_THREAD`).
+/// Waits for the answer, and detaches the thread. `None`: the thread alone was killed, as a filter
+/// can do (`SECCOMP_RET_KILL_THREAD`).
 fn answer_of(mut thread: RawThread, answer: &AtomicU32) -> Option<u32> {
     let a_moment = Timespec {
         tv_sec: 0,
@@ -94,7 +95,7 @@ fn answer_of(mut thread: RawThread, answer: &AtomicU32) -> Option<u32> {
             thread.detach();
             return Some(said);
         }
-        // A wait that is refused makes this loop busy, for as long as the thread takes to start.
+        // If the wait is refused, this loop spins for as long as the thread takes to start.
         let _ = futex::wait(answer, Flags::PRIVATE, PENDING, Some(&a_moment));
         let Err(runs) = thread.join_if_ended() else {
             let said = answer.load(Ordering::Acquire);
@@ -104,12 +105,12 @@ fn answer_of(mut thread: RawThread, answer: &AtomicU32) -> Option<u32> {
     }
 }
 
-/// The thread. Nothing here allocates, or can panic.
+/// What the thread runs. Nothing here allocates or can panic.
 extern "C" fn run<T: Sync + 'static>(start: *mut c_void) -> *mut c_void {
     // SAFETY: see `start`.
     let start = unsafe { &*start.cast_const().cast::<Start<'_, T>>() };
     let (keeper, over) = (start.keeper, start.over);
-    // SAFETY: a string that ends with a zero byte. A thread without its name does as well.
+    // SAFETY: a string that ends with a zero byte. The thread works without its name too.
     unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) };
     ask_for_slices(start.slices);
     let registered = thread_id().and_then(|id| start.list.register().map(|()| id));
@@ -129,13 +130,13 @@ extern "C" fn run<T: Sync + 'static>(start: *mut c_void) -> *mut c_void {
 }
 
 fn answer(place: *const AtomicU32, said: u32) {
-    // Release, for the Acquire in `answer_of`: the registration of the list happens before the id
-    // is known to anybody. Without that, a word could be given to a thread whose end the kernel
-    // would not tell yet.
-    // SAFETY: who made the thread keeps the place until it has an answer.
+    // Release: pairs with the Acquire in `answer_of`. The registration of the list happens before
+    // anybody knows the id. Without it, a word could be given to a thread whose end the kernel
+    // would not report yet.
+    // SAFETY: the thread that created this one keeps the place until it has an answer.
     unsafe { (*place).store(said, Ordering::Release) };
-    // From here on the place may be gone; its address is all that is used of it. A wake that comes
-    // to whatever lies there now is one of those that come for no reason.
+    // From here on the memory at `place` may be gone; only its address is used. If the wake-up
+    // reaches something else that lies there now, that is one of the wake-ups for no reason.
     // SAFETY: FUTEX_WAKE reads no memory of ours.
     unsafe {
         let how = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
@@ -143,7 +144,7 @@ fn answer(place: *const AtomicU32, said: u32) {
     };
 }
 
-/// By the raw call, whose failure can be seen: nobody but the kernel's own id may stand in a word.
+/// Makes the raw call, whose failure can be seen: a word must hold nothing but the kernel's own id.
 fn thread_id() -> io::Result<u32> {
     // SAFETY: gettid(2) has no memory effect.
     let id = unsafe { libc::syscall(libc::SYS_gettid) };
@@ -153,24 +154,24 @@ fn thread_id() -> io::Result<u32> {
     }
 }
 
-/// How often every way to sleep may have come back. They come back for a signal of the C library's
-/// own, and where a filter answers them.
+/// How often all ways to sleep may return. They return for a signal of the C library, and if a
+/// filter answers them.
 const ROUNDS: usize = 1_000;
 
-/// Sleeps as long as the process lives, and does not touch a page of memory. A filter that is
-/// installed later may refuse any of the ways; the kernel asks it again when the process was
-/// stopped and goes on. Returns when none of them sleeps.
+/// Sleeps as long as the process lives, and touches no page of memory meanwhile. A filter that is
+/// installed later may refuse any of these calls: the kernel asks it again when the process was
+/// stopped and goes on. Returns when none of the calls sleeps.
 fn sleep() {
     static NEVER: AtomicU32 = AtomicU32::new(0);
     let for_ever = libc::timespec {
         tv_sec: libc::time_t::MAX,
         tv_nsec: 0,
     };
-    // What the scheduler owes a thread that goes to sleep is kept for it until it wakes, and would
-    // let it run on ahead of whom it wakes. A yield forfeits that on the kernels that see to it,
-    // and costs nothing on others.
-    // SAFETY: none of these calls has a memory effect; the one that is given an address only reads
-    // from there.
+    // The scheduler remembers what it owes a thread that goes to sleep. When the thread wakes, it
+    // could therefore run on ahead of the thread that it wakes. A yield forfeits this debt on
+    // kernels that handle it, and costs nothing on others.
+    // SAFETY: none of these calls has a memory effect; the one that gets an address only reads
+    // there.
     unsafe { libc::sched_yield() };
     for _ in 0..ROUNDS {
         let _ = futex::wait(&NEVER, Flags::PRIVATE, 0, None);
