@@ -13,7 +13,7 @@ use crate::cgroup::CgroupFolder;
 use crate::shim::guarantees_of;
 use crate::stop_future::StopFuture;
 use crate::stopping::{Aim, Next, Stopping};
-use crate::sys::nap;
+use crate::sys::{nap, own_pid};
 use crate::{
     AdoptError, Level, ShimChild, ShimIdentity, SpawnedShim, StopError, StopReport, StopTarget,
 };
@@ -51,9 +51,14 @@ impl ShimHandler {
     /// [`stop_cgroup`](ShimHandler::stop_cgroup) says it again.
     ///
     /// # Errors
-    /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace.
+    /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace. An identity of
+    /// the calling process is one of a pid that was reused.
     pub fn adopt(identity: &ShimIdentity) -> Result<ShimHandler, AdoptError> {
         let process = identity.open()?;
+        // A false identity may name this process, which would stop itself, or wait for its own end.
+        if own_pid().is_ok_and(|own| own == process.pid()) {
+            return Err(AdoptError::PidReused);
+        }
         let child = ShimChild::new(
             process,
             identity.stop_policy().unwrap_or_default(),

@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use pidfd_watcher::{Pid, Process};
-use shim_spawner::{AdoptError, ShimIdentity};
+use shim_spawner::{AdoptError, ShimHandler, ShimIdentity};
 use workspace_tests::identity_text::{field, with_field};
 use workspace_tests::namespace::{kernel, looked_at};
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Guard, until};
+use workspace_tests::{DEADLINE, Folder, Guard, until};
 
 fn sleeper() -> (Guard, Process) {
     let mut child = Guard::spawn(
@@ -85,6 +85,29 @@ fn identity_is_proven_where_two_processes_have_two_inodes() {
     assert_eq!(identity.proven(), proves);
     let saved = field(&identity.to_string(), "pidfs-inode").map(str::to_owned);
     assert_eq!(saved, proves.then(|| inode(&process).to_string()));
+}
+
+/// Whoever may write the file can make it name any process: what it says of that one is true. Keep
+/// the file where only the runtime's user may write.
+#[test]
+fn identity_of_another_process_is_that_process() {
+    let (_child, process) = sleeper();
+    let stranger = ShimIdentity::of(&process).expect("identity");
+    let folder = Folder::new();
+    let path = folder.join("shim");
+    stranger.save(&path).expect("save");
+    let adopted = ShimHandler::adopt(&ShimIdentity::load(&path).expect("load"));
+    assert_eq!(adopted.expect("it lives").pid(), process.pid());
+}
+
+/// It would stop itself, or wait for its own end.
+#[test]
+fn identity_that_names_the_runtime_itself_is_not_adopted() {
+    let own = Process::open(rustix::process::getpid()).expect("this process");
+    let identity = ShimIdentity::of(&own).expect("identity");
+    assert_eq!(identity.open().expect("this process").pid(), own.pid());
+    let adopted = ShimHandler::adopt(&identity);
+    assert!(matches!(adopted, Err(AdoptError::PidReused)), "{adopted:?}");
 }
 
 #[test]

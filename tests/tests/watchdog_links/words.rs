@@ -60,6 +60,10 @@ impl Word {
         Word { word, offset }
     }
 
+    pub fn address(&self) -> *const u32 {
+        self.word.as_ptr()
+    }
+
     /// Until it is woken.
     pub fn sleep(&self) {
         let held = self.word.load(Ordering::Acquire);
