@@ -270,8 +270,8 @@ mod tests {
         command.spawn().expect("run cat")
     }
 
-    /// What was read of a number may be about the next process that has it: the line, if the process
-    /// has ended; the number of a parent, if that has.
+    /// The line that was read may be about the next process with that number, if the process has
+    /// ended. The parent's number may belong to another one, if the parent has ended.
     #[test]
     fn child_that_has_ended_or_whose_parent_has_ended_is_not_proven() {
         let mut children = [cat(), cat()];

@@ -25,8 +25,8 @@ const NO_TESTS_RUN: Option<i32> = Some(4);
 /// says which checks were skipped, and why.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Fail on a check that was skipped without a reason that this machine has; CI in the environment
-    /// asks for it too
+    /// Fail on a check that was skipped, unless this machine lacks what it needs; CI in the
+    /// environment asks for it too
     #[arg(long)]
     check_skips: bool,
     #[command(flatten)]

@@ -180,8 +180,8 @@ mod tests {
         command.spawn().unwrap()
     }
 
-    /// The list in a folder of our own says what the test wants it to say. A number that was read in
-    /// it before may be a stranger's by the time it is opened.
+    /// The list in a folder of our own says what the test wants it to say. A number that was read
+    /// in it before may belong to a stranger by the time it is opened.
     #[test]
     fn only_what_lives_and_stands_in_the_list_once_it_is_open_is_a_member() {
         let mut children = [sleeper(), sleeper(), sleeper()];

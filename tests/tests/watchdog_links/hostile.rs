@@ -1,5 +1,5 @@
-//! A sibling, or the child itself, that means harm: what SECURITY.md says of them. Both are the user
-//! that the parent is.
+//! A sibling, or the child itself, that means harm: what SECURITY.md says of them. Both run as the
+//! user that the parent runs as.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, Write};
