@@ -67,7 +67,7 @@
 //!
 //! # Kernels
 //!
-//! Linux 5.4 and later. `close_range(2)` with `CLOSE_RANGE_CLOEXEC` is Linux 5.11; where it is
+//! Linux 5.10 and later. `close_range(2)` with `CLOSE_RANGE_CLOEXEC` is Linux 5.11; where it is
 //! missing, or a seccomp filter refuses it, `/proc/self/fd` is read. Without /proc, select(2) tells
 //! how large the child's table of descriptors is, whatever the limits say now, and every number in
 //! it is marked: up to 65,536 of them. Beyond that the spawn fails with

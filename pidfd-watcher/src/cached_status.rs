@@ -1,4 +1,4 @@
-//! A status once learned.
+//! A status, once it was learned.
 
 #[cfg(loom)]
 use ::loom::sync::atomic::AtomicU64;
@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use crate::status::Status;
 use crate::sys::ForkGeneration;
 
-/// A status that is set once, and read by all clones of a handle. One word and no lock: a lock held
-/// by another thread at a fork would stay locked in the child for ever.
+/// A status that is set once, and that all clones of a handle read. It is one word and no lock: if
+/// another thread held a lock at a fork, the lock would stay locked in the child for ever.
 ///
-/// The low half is the status. Above it, [`KNOWN`], and the stamp of the process whose child it
-/// was: in a copy made by fork it is nobody's. No stamp: a stranger's status.
+/// The low half is the status. Above it are [`KNOWN`] and the stamp of the process whose child it
+/// was. A copy made by fork has another stamp, and no child. No stamp: it was never a child of
+/// ours.
 #[derive(Debug, Default)]
 pub(crate) struct CachedStatus(AtomicU64);
 
@@ -22,7 +23,7 @@ const STAMP: u32 = 33;
 
 impl CachedStatus {
     pub(crate) fn get(&self) -> Option<Status> {
-        // Relaxed: the word is all there is, nothing else is published by it.
+        // Relaxed: this word is the only shared data; nothing else is published by it.
         let word = self.0.load(Ordering::Relaxed);
         // The low half is the status; the cast takes exactly that.
         #[allow(clippy::cast_possible_truncation)]
@@ -41,8 +42,9 @@ impl CachedStatus {
         } else {
             0
         };
-        // The first answer stays. Both at once: a clone that saw the status without the stamp would
-        // take the child for a stranger's, and answer so to who reaps after another clone.
+        // The first answer stays. Status and stamp are set together: a clone that saw the status
+        // without the stamp would think that the child was not ours, and would say so to a caller
+        // that reaps after another clone.
         let _ = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
@@ -51,16 +53,17 @@ impl CachedStatus {
             });
     }
 
-    /// It is a child of this process, however it may end. Never taken back: of two clones that ask
-    /// at once one may come after the reaping, and learn the status as a stranger would. No other
-    /// stamp can stand there: a process has one parent that can wait for it, and its copies are
-    /// none.
+    /// Records that it is a child of this process, however it ends. This is never undone: of two
+    /// clones that ask at once, one may come after the reap, and learn the status as for a process
+    /// that is not ours. There can be no other stamp: only one process is the parent that can wait
+    /// for it, and the parent's forked copies are not.
     pub(crate) fn set_ours(&self) {
         self.0.fetch_or(stamp_of_here() << STAMP, Ordering::Relaxed);
     }
 }
 
-/// Zero where the kernel gives no page for it: then a status is known, and not that it was ours.
+/// Zero if the kernel provides no page for it. Then the status is known, but not that the child was
+/// ours.
 fn stamp_of_here() -> u64 {
     ForkGeneration::current().map_or(0, |here| here.number << STAMP >> STAMP)
 }
@@ -68,7 +71,7 @@ fn stamp_of_here() -> u64 {
 #[cfg(all(test, loom))]
 mod loom;
 
-// Loom's word exists only in a model.
+// Loom's atomics work only in a model.
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -138,7 +141,7 @@ mod tests {
     fn a_status_that_was_another_process_s_is_not_ours() {
         let cached = CachedStatus::default();
         cached.set(Status { raw: 0, ours: true });
-        // As a copy made by fork finds it.
+        // As a copy made by fork sees it.
         cached.0.fetch_add(1 << STAMP, Ordering::Relaxed);
         assert_eq!(
             cached.get(),

@@ -1,4 +1,4 @@
-//! A child that is stopped by a signal, and continued.
+//! Reports that a child was stopped by a signal, or continued.
 
 use std::os::fd::AsFd;
 
@@ -7,11 +7,11 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use crate::{Error, Exit, Process};
 
-/// What has become of a child.
+/// What happened to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// A signal has stopped it: SIGSTOP, or one of the terminal's.
+    /// A signal has stopped it: SIGSTOP, or one from the terminal.
     Stopped(Signal),
     /// SIGCONT has continued it.
     Continued,
@@ -19,22 +19,22 @@ pub enum Change {
     Exited(Exit),
 }
 
-/// The kernel tells stops of its children to a process, and raises SIGCHLD for each. It tells them
-/// by no descriptor: a pidfd becomes readable by the exit alone.
+/// The kernel reports the stops of a process's children to that process, and raises SIGCHLD for
+/// each. It reports them by no descriptor: only the exit makes a pidfd readable.
 impl Process {
-    /// What has become of this child since it was last asked, or `None`. Never blocks, never reaps:
-    /// an exit is told again and again.
+    /// What happened to this child since the last call, or `None`. Never blocks and never reaps: an
+    /// exit is reported again and again.
     ///
-    /// A stop is told once, to one of all those who ask in this process (`waitpid` with `WUNTRACED`
-    /// among them), and only the last one: of a child that was stopped and continued meanwhile, the
-    /// stop is lost. Ask when SIGCHLD comes.
+    /// A stop is reported once, to one of all callers in this process that ask (`waitpid` with
+    /// `WUNTRACED` is one of them). Only the last change is reported: if the child was stopped and
+    /// continued meanwhile, the stop is lost. Call this when SIGCHLD comes.
     ///
-    /// Do not ask about a process that this one traces: its ptrace stops are the tracer's, and
-    /// would be lost.
+    /// Do not call it for a process that this one traces: ptrace stops are meant for the tracer,
+    /// and would be lost.
     ///
     /// # Errors
     ///
-    /// - [`NotChild`](Error::NotChild): it lives, and is not ours to wait for.
+    /// - [`NotChild`](Error::NotChild): it lives, and this process cannot wait for it.
     /// - As [`try_wait`](Process::try_wait).
     pub fn try_change(&self) -> Result<Option<Change>, Error> {
         let news = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
@@ -44,7 +44,7 @@ impl Process {
                     return Ok(Some(change));
                 }
             }
-            // Reaped, or no child of ours: its exit may be seen all the same.
+            // Reaped, or not our child: its exit may still be visible.
             Ok(None) | Err(Errno::CHILD) => {}
             Err(errno) => return Err(Error::of_wait(errno)),
         }
@@ -55,8 +55,7 @@ impl Process {
         Ok(None)
     }
 
-    /// Waits until there is something to tell of this child: see
-    /// [`try_change`](Process::try_change).
+    /// Waits until something happens to this child: see [`try_change`](Process::try_change).
     ///
     /// # Errors
     ///
@@ -66,7 +65,7 @@ impl Process {
             if let Some(change) = self.try_change()? {
                 return Ok(change);
             }
-            // Left for the call above to take: an exit must not be collected.
+            // Leaves the change for the call above: an exit must not be collected.
             let any = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::EXITED;
             match self.ask(any | WaitIdOptions::NOWAIT) {
                 Ok(_) | Err(Errno::CHILD) => {}
@@ -76,13 +75,13 @@ impl Process {
     }
 
     fn ask(&self, options: WaitIdOptions) -> Result<Option<WaitIdStatus>, Errno> {
-        // __WALL: a child made by clone with another exit signal than SIGCHLD is a child as well.
+        // __WALL: a child made by clone with another exit signal than SIGCHLD is also a child.
         let all = WaitIdOptions::from_bits_retain(libc::__WALL.cast_unsigned());
         retry_on_intr(|| waitid(WaitId::PidFd(self.as_fd()), options | all))
     }
 }
 
-/// `None`: a ptrace stop.
+/// `None`: it was a ptrace stop.
 fn change(status: &WaitIdStatus) -> Option<Change> {
     if status.continued() {
         return Some(Change::Continued);

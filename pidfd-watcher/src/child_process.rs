@@ -1,4 +1,4 @@
-//! A child of std's, owned, and reaped when it is dropped.
+//! Owns a child of std's, and reaps it when it is dropped.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -23,11 +23,11 @@ use crate::{Error, Exit, ExitFuture, Pid, Process, Signal};
 /// ```
 #[derive(Debug)]
 pub struct ChildProcess {
-    /// Our end of the standard input, where it is piped.
+    /// Our end of the standard input, if it is piped.
     pub stdin: Option<ChildStdin>,
-    /// Our end of the standard output, where it is piped.
+    /// Our end of the standard output, if it is piped.
     pub stdout: Option<ChildStdout>,
-    /// Our end of the standard error, where it is piped.
+    /// Our end of the standard error, if it is piped.
     pub stderr: Option<ChildStderr>,
     process: Process,
     drop: Drops,
@@ -42,11 +42,11 @@ enum Drops {
 }
 
 impl ChildProcess {
-    /// Takes charge of a child. Do this before any wait on it: see [`Process::from_child`].
+    /// Takes charge of a child. Call it before any wait on the child: see [`Process::from_child`].
     ///
     /// # Errors
     ///
-    /// As [`Process::from_child`]; the child comes back with the reason.
+    /// As for [`Process::from_child`]. The error contains the child.
     pub fn new(mut child: Child) -> Result<ChildProcess, ChildError> {
         match Process::from_child(&mut child) {
             Ok(process) => Ok(ChildProcess {
@@ -64,19 +64,19 @@ impl ChildProcess {
     ///
     /// # Errors
     ///
-    /// As [`Command::spawn`], and as [`Process::from_child`]: a child that no handle was to be had
-    /// of was killed and reaped.
+    /// As for [`Command::spawn`] and [`Process::from_child`]. If no handle could be opened, the
+    /// child was killed and reaped.
     pub fn spawn(command: &mut Command) -> io::Result<ChildProcess> {
         ChildProcess::new(command.spawn()?).map_err(|failed| {
             let mut child = failed.child;
-            // One that is dead already, or not ours any more, is no matter.
+            // It does not matter if the child is dead already, or not ours any more.
             let _ = child.kill();
             let _ = child.wait();
             failed.error.into()
         })
     }
 
-    /// Whether a drop kills the child, by SIGKILL, before it is reaped; not unless set.
+    /// Whether a drop kills the child, by SIGKILL, before it is reaped. The default is no.
     #[must_use]
     pub fn kill_on_drop(mut self, kill: bool) -> ChildProcess {
         self.drop = if kill { Drops::Kills } else { Drops::Reaps };
@@ -95,7 +95,7 @@ impl ChildProcess {
         self.process.pid()
     }
 
-    /// SIGKILL; does not wait. One that is dead already is no error.
+    /// Sends SIGKILL; does not wait. It is no error if the child is dead already.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl ChildProcess {
         }
     }
 
-    /// Closes our end of the standard input, waits for the exit and reaps.
+    /// Closes our end of the standard input, waits for the exit, and reaps.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl ChildProcess {
         Ok(self.settle(exit))
     }
 
-    /// The same for no longer than `timeout`; `None` when the child outlived it.
+    /// The same, but waits at most for `timeout`. `None` if the child is still alive then.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ impl ChildProcess {
         Ok(exit.map(|exit| self.settle(exit)))
     }
 
-    /// The exit, if it has come; reaps then.
+    /// The exit, if it has come. In that case it also reaps.
     ///
     /// # Errors
     ///
@@ -144,20 +144,20 @@ impl ChildProcess {
         self.process.exited()
     }
 
-    /// Lets go of the child: it is the caller's to reap. Our ends of its pipes are closed.
+    /// Gives up the child: the caller has to reap it. Our ends of its pipes are closed.
     #[must_use = "nobody reaps it any more"]
     pub fn into_process(mut self) -> Process {
         self.drop = Drops::Leaves;
         self.process.clone()
     }
 
-    /// What is known of the exit is known already; a tracer may keep it from being reaped yet.
+    /// Reaps. If a tracer keeps the child from being reaped, returns `exit`.
     fn settle(&self, exit: Exit) -> Exit {
         self.process.clone().reap().unwrap_or(exit)
     }
 }
 
-/// As of the [`Process`].
+/// The descriptor of the [`Process`].
 impl AsFd for ChildProcess {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.process.as_fd()
@@ -175,11 +175,12 @@ impl Drop for ChildProcess {
     }
 }
 
-/// [`ChildProcess::new`] failed. The child comes back with the reason, so that no zombie is lost.
+/// [`ChildProcess::new`] failed. Contains the child as well as the reason, so that no zombie is
+/// lost.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ChildError {
-    /// The child, as good as before.
+    /// The child, unchanged.
     pub child: Child,
     /// What went wrong.
     pub error: Error,

@@ -1,4 +1,4 @@
-//! Calling what is not ours: a panic in it ends there, and is reported.
+//! Calls foreign code: a panic in it ends here, and is reported.
 
 use std::any::Any;
 use std::fmt;
@@ -9,13 +9,13 @@ use crate::registry::{Callback, Caller, Unrun};
 use crate::sys::ForkGeneration;
 use crate::{Exit, Pid, child};
 
-/// A callback, or the drop of what it had captured, has panicked. The panic went no further.
+/// A callback, or the drop of its captures, has panicked. The panic went no further.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CallbackPanic<'a> {
     /// The process that the callback was for.
     pub pid: Pid,
-    /// What it said, where that is text.
+    /// The panic message, if it is text.
     pub message: Option<&'a str>,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for CallbackPanic<'_> {
 
 pub(crate) type PanicHook = Box<dyn Fn(&CallbackPanic<'_>) + Send + Sync>;
 
-/// Who is told of a panic, and where callbacks may run.
+/// Who learns of a panic, and in which process callbacks may run.
 pub(crate) struct Containment {
     hook: Option<PanicHook>,
     generation: ForkGeneration,
@@ -50,7 +50,7 @@ impl Containment {
             pid,
             message: text(payload.as_ref()),
         };
-        // A hook that panics is not asked again.
+        // If the hook panics, it is not called again for this.
         let reported = catch_unwind(AssertUnwindSafe(|| match &self.hook {
             Some(hook) => hook(&report),
             None => print(&report),
@@ -62,8 +62,8 @@ impl Containment {
     }
 }
 
-/// Drops what a panic has carried. A payload may panic in its own drop, with a payload that does so
-/// too: after a few of those the last one is leaked.
+/// Drops the payload of a panic. That drop may panic with another payload, whose drop may panic
+/// too. After a few of these the last one is leaked.
 pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
     for _ in 0..8 {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -79,8 +79,7 @@ fn text(payload: &(dyn Any + Send)) -> Option<&str> {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// Not `eprintln`, which panics where standard error takes nothing more: a full disk, a reader that
-/// is gone.
+/// Not `eprintln`, which panics if standard error cannot be written to: a full disk, a closed pipe.
 fn print(report: &CallbackPanic<'_>) {
     let _ = writeln!(std::io::stderr(), "pidfd-watcher: {report}");
 }
@@ -88,7 +87,7 @@ fn print(report: &CallbackPanic<'_>) {
 impl Caller for Containment {
     fn call(&self, callback: Callback, exit: Exit) {
         self.contain(exit.pid, || callback(exit));
-        // The callback has forked, and its copy has returned: it must not go on as the dispatch
+        // The callback has forked, and its copy has returned. It must not continue as the dispatch
         // thread of the parent, whose epoll instance it shares.
         if self.is_copy() {
             child::end_copy();

@@ -1,4 +1,4 @@
-//! A watcher without a thread: the caller's own loop drives it.
+//! A watcher without a thread, driven by the caller's own loop.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -13,16 +13,16 @@ use crate::shared::Shared;
 use crate::watcher::{Builder, Watcher, WatcherInner};
 use crate::{Error, waiting};
 
-/// How many times one call of [`Driver::dispatch`] asks the kernel, so that callbacks that watch
-/// without end do not keep the caller's loop.
+/// How often one call of [`Driver::dispatch`] asks the kernel. The limit keeps callbacks that
+/// always watch again from occupying the caller's loop.
 const ROUNDS: usize = 16;
 
-/// Drives a [`Watcher`] that has no thread, from an event loop of the caller's; made by
+/// Drives a [`Watcher`] that has no thread, from the caller's event loop. Made by
 /// [`Builder::build_driven`].
 ///
-/// Its descriptor becomes readable when there is something to tell. Then call
-/// [`dispatch`](Driver::dispatch), on whichever thread: callbacks run in it, and futures are woken
-/// in it.
+/// Its descriptor becomes readable when there is something to report. Then call
+/// [`dispatch`](Driver::dispatch), on any thread. Callbacks run inside that call, and futures are
+/// woken inside it.
 ///
 /// ```
 /// use std::process::Command;
@@ -49,15 +49,15 @@ const ROUNDS: usize = 16;
 ///
 /// # When it is dropped
 ///
-/// All that wait are told no more: their callbacks are dropped unrun, and futures resolve to
-/// [`Error::ShutDown`], as do all further calls of the watcher. Children that were to be
+/// No exit is reported any more: callbacks are dropped without a call. Futures, and all further
+/// calls of the watcher, return [`Error::ShutDown`]. Children that should have been
 /// [reaped](Watcher::watch_and_reap) are reaped in the background
 /// ([`Process::reap_when_exited`](crate::Process::reap_when_exited)).
 ///
 /// # Forks
 ///
-/// A copy made by fork does nothing to the parent's; `dispatch` says
-/// [`ForkedCopy`](Error::ForkedCopy) there.
+/// A copy made by fork does nothing to the parent's driver. There `dispatch` returns
+/// [`ForkedCopy`](Error::ForkedCopy).
 pub struct Driver {
     shared: Arc<Shared>,
     poller: Arc<Poller>,
@@ -65,11 +65,11 @@ pub struct Driver {
 }
 
 impl Builder {
-    /// Opens the two descriptors and starts no thread: nothing is told but in
+    /// Opens the two descriptors and starts no thread: exits are reported only inside
     /// [`Driver::dispatch`].
     ///
-    /// [`Watcher::shutdown`] of such a watcher has no thread to wait for. A callback that runs at
-    /// that moment on another thread is not waited for either.
+    /// [`Watcher::shutdown`] of such a watcher has no thread to wait for. It does not wait for a
+    /// callback either that is running on another thread.
     ///
     /// # Errors
     ///
@@ -90,13 +90,13 @@ impl Builder {
 }
 
 impl Driver {
-    /// Tells all that there is to tell at this moment, and does not wait. `false`: there may be
-    /// more, since the callbacks went on to watch; call it again before you wait for an *edge* of
-    /// the descriptor. A loop that goes by its level (`poll`, `select`) need not look at the
-    /// answer.
+    /// Reports everything that there is to report now, and does not wait. `false` means that there
+    /// may be more, because callbacks started new watches. Then call it again before you wait for
+    /// an *edge* of the descriptor. A loop that uses its level (`poll`, `select`) can ignore the
+    /// result.
     ///
-    /// Inside a callback all calls of this crate are allowed;
-    /// [`cancel`](crate::WatchHandle::cancel) does not wait there.
+    /// A callback may make all calls of this crate. [`cancel`](crate::WatchHandle::cancel) does not
+    /// wait there.
     ///
     /// # Errors
     ///
@@ -119,23 +119,23 @@ impl Driver {
         Ok(false)
     }
 
-    /// Whether there will never be anything to tell: the last watcher was dropped or shut down, and
-    /// all children that it was to reap were reaped.
+    /// Whether there will never be anything to report: the last watcher was dropped or shut down,
+    /// and all children that it had to reap were reaped.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.shared.generation.is_current() && self.shared.registry.is_finished()
     }
 }
 
-/// Readable when there is something to tell. Level or edge will do.
+/// Readable when there is something to report. Works level-triggered and edge-triggered.
 impl AsFd for Driver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poller.as_fd()
     }
 }
 
-/// For event loops that ask for it, as tokio's `AsyncFd` does. The number is the driver's own, and
-/// not to be closed.
+/// For event loops that need it, such as tokio's `AsyncFd`. The driver owns the number; do not
+/// close it.
 impl AsRawFd for Driver {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
@@ -156,9 +156,9 @@ impl Drop for Driver {
         if !self.shared.generation.is_current() {
             return;
         }
-        // Waking a thread that is not there is no matter.
+        // It does not matter that there is no thread to wake.
         let _ = self.shared.close(Close::AndEnd);
-        // What was dropped may have forked.
+        // A callback that was dropped may have forked.
         if !self.shared.generation.is_current() {
             return;
         }

@@ -3,24 +3,24 @@ use std::{error, fmt, io};
 use rustix::io::Errno;
 
 /// Why a call on a [`Process`](crate::Process) or a [`Watcher`](crate::Watcher) failed.
-/// [`source`](error::Error::source) is the kernel's own error, where there is one.
+/// [`source`](error::Error::source) is the kernel's own error, if there is one.
 ///
 /// # Which error is which
 ///
-/// What a number means depends on the system call that gave it:
+/// The meaning of an errno depends on the system call that returned it:
 ///
 /// | system call | errno | variant | cause |
 /// |---|---|---|---|
 /// | `pidfd_open` | `ESRCH` | [`NotFound`](Error::NotFound) | no process has that number |
 /// | | `ENOENT`, `EINVAL` | [`NotFound`](Error::NotFound) | a thread has it, or a process that is being reaped |
 /// | `pidfd_send_signal` | `ESRCH` | [`NotFound`](Error::NotFound) | the process was reaped |
-/// | | `EPERM` | [`PermissionDenied`](Error::PermissionDenied) | the process is somebody else's |
-/// | | `EINVAL` | [`Io`](Error::Io) | it lives in a PID namespace that is not below this one |
+/// | | `EPERM` | [`PermissionDenied`](Error::PermissionDenied) | this process may not signal the other one |
+/// | | `EINVAL` | [`Io`](Error::Io) | it is in a PID namespace that is not below this one |
 /// | `waitid` | `ECHILD` | [`NotChild`](Error::NotChild) | not a child of this process, or reaped |
 /// | | `EINVAL` | [`Unsupported`](Error::Unsupported) | Linux before 5.4 |
 /// | `PIDFD_GET_INFO` | `ESRCH` | [`NotFound`](Error::NotFound) | reaped; before Linux 6.18 also the next |
-/// | | `EREMOTE` | [`NotFound`](Error::NotFound) | it lives in a PID namespace that is not below this one |
-/// | | any other | [`Unsupported`](Error::Unsupported) | Linux before 6.13, or a filter; and `/proc` does not tell either |
+/// | | `EREMOTE` | [`NotFound`](Error::NotFound) | it is in a PID namespace that is not below this one |
+/// | | any other | [`Unsupported`](Error::Unsupported) | Linux before 6.13, or a filter; and `/proc` does not help either |
 /// | `epoll_ctl` | `ENOSPC` | [`WatchLimit`](Error::WatchLimit) | `fs.epoll.max_user_watches` |
 /// | `clone` | `EAGAIN` | [`TooManyProcesses`](Error::TooManyProcesses) | a limit on processes and threads |
 /// | each | `EMFILE`, `ENFILE` | [`TooManyOpenFiles`](Error::TooManyOpenFiles) | |
@@ -28,35 +28,36 @@ use rustix::io::Errno;
 /// | each | `ENOSYS` | [`Unsupported`](Error::Unsupported) | an older kernel, or a seccomp filter |
 /// | each | any other | [`Io`](Error::Io) | `ENOMEM`, `ENODEV`, `EBADF`, ... |
 ///
-/// [`NotReady`](Error::NotReady) and [`NotPidfd`](Error::NotPidfd) are no answers of the kernel:
-/// they carry `EAGAIN` and `EBADF` for those who look at the number. `EINTR` never comes out.
+/// [`NotReady`](Error::NotReady) and [`NotPidfd`](Error::NotPidfd) do not come from the kernel.
+/// They contain `EAGAIN` and `EBADF` for code that looks at the errno. `EINTR` is never returned.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no such process, or it was reaped, or it cannot be seen from this PID namespace
-    /// (`ESRCH`, `EREMOTE`; of `pidfd_open` also `EINVAL` and `ENOENT`).
+    /// The process does not exist, was reaped, or cannot be seen from this PID namespace (`ESRCH`,
+    /// `EREMOTE`; from `pidfd_open` also `EINVAL` and `ENOENT`).
     NotFound(io::Error),
-    /// The process is not this process's to wait for: not its child, or reaped already (`ECHILD`;
-    /// of [`Process::from_child`](crate::Process::from_child) also `ESRCH`).
+    /// This process cannot wait for it: it is not a child of this process, or was reaped already
+    /// (`ECHILD`; from [`Process::from_child`](crate::Process::from_child) also `ESRCH`).
     NotChild(io::Error),
     /// There is nothing to reap yet: the process lives, or it is dead and a tracer holds it
     /// (`EAGAIN`).
     NotReady(io::Error),
     /// The descriptor is no pidfd of a process (`EBADF`).
     NotPidfd(io::Error),
-    /// No descriptor is left to this process (`EMFILE`) or to the system (`ENFILE`).
+    /// This process (`EMFILE`) or the system (`ENFILE`) has no free descriptor.
     TooManyOpenFiles(io::Error),
-    /// No process or thread is left to the user, the control group or the system (`EAGAIN`): see
-    /// `RLIMIT_NPROC` and `pids.max`. The C library also says so when it has no memory for a
-    /// thread's stack.
+    /// The user, the control group or the system has no room for another process or thread
+    /// (`EAGAIN`): see `RLIMIT_NPROC` and `pids.max`. The C library also returns this if it has no
+    /// memory for a thread's stack.
     TooManyProcesses(io::Error),
     /// The user has no epoll watch left (`ENOSPC`): see `fs.epoll.max_user_watches` in
     /// [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html).
     WatchLimit(io::Error),
-    /// The kernel, or a filter in front of it, refused (`EPERM`, `EACCES`). To a signal it means
-    /// that the process exists and belongs to somebody else.
+    /// The kernel, or a filter, refused (`EPERM`, `EACCES`). For a signal this means that the
+    /// process exists and belongs to somebody else.
     PermissionDenied(io::Error),
-    /// This kernel does not have the call (`ENOSYS`), or it is not to be had without `/proc`.
+    /// This kernel does not have the call (`ENOSYS`), or the result is not available without
+    /// `/proc`.
     Unsupported(io::Error),
     /// The last [`Watcher`](crate::Watcher) was dropped before the process exited.
     ShutDown,
@@ -67,13 +68,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// The number of the kernel's error, as in [`io::Error::raw_os_error`].
+    /// The errno of the kernel's error, as in [`io::Error::raw_os_error`].
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         self.cause()?.raw_os_error()
     }
 
-    /// Of any call, none of whose numbers has a meaning of its own.
+    /// For any call for which no errno has a special meaning.
     pub(crate) fn of_call(errno: Errno) -> Error {
         let variant = match errno {
             Errno::MFILE | Errno::NFILE => Error::TooManyOpenFiles,
@@ -84,7 +85,7 @@ impl Error {
         variant(errno.into())
     }
 
-    /// Of `pidfd_open` without flags, so that `EINVAL` is about the number.
+    /// For `pidfd_open` without flags, so that `EINVAL` is about the pid.
     pub(crate) fn of_open(errno: Errno) -> Error {
         match errno {
             Errno::SRCH | Errno::INVAL | Errno::NOENT => Error::NotFound(errno.into()),
@@ -92,7 +93,7 @@ impl Error {
         }
     }
 
-    /// Of `pidfd_send_signal`.
+    /// For `pidfd_send_signal`.
     pub(crate) fn of_signal(errno: Errno) -> Error {
         match errno {
             Errno::SRCH => Error::NotFound(errno.into()),
@@ -100,7 +101,7 @@ impl Error {
         }
     }
 
-    /// Of `waitid` with options that are always the same, so that `EINVAL` is about `P_PIDFD`.
+    /// For `waitid` with options that are always the same, so that `EINVAL` is about `P_PIDFD`.
     pub(crate) fn of_wait(errno: Errno) -> Error {
         match errno {
             Errno::CHILD => Error::NotChild(errno.into()),
@@ -109,7 +110,7 @@ impl Error {
         }
     }
 
-    /// Of `clone`, and of the start of a thread.
+    /// For `clone`, and for the start of a thread.
     pub(crate) fn of_clone(errno: Errno) -> Error {
         match errno {
             Errno::AGAIN => Error::TooManyProcesses(errno.into()),
@@ -117,7 +118,7 @@ impl Error {
         }
     }
 
-    /// Of `epoll_ctl` and the calls that make what it needs.
+    /// For `epoll_ctl`, and for the calls that create what it needs.
     pub(crate) fn of_watch(errno: Errno) -> Error {
         match errno {
             Errno::NOSPC => Error::WatchLimit(errno.into()),
@@ -125,7 +126,7 @@ impl Error {
         }
     }
 
-    /// The same once more, for an answer that is given more than once.
+    /// A copy of this error, for an answer that is given more than once.
     pub(crate) fn again(&self) -> Error {
         let (variant, cause): (fn(io::Error) -> Error, _) = match self {
             Error::NotFound(cause) => (Error::NotFound, cause),
@@ -193,7 +194,7 @@ impl error::Error for Error {
     }
 }
 
-/// Keeps the kernel's number, so that code written against [`io::Error`] sees what it is used to.
+/// Keeps the kernel's errno, so that code written for [`io::Error`] gets what it expects.
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         match error {

@@ -1,4 +1,4 @@
-//! A forked child with a handle.
+//! Forks a child and returns a handle on it.
 
 use std::os::fd::AsFd;
 
@@ -9,35 +9,37 @@ use crate::child::{self, Gate};
 use crate::{Error, Pid, Process, status};
 
 impl Process {
-    /// Forks: the child runs `child` and ends with the exit code it gives, by `_exit`; here comes
-    /// the handle.
+    /// Forks. The child runs `child` and ends by `_exit`, with the exit code that `child` returns.
+    /// The caller gets the handle.
     ///
     /// The child is held back until the handle is open. So even a child that ends at once cannot be
-    /// reaped before by another part of the program, or by the kernel where `SIGCHLD` is ignored,
-    /// and its number cannot go to another process. The pidfd is close-on-exec, and the child has
+    /// reaped before that, neither by another part of the program nor by the kernel if `SIGCHLD` is
+    /// ignored. Its pid cannot go to another process. The pidfd is close-on-exec, and the child has
     /// no copy of it.
     ///
-    /// This is the C library's `fork`: its `pthread_atfork` handlers run, and the child has thread
-    /// ids and an allocator that work. To start a program, use `std::process::Command`.
+    /// This is the C library's `fork`: its `pthread_atfork` handlers run, and thread ids and the
+    /// allocator work in the child. To start a program, use `std::process::Command`.
     ///
-    /// A panic in `child` ends it with 101; it does not unwind into the copy of the caller.
+    /// A panic in `child` ends the child with exit code 101. It does not unwind into the copy of
+    /// the caller.
     ///
     /// # Safety
     ///
-    /// In the child only the calling thread exists. If this process has others, `child` may do only
-    /// what is async-signal-safe: locks that others held stay locked for ever. (glibc takes care of
-    /// its allocator's.) It must not return to what the caller holds elsewhere: it ends here. What
-    /// it drops is dropped in the copy alone.
+    /// In the child only the calling thread exists. If this process has other threads, `child` may
+    /// do only what is async-signal-safe: locks that other threads held stay locked for ever.
+    /// (glibc handles its allocator's locks.) `child` must not return to the caller's code: the
+    /// child ends here. What it drops is dropped only in the copy.
     ///
     /// # Errors
     ///
-    /// `child` has not run, and no process is left.
+    /// In each of these cases `child` has not run, and no process is left.
     /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`, `ENFILE`).
     /// - [`TooManyProcesses`](Error::TooManyProcesses) (`EAGAIN`).
     /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a
     ///   seccomp filter.
-    /// - [`NotChild`](Error::NotChild) (`ESRCH`, `ECHILD`): somebody killed it at once, and it was
-    ///   reaped by another part of the program, or by the kernel since `SIGCHLD` is ignored.
+    /// - [`NotChild`](Error::NotChild) (`ESRCH`, `ECHILD`): somebody killed the child at once, and
+    ///   it was reaped by another part of the program, or by the kernel because `SIGCHLD` is
+    ///   ignored.
     /// - [`Io`](Error::Io): `ENOMEM`.
     ///
     /// # References
@@ -55,21 +57,22 @@ impl Process {
             gate.open();
         } else {
             drop(gate);
-            // It ends by itself, without a signal to a number. ECHILD: it was reaped already.
+            // The child ends by itself, so no signal to a pid is needed. ECHILD: it was reaped
+            // already.
             let _ = retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
         }
         opened
     }
 }
 
-/// Opens a child that is held back.
+/// Opens a child that the gate holds back.
 fn open_child(pid: Pid) -> Result<Process, Error> {
     let process = Process::open(pid).map_err(|error| match error {
         Error::NotFound(cause) => Error::NotChild(cause),
         other => other,
     })?;
-    // Held back is not unkillable: a child that was killed may be gone, and its number a
-    // stranger's.
+    // A child that is held back can still be killed. Then it may be gone, and a stranger may have
+    // its pid.
     status::is_ours(process.as_fd()).map_err(Error::of_wait)?;
     Ok(process)
 }

@@ -8,15 +8,16 @@ use std::task::{Context, Poll, Waker};
 use crate::sys::ForkGeneration;
 use crate::{Error, Exit, Process, WatchHandle, Watcher};
 
-/// Resolves to the [`Exit`] of a process; made by [`Watcher::exited`] and [`Process::exited`].
+/// Resolves to the [`Exit`] of a process. Made by [`Watcher::exited`] and [`Process::exited`].
 ///
-/// Needs no executor in particular: it is woken from the watcher's thread. Polled again once it is
-/// ready, it gives the same answer again. Dropping it takes it out of the watcher, and never waits.
+/// It needs no particular executor: the watcher's thread wakes it. If it is polled again after it
+/// is ready, it returns the same answer again. Dropping it removes it from the watcher, and never
+/// waits.
 ///
 /// # Errors
 ///
-/// Its output is an error where the process could not be watched (as [`Watcher::watch`]), and
-/// [`Error::ShutDown`] when the last watcher was dropped first.
+/// Its output is an error if the process could not be watched (as [`Watcher::watch`]), and
+/// [`Error::ShutDown`] if the last watcher was dropped first.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct ExitFuture(Kind);
@@ -31,7 +32,7 @@ enum Kind {
     Failed(Error),
 }
 
-/// Where the callback leaves the exit for the future.
+/// Where the callback stores the exit for the future.
 #[derive(Debug)]
 struct Cell(Mutex<State>);
 
@@ -47,7 +48,7 @@ impl Cell {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nobody is to be woken any more.
+    /// From now on nobody is woken.
     fn take_waker(&self) -> Option<Waker> {
         match &mut *self.lock() {
             State::Waiting(waker) => waker.take(),
@@ -55,8 +56,8 @@ impl Cell {
         }
     }
 
-    /// The answer, unless there is one already. Wakes without the lock, since a waker may poll at
-    /// once.
+    /// Sets the answer, unless there is one already. Wakes without the lock, because a waker may
+    /// poll at once.
     fn settle(&self, answer: State) {
         let mut state = self.lock();
         let State::Waiting(waker) = &mut *state else {
@@ -71,7 +72,8 @@ impl Cell {
     }
 }
 
-/// The callback's hold on the cell. Dropped without an exit, it says that none will come.
+/// The callback's reference to the cell. If it is dropped without an exit, it records that none
+/// will come.
 struct Teller(Arc<Cell>);
 
 impl Drop for Teller {
@@ -97,19 +99,20 @@ impl ExitFuture {
 }
 
 impl Watcher {
-    /// The exit of a process as a future, for any executor. It is watched from this call on, polled
-    /// or not.
+    /// The exit of a process as a future, for any executor. The process is watched from this call
+    /// on, even if the future is not polled.
     ///
-    /// An error to watch is the future's output.
+    /// If the process cannot be watched, the error is the future's output.
     pub fn exited(&self, process: &Process) -> ExitFuture {
         ExitFuture::new(self, process)
     }
 }
 
 impl Process {
-    /// The exit of this process as a future, by [the watcher that all share](Watcher::global).
+    /// The exit of this process as a future, from [the watcher that the whole process
+    /// shares](Watcher::global).
     ///
-    /// An error to start that watcher, or to watch, is the future's output.
+    /// If that watcher cannot be started, or cannot watch, the error is the future's output.
     pub fn exited(&self) -> ExitFuture {
         match Watcher::global() {
             Ok(watcher) => watcher.exited(self),
@@ -128,10 +131,11 @@ impl Future for ExitFuture {
                 cell, generation, ..
             } => (cell, generation),
         };
-        // Cloned before the lock is taken, and the old one dropped after: both are somebody else's
-        // code.
+        // Cloned before the lock is taken, and the old one dropped after it is released: both run
+        // foreign code.
         let fresh = context.waker().clone();
-        // Asked after that, since such code may fork: nobody opens the lock in the copy.
+        // Checked after that, because such code may fork: in the copy the lock may be held for
+        // ever.
         if !generation.is_current() {
             return Poll::Ready(Err(Error::ForkedCopy));
         }
@@ -157,13 +161,14 @@ impl Drop for ExitFuture {
         else {
             return;
         };
-        // In a copy made by fork the cell's lock may be one that nobody opens.
+        // In a copy made by fork the cell's lock may be held for ever.
         if !generation.is_current() {
             return;
         }
-        // Before the callback goes, which says to whoever still waits that no exit will come.
+        // Done before the callback is dropped: that tells whoever still waits that no exit will
+        // come.
         drop(cell.take_waker());
-        // In progress: it then finds nobody to wake, and that is all.
+        // If the callback is running, it finds nobody to wake. That does no harm.
         let _ = handle.cancel_without_waiting();
     }
 }
@@ -175,7 +180,8 @@ mod tests {
 
     use super::*;
 
-    /// A fork may come while another thread holds the cell's lock: in the copy nobody opens it.
+    /// A fork may happen while another thread holds the cell's lock: in the copy it stays locked
+    /// for ever.
     #[test]
     fn copy_made_by_fork_asks_for_no_lock() {
         let watcher = Watcher::new().expect("watcher");

@@ -1,4 +1,4 @@
-//! Taking a callback back.
+//! Cancels a callback.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::shared::Shared;
 use crate::sys::ForkGeneration;
 use crate::waiting;
 
-/// One callback that waits for one process. Dropping the handle leaves the callback on.
+/// One callback that waits for one process. Dropping the handle does not cancel the callback.
 pub struct WatchHandle {
     shared: Arc<Shared>,
     watch: Token,
@@ -20,17 +20,17 @@ impl WatchHandle {
         WatchHandle { shared, watch }
     }
 
-    /// Takes the callback back. When this returns, it has run to its end or never will, and what it
-    /// captured is dropped.
+    /// Cancels the callback. When this returns, the callback has run to its end or never will, and
+    /// its captures are dropped.
     ///
-    /// For that it waits for a callback that runs at this moment. **Do not hold what that callback
-    /// needs**: a lock that it takes, a thread that it joins. On a dispatch thread, that is inside
-    /// any callback of any watcher, it never waits and says [`Cancelled::Running`]; nor does it
-    /// inside the drop of a last watcher, called by what a callback had captured.
+    /// To guarantee that, it waits for a callback that is running. **Do not hold what that callback
+    /// needs**: a lock that it takes, a thread that it joins. On a dispatch thread, that is, inside
+    /// any callback of any watcher, it never waits, and returns [`Cancelled::Running`]. The same is
+    /// true inside the drop of a last watcher, if a callback's captures call it there.
     ///
-    /// Of [`watch_and_reap`](crate::Watcher::watch_and_reap) only the callback is taken back: the
-    /// child is reaped all the same. In a copy made by fork, where no callback ever runs, the
-    /// answer is [`Cancelled::Prevented`]; nothing is dropped there.
+    /// For [`watch_and_reap`](crate::Watcher::watch_and_reap) this cancels only the callback: the
+    /// child is still reaped. In a copy made by fork, where no callback ever runs, the result is
+    /// [`Cancelled::Prevented`], and nothing is dropped.
     pub fn cancel(self) -> Cancelled {
         self.take_back(!waiting::never_waits())
     }
@@ -55,8 +55,8 @@ impl WatchHandle {
         if !generation.is_current() {
             return Cancelled::Prevented;
         }
-        // Gone with the thread: then nothing waits any more, and there is nothing to tell the
-        // kernel.
+        // The poller is gone if the thread has ended. Then nothing waits any more, and there is
+        // nothing to tell the kernel.
         let poller = poller.upgrade();
         registry.cancel(self.watch, may_wait, poller.as_deref(), containment)
     }

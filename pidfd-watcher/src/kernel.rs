@@ -1,15 +1,17 @@
-//! What the kernel's version alone tells.
+//! What only the kernel's version can tell.
 //!
-//! Before Linux 5.17 every look at a zombie that leaves it one shows how its first thread ended,
-//! and not how the process did: waitid(2) with `WNOWAIT` (mended by commit 907c311f37ba) and field
-//! 52 of /proc/PID/stat (mended by 2d18f7f45620). The two differ when the first thread ended before
-//! the others. Only reaping gives the status of the process there.
+//! Before Linux 5.17, if a zombie is inspected without being reaped, the kernel shows how its first
+//! thread ended, and not how the process did. This is true for waitid(2) with `WNOWAIT` (fixed by
+//! commit 907c311f37ba) and for field 52 of /proc/PID/stat (fixed by 2d18f7f45620). The two differ
+//! if the first thread ended before the others. On such a kernel only the reap returns the status
+//! of the process.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::sys;
 
-/// What a look at a zombie has shown, if that is for certain the status of the process.
+/// Returns the status that an inspected zombie showed, if that is certain to be the status of the
+/// process.
 pub(crate) fn certain(shown: i32) -> Option<i32> {
     (shows_the_process() || is_of_every_thread(shown)).then_some(shown)
 }
@@ -19,12 +21,12 @@ fn shows_the_process() -> bool {
     const FIRST_THREAD: u8 = 1;
     const PROCESS: u8 = 2;
     static SHOWN: AtomicU8 = AtomicU8::new(UNKNOWN);
-    // Relaxed: the word is all there is, and every thread that asks the kernel itself stores the
-    // same.
+    // Relaxed: this word is the only shared data, and every thread that asks the kernel stores the
+    // same value.
     let mut shown = SHOWN.load(Ordering::Relaxed);
     if shown == UNKNOWN {
-        // A release that cannot be read, or is made to look old (personality(2), UNAME26), counts
-        // as an old one.
+        // If the release cannot be read, or is made to look old (personality(2), UNAME26), the
+        // kernel counts as old.
         let mended = sys::release().is_some_and(|release| version(&release) >= Some((5, 17)));
         shown = if mended { PROCESS } else { FIRST_THREAD };
         SHOWN.store(shown, Ordering::Relaxed);
@@ -38,11 +40,12 @@ fn version(release: &[u8]) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Whether a thread ends like this only together with its process.
+/// Whether a thread can only end like this together with its process.
 ///
-/// A signal ends all threads, and each of them ends with its number. What a thread that calls
-/// `exit` gives is its own. So is `SIGSYS` from a filter that ends a thread, and whether there was
-/// a core dump, of which the other threads do not know. The signals that stop are no end.
+/// A signal ends all threads, and each of them ends with the signal's number. But three things are
+/// a thread's own: the code that it gave to `exit`; `SIGSYS` from a filter that ends a single
+/// thread; and whether there was a core dump, which the other threads do not record. The signals
+/// that stop are no end.
 fn is_of_every_thread(shown: i32) -> bool {
     const DUMPED: i32 = 0x80;
     let own = [

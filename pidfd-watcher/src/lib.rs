@@ -1,5 +1,5 @@
-//! Being told when any process exits, and how; and a handle on a process that the reuse of its
-//! number cannot fool.
+//! Tells you when any process exits, and how. Also gives you a handle on a process that stays
+//! correct when the pid is reused.
 //!
 //! ```
 //! use std::process::Command;
@@ -30,53 +30,53 @@
 //!
 //! # The tour
 //!
-//! - [`Process`]: one pidfd, shared by its clones. Signal it or the group that it leads, wait for
-//!   it, reap it.
-//! - [`ChildProcess`]: a child of std's, owned, and reaped when it is dropped.
+//! - [`Process`]: one pidfd, shared by its clones. Use it to signal the process or the group that
+//!   it leads, to wait for it, and to reap it.
+//! - [`ChildProcess`]: owns a child of std's, and reaps it when it is dropped.
 //! - [`Watcher`]: callbacks ([`watch`](Watcher::watch)), futures for any executor
 //!   ([`exited`](Watcher::exited)), and taking charge of a child
 //!   ([`watch_and_reap`](Watcher::watch_and_reap)). [`shutdown`](Watcher::shutdown) ends its thread
-//!   for certain. It tells times too ([`sleep`](Watcher::sleep)). A [`Driver`] in the caller's own
-//!   loop takes the place of its thread ([`build_driven`](Builder::build_driven)).
+//!   and waits for that. It also has timers ([`sleep`](Watcher::sleep)). Instead of its thread, a
+//!   [`Driver`] in the caller's own loop can do the work ([`build_driven`](Builder::build_driven)).
 //! - [`WatchHandle::cancel`]: when it returns, the callback has run or never will.
-//! - [`Exit`]: who ended, and how, where that can be known.
+//! - [`Exit`]: which process ended, and how, if that can be known.
 //!
 //! # Guarantees
 //!
-//! - **Never a stranger.** Signals and waits go by pidfd, callbacks by tokens that are never used
-//!   twice. When the process is gone they say so, whoever has its number now.
-//! - **Told once.** Every callback runs exactly once, or is dropped unrun and that was said: by
+//! - **Never a stranger.** Signals and waits use the pidfd, and callbacks use tokens that are never
+//!   reused. If the process is gone, they report that, whichever process has its pid now.
+//! - **Told once.** Every callback runs exactly once, or is dropped unrun and you are told so: by
 //!   [`cancel`](WatchHandle::cancel), by [`shutdown`](Watcher::shutdown), or by dropping the last
 //!   [`Watcher`].
-//! - **No invented status.** [`Exit::status`] is what the kernel said, or `None`. A child reaped by
-//!   someone else (`ECHILD`) is not "exit 0". See [where the status comes
+//! - **No invented status.** [`Exit::status`] is what the kernel reported, or `None`. A child that
+//!   somebody else reaped (`ECHILD`) is not "exit 0". See [where the status comes
 //!   from](Process#where-the-status-comes-from).
 //! - **Nothing is reaped unless asked.** Waiting and watching leave the zombie to its owner.
 //! - **Children and others.** Waiting and watching work for any process that can be opened.
-//! - **No lock during a callback**, so that every call of the crate is allowed in one; a panic in
-//!   it ends there.
-//! - **No spin, no signal handler.** A watcher at rest is never woken. The zombie that a debugger
-//!   holds costs nothing, and is told at once.
+//! - **No lock during a callback.** So a callback may make every call of the crate. A panic in a
+//!   callback ends there.
+//! - **No spin, no signal handler.** A watcher at rest is never woken. A zombie that a debugger
+//!   holds costs no CPU time, and is reported at once.
 //! - **No panic** on anything that the kernel answers: every failure is an [`Error`] with the
 //!   errno.
 //!
-//! # What it does not
+//! # What it does not do
 //!
-//! It does not start programs, it does not kill on drop, and it knows one process, not the tree
-//! below it. Opening by number ([`Process::open`]) is as good as the number.
+//! It does not start programs, and does not kill on drop. It handles one process, not the tree
+//! below it. [`Process::open`] takes a pid. A pid can be reused between reading it and opening it.
 //!
 //! # Kernels
 //!
 //! | Linux | what |
 //! |---|---|
-//! | 5.4 | everything: `pidfd_open`, `waitid(P_PIDFD)` |
-//! | 5.17 | exit codes are known before the reaping; until then only reaping tells them |
+//! | 5.10 | everything except what follows |
+//! | 5.17 | exit codes are known before the reap; on older kernels only the reap tells them |
 //! | 6.9 | the handle of a reaped leader names its [group](Process::send_signal_to_group) |
 //! | 6.13 | [`Process::from_pidfd`] works without `/proc` |
 //! | 6.15 | the status of processes that somebody else reaped |
 //!
-//! What a newer kernel has is found out by asking it, and not by its version. The one exception is
-//! 5.17, as no call tells whether a look at a zombie shows [the status of the
+//! What a newer kernel offers is found out by trying, and not by its version. The one exception is
+//! 5.17: no call tells whether waiting for a zombie without reaping it shows [the status of the
 //! process](Process#where-the-status-comes-from).
 //!
 //! # Features

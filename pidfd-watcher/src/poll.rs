@@ -1,4 +1,4 @@
-//! Waiting for a pidfd to become readable, which is the exit of its process.
+//! Waits for a pidfd to become readable: that means its process has exited.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use rustix::io::Errno;
 
 use crate::sys;
 
-/// When to give up.
+/// When to stop waiting.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Until {
     /// Never.
     Exit,
     /// At once.
     Now,
-    /// When the monotonic clock shows this.
+    /// When the monotonic clock shows this time.
     Deadline(Duration),
 }
 
 impl Until {
-    /// `timeout` from now; one too long for the clock is no limit at all.
+    /// `timeout` from now. If that is too long for the clock, there is no limit.
     pub(crate) fn after(timeout: Duration) -> Result<Until, Errno> {
         if timeout.is_zero() {
             return Ok(Until::Now);
@@ -38,7 +38,7 @@ impl Until {
     }
 }
 
-/// Whether the process has exited, waiting for it no longer than `until`.
+/// Returns whether the process has exited, after waiting for it at most `until` then.
 pub(crate) fn exited(pidfd: BorrowedFd<'_>, until: Until) -> Result<bool, Errno> {
     let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
     loop {
@@ -50,8 +50,8 @@ pub(crate) fn exited(pidfd: BorrowedFd<'_>, until: Until) -> Result<bool, Errno>
             Err(errno) => return Err(errno),
         }
     }
-    // A zombie is IN, a reaped process IN | HUP. NVAL or ERR alone is no death: somebody closed the
-    // number under us, or it is an O_PATH descriptor.
+    // A zombie is IN, a reaped process IN | HUP. NVAL or ERR alone is no exit: somebody closed the
+    // number, or it is an O_PATH descriptor.
     if fds[0].revents().intersects(PollFlags::IN | PollFlags::HUP) {
         Ok(true)
     } else {
@@ -59,8 +59,8 @@ pub(crate) fn exited(pidfd: BorrowedFd<'_>, until: Until) -> Result<bool, Errno>
     }
 }
 
-/// Sleeps, by the call that the rest of the crate waits by. std's sleep panics where a filter
-/// refuses it.
+/// Sleeps, by the same call that the rest of the crate uses to wait. std's sleep panics if a filter
+/// refuses its call.
 pub(crate) fn pause(length: Duration) -> Result<(), Errno> {
     match poll(&mut [], Timespec::try_from(length).ok().as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),

@@ -1,4 +1,4 @@
-//! The epoll instance of a watcher, and how its thread is woken.
+//! The epoll instance of a watcher, and how the watcher's thread is woken.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -15,25 +15,24 @@ use rustix::time::{
 use crate::Process;
 use crate::registry::{Events, Token};
 
-/// What the eventfd's events carry. No token is zero.
+/// The data of the eventfd's events. No token is zero.
 const WAKE: EventData = EventData::new_u64(0);
 
-/// What the timer's events carry. No token is so small.
+/// The data of the timer's events. No token is this small.
 const TIMER: EventData = EventData::new_u64(1);
 
-/// Edge-triggered: the exit, a tracer's letting go and the reap are three edges. Level-triggered, a
-/// traced zombie is readable for ever and nothing can be done about it: a loop at full speed.
+/// Edge-triggered: the exit, a tracer that lets go, and the reap are three edges. If it were
+/// level-triggered, a traced zombie would be readable for ever, and the loop would spin.
 const EDGES: EventFlags = EventFlags::IN.union(EventFlags::ET);
 
-/// How many events one call of `epoll_wait` takes. What is left stays in the kernel's queue, in
-/// order.
+/// How many events one call of `epoll_wait` takes. The others stay in the kernel's queue, in order.
 const BATCH: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: OwnedFd,
     wake: OwnedFd,
-    /// Made when the first time is set.
+    /// Created when the first time is set.
     timer: Mutex<Option<OwnedFd>>,
 }
 
@@ -53,23 +52,23 @@ impl Poller {
             timer: Mutex::new(None),
         };
         epoll::add(&poller.epoll, &poller.wake, WAKE, EDGES)?;
-        // A filter that refuses to wait is found out here, and not by the thread, which could tell
-        // nobody.
+        // If a filter refuses this wait, it is noticed here, and not by the thread, which could
+        // tell nobody.
         poller.wait_until(&mut Vec::with_capacity(1), Some(&Timespec::default()))?;
         Ok(poller)
     }
 
-    /// Makes the thread look whether it is still needed.
+    /// Makes the thread check whether it is still needed.
     pub(crate) fn wake(&self) -> Result<(), Errno> {
-        // A few times in a watcher's life: the counter is never full (EAGAIN), and such a write
-        // does not wait (EINTR).
+        // This happens only a few times in a watcher's life. So the counter is never full (EAGAIN),
+        // and the write does not wait (EINTR).
         rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).map(drop)
     }
 
-    /// From now on there is an event when the monotonic clock shows `at`, and none at the time that
-    /// was set before. A time that the kernel cannot count to never comes.
+    /// Makes an event come when the monotonic clock shows `at`, and none at the time that was set
+    /// before. A time that the kernel cannot represent never comes.
     pub(crate) fn set_timer(&self, at: Duration) -> Result<(), Errno> {
-        // Not zero, which takes the timer back.
+        // Not zero, which would disarm the timer.
         let Ok(at) = Timespec::try_from(at.max(Duration::from_nanos(1))) else {
             return Ok(());
         };
@@ -89,8 +88,8 @@ impl Poller {
         timerfd_settime(timer, TimerfdTimerFlags::ABSTIME, &once).map(drop)
     }
 
-    /// Waits for events, without limit unless `timeout` is one; none is no error. `events` is room
-    /// that is used again.
+    /// Waits for events. If `timeout` is `None` there is no limit. It is no error if none come.
+    /// `events` is reused memory.
     pub(crate) fn wait(
         &self,
         events: &mut Vec<Event>,
@@ -107,7 +106,7 @@ impl Poller {
 
     fn wait_until(&self, events: &mut Vec<Event>, timeout: Option<&Timespec>) -> Result<(), Errno> {
         match epoll::wait(&self.epoll, spare_capacity(events), timeout) {
-            // EINTR comes even with SA_RESTART, and for a stop and continue without any handler:
+            // EINTR comes even with SA_RESTART, and also for a stop and continue without a handler:
             // signal(7).
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno),
@@ -126,16 +125,16 @@ impl Events<Process> for Poller {
     #[allow(clippy::inline_always, reason = "see `Watcher::register`")]
     #[inline(always)]
     fn add(&self, process: &Process, entry: Token) -> Result<(), Errno> {
-        epoll::add(
-            &self.epoll,
-            process,
-            EventData::new_u64(entry.to_bits()),
-            EDGES,
-        )
+        let data = EventData::new_u64(entry.to_bits());
+        match epoll::add(&self.epoll, process, data, EDGES) {
+            // A registration that could not be deleted; nobody waits for it any more.
+            Err(Errno::EXIST) => self.again(process, entry).map_err(|_| Errno::EXIST),
+            added => added,
+        }
     }
 
     fn again(&self, process: &Process, entry: Token) -> Result<(), Errno> {
-        // Changing a registration looks at the descriptor afresh: what is ready is an edge again.
+        // Changing a registration checks the descriptor again: if it is ready, that is a new edge.
         epoll::modify(
             &self.epoll,
             process,
@@ -145,8 +144,8 @@ impl Events<Process> for Poller {
     }
 
     fn delete(&self, process: &Process) {
-        // Before the descriptor is closed: a copy of it in a forked child would keep the
-        // registration in life, which nobody could delete any more.
+        // Deleted before the descriptor is closed: otherwise a copy in a forked child would keep
+        // the registration alive, and nobody could delete it any more.
         let _ = epoll::delete(&self.epoll, process);
     }
 }

@@ -1,4 +1,4 @@
-//! The line of `/proc/PID/stat`, read of one process and no other.
+//! Reads the line of `/proc/PID/stat` for one process and no other.
 
 use std::fs;
 use std::io;
@@ -11,8 +11,8 @@ use crate::proc_fs::{self, FdPid};
 use crate::sys;
 
 /// One field of a line of `/proc/PID/stat`, from the third on: 3 is the state, 22 the start time.
-/// See [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html). `None`: the
-/// line has no such field.
+/// See [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html). `None` if
+/// the line has no such field.
 ///
 /// The line comes from [`Process::proc_stat`](crate::Process::proc_stat), or from a process that
 /// reads its own.
@@ -26,14 +26,14 @@ use crate::sys;
 /// ```
 #[must_use]
 pub fn proc_stat_field(line: &[u8], number: usize) -> Option<&str> {
-    // The command's name may hold anything, brackets and bytes that are no UTF-8 included: the last
-    // bracket closes it, and field 3 follows.
+    // The command's name may contain anything, including brackets and bytes that are no UTF-8. The
+    // last bracket closes it, and field 3 follows.
     let name_ends = line.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(line.get(name_ends + 1..)?).ok()?;
     rest.split_ascii_whitespace().nth(number.checked_sub(3)?)
 }
 
-/// The line of the process behind `pidfd`, whose number in our PID namespace is `pid`. Errors: see
+/// The line of the process behind `pidfd`, whose pid in our PID namespace is `pid`. Errors: see
 /// [`Process::proc_stat`](crate::Process::proc_stat).
 pub(crate) fn read(pidfd: BorrowedFd<'_>, pid: Pid) -> io::Result<Vec<u8>> {
     let number = || match number(pidfd) {
@@ -45,18 +45,18 @@ pub(crate) fn read(pidfd: BorrowedFd<'_>, pid: Pid) -> io::Result<Vec<u8>> {
     while_unreaped(number, |number| fs::read(format!("/proc/{number}/stat")))?
 }
 
-/// The wait status of a zombie that is not ours to wait for; `None` when it is not known for
+/// The wait status of a zombie that this process cannot wait for. `None` if it is not known for
 /// certain.
 ///
-/// Call it only once the pidfd is readable: before that, the status of a leading thread that ended
-/// early could be taken for that of the process.
+/// Call it only once the pidfd is readable. Before that, the status of a first thread that ended
+/// early could be mistaken for that of the process.
 pub(crate) fn zombie_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     let look = |number| {
         let status = exit_code(&fs::read(format!("/proc/{number}/stat")).ok()?)?;
         // Without permission to trace the process, field 52 reads 0, and so does an exit with 0.
-        // Who owns the process does not settle it (a process that changed its ids reads 0 for its
-        // own owner); this link asks the kernel for the very same permission
-        // (PTRACE_MODE_READ_FSCREDS).
+        // The owner of the process does not decide it: if a process changed its ids, it reads 0
+        // even for its own owner. But reading this link asks the kernel for exactly the same
+        // permission (PTRACE_MODE_READ_FSCREDS).
         if status == 0 && fs::read_link(format!("/proc/{number}/ns/pid")).is_err() {
             return None;
         }
@@ -65,15 +65,15 @@ pub(crate) fn zombie_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     while_unreaped(|| number(pidfd), look).ok()?
 }
 
-/// Looks at the folder of a process in `/proc`, by its number there. `ESRCH`: it was reaped
-/// meanwhile, so that the folder may be gone, or a stranger's.
+/// Reads something from the folder of a process in `/proc`, by its pid there. `ESRCH`: the process
+/// was reaped meanwhile, so the folder may be gone, or belong to a stranger.
 fn while_unreaped<T>(
     number: impl Fn() -> io::Result<i32>,
     look: impl FnOnce(i32) -> T,
 ) -> io::Result<T> {
     let before = number()?;
     let seen = look(before);
-    // Still unreaped, hence the folder was its own all the time that we looked.
+    // The process is still unreaped, so the folder was its own all the time.
     if number()? == before {
         Ok(seen)
     } else {
@@ -81,8 +81,8 @@ fn while_unreaped<T>(
     }
 }
 
-/// The number of the process in the PID namespace that this `/proc` shows, whatever ours is;
-/// `ESRCH` once it was reaped.
+/// The pid of the process in the PID namespace that this `/proc` shows, whichever namespace ours
+/// is. `ESRCH` once it was reaped.
 fn number(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
     match proc_fs::fd_pid(pidfd)? {
         FdPid::Held(number) => Ok(number),
@@ -91,8 +91,8 @@ fn number(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
     }
 }
 
-/// The same without fdinfo. A process that gave up privileges since its exec is not dumpable, and
-/// older kernels refuse it its own fdinfo then, which belongs to root.
+/// The same without fdinfo. A process that gave up privileges since its exec is not dumpable. Older
+/// kernels then refuse it its own fdinfo, which belongs to root.
 fn own_number(pidfd: BorrowedFd<'_>, pid: Pid, denied: io::Error) -> io::Result<i32> {
     if !proc_fs::shows_our_pid_namespace() {
         return Err(denied);
@@ -101,9 +101,9 @@ fn own_number(pidfd: BorrowedFd<'_>, pid: Pid, denied: io::Error) -> io::Result<
     Ok(pid.as_raw_nonzero().get())
 }
 
-/// Field 52 of a line, when field 3 says that the process is dead.
+/// Field 52 of a line, if field 3 says that the process is dead.
 fn exit_code(line: &[u8]) -> Option<i32> {
-    // X: being reaped at this moment.
+    // X: it is being reaped at this moment.
     if !matches!(proc_stat_field(line, 3)?, "Z" | "X") {
         return None;
     }
@@ -114,7 +114,7 @@ fn exit_code(line: &[u8]) -> Option<i32> {
 mod tests {
     use super::*;
 
-    /// Fields 4 to 51 count from 4; the state and field 52 are the caller's.
+    /// Fields 4 to 51 contain their own number. The state and field 52 come from the caller.
     fn line(name: &str, state: char, last: &str) -> Vec<u8> {
         let middle: Vec<String> = (4..52).map(|n| n.to_string()).collect();
         format!("77 ({name}) {state} {} {last}\n", middle.join(" ")).into_bytes()

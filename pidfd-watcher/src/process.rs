@@ -18,77 +18,79 @@ use crate::sys::RawUsage;
 use crate::turn::Turn;
 use crate::{Error, Exit, identify, proc_stat, status};
 
-/// A handle on one process, which stays that process's own when its number goes to another.
+/// A handle on one process. It stays with that process even when the pid goes to another.
 ///
 /// It owns a [pidfd](https://man7.org/linux/man-pages/man2/pidfd_open.2.html). A clone shares the
-/// descriptor and costs none. Dropping the last clone closes it, and does nothing to the process:
-/// it is neither killed nor reaped.
+/// descriptor and needs no new one. Dropping the last clone closes it, and does nothing to the
+/// process: it is neither killed nor reaped.
 ///
 /// # When a process has exited
 ///
-/// When all of its threads have ended; that the main thread alone ended is no exit. A process
-/// that is dead and not reaped yet (a zombie) has exited, and so has one that a debugger keeps from
-/// being reaped.
+/// A process has exited when all of its threads have ended. The end of the main thread alone is no
+/// exit. A process that is dead and not reaped yet (a zombie) has exited. So has one that a
+/// debugger keeps from being reaped.
 ///
 /// # Where the status comes from
 ///
-/// In this order, and [`Exit::status`] is `None` when none of them knows:
+/// From these sources, in this order. [`Exit::status`] is `None` if none of them knows it.
 ///
-/// 1. what an earlier call on this handle or a clone of it has learned;
-/// 2. [`waitid`](https://man7.org/linux/man-pages/man2/waitid.2.html), for a child of this process;
-///    it stays reapable;
-/// 3. since Linux 6.15 the pidfd itself (`PIDFD_GET_INFO`), for any process of this PID namespace
-///    or one below it, once it was reaped by whomever;
+/// 1. What an earlier call on this handle or on a clone of it has learned.
+/// 2. [`waitid`](https://man7.org/linux/man-pages/man2/waitid.2.html), for a child of this process.
+///    The child stays reapable.
+/// 3. Since Linux 6.15 the pidfd itself (`PIDFD_GET_INFO`), for any process of this PID namespace
+///    or one below it, once any process has reaped it.
 /// 4. [`/proc/PID/stat`](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html), for a zombie
 ///    that is not ours to wait for, with the permission to trace it.
 ///
-/// Before Linux 5.17, 2 and 4 show how the first thread ended, which may have been before the
-/// others, and with another code. They are believed there only where that makes no difference:
-/// about a process that a signal has ended, other than the signals that dump core (about those only
-/// where there was a dump). All other statuses come from the reaping, by [`reap`](Process::reap) or
-/// [`watch_and_reap`](crate::Watcher::watch_and_reap); until then they are `None`. The kernel's
-/// release (`uname`) tells which it is; a kernel that was mended by its distributor alone, and one
-/// whose release is hidden, count as older.
+/// Before Linux 5.17, sources 2 and 4 show how the first thread ended. That thread may have ended
+/// before the others, and with another code. So on such kernels they are used only where this makes
+/// no difference: if a signal ended the process. Signals that dump core count only if there was a
+/// dump. All other statuses come from the reap, by [`reap`](Process::reap) or
+/// [`watch_and_reap`](crate::Watcher::watch_and_reap), and are `None` until then. The kernel's
+/// release (`uname`) decides. A kernel to which only its distributor added the fix, and one whose
+/// release is hidden, count as older.
 ///
-/// With `SIGCHLD` ignored, or `SA_NOCLDWAIT`, the kernel reaps children by itself: their status is
-/// known since Linux 6.15, and usually `None` before.
+/// If `SIGCHLD` is ignored, or with `SA_NOCLDWAIT`, the kernel reaps children itself. Their status
+/// is known since Linux 6.15, and usually `None` before.
 ///
 /// # When two handles are equal
 ///
-/// When they name the same process, whoever has its number: since Linux 6.9, by the inode of the
-/// pidfd, which is unique as long as the system runs. Before that, and on 32-bit systems, nothing
-/// tells it, and a handle is equal to its clones alone. Nothing that a handle learns later changes
-/// that, so it may be a key in a map, whatever `clippy::mutable_key_type` thinks of it.
+/// Two handles are equal if they name the same process. Since Linux 6.9 this is decided by the
+/// inode of the pidfd, which is unique as long as the system runs. Before that, and on 32-bit
+/// systems, nothing tells it, and a handle is equal only to its clones. Nothing that a handle
+/// learns later changes equality. So a handle may be a key in a map, despite the lint
+/// `clippy::mutable_key_type`.
 ///
 /// # Forks
 ///
-/// A copy of the handle in a forked child names the same process, which is no child of the fork:
-/// it waits and signals, and the status is that of a stranger (3 and 4).
+/// A copy of the handle in a forked child names the same process, which is not a child of the
+/// forked process. The copy can wait and signal. It gets the status as for a process that is not
+/// its child (3 and 4).
 #[derive(Clone)]
 pub struct Process(Arc<Inner>);
 
 struct Inner {
     pidfd: OwnedFd,
     pid: Pid,
-    /// What has been learned of the status: it is for all clones, and outlives the zombie.
+    /// The status, once learned. All clones share it, and it outlives the zombie.
     status: CachedStatus,
     inode: CachedInode,
     turn: Turn,
 }
 
 impl Process {
-    /// Opens the process that has the number `pid` at this moment.
+    /// Opens the process that has the pid `pid` at this moment.
     ///
-    /// Between learning a number and opening it, the process may end and the number go to another:
-    /// only for an unreaped child of your own is this free of that race. For a
-    /// [`Child`] use [`from_child`](Process::from_child).
+    /// The process may end between the time when you learn its pid and the time when you open it,
+    /// and the pid may go to another process. This race cannot occur only for an unreaped child of
+    /// your own. For a [`Child`] use [`from_child`](Process::from_child).
     ///
     /// Linux 5.3; [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html).
     ///
     /// # Errors
     ///
-    /// - [`NotFound`](Error::NotFound): no process has that number (`ESRCH`; `EINVAL` or `ENOENT`
-    ///   when it is that of a thread, or of a process being reaped).
+    /// - [`NotFound`](Error::NotFound): no process has that pid (`ESRCH`; `EINVAL` or `ENOENT` if
+    ///   it is the number of a thread, or of a process that is being reaped).
     /// - [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`, `ENFILE`).
     /// - [`Unsupported`](Error::Unsupported) (`ENOSYS`),
     ///   [`PermissionDenied`](Error::PermissionDenied) (`EPERM`): an older kernel, or a seccomp
@@ -101,37 +103,37 @@ impl Process {
         Ok(Process::new(pidfd, pid))
     }
 
-    /// Opens a child that `std` spawned, alive or a zombie. The child stays reapable, by
-    /// [`Child::wait`] or by [`reap`](Process::reap): by one of them, not both.
+    /// Opens a child that `std` spawned, alive or a zombie. The child stays reapable, either by
+    /// [`Child::wait`] or by [`reap`](Process::reap), but not by both.
     ///
-    /// Do this before any wait on `child`. One that was waited for has lost its number, and `std`
-    /// does not tell: here that is an error, except when the number has meanwhile gone to another
-    /// unreaped child of this process.
+    /// Call this before any wait on `child`. A child that was waited for has lost its pid, and
+    /// `std` does not report that. This function reports it as an error, unless the pid has
+    /// meanwhile gone to another unreaped child of this process.
     ///
     /// # Errors
     ///
-    /// - [`NotChild`](Error::NotChild): it is not ours to wait for any more. It was reaped, or died
-    ///   with `SIGCHLD` ignored (`ESRCH`, `ECHILD`).
+    /// - [`NotChild`](Error::NotChild): this process cannot wait for it any more. It was reaped, or
+    ///   it died while `SIGCHLD` was ignored (`ESRCH`, `ECHILD`).
     /// - All others of [`open`](Process::open).
     pub fn from_child(child: &mut Child) -> Result<Process, Error> {
         let process = Process::open(Pid::from_child(child)).map_err(|error| match error {
             Error::NotFound(cause) => Error::NotChild(cause),
             other => other,
         })?;
-        // The number may have gone to a stranger between a reaping and our opening it.
+        // The pid may have gone to a stranger between a reap and our opening it.
         process.check_is_ours()?;
         Ok(process)
     }
 
-    /// Whether it is a child of this process that was not reaped yet: else `NotChild`.
+    /// Returns `NotChild` unless it is a child of this process that has not been reaped.
     pub(crate) fn check_is_ours(&self) -> Result<(), Error> {
         status::is_ours(self.as_fd()).map_err(Error::of_wait)
     }
 
-    /// Takes over a pidfd that came from elsewhere: `clone`, a socket, a parent process. It is made
-    /// close-on-exec; one opened with `PIDFD_NONBLOCK` is as good as any other.
+    /// Takes over a pidfd that came from elsewhere: `clone`, a socket, a parent process. Makes it
+    /// close-on-exec. A pidfd with `PIDFD_NONBLOCK` works as well as any other.
     ///
-    /// The number of the process comes from the kernel since Linux 6.13, and from `/proc` before.
+    /// The pid comes from the kernel since Linux 6.13, and from `/proc` before.
     ///
     /// # Errors
     ///
@@ -146,17 +148,17 @@ impl Process {
         Ok(Process::new(pidfd, pid))
     }
 
-    /// Takes the two numbers that `clone` with `CLONE_PIDFD` gave its caller, with no system call
-    /// and no way to fail: a child that has exited, or that the kernel has reaped by itself
-    /// already, is as good.
+    /// Takes the pidfd and the pid that `clone` with `CLONE_PIDFD` returned. This makes no system
+    /// call and cannot fail. It also works for a child that has exited, or that the kernel has
+    /// already reaped itself.
     ///
     /// Linux 5.2; [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html).
     ///
     /// # Safety
     ///
-    /// Both must come from one call of `clone` or `clone3` of this process; `pidfd` may be a
-    /// duplicate. Whoever reads [`pid`](Process::pid) takes it for the number of the process behind
-    /// `pidfd`.
+    /// Both must come from one call of `clone` or `clone3` in this process. `pidfd` may be a
+    /// duplicate. Callers of [`pid`](Process::pid) rely on it that the number belongs to the
+    /// process behind `pidfd`.
     #[must_use]
     #[allow(
         unsafe_code,
@@ -177,39 +179,39 @@ impl Process {
         }))
     }
 
-    /// The number of the process in the PID namespace in which the handle was made.
+    /// The pid, in the PID namespace in which the handle was made.
     ///
-    /// For messages. Once the process was reaped the number may be another's, so signal with
-    /// [`send_signal`](Process::send_signal), not with the number.
+    /// Use it for messages only. Once the process is reaped, the number may belong to another
+    /// process. To signal it, use [`send_signal`](Process::send_signal), not this number.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.0.pid
     }
 
-    /// Sends `signal` to this process, and never to another that took over its number. A zombie
-    /// takes any signal, to no effect.
+    /// Sends `signal` to this process, and never to another one that got its pid. A zombie accepts
+    /// any signal, without effect.
     ///
     /// Linux 5.1;
     /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html).
     ///
     /// # Errors
     ///
-    /// - [`NotFound`](Error::NotFound): it was reaped (`ESRCH`).
-    /// - [`PermissionDenied`](Error::PermissionDenied): it exists, and is not ours to signal
-    ///   (`EPERM`), or a seccomp filter refused.
-    /// - [`Io`](Error::Io): it lives in a PID namespace that is not below ours (`EINVAL`).
+    /// - [`NotFound`](Error::NotFound): the process was reaped (`ESRCH`).
+    /// - [`PermissionDenied`](Error::PermissionDenied): it exists, but this process may not signal
+    ///   it (`EPERM`), or a seccomp filter refused.
+    /// - [`Io`](Error::Io): it is in a PID namespace that is not below ours (`EINVAL`).
     pub fn send_signal(&self, signal: Signal) -> Result<(), Error> {
         pidfd_send_signal(self, signal).map_err(Error::of_signal)
     }
 
-    /// The line of [`/proc/PID/stat`][stat] of this process and no other: it is read between two
-    /// looks that show the process unreaped. [`proc_stat_field`](crate::proc_stat_field) takes it
-    /// apart.
+    /// The line of [`/proc/PID/stat`][stat] of this process, and of no other: before and after
+    /// reading it, this checks that the process has not been reaped.
+    /// [`proc_stat_field`](crate::proc_stat_field) extracts its fields.
     ///
-    /// It needs no permission to trace or to signal the process. Any PID namespace will do, as long
-    /// as `/proc` shows the process. A process that gave up privileges since its exec may not read
-    /// its own `/proc/self/fdinfo` on some kernels (Linux 5.10); there `/proc` has to show this
-    /// process's own PID namespace.
+    /// This needs no permission to trace or to signal the process. It works in any PID namespace,
+    /// as long as `/proc` shows the process. On some kernels (Linux 5.10), a process that gave up
+    /// privileges since its exec may not read its own `/proc/self/fdinfo`. There `/proc` has to
+    /// show this process's own PID namespace.
     ///
     /// # Errors
     ///
@@ -217,7 +219,7 @@ impl Process {
     /// - [`NotFound`](io::ErrorKind::NotFound),
     ///   [`PermissionDenied`](io::ErrorKind::PermissionDenied): `/proc` is missing, or hides the
     ///   process (`hidepid`).
-    /// - `EMFILE`, `ENFILE`: no descriptor is left to read `/proc` with.
+    /// - `EMFILE`, `ENFILE`: no free descriptor to read `/proc`.
     ///
     /// [stat]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     pub fn proc_stat(&self) -> io::Result<Vec<u8>> {
@@ -228,7 +230,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// - [`Io`](Error::Io) when the kernel cannot poll the descriptor (`ENOMEM`, `EBADF`).
+    /// - [`Io`](Error::Io) if the kernel cannot poll the descriptor (`ENOMEM`, `EBADF`).
     /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a
     ///   seccomp filter.
     pub fn try_wait(&self) -> Result<Option<Exit>, Error> {
@@ -251,8 +253,8 @@ impl Process {
         }
     }
 
-    /// Waits no longer than `timeout`, measured on the monotonic clock; `None` when the process
-    /// outlived it. Zero looks once, and a timeout beyond what the clock can count is none.
+    /// Waits at most for `timeout`, on the monotonic clock. `None` if the process is still alive
+    /// then. Zero looks once. A timeout that is too long for the clock means no timeout.
     ///
     /// # Errors
     ///
@@ -269,7 +271,7 @@ impl Process {
         poll::exited(self.as_fd(), until).map_err(Error::of_call)
     }
 
-    /// Reaps, and notes the status before any clone can see that the child is gone.
+    /// Reaps, and records the status before any clone can see that the child is gone.
     pub(crate) fn collect(&self) -> Result<Option<i32>, Errno> {
         let _turn = self.0.turn.take();
         let raw = status::reap(self.as_fd())?;
@@ -279,7 +281,7 @@ impl Process {
         Ok(raw)
     }
 
-    /// The same, with what the child has used.
+    /// The same, with the resource usage of the child.
     pub(crate) fn collect_with_usage(&self) -> Result<Option<(i32, RawUsage)>, Errno> {
         let _turn = self.0.turn.take();
         let collected = status::reap_with_usage(self.as_fd())?;
@@ -289,15 +291,15 @@ impl Process {
         Ok(collected)
     }
 
-    /// The descriptor itself, close-on-exec. A handle that has clones, or is watched, gives a
-    /// duplicate of it.
+    /// Returns the descriptor itself, which is close-on-exec. If the handle has clones, or is
+    /// watched, it returns a duplicate.
     ///
-    /// A pidfd that [`from_pidfd`](Process::from_pidfd) takes over again knows no status that was
-    /// learned before.
+    /// If you give that pidfd to [`from_pidfd`](Process::from_pidfd) again, the new handle does not
+    /// know a status that was learned before.
     ///
     /// # Errors
     ///
-    /// [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`): no number is left for the
+    /// [`TooManyOpenFiles`](Error::TooManyOpenFiles) (`EMFILE`): no descriptor is free for the
     /// duplicate.
     pub fn into_owned_fd(self) -> Result<OwnedFd, Error> {
         match Arc::try_unwrap(self.0) {
@@ -315,22 +317,23 @@ impl Process {
         }
     }
 
-    /// A watcher is to reap it: whoever is told by the kernel that it is gone knows then that it
-    /// was ours.
+    /// Called when a watcher is going to reap it. From then on, whoever finds the process gone
+    /// knows that it was our child.
     pub(crate) fn take_charge(&self) -> Result<(), Error> {
         self.check_is_ours()?;
         self.0.status.set_ours();
         Ok(())
     }
 
-    /// What is known of the status, asking the kernel only while it is not. The process has exited.
+    /// The status, as far as it is known. Asks the kernel only while it is not known. The process
+    /// must have exited.
     pub(crate) fn learn(&self) -> Option<status::Status> {
         self.0.status.get().or_else(|| {
             if let Some(found) = status::find(self.as_fd()) {
                 self.0.status.set(found);
             }
-            // Perhaps not what was found: another clone, which looked while it was a zombie, knows
-            // better.
+            // This may differ from what was found: another clone, which looked while it was a
+            // zombie, may know more.
             self.0.status.get()
         })
     }
@@ -351,13 +354,14 @@ impl Subject for Process {
     }
 
     fn reap(&self) -> bool {
-        // An error: reaped by somebody else (ECHILD), or refused. There is nothing to wait for.
+        // An error means that somebody else reaped it (ECHILD), or that the call was refused. In
+        // either case there is nothing to wait for.
         !matches!(self.collect(), Ok(None))
     }
 }
 
-/// Readable once the process has exited, for ever after; for an event loop. Use it edge-triggered,
-/// or take it out once it fired: it cannot be emptied.
+/// Readable for ever once the process has exited; for use in an event loop. Register it
+/// edge-triggered, or remove it when it has fired, because it cannot be drained.
 impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.pidfd.as_fd()

@@ -10,29 +10,30 @@ use crate::poll::Until;
 use crate::{Error, Exit, Process};
 
 impl Process {
-    /// Reaps a child of this process that has exited: its number becomes free. Never blocks;
+    /// Reaps a child of this process that has exited. Its pid is then free. Never blocks; call
     /// [`wait`](Process::wait) first.
     ///
-    /// Clones of the handle live on and keep the status. Reaping a child twice, through clones or
-    /// after its [`Child`](std::process::Child) was waited for, gives that status again, as long as
-    /// this handle or a clone has learned it before the child was reaped. Clones that reap at the
-    /// same time, a [`watch_and_reap`](crate::Watcher::watch_and_reap) among them, all get it.
+    /// Clones of the handle live on and keep the status. If the child is reaped twice, through
+    /// clones or after its [`Child`](std::process::Child) was waited for, the second call returns
+    /// the status again, as long as this handle or a clone had learned it before the child was
+    /// reaped. If clones reap at the same time, including a
+    /// [`watch_and_reap`](crate::Watcher::watch_and_reap), all of them get it.
     ///
-    /// A ptrace stop is never collected. Of a process that this one traces and that is another's
-    /// child, `waitid` gives the status, ends the tracing and leaves the zombie to its parent.
-    ///
+    /// A ptrace stop is never consumed. If this process traces a process that is another one's
+    /// child, `waitid` returns the status, ends the tracing and leaves the zombie to its parent.
     /// # Errors
     ///
-    /// All give the handle back.
-    /// - [`NotReady`](Error::NotReady): it lives, or it is dead and traced: the tracer comes first.
-    /// - [`NotChild`](Error::NotChild): it is not ours to reap (`ECHILD`).
+    /// All of these return the handle.
+    /// - [`NotReady`](Error::NotReady): the child lives, or it is dead and traced: the tracer comes
+    ///   first.
+    /// - [`NotChild`](Error::NotChild): this process cannot reap it (`ECHILD`).
     pub fn reap(self) -> Result<Exit, ReapError> {
         let collect = |process: &Process| Ok(process.collect()?.map(|raw| (raw, ())));
         self.reap_by(collect).map(|(exit, _)| exit)
     }
 
-    /// Reaps by `collect`, which may have more to tell than the status: `None` if another one was
-    /// first.
+    /// Reaps by `collect`, which may return more than the status. That is `None` if another caller
+    /// was first.
     pub(crate) fn reap_by<T>(
         self,
         collect: impl FnOnce(&Process) -> Result<Option<(i32, T)>, Errno>,
@@ -53,23 +54,25 @@ impl Process {
         &self,
         collect: impl FnOnce(&Process) -> Result<Option<(i32, T)>, Errno>,
     ) -> Result<(ExitStatus, Option<T>), Error> {
-        // Nothing is collected from a process that lives: it could only be a ptrace stop. Nor is
-        // its status asked for, which would be that of a first thread that ended before the others.
+        // Nothing is collected from a process that lives: it could only be a ptrace stop. Its
+        // status is not read either: that would be the status of a first thread that ended before
+        // the others.
         if !self.has_exited(Until::Now)? {
             match self.check_is_ours() {
                 Ok(()) => return Err(not_ready()),
-                // It has ended since, and a clone of ours, a watcher or its `Child` has reaped it.
+                // It has ended since, and a clone, a watcher or its `Child` has reaped it.
                 Err(Error::NotChild(_)) if self.has_exited(Until::Now)? => {}
                 Err(error) => return Err(error),
             }
         }
-        // Learn the status before it goes: of two clones that reap at once, the loser knows it too.
+        // Learn the status before it disappears: if two clones reap at once, the one that comes
+        // second knows it too.
         self.learn();
         match collect(self) {
             Ok(Some((raw, more))) => Ok((ExitStatus::from_raw(raw), Some(more))),
             Ok(None) => Err(not_ready()),
-            // Reaped by a clone of ours, a watcher or its `Child`, perhaps since we looked. A
-            // handle that was copied by fork does not pass for that.
+            // A clone, a watcher or its `Child` has reaped it, perhaps since we looked. A handle
+            // that was copied by fork does not count.
             Err(Errno::CHILD) => match self.learn() {
                 Some(status) if status.ours => Ok((ExitStatus::from_raw(status.raw), None)),
                 _ => Err(Error::of_wait(Errno::CHILD)),
@@ -79,17 +82,17 @@ impl Process {
     }
 }
 
-/// No call gives that number: waitid(2) with `WNOHANG` says "nothing yet" by a success.
+/// No call returns this errno: waitid(2) with `WNOHANG` reports "nothing yet" by success.
 fn not_ready() -> Error {
     Error::NotReady(Errno::AGAIN.into())
 }
 
-/// [`Process::reap`] or [`Watcher::watch_and_reap`](crate::Watcher::watch_and_reap) failed. The
-/// handle comes back with the reason, so that no zombie is lost.
+/// [`Process::reap`] or [`Watcher::watch_and_reap`](crate::Watcher::watch_and_reap) failed.
+/// Contains the handle as well as the reason, so that no zombie is lost.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReapError {
-    /// The handle that was to be reaped, as good as before.
+    /// The handle that should have been reaped. It is unchanged.
     pub process: Process,
     /// What went wrong.
     pub error: Error,

@@ -1,5 +1,5 @@
-//! Who waits for whom, and what cancelling must wait for. No system call in it and no thread of its
-//! own: the kernel is behind two traits, so that loom can try every order of events.
+//! Who waits for which process, and what a cancel must wait for. It makes no system call and has no
+//! thread of its own. Two traits stand for the kernel, so that loom can try every order of events.
 
 mod cancelled;
 #[cfg(all(test, loom))]
@@ -25,29 +25,28 @@ pub(crate) use crate::registry::table::{Callback, Close, Unrun};
 
 /// Where events come from.
 pub(crate) trait Events<P> {
-    /// From now on: one event now if the process has exited, and one whenever there is news of its
-    /// end.
+    /// Starts events: one now if the process has exited, and one at each later change of its end.
     fn add(&self, subject: &P, entry: Token) -> Result<(), Errno>;
-    /// One event again, now, if the process has exited.
+    /// Sends one more event, now, if the process has exited.
     fn again(&self, subject: &P, entry: Token) -> Result<(), Errno>;
-    /// No events any more.
+    /// Stops events.
     fn delete(&self, subject: &P);
 }
 
-/// How callbacks are called, and dropped uncalled: neither may panic.
+/// Calls callbacks, or drops them uncalled. Neither may panic.
 pub(crate) trait Caller {
-    /// Does not return in a copy of this process that the callback has made by fork.
+    /// Does not return in a copy of this process that the callback made by fork.
     fn call(&self, callback: Callback, exit: Exit);
     fn drop_unrun(&self, unrun: Unrun);
-    /// Whether the caller runs in a copy of the registry's process. A fork may have been made by
-    /// what was dropped; in the copy nobody opens a lock that another thread held.
+    /// Whether the caller runs in a forked copy of the registry's process. A dropped callback may
+    /// have forked. In the copy, a lock that another thread held stays locked for ever.
     fn is_copy(&self) -> bool;
 }
 
 #[derive(Debug)]
 pub(crate) struct Registry<P> {
     table: Mutex<Table<P>>,
-    /// A callback has run or was dropped, and somebody may be waiting for that.
+    /// Signalled when a callback has run or was dropped, because somebody may be waiting for that.
     settled: Condvar,
 }
 
@@ -59,13 +58,13 @@ impl<P: Subject> Registry<P> {
         }
     }
 
-    /// Nothing panics under the lock, and if it did, the table is whole between any two statements
-    /// that matter.
+    /// Nothing panics under the lock. If something did, the table would still be consistent between
+    /// any two statements that matter.
     fn table(&self) -> MutexGuard<'_, Table<P>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it accepts no callback any more.
+    /// Whether it accepts no more callbacks.
     pub(crate) fn is_closed(&self) -> bool {
         self.table().is_closed()
     }
@@ -75,11 +74,11 @@ impl<P: Subject> Registry<P> {
         self.table().is_finished()
     }
 
-    /// Adds a callback; one that `reaps` wants the process reaped first, and is called even after
-    /// [`close`](Self::close).
+    /// Adds a callback. If it `reaps`, the process is reaped first, and the callback is called even
+    /// after [`close`](Self::close).
     ///
-    /// The kernel is told under the lock: between "nobody waits for this process any more" and "no
-    /// events" nobody else may come to wait for it.
+    /// This updates epoll under the lock. So nobody can start to wait for this process between
+    /// "nobody waits for it any more" and "no more events".
     #[allow(clippy::inline_always, reason = "see `Watcher::register`")]
     #[inline(always)]
     pub(crate) fn watch(
@@ -114,11 +113,11 @@ impl<P: Subject> Registry<P> {
         Err(Error::of_watch(errno))
     }
 
-    /// Dispatch thread: there is news of an entry's end. Reaps where that was wished, then calls
-    /// everybody who waits, without the lock.
+    /// For the dispatch thread: the end of an entry has changed. Reaps if somebody asked for that,
+    /// then calls all that wait, without the lock.
     pub(crate) fn dispatch(&self, entry: Token, events: &impl Events<P>, caller: &impl Caller) {
         let Some(subject) = self.table().begin(entry) else {
-            // Cancelled after the kernel had reported it.
+            // It was cancelled after the kernel had reported it.
             return;
         };
         let mut told = None;
@@ -153,8 +152,8 @@ impl<P: Subject> Registry<P> {
         step
     }
 
-    /// Takes a callback back. Off the dispatch threads (`may_wait`) it waits for one in progress,
-    /// so that it is over when this returns.
+    /// Cancels a callback. If `may_wait` is set (not on a dispatch thread), waits for one that is
+    /// running, so that it has ended when this returns.
     pub(crate) fn cancel(
         &self,
         watch: Token,
@@ -187,7 +186,7 @@ impl<P: Subject> Registry<P> {
         }
     }
 
-    /// Drops the callbacks that wait, and accepts no more.
+    /// Drops the waiting callbacks, and accepts no more.
     pub(crate) fn close(&self, how: Close, events: Option<&impl Events<P>>, caller: &impl Caller) {
         let mut table = self.table();
         let (unrun, idle) = table.close(how);
@@ -203,7 +202,7 @@ impl<P: Subject> Registry<P> {
         for one in unrun.by_ref() {
             caller.drop_unrun(one);
             if caller.is_copy() {
-                // The others are the parent's to drop.
+                // The other callbacks belong to the parent.
                 std::mem::forget(unrun);
                 return;
             }
@@ -213,13 +212,14 @@ impl<P: Subject> Registry<P> {
         self.settle(&table);
     }
 
-    /// After [`Close::AndEnd`], when the dispatch thread has ended: the subjects that it was to
-    /// reap and has not.
+    /// After [`Close::AndEnd`], when the dispatch thread has ended: takes the subjects that it
+    /// should have reaped and has not.
     pub(crate) fn take_unreaped(&self) -> Vec<P> {
         self.table().take_unreaped()
     }
 
-    /// Wakes those who wait. Asked before, since waking nobody is a system call too.
+    /// Wakes those that wait. Checks first whether there are any, because waking nobody is a system
+    /// call too.
     fn settle(&self, table: &Table<P>) {
         if table.somebody_waits() {
             self.settled.notify_all();
@@ -250,7 +250,7 @@ mod tests {
         fn delete(&self, _: &Process) {}
     }
 
-    /// The first callback that is dropped forks, at a moment at which another thread has the lock.
+    /// The first callback that is dropped forks, at a moment when another thread has the lock.
     struct Forks<'a> {
         registry: &'a Registry<Process>,
         forked: Cell<bool>,

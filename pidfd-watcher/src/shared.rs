@@ -13,8 +13,8 @@ use crate::sys::ForkGeneration;
 use crate::timers::Timers;
 use crate::{Process, sys, waiting};
 
-/// The descriptors are not part of it. They are the thread's own and close with its end:
-/// a watcher or a handle that is kept does not keep them open.
+/// It does not contain the descriptors. They belong to the thread and are closed when it ends: a
+/// watcher or a handle that is kept does not keep them open.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) generation: ForkGeneration,
@@ -25,8 +25,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Tells what there is to tell: waits for it without limit, unless `timeout` is one. Whether
-    /// there was an event.
+    /// Reports everything that there is to report. Waits for it without a limit, unless `timeout`
+    /// is given. Returns whether there was an event.
     pub(crate) fn turn(
         &self,
         poller: &Poller,
@@ -44,22 +44,24 @@ impl Shared {
         Ok(told)
     }
 
-    /// Drops the callbacks that wait, and has the thread look whether it is still needed.
-    /// The error is that of waking it.
+    /// Drops the waiting callbacks, and makes the thread check whether it is still needed. The
+    /// error is that of waking it.
     pub(crate) fn close(&self, how: Close) -> Result<(), Errno> {
-        // Gone with the thread: then there is nothing to tell the kernel, and nobody to wake.
+        // The poller is gone if the thread has ended. Then there is nothing to tell the kernel, and
+        // nobody to wake.
         let poller = self.poller.upgrade();
-        // What is dropped may cancel what is about to be dropped, by this very thread.
+        // A callback that is dropped may cancel one that is about to be dropped, on this same
+        // thread.
         waiting::without_waiting(|| {
             self.registry
                 .close(how, poller.as_deref(), &self.containment);
-            // What was dropped may have forked.
+            // A callback that was dropped may have forked.
             if self.generation.is_current() {
                 self.timers.close();
             }
         });
         match poller {
-            // What was dropped may have forked: a copy wakes nobody.
+            // A callback that was dropped may have forked. A copy wakes nobody.
             Some(poller) if self.generation.is_current() => poller.wake(),
             _ => Ok(()),
         }

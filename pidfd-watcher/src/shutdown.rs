@@ -1,4 +1,4 @@
-//! The end of a watcher, for certain.
+//! Ends a watcher, and waits until it is gone.
 
 use std::sync::PoisonError;
 use std::{error, fmt, io};
@@ -13,44 +13,45 @@ use crate::{Error, Process, Watcher, waiting};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ShutdownError {
-    /// The children that the watcher was to reap and has not: yours again.
+    /// The children that the watcher should have reaped and has not. They are yours again.
     pub unreaped: Vec<Process>,
     /// What went wrong.
     pub error: Error,
 }
 
 impl Watcher {
-    /// Ends the watcher, whoever else has a clone of it, and waits until its thread is gone.
+    /// Ends the watcher, even if other clones of it exist, and waits until its thread is gone.
     ///
     /// When this returns, the thread has left the process and its two descriptors are closed. So
-    /// `unshare` of a user namespace, which fails in a process of several threads, works in one
-    /// that has no others.
+    /// `unshare` of a user namespace, which fails in a process with several threads, works if there
+    /// are no other threads.
     ///
-    /// - **Callbacks** that wait are dropped unrun. One that runs at this moment is waited for: do
-    ///   not hold what it needs.
-    /// - **Futures** resolve to [`Error::ShutDown`], and so do all further calls of the other
-    ///   clones.
+    /// - **Callbacks** that wait are dropped unrun. If one is running, this waits for it: do not
+    ///   hold what it needs.
+    /// - **Futures** resolve to [`Error::ShutDown`]. All further calls on other clones return it
+    ///   too.
     /// - **Children to be [reaped](Watcher::watch_and_reap)** that have exited are reaped. Those
-    ///   that live are given back, since shutting down does not wait for them. Their callbacks are
-    ///   dropped too.
-    /// - **Another shutdown** at the same time waits as well, and gives nothing back.
+    ///   that live are returned, because this does not wait for them. Their callbacks are dropped
+    ///   too.
+    /// - **Another shutdown** at the same time waits as well, and returns no children.
     ///
-    /// Shutting down a clone of the [global](Watcher::global) watcher takes it from every part of
-    /// the program.
+    /// Shutting down a clone of the [global](Watcher::global) watcher ends it for every part of the
+    /// program.
     ///
     /// # Errors
     ///
-    /// - [`Io`](Error::Io): `EDEADLK`, when called in a callback of any watcher, or by what a
-    ///   watcher drops. The thread cannot wait for itself. Nothing is done but dropping this clone.
-    /// - [`ForkedCopy`](Error::ForkedCopy): nothing is done.
-    /// - [`Io`](Error::Io): `ETIMEDOUT`, when a tracer still holds the thread 5 seconds after its
+    /// - [`Io`](Error::Io): `EDEADLK`, if called in a callback of any watcher, or by something that
+    ///   a watcher drops. The thread cannot wait for itself. Nothing happens, except that this
+    ///   clone is dropped.
+    /// - [`ForkedCopy`](Error::ForkedCopy): nothing happens.
+    /// - [`Io`](Error::Io): `ETIMEDOUT`, if a tracer still holds the thread 5 seconds after its
     ///   end.
     /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a
-    ///   filter refuses `getpid`, `gettid`, `tgkill`, `clock_gettime` or `ppoll`, so that it cannot
-    ///   be known whether the thread is gone; or it refuses `write`, so that the thread cannot be
-    ///   woken, and stays.
+    ///   filter refuses `getpid`, `gettid`, `tgkill`, `clock_gettime` or `ppoll`, so this cannot
+    ///   find out whether the thread is gone. Or it refuses `write`, so the thread cannot be woken,
+    ///   and stays.
     ///
-    /// After the last two the watcher accepts no calls all the same, and all callbacks are dropped.
+    /// After the last two the watcher accepts no calls either, and all callbacks are dropped.
     ///
     /// # References
     ///
@@ -67,18 +68,18 @@ impl Watcher {
         if waiting::never_waits() {
             return Err(refused(Error::of_call(Errno::DEADLK)));
         }
-        // From here on, so that another shutdown waits for all of this one.
+        // Locked from here on, so that another shutdown waits for all of this one.
         let mut dispatcher = self
             .0
             .dispatcher
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let woken = shared.close(Close::AndEnd);
-        // What was dropped may have forked.
+        // A callback that was dropped may have forked.
         if !shared.generation.is_current() {
             return Err(refused(Error::ForkedCopy));
         }
-        // A thread that sleeps on would be waited for without end.
+        // If the thread was not woken, it sleeps on, and waiting for it would never end.
         woken.map_err(|errno| refused(Error::of_call(errno)))?;
         let joined = dispatcher.take().map_or(Ok(()), Dispatcher::join);
         drop(dispatcher);
@@ -106,7 +107,7 @@ impl error::Error for ShutdownError {
     }
 }
 
-/// Keeps the kernel's number. The children that were not reaped are dropped.
+/// Keeps the kernel's errno. The children that were not reaped are dropped.
 impl From<ShutdownError> for io::Error {
     fn from(failed: ShutdownError) -> io::Error {
         failed.error.into()

@@ -1,4 +1,4 @@
-//! A time as a future, and an exit within a time.
+//! A timer as a future, and an exit with a timeout.
 
 use std::fmt;
 use std::future::Future;
@@ -11,15 +11,15 @@ use crate::shared::Shared;
 use crate::timers::{Key, State};
 use crate::{Error, Exit, ExitFuture, Process, Watcher, sys};
 
-/// Resolves when a time is over; made by [`Watcher::sleep`].
+/// Resolves when a time is over. Made by [`Watcher::sleep`].
 ///
-/// Needs no executor in particular: it is woken from the watcher's thread. Dropping it takes it out
-/// of the watcher, and never waits.
+/// It needs no particular executor: the watcher's thread wakes it. Dropping it removes it from the
+/// watcher, and never waits.
 ///
 /// # Errors
 ///
-/// Its output is an error where the watcher could not be told, and [`Error::ShutDown`] when the
-/// last watcher was dropped first.
+/// Its output is an error if the timer could not be set, and [`Error::ShutDown`] if the last
+/// watcher was dropped first.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep(Kind);
 
@@ -28,17 +28,18 @@ enum Kind {
         shared: Arc<Shared>,
         key: Key,
     },
-    /// Longer than the clock can count.
+    /// Longer than the clock can represent.
     Endless,
     Failed(Error),
 }
 
 impl Watcher {
-    /// A time from now on, on the monotonic clock, as a future for any executor. All of a watcher's
-    /// times share one descriptor, which the first of them opens.
+    /// A future for any executor that resolves after `time`, on the monotonic clock. All timers of
+    /// a watcher share one descriptor, which the first one opens.
     ///
-    /// An error to open it is the future's output: [`TooManyOpenFiles`](Error::TooManyOpenFiles),
-    /// [`WatchLimit`](Error::WatchLimit), or a seccomp filter's.
+    /// If it cannot be opened, the error is the future's output:
+    /// [`TooManyOpenFiles`](Error::TooManyOpenFiles), [`WatchLimit`](Error::WatchLimit), or one
+    /// from a seccomp filter.
     ///
     /// # References
     ///
@@ -47,10 +48,11 @@ impl Watcher {
         Sleep(self.set_timer(time).unwrap_or_else(Kind::Failed))
     }
 
-    /// The exit of a process as a future, or `None` when `timeout` is over first: as
+    /// The exit of a process as a future, or `None` if `timeout` is over first. Like
     /// [`Process::wait_timeout`], for any executor.
     ///
-    /// An error to watch, or of the time, is the future's output.
+    /// If the process cannot be watched, or the timer cannot be set, the error is the future's
+    /// output.
     pub fn exited_within(&self, process: &Process, timeout: Duration) -> TimedExitFuture {
         TimedExitFuture {
             exit: self.exited(process),
@@ -63,7 +65,7 @@ impl Watcher {
         if !shared.generation.is_current() {
             return Err(Error::ForkedCopy);
         }
-        // Gone with the thread.
+        // The poller is gone if the thread has ended.
         let Some(poller) = shared.poller.upgrade() else {
             return Err(Error::ShutDown);
         };
@@ -87,9 +89,10 @@ impl Future for Sleep {
             Kind::Failed(error) => Poll::Ready(Err(error.again())),
             Kind::Endless => Poll::Pending,
             Kind::Set { shared, key } => {
-                // Cloned before the lock is taken: it is somebody else's code.
+                // Cloned before the lock is taken, because it runs foreign code.
                 let waker = context.waker().clone();
-                // Asked after that, since such code may fork: nobody opens the lock in the copy.
+                // Checked after that, because such code may fork: in the copy the lock may be held
+                // for ever.
                 if !shared.generation.is_current() {
                     return Poll::Ready(Err(Error::ForkedCopy));
                 }
@@ -119,7 +122,7 @@ impl fmt::Debug for Sleep {
     }
 }
 
-/// Resolves to the [`Exit`] of a process, or to `None` when a time is over first; made by
+/// Resolves to the [`Exit`] of a process, or to `None` if a time is over first. Made by
 /// [`Watcher::exited_within`].
 ///
 /// # Errors

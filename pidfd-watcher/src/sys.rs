@@ -1,10 +1,10 @@
-//! System calls that rustix does not wrap, and everything unsafe outside the child's half of a
-//! fork.
+//! System calls that rustix does not wrap, and all unsafe code outside `child.rs` and `child/`.
 
 mod errno;
 mod fork_generation;
 mod published;
 mod signals;
+mod thread;
 mod threads;
 mod usage;
 
@@ -20,24 +20,25 @@ pub(crate) use errno::errno;
 pub(crate) use fork_generation::ForkGeneration;
 pub(crate) use published::Published;
 pub(crate) use signals::BlockedSignals;
+pub(crate) use thread::RawThread;
 pub(crate) use threads::{gettid, thread_exists};
 pub(crate) use usage::{End, RawUsage, collect_with_usage};
 
-/// `struct pidfd_info` as Linux 6.13 had it (`PIDFD_INFO_SIZE_VER0`). Its size is part of the
-/// ioctl's number, and a newer kernel copies no more than the size that was asked for.
+/// `struct pidfd_info` as in Linux 6.13 (`PIDFD_INFO_SIZE_VER0`). Its size is part of the ioctl's
+/// number, and a newer kernel copies no more than that size.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PidfdInfo {
-    /// What was asked for on the way in, what was answered on the way out.
+    /// On input what is asked for, on output what was answered.
     pub(crate) mask: u64,
     cgroupid: u64,
     pid: u32,
     /// The process id in the caller's PID namespace.
     pub(crate) tgid: u32,
     ppid: u32,
-    /// Real, effective, saved and file-system ids: a pair of user and group each.
+    /// Real, effective, saved and file-system ids: a pair of user and group for each.
     creds: [u32; 8],
-    /// The wait status; `spare0` until Linux 6.15.
+    /// The wait status. Named `spare0` before Linux 6.15.
     pub(crate) exit_code: i32,
 }
 
@@ -52,7 +53,8 @@ const _: () = {
     assert!(offset_of!(PidfdInfo, exit_code) == 60);
 };
 
-/// `PIDFD_INFO_PID`: the ids are filled in. Asked for or not, a live process answers it.
+/// `PIDFD_INFO_PID`: the ids are filled in. A live process always answers this, even if it was not
+/// asked for.
 pub(crate) const INFO_PID: u64 = 1 << 0;
 /// `PIDFD_INFO_EXIT`: the exit status of a reaped process is filled in (Linux 6.15).
 pub(crate) const INFO_EXIT: u64 = 1 << 3;
@@ -68,24 +70,25 @@ pub(crate) fn info(pidfd: BorrowedFd<'_>, mask: u64) -> Result<PidfdInfo, Errno>
         mask,
         ..PidfdInfo::default()
     };
-    // SAFETY: PIDFD_GET_INFO reads and writes exactly the structure whose size its number carries,
-    // and that is `PidfdInfo`, whose layout is asserted above. It is plain integers, for which any
-    // bytes are a value. A file that does not know the number answers ENOTTY and writes nothing.
+    // SAFETY: PIDFD_GET_INFO reads and writes exactly the structure whose size its number contains.
+    // That is `PidfdInfo`, whose layout is asserted above. It consists of plain integers, for which
+    // any bytes are valid. A file that does not know the number returns ENOTTY and writes nothing.
     unsafe { ioctl(pidfd, Updater::<PIDFD_GET_INFO, PidfdInfo>::new(&mut info))? };
     Ok(info)
 }
 
-/// Our own number. `None` when a filter refuses: rustix takes the error for a number.
+/// Our own pid. `None` if a filter refuses the call; rustix would take the error for a pid.
 pub(crate) fn own_pid() -> Option<i32> {
     // SAFETY: no argument and no effect.
     let pid = unsafe { libc::getpid() };
     (pid > 0).then_some(pid)
 }
 
-/// What the monotonic clock shows. std's `Instant` panics, and rustix may, where a filter refuses.
+/// The time on the monotonic clock. If a filter refuses the call, std's `Instant` panics, and
+/// rustix may.
 pub(crate) fn monotonic() -> Result<Duration, Errno> {
     let mut now = MaybeUninit::<libc::timespec>::uninit();
-    // SAFETY: there is room for what is written.
+    // SAFETY: there is room for the result.
     if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) } != 0 {
         return Err(errno());
     }
@@ -96,15 +99,15 @@ pub(crate) fn monotonic() -> Result<Duration, Errno> {
     Ok(Duration::new(seconds, nanoseconds))
 }
 
-/// The kernel's release: "6.1.0-18-amd64". `None` when a filter refuses: rustix would give whatever
-/// was in memory.
+/// The kernel's release: "6.1.0-18-amd64". `None` if a filter refuses the call; rustix would return
+/// whatever was in memory.
 pub(crate) fn release() -> Option<Vec<u8>> {
     let mut name = MaybeUninit::<libc::utsname>::zeroed();
-    // SAFETY: there is room for what is written.
+    // SAFETY: there is room for the result.
     if unsafe { libc::uname(name.as_mut_ptr()) } != 0 {
         return None;
     }
-    // SAFETY: arrays of bytes, for which the zeros are a value.
+    // SAFETY: arrays of bytes, for which zeros are valid.
     let name = unsafe { name.assume_init() };
     let release = name.release.iter().take_while(|&&byte| byte != 0);
     // c_char is signed on some architectures.
@@ -112,7 +115,7 @@ pub(crate) fn release() -> Option<Vec<u8>> {
 }
 
 /// `PIDFD_SIGNAL_PROCESS_GROUP` (Linux 6.9): the signal goes to the process group that the process
-/// leads. An older kernel says `EINVAL`.
+/// leads. An older kernel returns `EINVAL`.
 pub(crate) const PROCESS_GROUP: libc::c_uint = 1 << 2;
 
 /// Sends a signal; 0 sends nothing, and only checks.
@@ -123,7 +126,7 @@ pub(crate) fn send_signal(
     flags: libc::c_uint,
 ) -> Result<(), Errno> {
     let (fd, nothing) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
-    // SAFETY: a null pointer stands for the information that kill(2) would give.
+    // SAFETY: a null pointer stands for the information that kill(2) would supply.
     match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, nothing, flags) } {
         0 => Ok(()),
         _ => Err(errno()),
@@ -140,10 +143,10 @@ pub(crate) fn kill_group(number: i32, signal: i32) -> Result<(), Errno> {
     }
 }
 
-/// Whether nobody has reaped the process behind `pidfd`: `ESRCH` otherwise. Nothing is sent.
+/// Checks that nobody has reaped the process behind `pidfd`: otherwise `ESRCH`. Sends nothing.
 pub(crate) fn check_unreaped(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     match send_signal(pidfd, 0, 0) {
-        // There, and not ours to signal.
+        // It exists, but this process may not signal it.
         Err(Errno::PERM) => Ok(()),
         sent => sent,
     }

@@ -1,4 +1,4 @@
-//! Who waits for a time.
+//! Futures that wait for a time.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,27 +11,27 @@ use rustix::io::Errno;
 use crate::contain::discard;
 use crate::poller::Poller;
 
-/// Names one who waits: when the time comes on the monotonic clock, and a number of its own.
+/// Names one waiting future: the time on the monotonic clock, and a unique number.
 pub(crate) type Key = (Duration, u64);
 
-/// Those who wait for a time, the earliest first. The kernel's timer is set to that one.
+/// The waiting futures, the earliest first. The kernel's timer is set to that one.
 #[derive(Debug)]
 pub(crate) struct Timers(Mutex<Waiting>);
 
 #[derive(Debug)]
 struct Waiting {
-    /// `None`: nobody has asked yet.
+    /// `None`: the future has not been polled yet.
     wakers: BTreeMap<Key, Option<Waker>>,
     next: u64,
     closed: bool,
 }
 
-/// How it stands with one who waits.
+/// The state of a waiting future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Waits,
     Over,
-    /// The watcher is shut down: the time will not be told.
+    /// The watcher is shut down: the time will not be reported.
     Closed,
 }
 
@@ -48,8 +48,7 @@ impl Timers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on `poller` tells when the clock shows `at`. The error is that of setting its
-    /// timer.
+    /// Makes `poller` report when the clock shows `at`. The error is that of setting its timer.
     pub(crate) fn add(&self, at: Duration, poller: &Poller) -> Result<Key, Errno> {
         let mut waiting = self.lock();
         let key = (at, waiting.next);
@@ -66,14 +65,14 @@ impl Timers {
         Ok(key)
     }
 
-    /// Nobody waits for it any more. A timer that is set for nobody wakes the thread once.
+    /// Removes it. If the timer is now set for nobody, it wakes the thread once.
     pub(crate) fn remove(&self, key: Key) {
         let waker = self.lock().wakers.remove(&key);
-        // Somebody else's code, which may call us.
+        // Dropping it runs foreign code, which may call us.
         drop(waker);
     }
 
-    /// Looks how it stands, and has `waker` woken when that changes.
+    /// Returns the state. `waker` is woken when it changes.
     pub(crate) fn look(&self, key: Key, waker: Waker) -> State {
         let mut waiting = self.lock();
         let closed = waiting.closed;
@@ -87,20 +86,20 @@ impl Timers {
         state
     }
 
-    /// Wakes those whose time has come, and sets the timer to the next one.
+    /// Wakes those that are due, and sets the timer to the next one.
     pub(crate) fn fire(&self, now: Duration, poller: &Poller) {
         let mut waiting = self.lock();
         let later = waiting.wakers.split_off(&(now, u64::MAX));
         let due = std::mem::replace(&mut waiting.wakers, later);
         if let Some((at, _)) = waiting.wakers.keys().next() {
-            // It could be set before.
+            // This worked before.
             let _ = poller.set_timer(*at);
         }
         drop(waiting);
         due.into_values().flatten().for_each(wake);
     }
 
-    /// Tells everybody that no time will be told any more.
+    /// Wakes all of them: no time will be reported any more.
     pub(crate) fn close(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
@@ -114,7 +113,7 @@ impl Timers {
     }
 }
 
-/// Somebody else's code: a panic in it ends there. The program's panic hook has told of it.
+/// Runs foreign code: a panic in it ends here. The program's panic hook has reported it.
 fn wake(waker: Waker) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
         discard(payload);

@@ -1,8 +1,8 @@
-//! Clones of a handle reap one after the other.
+//! Makes the clones of a handle reap one after the other.
 //!
-//! Between the reaping of a child and the note of its status nobody knows how it ended: the kernel
-//! tells it no more, and before Linux 5.17 no look at the zombie has told it before. A clone that
-//! finds the child reaped must find the note as well.
+//! After a child was reaped, and before its status was recorded, nobody knows how it ended. The
+//! kernel does not tell it any more, and before Linux 5.17 inspecting the zombie did not tell it
+//! either. A clone that finds the child reaped must also find the recorded status.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,12 +22,11 @@ impl Turn {
         }
     }
 
-    /// Held from the reaping until its status is noted: for as long as one system call that does
-    /// not block.
+    /// Held from the reap until the status is recorded: for one system call, which does not block.
     ///
-    /// `None` in a copy made by fork, which has no child to reap here, and in which a lock that was
-    /// held at the fork stays held for ever. `None` too where the kernel gives no page that tells
-    /// copies apart.
+    /// `None` in a copy made by fork. It has no child to reap, and a lock that was held at the fork
+    /// stays locked there for ever. Also `None` if the kernel provides no page that tells copies
+    /// apart.
     pub(crate) fn take(&self) -> Option<MutexGuard<'_, ()>> {
         let here = self.generation.is_some_and(ForkGeneration::is_current);
         here.then(|| self.lock.lock().unwrap_or_else(PoisonError::into_inner))

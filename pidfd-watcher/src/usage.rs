@@ -1,11 +1,11 @@
-//! What a child has used, told when it is reaped.
+//! The resource usage of a child, which its reap returns.
 
 use std::time::Duration;
 
 use crate::sys::RawUsage;
 use crate::{Exit, Process, ReapError};
 
-/// What a child has used of the machine, with all its descendants that were waited for.
+/// The resources that a child has used, together with all its descendants that were waited for.
 ///
 /// # References
 ///
@@ -17,11 +17,11 @@ pub struct Usage {
     pub user_time: Duration,
     /// Time on a CPU, in the kernel.
     pub system_time: Duration,
-    /// The most memory that one of them has had in RAM at a time, in bytes.
+    /// The largest amount of memory that one of them had in RAM at a time, in bytes.
     pub max_rss: u64,
-    /// Page faults that needed no input or output.
+    /// Page faults that needed no I/O.
     pub minor_faults: u64,
-    /// Page faults that did.
+    /// Page faults that needed I/O.
     pub major_faults: u64,
     /// How many times the file system had to read.
     pub blocks_in: u64,
@@ -54,8 +54,8 @@ impl Usage {
 }
 
 impl Process {
-    /// As [`reap`](Process::reap), with what the child has used. `None`: it was reaped before, and
-    /// the kernel has told that to whoever did it.
+    /// As [`reap`](Process::reap), with the resource usage of the child. `None` if it was reaped
+    /// before: the kernel has told the usage to whoever reaped it.
     ///
     /// # Errors
     ///

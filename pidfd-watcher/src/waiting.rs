@@ -1,4 +1,4 @@
-//! Who must not wait for a callback.
+//! Which threads must not wait for a callback.
 
 use std::cell::Cell;
 
@@ -6,21 +6,21 @@ thread_local! {
     static NEVER_WAITS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the caller must not wait for a callback: it is the dispatch thread of some watcher, two
-/// of which could otherwise wait for each other, or it is [dropping callbacks](without_waiting),
-/// and could wait for itself.
+/// Whether the calling thread must not wait for a callback. That is true in two cases. It is the
+/// dispatch thread of some watcher: two of them could wait for each other. Or it is [dropping
+/// callbacks](without_waiting), and could wait for itself.
 pub(crate) fn never_waits() -> bool {
     NEVER_WAITS.get()
 }
 
-/// Calls `drops`, in which no cancel waits. It does not panic.
+/// Calls `drops`. A cancel inside it does not wait. `drops` must not panic.
 pub(crate) fn without_waiting(drops: impl FnOnce()) {
     let before = NEVER_WAITS.replace(true);
     drops();
     NEVER_WAITS.set(before);
 }
 
-/// The caller is a dispatch thread.
+/// Marks the calling thread as a dispatch thread.
 pub(crate) fn never_from_here_on() {
     NEVER_WAITS.set(true);
 }

@@ -1,4 +1,4 @@
-//! Being told of exits.
+//! Reports exits.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,34 +12,36 @@ use crate::thread::Dispatcher;
 use crate::timers::Timers;
 use crate::{Error, Exit, Process, ReapError, WatchHandle};
 
-/// Tells when processes exit, and how: one thread and one epoll instance, for any number of them.
+/// Reports when processes exit, and how. It has one thread and one epoll instance, for any number
+/// of processes.
 ///
-/// A clone is another name for the same watcher. It holds two descriptors, and opens none for a
-/// watch; the first [time](Watcher::sleep) opens a third. At rest its thread sleeps without limit.
-/// A watcher without a thread is driven by [the caller's own loop](Builder::build_driven).
+/// A clone refers to the same watcher. A watcher has two descriptors. It opens none for a watch;
+/// the first [timer](Watcher::sleep) opens a third. At rest its thread sleeps without a timeout.
+/// [The caller's own loop](Builder::build_driven) can drive a watcher without a thread.
 ///
 /// # Callbacks
 ///
 /// They run on the watcher's thread, one after the other, with all signals blocked and without any
-/// lock: every call of this crate is allowed in one, cancelling itself and dropping the last
-/// watcher included. One that takes long keeps the others waiting: hand the work on. A panic in one
-/// ends there; see [`Builder::on_panic`].
+/// lock. So a callback may make every call of this crate, even cancel itself or drop the last
+/// watcher. A callback that takes long delays the others: pass long work to another thread. A panic
+/// in a callback ends there; see [`Builder::on_panic`].
 ///
 /// # The last watcher
 ///
-/// Dropping it never waits. What was to be [reaped](Watcher::watch_and_reap) still is, and its
-/// callback called; the thread stays until that is done. All other callbacks are dropped unrun
-/// before the drop returns, but for one that runs at that moment; futures resolve to
-/// [`Error::ShutDown`]. [`shutdown`](Watcher::shutdown) also waits for the thread to end.
+/// Dropping it never waits. Children that it has to [reap](Watcher::watch_and_reap) are still
+/// reaped, and their callbacks called; the thread stays until that is done. All other callbacks are
+/// dropped unrun before the drop returns, except one that is running at that moment. Futures
+/// resolve to [`Error::ShutDown`]. [`shutdown`](Watcher::shutdown) also waits for the thread to
+/// end.
 ///
 /// # Forks
 ///
-/// A copy of a watcher in a forked child has no thread. It does nothing to the parent's, and says
-/// [`Error::ForkedCopy`]; [`global`](Watcher::global) makes a new one there.
+/// A copy of a watcher in a forked child has no thread. It does nothing to the parent's watcher,
+/// and returns [`Error::ForkedCopy`]. [`global`](Watcher::global) makes a new watcher there.
 ///
-/// A callback may fork. Its copy should end by `_exit` or execute a program. If the callback
-/// returns in the copy, the copy ends there, by `_exit` with exit code 0: it has no other thread,
-/// and nothing to tell.
+/// A callback may fork. The forked copy should end by `_exit` or execute a program. If the callback
+/// returns in the copy, the copy ends there, by `_exit` with exit code 0: it has no other thread
+/// and nothing to report.
 ///
 /// # References
 ///
@@ -51,7 +53,7 @@ pub struct Watcher(pub(crate) Arc<WatcherInner>);
 /// What all clones share; dropped with the last one.
 pub(crate) struct WatcherInner {
     pub(crate) shared: Arc<Shared>,
-    /// `None` once it was joined. Locked while somebody joins, for others to wait too.
+    /// `None` once it was joined. It stays locked during a join, so that other callers wait too.
     pub(crate) dispatcher: Mutex<Option<Dispatcher>>,
 }
 
@@ -68,9 +70,9 @@ impl Builder {
         Builder::default()
     }
 
-    /// Who is told when a callback panics, or what it captured does so when it is dropped. By
-    /// default a line goes to standard error. The program's own panic hook has been called before,
-    /// as for any panic.
+    /// Sets a function that is called when a callback panics, or when something that it captured
+    /// panics on drop. By default a line is written to standard error. The program's own panic hook
+    /// has been called before, as for any panic.
     #[must_use]
     pub fn on_panic(self, hook: impl Fn(&CallbackPanic<'_>) + Send + Sync + 'static) -> Builder {
         Builder {
@@ -86,7 +88,7 @@ impl Builder {
     /// - [`WatchLimit`](Error::WatchLimit) (`ENOSPC`).
     /// - [`PermissionDenied`](Error::PermissionDenied), [`Unsupported`](Error::Unsupported): a
     ///   seccomp filter.
-    /// - [`TooManyProcesses`](Error::TooManyProcesses) (`EAGAIN`): no thread is to be had.
+    /// - [`TooManyProcesses`](Error::TooManyProcesses) (`EAGAIN`): no thread can be started.
     /// - [`Io`](Error::Io): `ENOMEM`.
     pub fn build(self) -> Result<Watcher, Error> {
         let (shared, poller) = self.parts()?;
@@ -97,7 +99,8 @@ impl Builder {
         })))
     }
 
-    /// All but who dispatches. The descriptors close with what is kept of the poller.
+    /// Everything but the part that dispatches. The descriptors are closed when the poller is
+    /// dropped.
     pub(crate) fn parts(self) -> Result<(Arc<Shared>, Arc<Poller>), Error> {
         let poller = Arc::new(Poller::new().map_err(Error::of_watch)?);
         let generation = ForkGeneration::current().map_err(Error::of_call)?;
@@ -120,7 +123,7 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// Not what it watches, which may be thousands, and no lock.
+/// Does not show what it watches, which may be thousands of processes, and takes no lock.
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watcher").finish_non_exhaustive()
@@ -128,7 +131,7 @@ impl fmt::Debug for Watcher {
 }
 
 impl Watcher {
-    /// A watcher of one's own, with the defaults.
+    /// Makes a new watcher, with the defaults.
     ///
     /// # Errors
     ///
@@ -137,30 +140,31 @@ impl Watcher {
         Builder::new().build()
     }
 
-    /// The watcher that all of this process shares, started at the first call. It is never dropped.
-    /// When it was [shut down](Watcher::shutdown), the next call starts another one.
+    /// The watcher that the whole process shares. The first call starts it, and it is never
+    /// dropped. If it was [shut down](Watcher::shutdown), the next call starts another one.
     ///
     /// # Errors
     ///
-    /// As [`Builder::build`]; the next call tries again.
+    /// As for [`Builder::build`]. The next call tries again.
     pub fn global() -> Result<&'static Watcher, Error> {
         static GLOBAL: Published<Watcher> = Published::empty();
         match GLOBAL.latest() {
             Some(watcher) if watcher.is_usable() => Ok(watcher),
-            // None yet, one that was shut down, or that of the process this one was forked from.
+            // None yet, or it was shut down, or it belongs to the process that this one was forked
+            // from.
             other => Ok(GLOBAL.replace(other, Watcher::new()?)),
         }
     }
 
-    /// Calls `callback` once, on the watcher's thread, when the process has exited; at once when it
-    /// has already. Reaps nothing. Any number of callbacks may wait for one process; they are
-    /// called in the order in which they came.
+    /// Calls `callback` once, on the watcher's thread, when the process has exited; at once if it
+    /// has exited already. Reaps nothing. Any number of callbacks may wait for one process. They
+    /// are called in the order in which they were registered.
     ///
     /// The watcher holds a clone of `process` until then.
     ///
     /// # Errors
     ///
-    /// The callback is dropped.
+    /// If one of these is returned, the callback was dropped.
     /// - [`WatchLimit`](Error::WatchLimit) (`ENOSPC`).
     /// - [`ForkedCopy`](Error::ForkedCopy).
     /// - [`Io`](Error::Io): `ENOMEM`.
@@ -172,19 +176,19 @@ impl Watcher {
         self.register(process, Box::new(callback), false)
     }
 
-    /// Takes charge of a child: when it has exited it is reaped, and then `callback` called.
+    /// Takes charge of a child: reaps it when it has exited, and then calls `callback`.
     ///
-    /// The reaping does not depend on the handle nor on the watcher: neither a cancel nor the drop
-    /// of the last watcher prevents it. While a tracer keeps the dead child from being reaped, the
-    /// callback is called all the same, and the reaping follows when the tracer lets go.
+    /// The reap does not depend on the handle or the watcher: neither a cancel nor dropping the
+    /// last watcher prevents it. If a tracer keeps the dead child from being reaped, the callback
+    /// is called nevertheless, and the reap follows when the tracer lets go.
     ///
-    /// Whoever else waits for this child (std's [`Child::wait`](std::process::Child::wait), another
-    /// clone's [`reap`](Process::reap)) competes for it.
+    /// Other code that waits for this child (std's [`Child::wait`](std::process::Child::wait),
+    /// [`reap`](Process::reap) on a clone) competes for it.
     ///
     /// # Errors
     ///
-    /// All give the process back; the callback is dropped.
-    /// - [`NotChild`](Error::NotChild): it is not ours to reap (`ECHILD`).
+    /// All of these return the process. The callback is dropped.
+    /// - [`NotChild`](Error::NotChild): this process cannot reap it (`ECHILD`).
     /// - As [`watch`](Watcher::watch).
     pub fn watch_and_reap(
         &self,
@@ -197,8 +201,8 @@ impl Watcher {
         watched.map_err(|error| ReapError { process, error })
     }
 
-    // Inlined down to the system call: on CPUs that mend their return stack by software (AMD's
-    // SRSO) the first return after a system call costs 0.3 us, half of what the kernel takes for
+    // Inlined down to the system call. On CPUs that fix their return stack in software (AMD's
+    // SRSO), the first return after a system call costs 0.3 us, half of what the kernel takes for
     // the call.
     #[allow(
         clippy::inline_always,
@@ -215,7 +219,7 @@ impl Watcher {
         if !shared.generation.is_current() {
             return Err(Error::ForkedCopy);
         }
-        // Gone with the thread.
+        // The poller is gone if the thread has ended.
         let Some(poller) = shared.poller.upgrade() else {
             return Err(Error::ShutDown);
         };
@@ -226,7 +230,8 @@ impl Watcher {
         Ok(WatchHandle::new(Arc::clone(shared), watch))
     }
 
-    /// The generation is asked first: in a copy made by fork nobody may open the registry's lock.
+    /// The generation is checked first: in a copy made by fork the registry's lock may be held for
+    /// ever.
     fn is_usable(&self) -> bool {
         let shared = &self.0.shared;
         shared.generation.is_current() && !shared.registry.is_closed()
@@ -235,14 +240,15 @@ impl Watcher {
 
 impl Drop for WatcherInner {
     fn drop(&mut self) {
-        // A copy has neither a right to the parent's epoll instance nor a lock that is sure to
-        // open.
+        // A copy has no right to the parent's epoll instance, and the lock may be held there for
+        // ever.
         if self.shared.generation.is_current() {
-            // A thread that cannot be woken sleeps on, and nobody is here to be told.
+            // If the thread cannot be woken, it sleeps on, and there is nobody to report that to.
             let _ = self.shared.close(Close::AndReap);
         }
-        // Asked again, since what was dropped may have forked. The thread is none of a copy's: to
-        // detach it there could hit another one, to which the C library has given its stack.
+        // Checked again, because something that was dropped may have forked. The thread does not
+        // exist in the copy. Detaching it there could hit another thread, to which the C library
+        // has given the same stack.
         if !self.shared.generation.is_current() {
             let dispatcher = self.dispatcher.get_mut();
             std::mem::forget(dispatcher.unwrap_or_else(PoisonError::into_inner).take());

@@ -1,4 +1,4 @@
-//! More methods of [`ShimSpawner`](crate::ShimSpawner), by what they are about.
+//! More methods of [`ShimSpawner`](crate::ShimSpawner), by topic.
 
 mod activation;
 mod credentials;

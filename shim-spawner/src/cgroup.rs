@@ -22,8 +22,8 @@ pub(crate) use folder::CgroupFolder;
 /// `CGROUP2_SUPER_MAGIC` of include/uapi/linux/magic.h.
 const CGROUP2: i64 = 0x6367_7270;
 
-/// A cgroup of version 2: what is born in it stays in it, whatever sessions and groups it makes,
-/// unless it may write to another one. Give a spawner a duplicate of its descriptor by
+/// A cgroup of version 2. A process that is born in it stays in it, whatever sessions and groups it
+/// makes, unless it may write to another cgroup. Give a spawner a duplicate of its descriptor by
 /// [`ShimSpawner::cgroup`](crate::ShimSpawner::cgroup).
 ///
 /// ```no_run
@@ -35,7 +35,7 @@ const CGROUP2: i64 = 0x6367_7270;
 /// let shim = ShimSpawner::new("/usr/libexec/my-shim")
 ///     .cgroup(cgroup.as_fd().try_clone_to_owned()?)
 ///     .spawn()?;
-/// // Its end, and that of all that it has started:
+/// // Kill the shim and everything that it has started:
 /// cgroup.kill()?;
 /// assert!(cgroup.wait_empty(Duration::from_secs(10))?);
 /// cgroup.remove()?;
@@ -43,8 +43,8 @@ const CGROUP2: i64 = 0x6367_7270;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// One that was made is removed when it is dropped, with those that are below it, if no process is
-/// in them: dropping kills nobody and does not wait. A zombie is in no cgroup's way.
+/// If this value made the cgroup, its drop removes the cgroup and those below it, provided that no
+/// process is in them. The drop kills nobody and does not wait. A zombie does not keep a cgroup.
 ///
 /// # References
 /// [cgroups(7)](https://man7.org/linux/man-pages/man7/cgroups.7.html)
@@ -52,11 +52,11 @@ const CGROUP2: i64 = 0x6367_7270;
 pub struct Cgroup {
     path: PathBuf,
     folder: CgroupFolder,
-    /// The process that made it; `None`: somebody else did.
+    /// The process that made it. `None`: it was opened, not made.
     maker: Option<Pid>,
 }
 
-/// A call about a cgroup failed.
+/// A call on a cgroup failed.
 #[derive(Debug)]
 pub struct CgroupError {
     path: PathBuf,
@@ -70,7 +70,7 @@ impl CgroupError {
         &self.path
     }
 
-    /// The error number, where a system call failed.
+    /// The errno, if a system call failed.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         self.error.raw_os_error()
@@ -89,7 +89,7 @@ impl Error for CgroupError {
     }
 }
 
-/// Keeps the kernel's number where there is one.
+/// Keeps the errno if there is one.
 impl From<CgroupError> for io::Error {
     fn from(error: CgroupError) -> io::Error {
         match error.raw_os_error() {
@@ -99,7 +99,7 @@ impl From<CgroupError> for io::Error {
     }
 }
 
-/// What a call about `path` answers.
+/// Adds `path` to an error.
 fn at<T>(path: &Path, result: Result<T, impl Into<io::Error>>) -> Result<T, CgroupError> {
     result.map_err(|error| CgroupError {
         path: path.to_owned(),
@@ -108,21 +108,23 @@ fn at<T>(path: &Path, result: Result<T, impl Into<io::Error>>) -> Result<T, Cgro
 }
 
 impl Cgroup {
-    /// Makes one of this name below this process's own.
+    /// Makes a cgroup of this name below this process's own.
     ///
     /// # Errors
-    /// Those of [`make_in`](Cgroup::make_in); `Unsupported` where no cgroup of version 2 is
-    /// mounted, or this process's own lies outside of what is mounted.
+    /// Those of [`make_in`](Cgroup::make_in). `Unsupported` if no cgroup of version 2 is mounted,
+    /// or if this process's own cgroup is outside of what is mounted.
     pub fn make(name: impl AsRef<Path>) -> Result<Cgroup, CgroupError> {
         Cgroup::make_in(own()?, name)
     }
 
-    /// Makes one of this name below another one.
+    /// Makes a cgroup of this name below another one.
     ///
     /// # Errors
-    /// `EACCES`, `EROFS` where this process may not; `EEXIST`: there is one of this name, which
-    /// [`open`](Cgroup::open) opens; `EAGAIN` at `cgroup.max.descendants`; `ENOENT`; `EMFILE`;
-    /// `Unsupported` for a folder that is no cgroup of version 2.
+    /// - `EACCES`, `EROFS`: this process may not.
+    /// - `EEXIST`: there is one of this name, which [`open`](Cgroup::open) opens.
+    /// - `EAGAIN`: `cgroup.max.descendants` is reached.
+    /// - `Unsupported`: the folder is not a cgroup of version 2.
+    /// - `ENOENT`, `EMFILE`.
     pub fn make_in(
         parent: impl AsRef<Path>,
         name: impl AsRef<Path>,
@@ -135,10 +137,11 @@ impl Cgroup {
         Ok(made)
     }
 
-    /// Opens one that is there. It is not removed when this value is dropped.
+    /// Opens a cgroup that exists. It is not removed when this value is dropped.
     ///
     /// # Errors
-    /// `ENOENT`, `ENOTDIR`, `EACCES`, `EMFILE`; `Unsupported` for what is no cgroup of version 2.
+    /// `ENOENT`, `ENOTDIR`, `EACCES`, `EMFILE`. `Unsupported` if the folder is not a cgroup of
+    /// version 2.
     pub fn open(path: impl AsRef<Path>) -> Result<Cgroup, CgroupError> {
         let path = path.as_ref().to_owned();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -155,32 +158,32 @@ impl Cgroup {
         })
     }
 
-    /// Its folder.
+    /// The folder of this cgroup.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether a process is in it, or in one below it. A zombie does not count.
+    /// Whether a process is in this cgroup or in one below it. A zombie does not count.
     ///
     /// # Errors
-    /// `ENODEV`, `ENOENT` for one that was removed; `EMFILE`.
+    /// `ENODEV`, `ENOENT` if it was removed; `EMFILE`.
     pub fn is_populated(&self) -> Result<bool, CgroupError> {
         let mut events = self.events()?;
         at(&self.path, populated(&mut events))
     }
 
-    /// Waits until no process is in it or below it, for no longer than `time` on the monotonic
-    /// clock; whether it is so.
+    /// Waits until no process is in this cgroup or below it, but no longer than `time` on the
+    /// monotonic clock. Returns whether it is empty.
     ///
     /// # Errors
     /// As [`is_populated`](Cgroup::is_populated).
     pub fn wait_empty(&self, time: Duration) -> Result<bool, CgroupError> {
-        // A time that no clock reaches is none.
+        // If the clock cannot reach this time, there is no deadline.
         let deadline = Instant::now().checked_add(time);
         let mut events = self.events()?;
         loop {
-            // A change after this look is an event of the poll.
+            // A change after this read makes the poll return.
             if !at(&self.path, populated(&mut events))? {
                 return Ok(true);
             }
@@ -194,28 +197,28 @@ impl Cgroup {
         }
     }
 
-    /// The processes in it, and in those below it, that have a number in this PID namespace.
+    /// The processes in this cgroup and in those below it that have a pid in this PID namespace.
     ///
-    /// Numbers only: a process may end, and its number be another's, at any time.
+    /// These are only numbers: a process may end at any time, and another one may get its pid.
     ///
     /// # Errors
-    /// `ENODEV`, `ENOENT` for one that was removed; `EOPNOTSUPP` for a threaded one.
+    /// `ENODEV`, `ENOENT` if it was removed; `EOPNOTSUPP` if it is threaded.
     pub fn pids(&self) -> Result<Vec<Pid>, CgroupError> {
-        // Its own list says whether it is there. Those below may be removed at any time.
+        // Its own list shows whether the cgroup exists. Those below may be removed at any time.
         at(&self.path, self.folder.read("cgroup.procs"))?;
         let numbers = at(&self.path, self.folder.numbers())?;
         // 0 stands for a member outside of this PID namespace.
         Ok(numbers.into_iter().filter_map(Pid::from_raw).collect())
     }
 
-    /// Sends a signal to every process in it and below it, by pidfd. One that is born meanwhile may
-    /// be missed.
+    /// Sends a signal to every process in this cgroup and below it, by pidfd. It may miss a process
+    /// that is born meanwhile.
     ///
-    /// A number in the list may be another process's by the time it is opened. So the list is read
-    /// again then: a process that lives and is listed is a member.
+    /// Another process may have got a pid of the list before it is opened. So the list is read
+    /// again after that: a process that is alive and listed is a member.
     ///
     /// # Errors
-    /// Those of [`pids`](Cgroup::pids); `EMFILE`; `EPERM` where one could not be signalled, after
+    /// Those of [`pids`](Cgroup::pids); `EMFILE`; `EPERM` if a process could not be signalled. Then
     /// all others were.
     pub fn signal(&self, signal: Signal) -> Result<(), CgroupError> {
         at(&self.path, self.folder.read("cgroup.procs"))?;
@@ -223,12 +226,12 @@ impl Cgroup {
         at(&self.path, signalled.refused.map_or(Ok(()), Err))
     }
 
-    /// Kills every process in it and below it. The kernel does that at once (`cgroup.kill`, Linux
-    /// 5.14), whatever is born meanwhile; before, SIGKILL goes to what is listed, by
-    /// [`signal`](Cgroup::signal).
+    /// Kills every process in this cgroup and below it. Since Linux 5.14 the kernel does that at
+    /// once (`cgroup.kill`), whatever is born meanwhile. Before, SIGKILL goes to the listed
+    /// processes, by [`signal`](Cgroup::signal).
     ///
     /// # Errors
-    /// `EACCES`; `ENODEV` for one that was removed; those of [`signal`](Cgroup::signal).
+    /// `EACCES`; `ENODEV` if it was removed; those of [`signal`](Cgroup::signal).
     pub fn kill(&self) -> Result<(), CgroupError> {
         match self.folder.kill() {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.signal(Signal::KILL),
@@ -236,10 +239,10 @@ impl Cgroup {
         }
     }
 
-    /// Removes it, and those below it.
+    /// Removes this cgroup and those below it.
     ///
     /// # Errors
-    /// `EBUSY` where a process is in one of them; `EACCES`.
+    /// `EBUSY` if a process is in one of them; `EACCES`.
     pub fn remove(mut self) -> Result<(), CgroupError> {
         self.maker = None;
         self.remove_folders()
@@ -255,7 +258,7 @@ impl Cgroup {
         Ok(())
     }
 
-    /// This folder and all below it; each comes before those below it.
+    /// This folder and all below it. Each folder comes before those below it.
     fn folders(&self) -> Vec<PathBuf> {
         let mut folders = vec![self.path.clone()];
         let mut next = 0;
@@ -285,7 +288,7 @@ impl AsFd for Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Not in a copy made by fork: it is the maker's.
+        // Not in a copy made by fork: the maker removes it.
         if self.maker.is_some() && self.maker == sys::own_pid().ok() {
             let _ = self.remove_folders();
         }
@@ -323,7 +326,7 @@ fn own() -> Result<PathBuf, CgroupError> {
     }
 }
 
-/// Root and mount point of a line of mountinfo that is a cgroup2 file system.
+/// Root and mount point of a mountinfo line, if it is a cgroup2 file system.
 fn cgroup_mount(line: &str) -> Option<(&str, &str)> {
     let (mount, system) = line.split_once(" - ")?;
     if system.split(' ').next()? != "cgroup2" {

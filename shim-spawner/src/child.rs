@@ -1,11 +1,11 @@
-//! What runs in the child between its creation and its exec, on every engine: no allocation, no
-//! lock, no panic of our own.
+//! What runs in the child between its creation and its exec, on every engine. It does not
+//! allocate, takes no lock, and has no panic of our own.
 //!
 //! The child may share the parent's memory (`CLONE_VM`). Then the calling thread of the parent is
-//! suspended (`CLONE_VFORK`), so that what belongs to that thread is the child's to use: `errno`,
-//! and what it passed here by reference. Everything else belongs to the parent's other threads,
-//! which go on, and is not touched. System calls are made by number: the C library's functions may
-//! take locks or be cancellation points.
+//! suspended (`CLONE_VFORK`), so the child may use what belongs to that thread: `errno`, and what
+//! the thread passed by reference. Everything else belongs to the parent's other threads, which
+//! keep running, so the child does not touch it. System calls are made by number because the C
+//! library's functions may take locks or be cancellation points.
 
 mod belonging;
 mod calls;

@@ -1,4 +1,4 @@
-//! The watchdog and the descriptors for std's own `Command`.
+//! The watchdog and the descriptors for a child of std's own `Command`.
 
 use std::process::{Child, Command};
 
@@ -11,11 +11,11 @@ use crate::stopping::Aim;
 use crate::sys::{self, Limit};
 use crate::{Level, ShimChild, ShimHandler, SpawnError, SpawnedShim, Stage, StopTarget};
 
-/// Makes the child of a std `Command` a shim, for callers who must keep their `Command`: it is
-/// created by std, and costs what a child with a `pre_exec` closure costs there.
+/// Makes the child of a std `Command` a shim, for callers that must keep their `Command`. Std
+/// creates the child, and the spawn costs what it costs with a `pre_exec` closure.
 /// [`ShimSpawner`](crate::ShimSpawner) can do more, at the price of a vfork.
 ///
-/// The name is that of a trait of std's: `use shim_spawner::CommandExt as _` goes along with it.
+/// A trait of std has the same name. `use shim_spawner::CommandExt as _` avoids the conflict.
 ///
 /// ```no_run
 /// use std::process::Command;
@@ -31,10 +31,10 @@ use crate::{Level, ShimChild, ShimHandler, SpawnError, SpawnedShim, Stage, StopT
 /// ```
 pub trait CommandExt {
     /// Gives the next child a [`Watchdog`](watchdog_pipe::Watchdog), the descriptors of `fds`, and
-    /// no other from 3 up ([`PreserveFds::other_fds`]). The watchdog's own lie on number 49 and
-    /// below, out of the way of those, and a variable names them.
+    /// no other from 3 up ([`PreserveFds::other_fds`]). The watchdog's own descriptors get free
+    /// numbers from 49 down, and a variable names them.
     ///
-    /// The link is one child's: spawn once, and make the next command for the next child. Do not
+    /// The link is for one child. Spawn once, and make a new command for the next child. Do not
     /// clear the environment after this call.
     ///
     /// # Errors
@@ -42,18 +42,18 @@ pub trait CommandExt {
     /// - [`Stage::Descriptors`]: as [`PreserveFds::apply`]. A command that has a plan already is
     ///   refused.
     ///
-    /// The command is as it was then.
+    /// After an error, the command is as it was before.
     fn attach(&mut self, fds: PreserveFds, policy: StopPolicy) -> Result<CommandLink, SpawnError>;
 }
 
-/// The link to the child of a command. Dropping it tells the child to stop.
+/// The link to the child of a command. To drop it tells the child to stop.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use = "dropping the keepalive tells the child to stop"]
 pub struct CommandLink {
-    /// To be held as long as the child shall live.
+    /// Hold it as long as the child is to live.
     pub keepalive: Keepalive,
-    /// Explains an error of the spawn that comes from the descriptors.
+    /// Explains an error of the spawn that the descriptors caused.
     pub applied: Applied,
     policy: StopPolicy,
 }
@@ -73,7 +73,7 @@ impl CommandExt for Command {
         for (fd, _) in setup.shared_fds() {
             let put = candidates.find_map(|number| {
                 match fds.map_shared_fd(fd.clone(), number) {
-                    // One of the caller's.
+                    // One of the caller's numbers.
                     Err(FdError::DuplicateTarget { .. }) => None,
                     put => Some(put.map(|_| number)),
                 }
@@ -95,13 +95,13 @@ impl CommandExt for Command {
 }
 
 impl CommandLink {
-    /// Takes charge of the child that the command has spawned: stop, wait, release as of any shim.
-    /// A stop is about the child's process group if it leads one (`process_group(0)`), and about
-    /// the child alone if not.
+    /// Makes a handler of the child that the command has spawned. Stop, wait and release work as
+    /// for any shim. A stop signals the child's process group if the child leads one
+    /// (`process_group(0)`), and otherwise the child alone.
     ///
     /// # Errors
-    /// As [`ChildProcess::new`], with the child. The keepalive is dropped: a child with a watchdog
-    /// ends.
+    /// As [`ChildProcess::new`], with the child. The keepalive is dropped, so a child with a
+    /// watchdog ends.
     pub fn handle(self, child: Child) -> Result<ShimHandler, ChildError> {
         let mut child = ChildProcess::new(child)?;
         let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());

@@ -1,11 +1,12 @@
 //! The configuration: bytes in a sealed memory file, which the child reads at its start.
 //!
-//! Not on the command line, where everyone reads it, and not in a pipe, where a large one would
-//! block both sides. Sealed: what the child reads is what the parent wrote, whoever else holds the
-//! descriptor.
+//! The command line is no place for it, because every user can read that. A pipe would block both
+//! sides if the configuration is large. The seals make sure that the child reads what the parent
+//! wrote, whoever else has the descriptor.
 //!
-//! `SHIM_CONFIG=fd=4,memfd=1:77`: the number in the child, and the file's device and inode, by
-//! which a program that merely inherited the variable is told from the one that was meant.
+//! `SHIM_CONFIG=fd=4,memfd=1:77` names the descriptor in the child, and the file's device and
+//! inode. By the inode, a program that only inherited the variable finds out that the
+//! configuration is not for it.
 
 use std::env;
 use std::error::Error;
@@ -22,7 +23,7 @@ use rustix::io::Errno;
 use crate::stdio::above_stdio;
 use crate::sys::{self, Limit};
 
-/// The largest configuration, in bytes: 16 MiB. It lies in memory until the child has read it.
+/// The largest configuration, in bytes: 16 MiB. It uses memory until the child has read it.
 pub const CONFIG_MAX: usize = 16 * 1024 * 1024;
 
 /// The name of the environment variable.
@@ -42,10 +43,11 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// `EFBIG` for what is larger than [`CONFIG_MAX`] or than `RLIMIT_FSIZE` lets this process
+    /// # Errors
+    /// `EFBIG` if `bytes` is larger than [`CONFIG_MAX`], or than `RLIMIT_FSIZE` lets this process
     /// write.
     pub(crate) fn new(bytes: &[u8]) -> io::Result<Sealed> {
-        // Asked first: a write past the limit raises SIGXFSZ, which ends a process by default.
+        // Checked first: a write past the limit raises SIGXFSZ, which ends a process by default.
         let limit = sys::soft_limit(Limit::FileSize).unwrap_or(u64::MAX);
         if bytes.len() > CONFIG_MAX || bytes.len() as u64 > limit {
             return Err(Errno::FBIG.into());
@@ -71,27 +73,27 @@ impl Sealed {
 
 fn create() -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // NOEXEC_SEAL (Linux 6.3) is what a hardened kernel (vm.memfd_noexec=2) insists on; older ones
-    // say EINVAL.
+    // A hardened kernel (vm.memfd_noexec=2) requires NOEXEC_SEAL (Linux 6.3). Older kernels return
+    // EINVAL.
     match memfd_create("shim-config", flags | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => Ok(memfd_create("shim-config", flags)?),
         created => Ok(created?),
     }
 }
 
-/// Why the configuration could not be read. Nothing was closed or changed, but in
+/// Why the configuration could not be read. Nothing was closed or changed, except after
 /// [`ConfigError::Io`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The variable is there and is not what this crate writes.
+    /// The value of the variable is not one that this crate writes.
     Malformed {
         /// Its value.
         value: OsString,
     },
     /// The file is not sealed against change.
     NotSealed {
-        /// The number.
+        /// The descriptor number.
         fd: RawFd,
     },
     /// A system call failed: `ENOMEM`.
@@ -119,7 +121,7 @@ impl Error for ConfigError {
     }
 }
 
-/// Keeps the kernel's number where there is one. What is no error of the kernel is
+/// Keeps the errno if there is one. Otherwise the error is
 /// [`InvalidData`](io::ErrorKind::InvalidData), with the [`ConfigError`] inside.
 impl From<ConfigError> for io::Error {
     fn from(error: ConfigError) -> io::Error {
@@ -131,22 +133,24 @@ impl From<ConfigError> for io::Error {
 }
 
 /// The configuration that the spawner passed by
-/// [`ShimSpawner::config`](crate::ShimSpawner::config). `Ok(None)`: it passed none to this process,
-/// which may have inherited the variable.
+/// [`ShimSpawner::config`](crate::ShimSpawner::config). `Ok(None)` if it passed none to this
+/// process. The variable may be there all the same: this process may have inherited it from a
+/// process that it was for.
 ///
-/// Reads it once: the descriptor is closed and the variable is taken out of the environment, so
-/// that nothing that this process starts mistakes it for its own. A second call gives `Ok(None)`.
+/// The configuration can be read once. The call closes the descriptor and removes the variable from
+/// the environment, so that no child of this process takes it for its own. A second call returns
+/// `Ok(None)`.
 ///
 /// # Errors
-/// A [`ConfigError`]: the variable is damaged, or what it names is not what the spawner has sealed.
-/// Nothing was closed or changed then, but in [`ConfigError::Io`].
+/// A [`ConfigError`]: the variable is damaged, or it names something that the spawner has not
+/// sealed. Nothing was closed or changed, except after [`ConfigError::Io`].
 ///
 /// # Safety
-/// - Takes ownership of the descriptor number in the variable. Sound if nothing else in this
-///   process owns that number: call it early in `main`, before any other inherited descriptor is
-///   adopted. That the number is the very memory file the variable was written for is checked.
-/// - No other thread uses the environment meanwhile, other than by the functions of
-///   [`std::env`](mod@std::env).
+/// - The call takes ownership of the descriptor number in the variable. It is sound if nothing else
+///   in this process owns that number: call it early in `main`, before any other inherited
+///   descriptor is adopted. The call checks that the number is the very memory file that the
+///   variable names.
+/// - Meanwhile, no other thread uses the environment except through [`std::env`](mod@std::env).
 ///
 /// # References
 /// [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)
@@ -154,19 +158,20 @@ impl From<ConfigError> for io::Error {
 pub unsafe fn shim_config() -> Result<Option<Vec<u8>>, ConfigError> {
     let own = |number| {
         // SAFETY: `from_environment` calls this for a number that it found open as the memory file
-        // which the variable names; that no one else owns it is our caller's promise.
+        // that the variable names. By our caller's promise, nothing else owns the number.
         unsafe { sys::own(number) }
     };
     let forget = |name| {
-        // SAFETY: nobody reads the environment behind the back of `std::env`, by our caller's
-        // promise.
+        // SAFETY: by our caller's promise, no thread reads the environment except through
+        // `std::env`.
         unsafe { sys::remove_variable(name) }
     };
     from_environment(own, forget)
 }
 
-/// Reads what the environment names. `own` makes an owner of a number that passed every check, and
-/// `forget` takes the variable out of the environment: what this process starts inherits neither.
+/// Reads what the environment names. `own` makes an owner of a number that passed every check.
+/// `forget` removes the variable from the environment, so that no child of this process inherits
+/// it.
 fn from_environment(
     own: impl FnOnce(RawFd) -> OwnedFd,
     forget: impl FnOnce(&'static str),
@@ -182,7 +187,7 @@ fn from_environment(
         Err(error) if error.raw_os_error() != Some(libc::EBADF) => {
             return Err(ConfigError::Io(error));
         }
-        // Not for this process: somebody above has inherited it, or has read the file.
+        // Not for this process: it inherited the variable, or the file was already read.
         Ok(_) | Err(_) => {
             forget(ENV_VAR);
             return Ok(None);
@@ -190,7 +195,7 @@ fn from_environment(
     }
     let memfd = own(fd);
     if !is_sealed(memfd.as_fd()) {
-        // Not what we were promised, so not ours to close either.
+        // It is not what the variable promises, so it may not be ours to close.
         let _ = std::os::fd::IntoRawFd::into_raw_fd(memfd);
         return Err(ConfigError::NotSealed { fd });
     }

@@ -1,5 +1,4 @@
-//! Whose program the child becomes: user, groups, root directory, and whether an exec may gain
-//! privileges.
+//! The child's user, groups and root directory, and whether an exec may gain privileges.
 
 use std::path::PathBuf;
 
@@ -10,7 +9,7 @@ use crate::SpawnError;
 /// `NGROUPS_MAX` of the kernel, include/uapi/linux/limits.h.
 const MOST_GROUPS: usize = 65_536;
 
-/// What the caller asked for; `None`: as it is here.
+/// What the caller asked for. `None`: unchanged.
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     pub(crate) root: Option<PathBuf>,
@@ -21,10 +20,11 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Refuses what the kernel would take for "no change", and what it has no room for.
+    /// Refuses ids that the kernel would take for "no change", and more groups than the kernel
+    /// takes.
     pub(crate) fn check(&self) -> Result<(), SpawnError> {
         if self.uid.is_some_and(|uid| uid.as_raw() == u32::MAX) {
-            return Err(SpawnError::invalid("4294967295 is no user"));
+            return Err(SpawnError::invalid("4294967295 is not a user"));
         }
         let groups = self.groups.as_deref().unwrap_or_default();
         if groups
@@ -32,7 +32,7 @@ impl Credentials {
             .chain(&self.gid)
             .any(|gid| gid.as_raw() == u32::MAX)
         {
-            return Err(SpawnError::invalid("4294967295 is no group"));
+            return Err(SpawnError::invalid("4294967295 is not a group"));
         }
         if groups.len() > MOST_GROUPS {
             return Err(SpawnError::invalid("a process has at most 65,536 groups"));
@@ -40,7 +40,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// Whether the child's user or groups may become others than this process has.
+    /// Whether the child's user or groups may differ from those of this process.
     pub(crate) fn change_ids(&self) -> bool {
         self.uid.is_some() || self.gid.is_some() || self.groups.is_some()
     }

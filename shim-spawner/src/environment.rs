@@ -1,4 +1,5 @@
-//! The child's environment: what this process has, with the caller's changes and our own variables.
+//! The child's environment: that of this process, with the caller's changes and our own
+//! variables.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -20,12 +21,12 @@ pub(crate) enum EnvChange {
 #[derive(Debug, Default)]
 pub(crate) struct Environment {
     pub(crate) strings: CStrings,
-    /// `PATH` as the child itself sees it, by which the program is looked up.
+    /// `PATH` of the child. The program is looked up in it.
     pub(crate) path: Option<OsString>,
 }
 
-/// Refuses what no environment can hold, before anything is made. As std's `Command`, it refuses no
-/// name: one that is empty or has an equals sign is written as it is.
+/// Refuses variables that no environment can hold, before anything is made. Like std's `Command`,
+/// it refuses no name: a name that is empty or has an equals sign is written as it is.
 pub(crate) fn check(changes: &[EnvChange]) -> Result<(), SpawnError> {
     let nul = |text: &OsStr| text.as_bytes().contains(&0);
     let bad = changes.iter().any(|change| match change {
@@ -42,10 +43,10 @@ pub(crate) fn check(changes: &[EnvChange]) -> Result<(), SpawnError> {
 }
 
 impl Environment {
-    /// `ours`, and this process's own environment with the checked `changes`, made as std's
-    /// `Command` makes it, without what is `hidden`.
+    /// `ours`, then this process's own environment with the checked `changes`, without the names in
+    /// `hidden`. The changes have the same effect as those of std's `Command`.
     ///
-    /// Ours come first: getenv(3) finds the first of a name.
+    /// Ours come first because getenv(3) finds the first of two equal names.
     pub(crate) fn new(
         changes: &[EnvChange],
         ours: &[(&str, String)],
@@ -58,13 +59,13 @@ impl Environment {
         let inherited = env::vars_os();
         made.strings.reserve(inherited.size_hint().0);
         if changes.is_empty() {
-            // As it is: in its order, and a name that is there twice stays there twice.
+            // Unchanged: the order stays, and so does a name that is there twice.
             for (name, value) in inherited {
                 made.pass_on(&name, &value, hidden);
             }
             return made;
         }
-        // Of a name that is there twice, the last one is left.
+        // The last one of two equal names stays.
         let mut variables: BTreeMap<OsString, OsString> = inherited.collect();
         for change in changes {
             match change {
@@ -83,7 +84,7 @@ impl Environment {
         made
     }
 
-    /// Adds a variable, unless it is a link that this process inherited: that is not the child's.
+    /// Adds a variable. A link that this process inherited is left out: it is not for the child.
     fn pass_on(&mut self, name: &OsStr, value: &OsStr, hidden: &[&str]) {
         let links = [watchdog_pipe::ENV_VAR, config::ENV_VAR];
         if !links.iter().chain(hidden).any(|link| name == *link) {

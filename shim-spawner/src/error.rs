@@ -9,31 +9,34 @@ use std::process::ExitStatus;
 
 use rustix::process::Resource;
 
-/// Where a spawn failed.
+/// The step at which a spawn failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u32)]
 pub enum Stage {
-    /// Creating the process: `EAGAIN`, `ENOMEM`; `EMFILE`, `ENFILE` without a number for its
-    /// handle; `EPERM`, `ENOSYS` where a seccomp filter refuses every way, or with
-    /// [`Engine::Fork`](crate::Engine::Fork) `set_robust_list` or `gettid`, without which the
-    /// kernel cannot tell of the exec.
+    /// Creating the process:
+    ///
+    /// - `EAGAIN`, `ENOMEM`;
+    /// - `EMFILE`, `ENFILE`: no descriptor number is left for the process handle;
+    /// - `EPERM`, `ENOSYS`: a seccomp filter refuses every method. With
+    ///   [`Engine::Fork`](crate::Engine::Fork), also if it refuses `set_robust_list` or `gettid`,
+    ///   without which the kernel cannot report the exec.
     Create = 0,
-    /// What the caller asked for makes no sense: a NUL byte, a group and a session both, a number
-    /// out of its range. Nothing was started.
+    /// The settings make no sense: a NUL byte, a group together with a session, a number out of
+    /// range. Nothing was started.
     Arguments,
     /// The lifetime link: `EMFILE`, `ENFILE`.
     Watchdog,
     /// The configuration's memory file: `EMFILE`, `ENFILE`, `EFBIG`.
     Config,
-    /// The standard streams: `EMFILE`, `ENFILE`; in the child `ENOENT`, where one is missing and so
+    /// The standard streams: `EMFILE`, `ENFILE`. In the child `ENOENT`: a stream is missing, and so
     /// is `/dev/null`.
     Stdio,
     /// Planning the descriptors: duplicate or negative numbers, a number at the limit, `EMFILE`.
     Descriptors,
-    /// The memory by which the child reports, or the stack it runs on: `ENOMEM`.
+    /// The memory for the child's report, or for its stack: `ENOMEM`.
     Report,
-    /// In the child: moving to its [cgroup](crate::ShimSpawner::cgroup) (`EACCES`, `EBUSY`,
+    /// In the child: the move to its [cgroup](crate::ShimSpawner::cgroup) (`EACCES`, `EBUSY`,
     /// `EOPNOTSUPP`, `ENOENT`, `ENODEV`).
     Cgroup,
     /// In the child: signal handlers and [ignored signals](crate::ShimSpawner::ignored_signals).
@@ -43,15 +46,19 @@ pub enum Stage {
     /// In the child: the [controlling terminal](crate::ShimSpawner::controlling_terminal)
     /// (`ENOTTY`, `EPERM`, `EIO`) or its [foreground](crate::ShimSpawner::foreground) (`ENOTTY`).
     Terminal,
-    /// What tells the shim from all other processes, for its [identity
-    /// file](crate::ShimSpawner::identity_file): `ENOENT`, `EACCES` where `/proc` is missing or
-    /// hidden; `EMFILE`, `ENFILE`; `Unsupported` where children of this process are born in another
-    /// PID or time namespace; `ENOSYS`, `EPERM` where a filter refuses `pidfd_open`.
+    /// The data that identify the shim, for its [identity file](crate::ShimSpawner::identity_file):
+    ///
+    /// - `ENOENT`, `EACCES`: `/proc` is missing or hidden;
+    /// - `EMFILE`, `ENFILE`;
+    /// - `Unsupported`: children of this process are born in another PID or time namespace;
+    /// - `ENOSYS`, `EPERM`: a filter refuses `pidfd_open`.
     Identity,
-    /// The [identity file](crate::ShimSpawner::identity_file): `ENOENT`, `ENOTDIR`, `EACCES`,
-    /// `EROFS`, `ENOSPC`, `EDQUOT`, `ENAMETOOLONG`, `EFBIG`, `EMFILE`, `EBUSY`; `InvalidInput` for
-    /// a path that names no file; `AlreadyExists` where something stands that no identity file can
-    /// be.
+    /// The [identity file](crate::ShimSpawner::identity_file):
+    ///
+    /// - `InvalidInput`: the path names no file;
+    /// - `AlreadyExists`: there is something at the path that cannot be an identity file;
+    /// - `ENOENT`, `ENOTDIR`, `EACCES`, `EROFS`, `ENOSPC`, `EDQUOT`, `ENAMETOOLONG`, `EFBIG`,
+    ///   `EMFILE`, `EBUSY`.
     IdentityFile,
     /// In the child: a [resource limit](crate::ShimSpawner::rlimit) (`EPERM`).
     Limits,
@@ -76,20 +83,25 @@ pub enum Stage {
     NoNewPrivs,
     /// In the child: the working directory (`ENOENT`, `ENOTDIR`, `EACCES`).
     CurrentDir,
-    /// In the child: the signal mask, and a closure of the caller's.
+    /// In the child: the signal mask, and a closure of the caller.
     PreExec,
     /// In the child: putting the descriptors on their numbers.
     InstallFds,
-    /// In the child: the program itself (`ENOENT`, `EACCES`, `ENOTDIR`; `ENOEXEC`: damaged, for
-    /// another machine, or a script without `#!`, which no shell is asked to run).
+    /// In the child: the program itself (`ENOENT`, `EACCES`, `ENOTDIR`; `ENOEXEC`: it is damaged,
+    /// for another machine, or a script without `#!`: no shell is asked to run it).
     Exec,
-    /// The handle on a process made by [`Engine::Fork`](crate::Engine::Fork): `EMFILE`, `ENFILE`;
-    /// `ESRCH` if SIGCHLD is ignored and it ended at once. The child was killed and reaped.
+    /// The handle on a process that [`Engine::Fork`](crate::Engine::Fork) made: `EMFILE`, `ENFILE`;
+    /// `ESRCH` if SIGCHLD is ignored and the process ended at once. The child was killed and
+    /// reaped.
     Pidfd,
-    /// The [supervisor](crate::ShimSpawner::supervised): its program was not found (`NotFound`,
-    /// with the paths that were looked at; `ENOENT`, `EACCES` at a given path); it refused to start
-    /// ([`exit_status`](SpawnError::exit_status) 125, and a line on the shim's standard error says
-    /// why); it was killed; it took too long (`TimedOut`).
+    /// The [supervisor](crate::ShimSpawner::supervised):
+    ///
+    /// - its program was not found (`NotFound`, with the paths that were tried; `ENOENT`, `EACCES`
+    ///   at a given path);
+    /// - it refused to start ([`exit_status`](SpawnError::exit_status) 125; a line on the shim's
+    ///   standard error names the reason);
+    /// - it was killed;
+    /// - it took too long (`TimedOut`).
     // The last one: `ALL` ends with it.
     Supervisor,
 }
@@ -128,7 +140,7 @@ impl Stage {
         Stage::Supervisor,
     ];
 
-    /// The stage that was stored as a number; [`Stage::Create`] for a number that is none's.
+    /// The stage of a stored number. [`Stage::Create`] if the number is no stage.
     pub(crate) fn from_code(code: u32) -> Stage {
         let stage = usize::try_from(code)
             .ok()
@@ -171,7 +183,7 @@ impl Stage {
     }
 }
 
-/// A shim was not spawned. Nothing is left behind: no process, no descriptor, no zombie.
+/// A shim was not spawned. It leaves nothing behind: no process, no descriptor, no zombie.
 #[derive(Debug)]
 pub struct SpawnError {
     stage: Stage,
@@ -255,7 +267,7 @@ impl SpawnError {
         self.stage
     }
 
-    /// The error number, where a system call failed.
+    /// The errno, if a system call failed.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         match &self.cause {
@@ -268,27 +280,27 @@ impl SpawnError {
         }
     }
 
-    /// The program or its supervisor's, the working or root directory or the identity file, where
-    /// that is what failed.
+    /// The path that failed, if one did: the program, its supervisor, the working or root
+    /// directory, or the identity file.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// The number in the child, where it was about one.
+    /// The number in the child, if the error is about one.
     #[must_use]
     pub fn fd(&self) -> Option<RawFd> {
         self.fd
     }
 
-    /// The resource whose limit could not be set, where it was about one.
+    /// The resource whose limit could not be set, if the error is about one.
     #[must_use]
     pub fn resource(&self) -> Option<Resource> {
         self.resource
     }
 
-    /// How the child ended, if it was killed, or killed itself, before it became the program; how
-    /// the supervisor ended, if it did not start the program.
+    /// The exit status of the child, if it was killed, or killed itself, before it executed the
+    /// program. The exit status of the supervisor, if it did not start the program.
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         match self.cause {
@@ -312,7 +324,7 @@ impl fmt::Display for SpawnError {
         }
         match &self.cause {
             Cause::Died(Some(status)) if self.stage == Stage::Supervisor => {
-                write!(f, ": it started nothing, and ended by {status}")
+                write!(f, ": it started nothing and ended: {status}")
             }
             Cause::Died(Some(status)) => write!(f, ": the child died before its exec: {status}"),
             Cause::Died(None) => f.write_str(": the child died before its exec"),
@@ -321,8 +333,8 @@ impl fmt::Display for SpawnError {
     }
 }
 
-/// Keeps the kernel's number where there is one. What has none is an error of that kind which says
-/// the most, with the [`SpawnError`] inside.
+/// Keeps the errno if there is one. Otherwise the error has the kind that fits best, with the
+/// [`SpawnError`] inside.
 impl From<SpawnError> for io::Error {
     fn from(error: SpawnError) -> io::Error {
         if let Some(errno) = error.raw_os_error() {
@@ -330,7 +342,7 @@ impl From<SpawnError> for io::Error {
         }
         let kind = match &error.cause {
             Cause::Io(cause) => cause.kind(),
-            // Numbers that cannot be: the caller asked for them.
+            // Impossible numbers: the caller asked for them.
             Cause::Fds(_) => io::ErrorKind::InvalidInput,
             Cause::Died(_) => io::ErrorKind::Other,
         };

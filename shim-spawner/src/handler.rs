@@ -1,4 +1,4 @@
-//! A shim under supervision: stop it, wait for it, let it go, find it again.
+//! A handle that supervises a shim: stop it, wait for it, let it go, find it again.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,9 +18,10 @@ use crate::{
     AdoptError, Level, ShimChild, ShimIdentity, SpawnedShim, StopError, StopReport, StopTarget,
 };
 
-/// Supervises one shim. Dropping it drops the keepalive, which an attached shim is told: one with a
-/// watchdog stops itself, even if nobody called [`stop`](ShimHandler::stop). A detached or adopted
-/// one is told nothing. Whenever a child of this process exits, it is reaped in the background.
+/// Supervises one shim. Dropping it drops the keepalive, and an attached shim learns of that: if it
+/// has a watchdog, it stops itself, even if nobody called [`stop`](ShimHandler::stop). A detached
+/// or adopted shim learns nothing. When a child of this process exits, it is reaped in the
+/// background.
 #[derive(Debug)]
 #[must_use = "dropping the handler tells an attached shim to stop"]
 pub struct ShimHandler {
@@ -43,12 +44,12 @@ impl ShimHandler {
         }
     }
 
-    /// Finds a shim again, after a restart of the runtime: the same process or an error, never a
-    /// stranger. The handler holds no keepalive: dropping it leaves the shim alone.
-    /// [`stop`](ShimHandler::stop) goes by the stop policy that is in the identity, and by the
-    /// default one if there is none. A stop is about the [target](StopTarget) that is in it, and
-    /// about the shim alone if there is none. Which cgroup it is does not stand in an identity:
-    /// [`stop_cgroup`](ShimHandler::stop_cgroup) says it again.
+    /// Finds a shim again after a restart of the runtime. Returns the same process or an error,
+    /// never a stranger. The handler has no keepalive, so dropping it leaves the shim alone.
+    /// [`stop`](ShimHandler::stop) uses the stop policy in the identity, or the default one if
+    /// there is none. It stops the [target](StopTarget) in the identity, or the shim alone if there
+    /// is none. An identity does not contain the cgroup: call
+    /// [`stop_cgroup`](ShimHandler::stop_cgroup) again.
     ///
     /// # Errors
     /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace. An identity of
@@ -71,27 +72,27 @@ impl ShimHandler {
         })
     }
 
-    /// Holds the link to the shim by a keepalive that its former runtime handed over: the shim is
-    /// attached to this process from now on. [How that comes over a
+    /// Takes over the link to the shim, with a keepalive that the shim's former runtime handed
+    /// over. From now on the shim is attached to this process. [This explains how to keep it over a
     /// restart](crate#over-a-restart-of-the-service).
     pub fn attach(mut self, keepalive: Keepalive) -> ShimHandler {
         self.keepalive = Some(keepalive);
         self
     }
 
-    /// How [`stop`](ShimHandler::stop) stops the shim, in place of what its spawner or its identity
-    /// said.
+    /// How [`stop`](ShimHandler::stop) stops the shim. Replaces the policy from the spawner or the
+    /// identity.
     pub fn stop_policy(mut self, policy: StopPolicy) -> ShimHandler {
         self.child.set_stop_policy(policy);
         self
     }
 
-    /// Which processes [`stop`](ShimHandler::stop) and [`kill`](ShimHandler::kill) are about, in
-    /// place of what the spawner or the identity said.
+    /// Which processes [`stop`](ShimHandler::stop) and [`kill`](ShimHandler::kill) stop. Replaces
+    /// the target from the spawner or the identity.
     ///
-    /// [`StopTarget::Group`] of a shim that leads no group is the shim alone. [`StopTarget::Tree`]
-    /// of one that has no supervisor is the shim alone too, and the report does not know who is
-    /// left.
+    /// For a shim that leads no group, [`StopTarget::Group`] is the shim alone. For a shim that has
+    /// no supervisor, [`StopTarget::Tree`] is the shim alone too, and the report does not know who
+    /// is left.
     pub fn stop_target(mut self, target: StopTarget) -> ShimHandler {
         if target != self.child.stop_target() {
             self.child.set_aim(Aim::new(target));
@@ -99,7 +100,7 @@ impl ShimHandler {
         self
     }
 
-    /// The same for a cgroup (version 2) whose folder this is: [`StopTarget::Cgroup`].
+    /// The same for a cgroup (version 2) with this folder: [`StopTarget::Cgroup`].
     pub fn stop_cgroup(mut self, folder: impl Into<OwnedFd>) -> ShimHandler {
         let folder = Arc::new(CgroupFolder::new(folder.into()));
         self.child.set_aim(Aim::Cgroup(Some(folder)));
@@ -133,17 +134,17 @@ impl ShimHandler {
         self.child.stderr.take()
     }
 
-    /// Whether this handler holds a keepalive: the shim is told when the handler is dropped, and
+    /// Whether this handler has a keepalive: the shim then learns when the handler is dropped and
     /// when this process dies.
     ///
-    /// That it then ends is up to its program: one without a [`Watchdog`](watchdog_pipe::Watchdog)
-    /// does not listen, and goes on.
+    /// Whether the shim then ends depends on its program. One without a
+    /// [`Watchdog`](watchdog_pipe::Watchdog) does not listen, and goes on.
     #[must_use]
     pub fn is_attached(&self) -> bool {
         self.keepalive.is_some()
     }
 
-    /// What the shim is told of this process's end, and when. Empty for one that is not attached.
+    /// How and when the shim learns of this process's end. Empty if it is not attached.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
         guarantees_of(self.keepalive.as_ref())
@@ -156,47 +157,47 @@ impl ShimHandler {
         self.child.is_killed_on_close()
     }
 
-    /// What is promised of the shim's end when this process ends. `None` for one that is not
-    /// attached; at least [`Level::Told`] for one that was [attached](ShimHandler::attach) again,
-    /// of which no more is known.
+    /// What is promised about the shim when this process ends. `None` if it is not attached. At
+    /// least [`Level::Told`] if it was [attached](ShimHandler::attach) again; more is not known
+    /// then.
     #[must_use]
     pub fn level(&self) -> Option<Level> {
         self.keepalive.as_ref().map(|_| self.child.level())
     }
 
-    /// What finds this shim again from another process, with the stop policy and whether this
-    /// handler holds a keepalive. Between a spawn and the [`save`](ShimIdentity::save) of it a
-    /// runtime that is killed loses the shim: [`identity_file`](crate::ShimSpawner::identity_file)
-    /// leaves no such gap.
+    /// An identity by which another process can find this shim. It contains the stop policy, and
+    /// whether this handler has a keepalive. A runtime that is killed between a spawn and the
+    /// [`save`](ShimIdentity::save) of the identity loses the shim.
+    /// [`identity_file`](crate::ShimSpawner::identity_file) has no such gap.
     ///
     /// # Errors
-    /// As [`ShimIdentity::of`]: `ESRCH` once it was reaped; `ENOENT` without /proc.
+    /// As [`ShimIdentity::of`]: `ESRCH` once the shim was reaped; `ENOENT` without /proc.
     pub fn identity(&self) -> io::Result<ShimIdentity> {
         let identity = ShimIdentity::of(self.process())?;
         let (policy, target) = (self.child.stop_policy(), self.child.stop_target());
         Ok(identity.supervised(policy, target, self.is_attached()))
     }
 
-    /// Stop signal, grace period, SIGKILL, reap: comes back when the shim has ended and nobody is
-    /// left of its [target](StopTarget), which is its process group unless another one was set.
+    /// Stops the shim: stop signal, grace period, SIGKILL, reap. Returns when the shim has ended
+    /// and nobody of its [target](StopTarget) is left. The default target is its process group.
     ///
-    /// The stop signal goes to all of the target at once. Those that are stopped by a signal are
-    /// continued, so that they can obey. The grace period ends early when nobody is left; then come
-    /// SIGKILL for those that are, and ten seconds for them to vanish. A shim that has ended before
-    /// is reaped, and the others are stopped all the same.
+    /// The stop signal goes to the whole target at once. Processes that are stopped by a signal are
+    /// continued, so that they can react. The grace period ends early when nobody is left. After
+    /// it, those that are left get SIGKILL, and have ten seconds to disappear. If the shim has
+    /// ended before, it is reaped, and the others are still stopped.
     ///
-    /// Under a [supervisor](crate::ShimSpawner::supervised) it is the tree that is stopped: this
-    /// comes back when the tree is gone, with the program's exit. The supervisor may not have come
-    /// to an end ten seconds after the grace period; then it is killed, and what it started besides
-    /// goes on killing the tree.
+    /// Under a [supervisor](crate::ShimSpawner::supervised) the whole tree is stopped. This returns
+    /// when the tree is gone, with the program's exit. If the supervisor has not finished ten
+    /// seconds after the grace period, it is killed. Its other processes then continue to kill the
+    /// tree.
     ///
-    /// No stranger is ever signalled. Before Linux 6.9 the group of a shim that was reaped
-    /// meanwhile cannot be told from others, nor can the report then say who is left.
+    /// No stranger is ever signalled. Before Linux 6.9, if the shim was reaped meanwhile, its group
+    /// cannot be distinguished from others. Then the report cannot say who is left either.
     ///
-    /// Waits at most the grace period and ten seconds; under a supervisor twenty.
+    /// Waits at most for the grace period and ten seconds; under a supervisor twenty seconds.
     ///
     /// # Errors
-    /// [`StopError`]; the handler goes on holding the shim.
+    /// [`StopError`]. The handler still has the shim.
     pub fn stop(&mut self) -> Result<StopReport, StopError> {
         let mut stopping = self.stopping();
         let report = loop {
@@ -211,19 +212,20 @@ impl ShimHandler {
         Ok(report)
     }
 
-    /// The same as a future, for any executor: no thread waits, and none is started but that of the
-    /// [watcher that all share](Watcher::global), which also tells the time.
+    /// The same as a future, for any executor. No thread waits, and the only thread that is started
+    /// is that of the [watcher that the whole process shares](Watcher::global), which also provides
+    /// the timer.
     ///
     /// # When it is dropped
     ///
-    /// Before it was first polled: nothing has begun. After that **the stop goes on**: SIGKILL
-    /// comes after the grace period all the same, and the shim is reaped. The watcher's thread does
-    /// it then. To hear what comes of it, call this or [`stop`](ShimHandler::stop) again: the
-    /// second stop sends the stop signal once more, and has a grace period of its own.
+    /// If it was not polled yet, nothing has begun. After the first poll **the stop goes on**:
+    /// SIGKILL still comes after the grace period, and the shim is reaped. The watcher's thread
+    /// then does this. To learn the result, call this or [`stop`](ShimHandler::stop) again. The
+    /// second stop sends the stop signal once more, and has its own grace period.
     ///
     /// # Errors
-    /// As [`stop`](ShimHandler::stop); and where neither the watcher nor its timer can be had,
-    /// before anybody is signalled.
+    /// As [`stop`](ShimHandler::stop). Also if the watcher or its timer cannot be started, before
+    /// anybody is signalled.
     pub async fn stop_async(&mut self) -> Result<StopReport, StopError> {
         let report = StopFuture::new(self.stopping(), self.child.stop_goes_on()).await?;
         self.keepalive = None;
@@ -235,9 +237,10 @@ impl ShimHandler {
         Stopping::new(process, aim, self.child.stop_policy())
     }
 
-    /// SIGKILL to all of the [target](StopTarget); does not wait. Nobody to kill is no error. Under
-    /// a [supervisor](crate::ShimSpawner::supervised) the tree is stopped then, grace period and
-    /// all, and nobody hears when it is gone: [`stop`](ShimHandler::stop) is what waits for that.
+    /// Sends SIGKILL to the whole [target](StopTarget); does not wait. It is no error if there is
+    /// nobody to kill. Under a [supervisor](crate::ShimSpawner::supervised) this stops the tree
+    /// instead, with the grace period, and does not report when it is gone.
+    /// [`stop`](ShimHandler::stop) waits for that.
     ///
     /// # Errors
     /// As [`stop`](ShimHandler::stop): `EPERM` for processes of another user.
@@ -248,7 +251,7 @@ impl ShimHandler {
     /// Sends a signal to the shim itself, whatever the [target](StopTarget) is.
     ///
     /// # Errors
-    /// As [`Process::send_signal`]: [`NotFound`](Error::NotFound) once it was reaped.
+    /// As [`Process::send_signal`]: [`NotFound`](Error::NotFound) once the shim was reaped.
     pub fn signal(&self, signal: Signal) -> Result<(), Error> {
         self.process().send_signal(signal)
     }
@@ -262,7 +265,7 @@ impl ShimHandler {
         Ok(self.settle(exit))
     }
 
-    /// The exit, if it has come; reaps then.
+    /// The exit, if it has come. In that case it also reaps.
     ///
     /// # Errors
     /// As [`Process::try_wait`].
@@ -271,8 +274,8 @@ impl ShimHandler {
         Ok(exit.map(|exit| self.settle(exit)))
     }
 
-    /// Waits for the exit no longer than `timeout`, on the monotonic clock, and reaps if it has
-    /// come. Zero looks once.
+    /// Waits for the exit at most for `timeout`, on the monotonic clock, and reaps if it has come.
+    /// Zero looks once.
     ///
     /// # Errors
     /// As [`Process::wait_timeout`].
@@ -281,8 +284,8 @@ impl ShimHandler {
         Ok(exit.map(|exit| self.settle(exit)))
     }
 
-    /// Waits for the exit and reaps, on any executor. Dropped before it is ready, it has done
-    /// nothing. [`exited`](ShimHandler::exited) borrows nothing, and reaps nothing.
+    /// Waits for the exit and reaps, on any executor. If it is dropped before it is ready, it has
+    /// done nothing. [`exited`](ShimHandler::exited) borrows nothing, and reaps nothing.
     ///
     /// # Errors
     /// As [`Process::exited`].
@@ -291,8 +294,8 @@ impl ShimHandler {
         Ok(self.settle(exit))
     }
 
-    /// As [`wait_timeout`](ShimHandler::wait_timeout), on any executor. Dropped before it is ready,
-    /// it has done nothing.
+    /// As [`wait_timeout`](ShimHandler::wait_timeout), on any executor. If it is dropped before it
+    /// is ready, it has done nothing.
     ///
     /// # Errors
     /// As [`Watcher::exited_within`], and as [`Watcher::new`] at the first call in this process.
@@ -302,10 +305,10 @@ impl ShimHandler {
         Ok(exit.map(|exit| self.settle(exit)))
     }
 
-    /// Calls `callback` once when the shim has exited; at once when it has already. It runs on the
-    /// thread of the [watcher that all share](Watcher::global), where every call is allowed but one
-    /// that takes long. It reaps nothing: this handler does, or its drop. Dropping the handler
-    /// leaves the callback on.
+    /// Calls `callback` once when the shim has exited; at once if it has exited already. The
+    /// callback runs on the thread of the [watcher that the whole process shares](Watcher::global).
+    /// It may make every call, but must not take long. This reaps nothing: the handler does, or its
+    /// drop. Dropping the handler does not cancel the callback.
     ///
     /// For a watcher of your own: `watcher.watch(handler.process(), callback)`.
     ///
@@ -323,17 +326,17 @@ impl ShimHandler {
         self.process().exited()
     }
 
-    /// Reaps where it is ours to reap; what is known of the exit is known already.
+    /// Reaps the shim if this process can. Otherwise returns `exit`.
     fn settle(&mut self, exit: Exit) -> Exit {
         self.keepalive = None;
         self.process().clone().reap().unwrap_or(exit)
     }
 
-    /// Lets an attached shim live on by itself: it is told that it was released. No effect on one
-    /// that is not attached.
+    /// Lets an attached shim live on by itself: it learns that it was released. Has no effect if it
+    /// is not attached.
     ///
     /// # Errors
-    /// As [`Keepalive::release`]; the shim is held as before.
+    /// As [`Keepalive::release`]. The shim is then attached as before.
     pub fn release(&mut self) -> io::Result<()> {
         match self.keepalive.take().map(Keepalive::release) {
             None | Some(Ok(())) => Ok(()),
@@ -345,7 +348,7 @@ impl ShimHandler {
         }
     }
 
-    /// Takes the keepalive out, to be handed over to another process.
+    /// Takes the keepalive out, for example to hand it over to another process.
     pub fn take_keepalive(&mut self) -> Option<Keepalive> {
         self.keepalive.take()
     }

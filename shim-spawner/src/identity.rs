@@ -1,4 +1,5 @@
-//! The name of a shim that a restarted runtime can find it by, and that no other process fits.
+//! The identity of a shim. A restarted process that starts helpers (the runtime) finds its shim by
+//! it, and never another process.
 
 mod boot;
 mod buffer;

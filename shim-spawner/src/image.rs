@@ -1,4 +1,4 @@
-//! The program as execve(2) takes it, made before there is a child: candidates, arguments,
+//! The arguments of execve(2), made before there is a child: candidate paths, arguments,
 //! environment.
 
 use std::ffi::{OsStr, OsString, c_char};
@@ -11,16 +11,16 @@ use crate::environment::Environment;
 use crate::listen::PidVariable;
 use crate::strings::CStrings;
 
-/// Where a child without `PATH` looks, as the C library has it (`_CS_PATH`).
+/// The search path of a child without `PATH`, equal to the C library's (`_CS_PATH`).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// All that execve(2) needs.
 ///
-/// The pointers are into `strings`, which are never touched again.
+/// The pointers point into `strings`, which are never changed.
 #[derive(Debug)]
 pub(crate) struct Image {
     candidates: Vec<*const c_char>,
-    /// The name, its arguments, null.
+    /// The name, the arguments, a null pointer.
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
     pid_variable: Option<PidVariable>,
@@ -28,9 +28,9 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// The search is execvp(3)'s, which std's `Command` uses too: a name without a slash is looked
-    /// up in the `PATH` of the child's environment. `name` is the first of its arguments.
-    /// `program`, `name` and `args` have passed [`check`].
+    /// Searches as execvp(3) and std's `Command` do: a name without a slash is looked up in the
+    /// `PATH` of the child's environment. `name` becomes the first argument. `program`, `name` and
+    /// `args` have passed [`check`].
     pub(crate) fn new(
         program: &Path,
         name: &OsStr,
@@ -83,14 +83,14 @@ impl Image {
         self.environment.as_ptr()
     }
 
-    /// The variable that is the child's to write.
+    /// The variable that the child writes.
     pub(crate) fn pid_variable(&self) -> Option<&PidVariable> {
         self.pid_variable.as_ref()
     }
 }
 
-/// One candidate for each folder; an empty one is the working directory. One longer than any path
-/// is skipped.
+/// Adds one candidate for each folder. An empty folder is the working directory. A folder that is
+/// longer than any path is skipped.
 fn look_up(search: &[u8], program: &[u8], paths: &mut CStrings) {
     let longest = usize::try_from(libc::PATH_MAX).unwrap_or(usize::MAX);
     for folder in search.split(|&byte| byte == b':') {
@@ -102,7 +102,7 @@ fn look_up(search: &[u8], program: &[u8], paths: &mut CStrings) {
     }
 }
 
-/// Refuses what execve(2) cannot be given.
+/// Refuses strings that execve(2) cannot take.
 pub(crate) fn check<'a>(
     program: &Path,
     args: impl IntoIterator<Item = &'a OsString>,

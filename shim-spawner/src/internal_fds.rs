@@ -1,34 +1,34 @@
-//! Which numbers our own descriptors get in the child: the watchdog's pipe and page, the
+//! The numbers of our own descriptors in the child: the watchdog's pipe and page, the
 //! configuration.
 //!
-//! A program goes by numbers that its environment or its script names, whether or not somebody
+//! A program uses numbers that its environment or its script names, whether or not its parent
 //! passed them on: 3 and 4 in `MAKEFLAGS` under `make -j`, 3 and up in `LISTEN_FDS`, 3 in
-//! `NODE_CHANNEL_FD`, 3 to 9 in a shell's `exec 3>file`. What we put there would be taken for a
-//! jobserver, or be overwritten. So ours lie apart:
+//! `NODE_CHANNEL_FD`, 3 to 9 in a shell's `exec 3>file`. If we put a descriptor on such a number,
+//! the program would take it for a jobserver or overwrite it. So our numbers are:
 //!
-//! - above what a shell keeps for itself, from 10 up;
-//! - below what bash gives to process substitution, from 63 down, and to a script, 255;
-//! - below 64, since a larger table costs memory and time: about 3 us a spawn for number 255, 8 us
-//!   for 4,095.
+//! - above those that a shell keeps for itself, from 10 up;
+//! - below those that bash gives to process substitution, from 63 down, and to a script, 255;
+//! - below 64, because a larger table costs memory and time: about 3 us a spawn for number 255, 8
+//!   us for 4,095.
 
 use std::os::fd::RawFd;
 
-/// The first of them; the next ones lie below.
+/// The first number. The next ones are below it.
 const HIGHEST: RawFd = 49;
 
-/// The lowest number that is no standard stream's.
+/// The lowest number that is not a standard stream.
 pub(crate) const LOWEST: RawFd = 3;
 
-/// The numbers to take, the best first. `from`: the lowest one, if the caller said so. `limit`: the
-/// soft `RLIMIT_NOFILE`, below which a number must lie.
+/// The numbers to take, the best first. `from` is the lowest number, if the caller has set one.
+/// `limit` is the soft `RLIMIT_NOFILE`; a number must be below it.
 pub(crate) fn candidates(from: Option<RawFd>, limit: u64) -> impl Iterator<Item = RawFd> {
     let highest = match from {
         Some(_) => None,
         None => Some(HIGHEST.min(below(limit))),
     };
     let down = highest.map(|highest| (LOWEST..=highest).rev());
-    // With every number down to 3 taken there is only up. What lies at the limit is an error of the
-    // plan.
+    // If every number down to 3 is taken, only higher ones are left. The plan refuses a number at
+    // the limit or above it.
     let up = from.unwrap_or(HIGHEST + 1)..=RawFd::MAX;
     down.into_iter().flatten().chain(up)
 }

@@ -1,9 +1,9 @@
-//! Spawn, supervise, stop and re-adopt a helper process ("shim") that is told of its runtime's
+//! Spawn, supervise, stop and re-adopt a helper process ("shim") that learns of its runtime's
 //! death.
 //!
-//! The *runtime* is the process that starts the shim. An *attached* shim is told when its runtime
-//! dies, whatever killed it, or lets go of it; with a watchdog in it, it then stops itself. A
-//! *detached* one is not told, and lives on.
+//! The *runtime* is the process that starts the shim. An *attached* shim learns when its runtime
+//! dies, whatever killed it, or lets go of it. If the shim has a watchdog, it then stops itself. A
+//! *detached* shim does not learn of this, and lives on.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -34,71 +34,73 @@
 //! [`enforce_inherited`](watchdog_pipe::Watchdog::enforce_inherited), and reads [`shim_config`].
 //!
 //! # Guarantees
-//! - An attached shim is told of its runtime's end, whatever killed the runtime: [`Guarantees`]
-//!   says how soon. One with a watchdog stops itself then. A detached one lives on, in a session of
+//! - An attached shim learns of its runtime's end, whatever killed the runtime. [`Guarantees`] says
+//!   how soon. A shim with a watchdog then stops itself. A detached shim lives on, in a session of
 //!   its own.
 //! - A shim with an [identity file](ShimSpawner::identity_file) cannot be lost: the file is on the
 //!   disk before the program runs.
-//! - The child gets the descriptors it should have and no others. Those of this crate lie on
-//!   numbers that no inherited variable names
+//! - The child gets the descriptors it should have and no others. This crate puts its own
+//!   descriptors on numbers that no inherited variable names
 //!   ([`internal_fds_from`](ShimSpawner::internal_fds_from)).
 //! - A failed spawn names its stage and leaves no process, descriptor or zombie. A child that was
 //!   killed before its exec is a failed spawn.
-//! - Signals go by pidfd: no recycled pid is ever hit. Nothing is reaped that was not spawned here.
+//! - Signals go by pidfd, so they never hit a process that got a recycled pid. Only processes that
+//!   were spawned here are reaped.
 //! - A [stop](ShimHandler::stop) is over when nobody is left, and its [report](StopReport) says so.
 //! - Dropping a handle never waits and leaves no zombie.
 //!
 //! # What a child can be given
 //! User, groups, limits, priority, cgroup, session, terminal, signals and sockets are methods of
-//! [`ShimSpawner`]: it needs no fork and names the step that failed. [A
-//! table](ShimSpawner#beside-stds-command) has std's methods with ours beside them.
+//! [`ShimSpawner`]. They need no fork, and an error names the step that failed. [A
+//! table](ShimSpawner#beside-stds-command) compares std's methods with ours.
 //!
 //! # Over a restart of the service
-//! A shim lives on while its runtime is killed and started again, and is still told of an end for
-//! good, if a service manager holds a copy of its keepalive meanwhile. systemd has a *descriptor
-//! store* for this (`FDSTORE=1` of `sd_notify(3)`). `examples/service_restart.rs` is such a
-//! service:
+//! If the runtime is killed and started again, a shim can live on, and still learn when the runtime
+//! ends for good. For that, a service manager must keep a copy of the shim's keepalive meanwhile.
+//! systemd has a *descriptor store* for this (`FDSTORE=1` of `sd_notify(3)`).
+//! `examples/service_restart.rs` is such a service:
 //!
-//! 1. After the spawn: [`identity`](ShimHandler::identity) into a memory file, and
-//!    [`take_keepalive`](ShimHandler::take_keepalive) and [`hand_over`](Keepalive::hand_over). Both
-//!    descriptors go into the store under one name, in one message.
-//! 2. The service's own copy becomes a keepalive again, by [`from_fd`](Keepalive::from_fd) and
+//! 1. After the spawn, write the [`identity`](ShimHandler::identity) into a memory file. Take the
+//!    keepalive by [`take_keepalive`](ShimHandler::take_keepalive) and
+//!    [`hand_over`](Keepalive::hand_over). Store both descriptors under one name, in one message.
+//! 2. Make the service's own copy a keepalive again, by [`from_fd`](Keepalive::from_fd) and
 //!    [`attach`](ShimHandler::attach).
-//! 3. At the next start they come back (`LISTEN_FDNAMES`), in any order: the pipe is the keepalive.
-//!    [`adopt`](ShimHandler::adopt) by the identity, and `attach`. Gone, or adopted with its exit
-//!    known ([`try_wait`](ShimHandler::try_wait)), is a shim that has ended meanwhile.
-//! 4. When a shim ends, or is not wanted any more: `FDSTOREREMOVE=1` with its name.
+//! 3. At the next start the descriptors come back (`LISTEN_FDNAMES`), in any order. The pipe is the
+//!    keepalive. Call [`adopt`](ShimHandler::adopt) with the identity, then `attach`. If the
+//!    identity is gone, or the adopted shim's exit is known ([`try_wait`](ShimHandler::try_wait)),
+//!    the shim has ended meanwhile.
+//! 4. When a shim ends, or is not wanted any more, send `FDSTOREREMOVE=1` with its name.
 //!
-//! The shim is told when both copies are closed: the service has ended, and the manager has emptied
-//! its store, which it does when the service is stopped and not started again.
+//! The shim learns of the end when both copies are closed: the service has ended, and the manager
+//! has emptied its store. The manager does so when the service is stopped and not started again.
 //!
-//! - From the hand-over on the shim follows the pipe alone: no sentinel speaks for a service that
-//!   is to die without a word ([`Guarantees::END_IS_TOLD`] is what is left). If the service dies
-//!   between the hand-over and the message, the shim is told: it is never lost.
-//! - A handler that is *dropped* tells the shim to end. A service that ends in order lets go first:
-//!   `take_keepalive`, `hand_over`, and close what that gives. SIGTERM's default action drops
-//!   nothing.
-//! - Nobody says whether the store has taken a descriptor. systemd takes none unless
-//!   `FileDescriptorStoreMax` is set, two for each shim, and it kills the shims with the service
-//!   unless `KillMode=process` is set or they live in another unit's cgroup.
-//! - The manager drops a keepalive by itself once the shim has ended, unless it was stored with
-//!   `FDPOLL=0`; it never drops a memory file.
+//! - From the hand-over on the shim follows the pipe alone. The sentinel no longer reports the
+//!   death of the service ([`Guarantees::END_IS_TOLD`] is what is left). If the service dies
+//!   between the hand-over and the message, the shim learns of it, so it is never lost.
+//! - A handler that is *dropped* tells the shim to end. So a service that ends in good order must
+//!   first let go: call `take_keepalive` and `hand_over`, and close the returned descriptor.
+//!   SIGTERM's default action drops nothing.
+//! - Nobody reports whether the store has accepted a descriptor. systemd accepts none unless
+//!   `FileDescriptorStoreMax` is set; set it to two for each shim. And systemd kills the shims with
+//!   the service unless `KillMode=process` is set or they are in another unit's cgroup.
+//! - The manager removes a keepalive by itself once the shim has ended, unless it was stored with
+//!   `FDPOLL=0`. It never removes a memory file.
 //! - A shim inherits `NOTIFY_SOCKET` and the `LISTEN_` variables of its runtime, unless they are
 //!   [removed](ShimSpawner::env_remove).
 //!
 //! # Limits
-//! - A program without a watchdog of its own does not listen: it is not stopped by the death of its
-//!   runtime. Under a [supervisor](ShimSpawner::supervised) it is, with everything that it started.
-//! - [`ShimHandler::stop`] is about the shim's process group, unless another [`StopTarget`] is set.
-//!   What the shim started in a group or session of its own is not reached. Under a supervisor it
-//!   is: the whole tree is stopped.
-//! - With a [`pre_exec`](ShimSpawner::pre_exec) closure the child is created by the C library's
-//!   `fork`, and the cost grows with the runtime's memory; without, it does not ([`Engine`]).
-//! - An attached shim in its own process group gets no Ctrl-C of the terminal:
-//!   [`process_group`](ShimSpawner::process_group) chooses.
+//! - The death of its runtime does not stop a program that has no watchdog. Under a
+//!   [supervisor](ShimSpawner::supervised) it does, with everything that the program started.
+//! - [`ShimHandler::stop`] stops the shim's process group, unless another [`StopTarget`] is set. It
+//!   does not reach what the shim started in another group or session. Under a supervisor it does:
+//!   the whole tree is stopped.
+//! - With a [`pre_exec`](ShimSpawner::pre_exec) closure the C library's `fork` creates the child,
+//!   and the cost grows with the runtime's memory. Without a closure it does not ([`Engine`]).
+//! - An attached shim in its own process group gets no Ctrl-C from the terminal.
+//!   [`process_group`](ShimSpawner::process_group) changes the group.
 //!
 //! # Kernel versions
-//! Linux 5.4 or newer. A child is born in its [cgroup](ShimSpawner::cgroup) from 5.7 on, and moves
+//! Linux 5.10 or newer. A child is born in its [cgroup](ShimSpawner::cgroup) from 5.7 on, and moves
 //! there before that; [`Cgroup::kill`] is one call of the kernel from 5.14 on. Exit statuses of
 //! adopted shims need 6.15. Proven identities, and a stop of the group of a shim that somebody else
 //! has reaped, need 6.9; [`kill_on_close`](ShimSpawner::kill_on_close) needs 7.1. No features.

@@ -1,5 +1,4 @@
-//! Socket activation: names of descriptors, and the variables that tell of them:
-//! `sd_listen_fds(3)`.
+//! Socket activation: names of descriptors, and the variables of `sd_listen_fds(3)`.
 
 use std::ffi::c_char;
 use std::fmt;
@@ -17,8 +16,8 @@ pub(crate) const FIRST: RawFd = 3;
 /// `FDNAME_MAX` of systemd.
 const LONGEST_NAME: usize = 255;
 
-/// All variables of the protocol, as far as a consumer looks at them. The last one is the
-/// inode of the pidfd of the process that they are meant for.
+/// All variables of the protocol that a consumer reads. The last one is the inode of the pidfd of
+/// the process that they are for.
 pub(crate) const VARIABLES: [&str; 4] = [
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
@@ -29,7 +28,7 @@ pub(crate) const VARIABLES: [&str; 4] = [
 /// Names and descriptors.
 pub(crate) type ListenFds = Vec<(String, Arc<OwnedFd>)>;
 
-/// Refuses a name that would not arrive as it is.
+/// Refuses a name that the protocol would not carry unchanged.
 pub(crate) fn check(fds: &ListenFds) -> Result<(), SpawnError> {
     let is_name = |name: &str| {
         let printable = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b':';
@@ -44,7 +43,7 @@ pub(crate) fn check(fds: &ListenFds) -> Result<(), SpawnError> {
     }
 }
 
-/// What they are, but for the pid.
+/// The variables, except the pid.
 pub(crate) fn variables(fds: &ListenFds) -> [(&'static str, String); 2] {
     let names: Vec<&str> = fds.iter().map(|(name, _)| name.as_str()).collect();
     [
@@ -58,8 +57,8 @@ const NAME: &[u8] = b"LISTEN_PID=";
 /// `i32::MAX` has ten digits.
 const DIGITS: usize = 10;
 
-/// `LISTEN_PID=`, and room for a number and the NUL. Atomic: the child writes it, who may share
-/// this memory, where the parent has it borrowed.
+/// `LISTEN_PID=`, with room for a pid and the NUL. The bytes are atomic because a child may share
+/// this memory, and writes them while the parent has them borrowed.
 pub(crate) struct PidVariable(Box<[AtomicU8; NAME.len() + DIGITS + 1]>);
 
 impl PidVariable {
@@ -83,7 +82,7 @@ impl PidVariable {
             }
         }
         let leading = DIGITS - count;
-        // A spawn that is tried again may have a shorter number the second time.
+        // A second try of the same spawn may have a shorter pid.
         let end = [0; DIGITS];
         self.put(
             digits.into_iter().skip(leading).chain(end).take(DIGITS),
@@ -92,13 +91,13 @@ impl PidVariable {
     }
 
     fn put(&self, bytes: impl Iterator<Item = u8>, from: usize) {
-        // Relaxed: the kernel reads it in the thread that wrote it.
+        // Relaxed: the kernel reads the bytes in the thread that wrote them.
         for (place, byte) in self.0.iter().skip(from).zip(bytes) {
             place.store(byte, Ordering::Relaxed);
         }
     }
 
-    /// Good as long as `self` is there, moved or not.
+    /// Valid while `self` exists, moved or not.
     pub(crate) fn pointer(&self) -> *const c_char {
         self.0.as_ptr().cast()
     }

@@ -1,16 +1,16 @@
 //! How far the child came: a few words that parent and child both see.
 //!
-//! Not a descriptor, which a mapping of the caller's could hit, and not the error number alone,
-//! which does not tell a missing directory from a missing program.
+//! It is not a descriptor, because a mapping of the caller could overwrite one. It is more than an
+//! errno, because an errno does not tell a missing directory from a missing program.
 
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use crate::Stage;
 
-/// What the child has to say. All zeros: it has not run yet.
+/// What the child reports. All zeros: it has not run yet.
 ///
-/// The parent looks when the child runs no code of ours any more. Besides, each Release store of
+/// The parent reads it when the child runs no code of ours any more. Besides, each Release store of
 /// the child pairs with an Acquire load of the parent: the child stores the number before the
 /// error, and the parent loads the error before the number. So a parent that sees an error sees its
 /// number.
@@ -21,7 +21,7 @@ pub(crate) struct Report {
     stage: AtomicU32,
     /// The number that the stage failed at, plus one.
     number: AtomicI32,
-    /// The error number it failed with; 0: it has not failed.
+    /// The errno that the stage failed with. 0: it has not failed.
     errno: AtomicI32,
 }
 
@@ -31,7 +31,7 @@ impl Report {
         self.stage.store(stage as u32, Ordering::Release);
     }
 
-    /// Where the child was last. [`Stage::Create`] if it never ran.
+    /// The last stage that the child entered. [`Stage::Create`] if it never ran.
     pub(crate) fn stage(&self) -> Stage {
         Stage::from_code(self.stage.load(Ordering::Acquire))
     }

@@ -10,41 +10,41 @@ use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 use crate::stopping::Aim;
 use crate::{Level, StopTarget};
 
-/// A running shim: the process, and the keepalive that tells it of this process's end.
+/// A running shim: the process, and the keepalive from which it learns of this process's end.
 ///
-/// Dropping it drops the keepalive, which an attached shim is told; one with a watchdog stops
-/// itself. Whenever it exits, it is reaped in the background.
+/// Dropping it drops the keepalive, and an attached shim learns of that: if it has a watchdog, it
+/// stops itself. When it exits, it is reaped in the background.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use = "dropping the keepalive tells the shim to stop"]
 pub struct SpawnedShim {
     /// The process and its streams.
     pub child: ShimChild,
-    /// The link to an attached shim, to be held as long as the shim shall live; `None` when it is
+    /// The link to an attached shim. Keep it as long as the shim must live. `None` if the shim is
     /// detached.
     pub keepalive: Option<Keepalive>,
 }
 
 impl SpawnedShim {
-    /// What the shim is told of this process's end, and when. Empty for a detached one, and without
-    /// the keepalive.
+    /// How and when the shim learns of this process's end. Empty if it is detached or has no
+    /// keepalive.
     ///
-    /// The shim is *told*. Whether it ends is up to the program: one with a
+    /// The shim only *learns* of the end. Whether it ends depends on its program: one with a
     /// [`Watchdog`](watchdog_pipe::Watchdog) does.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
         guarantees_of(self.keepalive.as_ref())
     }
 
-    /// What is promised of the shim's end when this process ends. `None` for a detached one, and
-    /// without the keepalive.
+    /// What is promised about the shim when this process ends. `None` if it is detached or has no
+    /// keepalive.
     #[must_use]
     pub fn level(&self) -> Option<Level> {
         self.keepalive.as_ref().map(|_| self.child.level())
     }
 }
 
-/// Of a shim that is told by this keepalive, if by any.
+/// The guarantees of a shim with this keepalive, or with none.
 pub(crate) fn guarantees_of(keepalive: Option<&Keepalive>) -> Guarantees {
     keepalive.map_or(Guarantees::empty(), Keepalive::guarantees)
 }
@@ -54,20 +54,20 @@ pub(crate) fn guarantees_of(keepalive: Option<&Keepalive>) -> Guarantees {
 /// Dropping it never waits: a process that still runs is reaped in the background when it exits.
 #[derive(Debug)]
 pub struct ShimChild {
-    /// Our end of the standard input, where it is piped.
+    /// Our end of the standard input, if it is piped.
     pub stdin: Option<ChildStdin>,
-    /// Our end of the standard output, where it is piped.
+    /// Our end of the standard output, if it is piped.
     pub stdout: Option<ChildStdout>,
-    /// Our end of the standard error, where it is piped.
+    /// Our end of the standard error, if it is piped.
     pub stderr: Option<ChildStderr>,
     process: Process,
     policy: StopPolicy,
     aim: Aim,
     level: Level,
-    /// The kernel kills it when the last handle goes, and reaps it.
+    /// The kernel kills and reaps it when the last handle is closed.
     killed_on_close: bool,
-    /// A stop goes on without its handler, and reaps it. Before Linux 6.9 its group has no other
-    /// name than the number that it keeps until then.
+    /// A stop goes on without its handler, and reaps the shim. Before Linux 6.9 the group has no
+    /// other name than the shim's pid, which the shim keeps until then.
     stop_goes_on: Arc<AtomicBool>,
 }
 
@@ -144,7 +144,7 @@ impl ShimChild {
 
 impl Drop for ShimChild {
     fn drop(&mut self) {
-        // Whoever waited for its exit would keep the last handle.
+        // A watch for its exit would keep the last handle open.
         if !self.killed_on_close && !self.stop_goes_on.load(Ordering::Relaxed) {
             self.process.reap_when_exited();
         }

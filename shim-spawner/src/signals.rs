@@ -1,10 +1,10 @@
-//! Which signals the child has blocked and ignored, as the caller asked for it.
+//! Which signals the child blocks and ignores, as the caller asked for it.
 
 use crate::SpawnError;
 use crate::child::SignalSet;
 use pidfd_watcher::Signal;
 
-/// Unless set: an empty mask, and what this process ignores, but SIGPIPE.
+/// The default is an empty mask, and the signals that this process ignores except SIGPIPE.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
     pub(crate) keep_mask: bool,
@@ -12,7 +12,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// The set of those to be ignored; refuses what nobody can ignore.
+    /// The set of the signals to ignore. Refuses signals that nobody can ignore.
     pub(crate) fn ignored(&self) -> Result<Option<SignalSet>, SpawnError> {
         let Some(signals) = &self.ignored else {
             return Ok(None);

@@ -1,5 +1,5 @@
-//! One spawn: everything that can fail is made before the child exists, and all of it is undone on
-//! error.
+//! One spawn. Everything that can fail is made before the child exists, and an error undoes all of
+//! it.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
@@ -33,7 +33,8 @@ use crate::{
 /// Our own variables of one child: name and value.
 type Variables = Vec<(&'static str, String)>;
 
-/// What a supervisor has beyond the grace period: for SIGKILL to all that is left, again and again.
+/// The time that a supervisor has beyond the grace period to send SIGKILL to all that is left,
+/// again and again.
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// The supervisor of one spawn.
@@ -57,7 +58,7 @@ impl SupervisedStart<'_> {
         })
     }
 
-    /// Waits until COMMAND was executed.
+    /// Waits until the supervisor has executed COMMAND.
     fn wait(
         self,
         started: Result<Process, SpawnError>,
@@ -86,11 +87,11 @@ impl SupervisedStart<'_> {
 }
 
 impl ShimSpawner {
-    /// Starts the shim. Comes back once it runs the program.
+    /// Starts the shim. Returns once the shim has executed the program.
     ///
     /// # Errors
-    /// A [`SpawnError`] that names the stage, the error number and the number or path. Nothing is
-    /// left behind then: a child that existed was killed and reaped.
+    /// A [`SpawnError`] with the stage, the errno, and the descriptor number or path. It leaves
+    /// nothing behind: if a child existed, it was killed and reaped.
     ///
     /// # References
     /// [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html),
@@ -165,7 +166,8 @@ impl ShimSpawner {
             streams,
             ..
         } = routine;
-        // Our copies of what is the child's: the reports end when its own are closed.
+        // Closes our copies of the child's descriptors. The reports end when the last copy is
+        // closed.
         drop((fds, streams));
         let started = match supervised {
             Some(supervised) => supervised.wait(started, self),
@@ -196,7 +198,7 @@ impl ShimSpawner {
         })
     }
 
-    /// Refuses what cannot be, before anything is made.
+    /// Refuses impossible settings before anything is made.
     fn check(&self) -> Result<(), SpawnError> {
         image::check(&self.program, self.arg0.iter().chain(&self.args))?;
         environment::check(&self.env)?;
@@ -209,7 +211,7 @@ impl ShimSpawner {
         };
         supervisor.check()?;
         let refused = [
-            (self.detached, "a detached shim has no supervisor"),
+            (self.detached, "a detached shim cannot have a supervisor"),
             (
                 self.credentials.root.is_some(),
                 "a supervisor needs its program and /proc below its root",
@@ -217,7 +219,7 @@ impl ShimSpawner {
             (self.arg0.is_some(), "a supervisor names the program itself"),
             (
                 !self.listen.is_empty(),
-                "a supervised program has another pid than LISTEN_PID would say",
+                "LISTEN_PID would not be the pid of a supervised program",
             ),
         ];
         match refused.into_iter().find(|(is_asked_for, _)| *is_asked_for) {
@@ -235,7 +237,7 @@ impl ShimSpawner {
             ),
             (
                 self.engine == Engine::Fork || !self.closures.is_empty(),
-                "fork cannot ask for a child that is killed on close",
+                "fork cannot make a child that is killed on close",
             ),
         ];
         match refused.into_iter().find(|(is_so, _)| *is_so) {
@@ -244,9 +246,11 @@ impl ShimSpawner {
         }
     }
 
-    /// Once, or as long as somebody has the program open for writing, within the time for that.
+    /// Starts the child. As long as exec fails because some process has the program open for
+    /// writing, tries again until `retry_busy` has passed.
     fn start(&self, routine: &Routine<'_>) -> Result<Process, SpawnError> {
-        /// Between two tries: the exec of another child takes less, mostly.
+        /// The pause between two tries. The usual cause is another child between fork and exec,
+        /// which mostly takes less time.
         const PAUSE: Duration = Duration::from_millis(1);
         if self.retry_busy.is_zero() {
             return engine::start(self.engine, routine);
@@ -287,8 +291,8 @@ impl ShimSpawner {
         self.identity_file.as_ref().map(prepare).transpose()
     }
 
-    /// How the child itself is stopped. A supervisor stops the tree by the policy that it inherits,
-    /// and is waited for.
+    /// How the child itself is stopped. A supervisor inherits the policy and stops the tree by it;
+    /// the child's own policy only waits for the supervisor.
     fn policy_of_child(&self) -> StopPolicy {
         match &self.supervisor {
             Some(_) => StopPolicy::new().grace(self.policy.grace_period().saturating_add(SWEEP)),
@@ -306,20 +310,20 @@ impl ShimSpawner {
         let own_session = self.detached || self.session || self.terminal.controlling.is_some();
         if own_session && self.terminal.foreground.is_some() {
             return Err(SpawnError::invalid(
-                "a shim with a session of its own is in no foreground of this one",
+                "a shim with its own session cannot be in the foreground of this one",
             ));
         }
         match (own_session, self.process_group.unwrap_or(0)) {
-            (_, ..0) => Err(SpawnError::invalid("a process group is not negative")),
+            (_, ..0) => Err(SpawnError::invalid("a process group cannot be negative")),
             (true, 0) => Ok(Belonging::OwnSession),
             (true, _) => Err(SpawnError::invalid(
-                "a shim that leads a session joins no process group",
+                "a shim that leads a session cannot join a process group",
             )),
             (false, group) => Ok(Belonging::Group(group)),
         }
     }
 
-    /// Whom a stop is about.
+    /// Which processes a stop signals.
     fn aim(&self, belonging: Belonging) -> Result<Aim, SpawnError> {
         let joined = matches!(belonging, Belonging::Group(1..));
         let supervised = self.supervisor.is_some();
@@ -329,11 +333,11 @@ impl ShimSpawner {
             (false, false) => StopTarget::Group,
         });
         let refused = match target {
-            StopTarget::Tree if !supervised => "only a supervised shim is stopped as a tree",
+            StopTarget::Tree if !supervised => "only a supervised shim can be stopped as a tree",
             StopTarget::Group if joined => "a shim that joins a group does not lead it",
-            StopTarget::Cgroup if self.stop_cgroup.is_none() => "no cgroup was named to be stopped",
+            StopTarget::Cgroup if self.stop_cgroup.is_none() => "no cgroup was set to be stopped",
             StopTarget::Leader | StopTarget::Group | StopTarget::Cgroup if supervised => {
-                "the supervisor stops the tree: its signal_to says who gets the stop signal"
+                "the supervisor stops the tree: set its signal_to instead"
             }
             StopTarget::Cgroup => return Ok(Aim::Cgroup(self.stop_cgroup.clone())),
             target => return Ok(Aim::new(target)),
@@ -354,7 +358,8 @@ impl ShimSpawner {
             .map_err(|error| SpawnError::io(Stage::Watchdog, error))
     }
 
-    /// The caller's numbers first; ours go to [others](crate::internal_fds).
+    /// Plans the child's descriptors: first the caller's, then ours on [other
+    /// numbers](crate::internal_fds).
     fn plan(
         &self,
         setup: Option<&mut ChildSetup>,
@@ -389,8 +394,8 @@ impl ShimSpawner {
                 setup.shared_fds().map(|(fd, _)| put(fd)).collect();
             setup.renumber_each(numbers?);
             if self.closures.is_empty() {
-                // The write end is made after the caller's descriptors, and the child closes all
-                // that the plan does not name.
+                // The write end is made after the caller's descriptors, and the child closes every
+                // descriptor that the plan does not name.
                 setup.promise_no_writer();
             }
             variables.push(setup.env());
@@ -401,21 +406,22 @@ impl ShimSpawner {
         }
         let status = status_pipe.map(|status_pipe| put(Arc::clone(&status_pipe.write)));
         let status = status.transpose()?;
-        // The engine has a page to report by, and no descriptor that a number of the plan could
-        // hit.
+        // The engine reports errors through a shared page, so no number of the plan can hit a
+        // descriptor of the engine's.
         let fds = plan.prepare(ErrorChannel::None).map_err(SpawnError::fds)?;
         Ok((fds, variables, status))
     }
 
-    /// Numbers for our own descriptors that no descriptor of the caller's has.
+    /// Numbers for our own descriptors that no descriptor of the caller has.
     fn internal_numbers(&self) -> Result<impl Iterator<Item = RawFd>, SpawnError> {
         if self.internal_fds_from.is_some_and(|from| from < LOWEST) {
             return Err(SpawnError::invalid(
-                "an internal descriptor is no standard stream",
+                "an internal descriptor cannot be a standard stream",
             ));
         }
         let limit = sys::soft_limit(Limit::OpenFiles).unwrap_or(u64::MAX);
-        // The child would have those above its own limit too, but a program may look no further.
+        // A descriptor above the child's own limit would work, but a program may look only below
+        // the limit.
         let of_child = self.limits.soft(Resource::Nofile);
         let limit = limit.min(of_child.unwrap_or(u64::MAX));
         let listening = (listen::FIRST..).take(self.listen.len());
@@ -425,7 +431,7 @@ impl ShimSpawner {
         Ok(candidates.filter(move |number| !taken.contains(number)))
     }
 
-    /// The child's ends and ours.
+    /// Opens both ends of the three standard streams.
     fn streams(&self) -> Result<[Stream; 3], SpawnError> {
         let open = |stdio: &crate::Stdio, direction| {
             stdio

@@ -1,4 +1,4 @@
-//! The builder, in the words of std's `Command`.
+//! The builder, with the method names of std's `Command`.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -26,11 +26,15 @@ use crate::{Engine, SpawnError, Stage, StopTarget};
 
 /// Spawns helper processes. Can spawn more than once.
 ///
-/// The child gets the three standard streams, what [`preserve_fd`](ShimSpawner::preserve_fd) and
-/// [`map_fd`](ShimSpawner::map_fd) name, and no other descriptor but our own
-/// ([`internal_fds_from`](ShimSpawner::internal_fds_from)); an empty signal mask and the default
-/// SIGPIPE; a process group of its own, or when [detached](ShimSpawner::detached) a session of its
-/// own. Methods choose otherwise.
+/// By default, the child gets:
+/// - the three standard streams, the descriptors that [`preserve_fd`](ShimSpawner::preserve_fd) and
+///   [`map_fd`](ShimSpawner::map_fd) name, our own
+///   ([`internal_fds_from`](ShimSpawner::internal_fds_from)), and no others;
+/// - an empty signal mask and the default SIGPIPE;
+/// - a process group of its own, or a session of its own if it is
+///   [detached](ShimSpawner::detached).
+///
+/// Methods change these defaults.
 ///
 /// The spawner keeps every descriptor that it was given until it is dropped: see
 /// [`map_fd`](ShimSpawner::map_fd).
@@ -74,7 +78,7 @@ pub struct ShimSpawner {
 }
 
 impl ShimSpawner {
-    /// A spawner of `program`, which is looked up in `PATH` unless it has a slash.
+    /// A spawner of `program`. If the name has no slash, it is looked up in `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> ShimSpawner {
         ShimSpawner {
             program: PathBuf::from(program.as_ref()),
@@ -110,11 +114,12 @@ impl ShimSpawner {
         }
     }
 
-    /// The first of the program's arguments, its own name; the program as it was given unless set.
+    /// The first of the program's arguments, its own name. The default is the program as it was
+    /// given.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Arguments`](crate::Stage::Arguments) for a NUL byte, and with a
-    /// [supervisor](ShimSpawner::supervised), which names the program itself.
+    /// From the spawn: [`Stage::Arguments`](crate::Stage::Arguments) for a NUL byte, and with a
+    /// [supervisor](ShimSpawner::supervised), which sets this name itself.
     pub fn arg0(&mut self, name: impl AsRef<OsStr>) -> &mut ShimSpawner {
         self.arg0 = Some(name.as_ref().to_owned());
         self
@@ -165,40 +170,40 @@ impl ShimSpawner {
         self
     }
 
-    /// The child's working directory. A relative program path is looked up from there.
+    /// The child's working directory. A relative program path is resolved from there.
     pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut ShimSpawner {
         self.current_dir = Some(dir.as_ref().to_owned());
         self
     }
 
-    /// The child's standard input; inherited unless set. The spawner keeps a descriptor that is
+    /// The child's standard input. Inherited by default. The spawner keeps a descriptor that is
     /// given here: see [`map_fd`](ShimSpawner::map_fd).
     pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut ShimSpawner {
         self.stdin = stdio.into();
         self
     }
 
-    /// The child's standard output; inherited unless set. The spawner keeps a descriptor that is
+    /// The child's standard output. Inherited by default. The spawner keeps a descriptor that is
     /// given here: see [`map_fd`](ShimSpawner::map_fd).
     pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut ShimSpawner {
         self.stdout = stdio.into();
         self
     }
 
-    /// The child's standard error; inherited unless set. The spawner keeps a descriptor that is
+    /// The child's standard error. Inherited by default. The spawner keeps a descriptor that is
     /// given here: see [`map_fd`](ShimSpawner::map_fd).
     pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut ShimSpawner {
         self.stderr = stdio.into();
         self
     }
 
-    /// The child's process group: 0, the default, for one of its own, else one of this session to
-    /// join. Of no use with a session of its own.
+    /// The child's process group. 0, the default, means a new group. Any other number means a group
+    /// of this session that the child joins. Has no use with a session of its own.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Session`](crate::Stage::Session): `EPERM` for a group of another
-    /// session, or that is none. [`Stage::Arguments`](crate::Stage::Arguments) for a negative
-    /// number, and for a group to join together with a session of its own.
+    /// From the spawn: [`Stage::Session`](crate::Stage::Session): `EPERM` for a group of another
+    /// session, or one that does not exist. [`Stage::Arguments`](crate::Stage::Arguments) for a
+    /// negative number, and for a group to join together with a session of its own.
     ///
     /// # References
     /// [setpgid(2)](https://man7.org/linux/man-pages/man2/setpgid.2.html)
@@ -225,8 +230,8 @@ impl ShimSpawner {
         self.map_borrowed_fd(fd, fd.as_raw_fd())
     }
 
-    /// Gives the child a descriptor on a number of your choice. A number that is negative, given
-    /// twice or not below the limit of open files is an error of the spawn.
+    /// Gives the child a descriptor on a number of your choice. The spawn fails if a number is
+    /// negative, given twice, or not below the limit on open files.
     ///
     /// The spawner keeps the descriptor open until it is dropped, so that it can spawn again.
     /// **Until then, a reader in this process sees no end of file** on a pipe or socket whose other
@@ -253,8 +258,8 @@ impl ShimSpawner {
         self.map_shared_fd(Arc::new(fd.into()), child_fd)
     }
 
-    /// Gives the child a descriptor that others hold too, on a number of your choice, with no
-    /// system call and no copy. The spawner has a share in it until it is dropped: see
+    /// Gives the child a descriptor that has other owners too, on a number of your choice. Makes no
+    /// system call and no copy. The spawner shares it until it is dropped: see
     /// [`map_fd`](ShimSpawner::map_fd).
     pub fn map_shared_fd(&mut self, fd: Arc<OwnedFd>, child_fd: RawFd) -> &mut ShimSpawner {
         self.fds.push((fd, child_fd));
@@ -278,56 +283,56 @@ impl ShimSpawner {
     }
 
     /// The lowest number in the child for the descriptors that this crate adds: the watchdog's pipe
-    /// and page, and the configuration. They go to the lowest numbers from `first` up that no
-    /// descriptor of yours has.
+    /// and page, and the configuration. They get the lowest numbers from `first` up that none of
+    /// your descriptors has.
     ///
-    /// Unless set, they lie on 49, 48 and 47, or on the highest free numbers below a lower limit of
-    /// open files: out of the way of numbers that an inherited variable names (`MAKEFLAGS`,
-    /// `LISTEN_FDS`) or a shell script uses (`exec 3>file`). A number below 3, or one at the soft
-    /// `RLIMIT_NOFILE`, is an error of the spawn.
+    /// By default they get 49, 48 and 47, or the highest free numbers below a lower limit on open
+    /// files. So they do not take numbers that an inherited variable names (`MAKEFLAGS`,
+    /// `LISTEN_FDS`) or that a shell script uses (`exec 3>file`). The spawn fails for a number
+    /// below 3, or at the soft `RLIMIT_NOFILE`.
     pub fn internal_fds_from(&mut self, first: RawFd) -> &mut ShimSpawner {
         self.internal_fds_from = Some(first);
         self
     }
 
-    /// Whether the shim is left alone when its runtime ends: then it gets a session of its own and
-    /// no link. One that is not detached, the default, is told of the runtime's end; a program
-    /// without a [`Watchdog`](watchdog_pipe::Watchdog) does not listen, and goes on.
+    /// Whether the shim is left alone when its runtime ends. A detached shim gets a session of its
+    /// own and no link. By default a shim is not detached, and learns of the runtime's end. But a
+    /// program without a [`Watchdog`](watchdog_pipe::Watchdog) does not listen, and goes on.
     pub fn detached(&mut self, detached: bool) -> &mut ShimSpawner {
         self.detached = detached;
         self
     }
 
     /// Bytes that the child reads by [`shim_config`](crate::shim_config), at most
-    /// [`CONFIG_MAX`](crate::CONFIG_MAX). They never stand on a command line.
+    /// [`CONFIG_MAX`](crate::CONFIG_MAX). They never appear on a command line.
     pub fn config(&mut self, bytes: impl Into<Vec<u8>>) -> &mut ShimSpawner {
         self.config = Some(bytes.into());
         self
     }
 
-    /// Where the shim's identity is written before it executes the program: whole, and on the disk.
-    /// A runtime that is killed at any instant leaves no shim without one, so its successor finds
-    /// each by [`ShimIdentity::load`](crate::ShimIdentity::load) and
-    /// [`ShimHandler::adopt`](crate::ShimHandler::adopt).
+    /// The path of a file for the shim's identity. The file is complete and on the disk before the
+    /// shim executes its program. So if the runtime is killed at any instant, no shim is without a
+    /// file. The next runtime finds each shim by [`ShimIdentity::load`](crate::ShimIdentity::load)
+    /// and [`ShimHandler::adopt`](crate::ShimHandler::adopt).
     ///
-    /// The child writes it, in a session or group of its own already, before it changes its
-    /// directory. When [`spawn`](ShimSpawner::spawn) comes back with a shim, the file is there and
-    /// equal to [`ShimHandler::identity`](crate::ShimHandler::identity). When it fails, nothing of
-    /// it is left, and an identity that was there before is back. Nobody removes the file when the
-    /// shim ends.
+    /// The child writes the file. At that time it already has its own session or group, and has not
+    /// changed its directory yet. If [`spawn`](ShimSpawner::spawn) returns a shim, the file exists
+    /// and is equal to [`ShimHandler::identity`](crate::ShimHandler::identity). If it fails,
+    /// nothing of the file is left, and an identity that was there before is restored. Nobody
+    /// removes the file when the shim ends.
     ///
-    /// A file that is at `path` is replaced at once, by a rename. Something else than a file, and a
-    /// file larger than any identity (4,096 bytes), is left alone and fails the spawn. Each shim
-    /// needs a path of its own. A relative path is looked up from the working directory of this
-    /// process, and the folder must be one that it may read. As with
-    /// [`save`](crate::ShimIdentity::save), the file is its owner's alone, and a writer that was
-    /// killed half-way leaves a file beside it that the next one removes.
+    /// A file at `path` is replaced in one step, by a rename. The spawn fails, and changes nothing,
+    /// if `path` is not a regular file, or is larger than any identity (4,096 bytes). Each shim
+    /// needs its own path. A relative path is resolved from the working directory of this process.
+    /// This process must be allowed to read the folder. As with
+    /// [`save`](crate::ShimIdentity::save), only the owner may access the file. A writer that was
+    /// killed half-way leaves a spare file next to it, which the next writer removes.
     ///
-    /// The spawn takes as long as the file system takes to sync the file and its folder. `/proc` is
-    /// needed.
+    /// The spawn takes as long as the file system needs to sync the file and its folder. It needs
+    /// `/proc`.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Identity`](crate::Stage::Identity),
+    /// From the spawn: [`Stage::Identity`](crate::Stage::Identity),
     /// [`Stage::IdentityFile`](crate::Stage::IdentityFile).
     pub fn identity_file(&mut self, path: impl AsRef<Path>) -> &mut ShimSpawner {
         self.identity_file = Some(path.as_ref().to_owned());
@@ -341,15 +346,15 @@ impl ShimSpawner {
         self
     }
 
-    /// Which processes [`ShimHandler::stop`](crate::ShimHandler::stop) is about. Unless set: the
-    /// process group, if the shim leads one; else the shim alone; under a
+    /// Which processes [`ShimHandler::stop`](crate::ShimHandler::stop) stops. The default is the
+    /// process group if the shim leads one, otherwise the shim alone; under a
     /// [supervisor](ShimSpawner::supervised) the tree.
     ///
-    /// The shim's own watchdog is not asked: it stops the shim alone.
+    /// The shim's own watchdog ignores this: it stops only the shim.
     ///
     /// # Errors
-    /// Of the spawn, [`Stage::Arguments`](crate::Stage::Arguments): [`StopTarget::Group`] for a
-    /// shim that joins the group of others, which this process may be in itself;
+    /// From the spawn, [`Stage::Arguments`](crate::Stage::Arguments): [`StopTarget::Group`] for a
+    /// shim that joins an existing group, because this process itself may be in it;
     /// [`StopTarget::Cgroup`] without a [cgroup](ShimSpawner::stop_cgroup); [`StopTarget::Tree`]
     /// without a supervisor, and all others with one.
     pub fn stop_target(&mut self, target: StopTarget) -> &mut ShimSpawner {
@@ -357,43 +362,44 @@ impl ShimSpawner {
         self
     }
 
-    /// A stop is about the cgroup (version 2) whose folder this is, and those below it:
-    /// [`StopTarget::Cgroup`]. How the shim gets into it is not the stop's to know. A spawner and
+    /// A stop stops the cgroup (version 2) with this folder, and the cgroups below it:
+    /// [`StopTarget::Cgroup`]. It does not matter how the shim gets into the cgroup. A spawner and
     /// its handlers share the descriptor.
     pub fn stop_cgroup(&mut self, folder: impl Into<OwnedFd>) -> &mut ShimSpawner {
         self.stop_cgroup = Some(Arc::new(CgroupFolder::new(folder.into())));
         self.stop_target(StopTarget::Cgroup)
     }
 
-    /// Whether an attached shim is told of the runtime's death before the runtime's memory is taken
-    /// down. On unless set: it costs the runtime a thread and a descriptor. See
-    /// [`Builder::sentinel`](watchdog_pipe::Builder::sentinel), and
-    /// [`SpawnedShim::guarantees`](crate::SpawnedShim::guarantees) for what came of it.
+    /// Whether an attached shim learns of the runtime's death before the runtime's memory is torn
+    /// down. The default is yes. It costs the runtime a thread and a descriptor. See
+    /// [`Builder::sentinel`](watchdog_pipe::Builder::sentinel).
+    /// [`SpawnedShim::guarantees`](crate::SpawnedShim::guarantees) says whether it works.
     pub fn sentinel(&mut self, sentinel: bool) -> &mut ShimSpawner {
         self.sentinel = sentinel;
         self
     }
 
-    /// Has the kernel kill the shim, by SIGKILL and without a grace period, when this process dies,
-    /// executes another program or drops the handle: for a program that has no
-    /// [`Watchdog`](watchdog_pipe::Watchdog), where no supervisor can be. What the shim has started
-    /// is not killed.
+    /// Makes the kernel kill the shim when this process dies, executes another program or drops the
+    /// handle. The kernel uses SIGKILL, without a grace period. Use it for a program that has no
+    /// [`Watchdog`](watchdog_pipe::Watchdog), if no supervisor is possible. It does not kill what
+    /// the shim has started.
     ///
-    /// What counts is the last copy of the descriptor that came with the child. A clone of its
-    /// [`Process`](crate::Process), a callback that waits for its exit, and a copy of this process
-    /// made by fork keep it alive; the handle of an [adopted](crate::ShimHandler::adopt) shim does
-    /// not. A [released](crate::ShimHandler::release) shim is killed all the same.
+    /// The kernel kills the shim when the last copy of the child's original descriptor is closed.
+    /// These keep it open: a clone of its [`Process`](crate::Process), a callback that waits for
+    /// its exit, and a copy of this process made by fork. The handle of an
+    /// [adopted](crate::ShimHandler::adopt) shim does not. A
+    /// [released](crate::ShimHandler::release) shim is killed nevertheless.
     ///
-    /// The kernel reaps such a shim by itself: it leaves no zombie, raises no SIGCHLD, and its
-    /// status comes from the pidfd. One that is killed while it executes its program counts as
-    /// started.
+    /// The kernel itself reaps such a shim. So the shim leaves no zombie and raises no SIGCHLD, and
+    /// its status comes from the pidfd. A shim that is killed while it executes its program counts
+    /// as started.
     ///
     /// Linux 7.1, on x86-64 (`CLONE_PIDFD_AUTOKILL`). Without `CAP_SYS_ADMIN` the program gets
-    /// `no_new_privs`: it gains no privilege by a set-user-id program.
+    /// `no_new_privs`: set-user-id programs give it no privilege.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Create`](crate::Stage::Create) with
-    /// [`Unsupported`](std::io::ErrorKind::Unsupported) on any other kernel, and where a filter
+    /// From the spawn: [`Stage::Create`](crate::Stage::Create) with
+    /// [`Unsupported`](std::io::ErrorKind::Unsupported) on any other kernel, and if a filter
     /// refuses clone3; nothing is started then. [`Stage::Arguments`](crate::Stage::Arguments) for a
     /// [detached](ShimSpawner::detached) or [supervised](ShimSpawner::supervised) shim, with
     /// [`Engine::Fork`], and with a [`pre_exec`](ShimSpawner::pre_exec) closure.
@@ -405,25 +411,25 @@ impl ShimSpawner {
         self
     }
 
-    /// Puts `watchdog-shim` between this process and the program, which needs no watchdog of its
-    /// own then: the program, and all that it ever starts, is stopped when this process dies or
-    /// lets go.
+    /// Puts `watchdog-shim` between this process and the program. The program then needs no
+    /// watchdog of its own: the program, and everything that it ever starts, is stopped when this
+    /// process dies or lets go.
     ///
-    /// The program gets its descriptors, configuration, streams and environment as without it, and
-    /// nothing of the watchdog. The child is the supervisor: its pid is the one that the handle and
-    /// the identity name, and it ends as the program ended, when the whole tree is gone. The [stop
-    /// policy](ShimSpawner::stop_policy) is the tree's; the supervisor itself is asked to stop by
-    /// SIGTERM, and has the grace period and ten seconds more to kill what is left.
-    /// [`ShimChild::stop_policy`](crate::ShimChild::stop_policy) and the identity say that, so that
-    /// [`ShimHandler::stop`](crate::ShimHandler::stop) is about the tree after
-    /// [`adopt`](crate::ShimHandler::adopt) too.
+    /// The program gets the same descriptors, configuration, streams and environment as without a
+    /// supervisor, and nothing of the watchdog. The child is the supervisor. The handle and the
+    /// identity name its pid. It ends when the whole tree is gone, as the program ended. The [stop
+    /// policy](ShimSpawner::stop_policy) is for the tree. The supervisor itself is stopped by
+    /// SIGTERM. It has the grace period, and ten more seconds to kill what is left.
+    /// [`ShimChild::stop_policy`](crate::ShimChild::stop_policy) and the identity say that. So
+    /// [`ShimHandler::stop`](crate::ShimHandler::stop) also stops the tree after
+    /// [`adopt`](crate::ShimHandler::adopt).
     ///
     /// # Errors
-    /// Of the spawn, which waits until the program was executed:
-    /// [`Stage::Supervisor`](crate::Stage::Supervisor) for all that is about the supervisor, and
+    /// From the spawn, which waits until the program was executed.
+    /// [`Stage::Supervisor`](crate::Stage::Supervisor) for everything that concerns the supervisor.
     /// [`Stage::Exec`](crate::Stage::Exec) for the program: `ENOENT` if it was not found,
-    /// [`PermissionDenied`](std::io::ErrorKind::PermissionDenied) if it cannot be executed,
-    /// whatever the reason; the supervisor says it on the shim's standard error.
+    /// [`PermissionDenied`](std::io::ErrorKind::PermissionDenied) if it cannot be executed, for any
+    /// reason. The supervisor writes the reason to the shim's standard error.
     /// [`Stage::Arguments`](crate::Stage::Arguments) for a [detached](ShimSpawner::detached) shim,
     /// which nobody stops.
     pub fn supervised(&mut self, supervisor: Supervisor) -> &mut ShimSpawner {
@@ -431,17 +437,17 @@ impl ShimSpawner {
         self
     }
 
-    /// How long a program that is still open for writing is tried again, on the monotonic clock;
-    /// not at all unless set. Another thread that starts a program while this one writes the file
-    /// of its own leaves a copy of the descriptor in its child, until that child's exec: `ETXTBSY`,
-    /// for no reason that this process can see.
+    /// How long to retry the exec of a program that is still open for writing, on the monotonic
+    /// clock. The default is not at all. While this thread writes a program's file, another thread
+    /// may start a program. Its child has a copy of the descriptor until its own exec. So the exec
+    /// here fails with `ETXTBSY`, for no reason that this process can see.
     ///
-    /// Each try is a child of its own, since two that wait for each other with the other's file
-    /// open would wait for nothing. [`pre_exec`](ShimSpawner::pre_exec) closures run in each. With
-    /// a [supervisor](ShimSpawner::supervised), it is about the supervisor's program alone.
+    /// Each try creates a new child. If two children waited, each with the other's file open, both
+    /// would wait in vain. [`pre_exec`](ShimSpawner::pre_exec) closures run in each child. With a
+    /// [supervisor](ShimSpawner::supervised), this applies only to the supervisor's program.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Exec`](crate::Stage::Exec): `ETXTBSY` when the time is over.
+    /// From the spawn: [`Stage::Exec`](crate::Stage::Exec): `ETXTBSY` when the time is over.
     ///
     /// # References
     /// [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
@@ -450,13 +456,14 @@ impl ShimSpawner {
         self
     }
 
-    /// Runs a closure in the child, after session, limits, credentials and directory are set and
+    /// Runs a closure in the child, after session, limits, credentials and directory are set, and
     /// before the descriptors are put on their numbers. Closures run in the order in which they
-    /// were added. They need a copy of this process's memory: the engine is [`Engine::Fork`] then.
+    /// were added. They need a copy of this process's memory, so the engine is [`Engine::Fork`]
+    /// then.
     ///
     /// # Safety
     /// The closure runs between fork and exec: it may only do what is async-signal-safe. A panic in
-    /// it ends the child, and is an error of [`Stage::PreExec`].
+    /// it ends the child, and is reported as an error of [`Stage::PreExec`].
     ///
     /// # References
     /// [signal-safety(7)](https://man7.org/linux/man-pages/man7/signal-safety.7.html)
@@ -469,15 +476,15 @@ impl ShimSpawner {
         self
     }
 
-    /// How the child is created; [`Engine::Vfork`] unless set.
+    /// How the child is created. The default is [`Engine::Vfork`].
     pub fn engine(&mut self, engine: Engine) -> &mut ShimSpawner {
         self.engine = engine;
         self
     }
 }
 
-/// Names what is spawned, in a line: arguments and descriptors are counted. Environment and
-/// configuration may hold secrets and are left out.
+/// Shows what is spawned, in one line, with only the number of arguments and descriptors. The
+/// environment and the configuration may contain secrets and are left out.
 impl fmt::Debug for ShimSpawner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShimSpawner")

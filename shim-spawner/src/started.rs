@@ -1,4 +1,4 @@
-//! The supervisor's word that COMMAND was executed.
+//! Waits for the supervisor's report that it has executed COMMAND.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,10 +15,10 @@ use crate::stdio::above_stdio;
 use crate::stopping::Reports;
 use crate::{SpawnError, Stage};
 
-/// What its first report begins with, if it started COMMAND.
+/// How the supervisor's first report begins if it has executed COMMAND.
 const STARTED: &[u8] = br#"{"event":"started""#;
 
-/// Exit codes of the supervisor's own.
+/// Exit codes that the supervisor uses for its own failures.
 const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
@@ -43,8 +43,8 @@ impl StatusPipe {
         Ok(StatusPipe { read, write })
     }
 
-    /// Waits until COMMAND was executed. The caller has let go of every other share in the write
-    /// end.
+    /// Waits until the supervisor has executed COMMAND. The caller has dropped every other
+    /// reference to the write end.
     ///
     /// After an error, the supervisor was reaped.
     pub(crate) fn wait(
@@ -60,7 +60,7 @@ impl StatusPipe {
             said => said,
         };
         if said.is_err() {
-            // It says nothing. What it may have started goes with it.
+            // It reported nothing. SIGKILL ends it and what it may have started.
             let _ = supervisor.send_signal(Signal::KILL);
         }
         let _ = supervisor.wait_timeout(KILL_WAIT);
@@ -80,9 +80,10 @@ fn refusal(status: Option<ExitStatus>) -> SpawnError {
     }
 }
 
-/// The first line with what came along with it, or what there is of it before the end of the file.
+/// The first line with the bytes that were read with it. If the file ends before, what there is of
+/// the line.
 fn first_line(pipe: &OwnedFd, time: Duration) -> io::Result<Vec<u8>> {
-    // A time that no clock reaches is none.
+    // If the clock cannot reach this time, there is no deadline.
     let deadline = Instant::now().checked_add(time);
     let mut line = Vec::new();
     loop {

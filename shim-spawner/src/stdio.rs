@@ -1,4 +1,4 @@
-//! What a standard stream of the child is, in std's own words.
+//! A standard stream of the child.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,8 +9,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 /// What the child gets as standard input, output or error.
 ///
-/// Our own type, where [`std::process::Stdio`] would not tell an engine which descriptor it stands
-/// for.
+/// A type of our own, because [`std::process::Stdio`] does not tell an engine which descriptor it
+/// contains.
 #[derive(Debug)]
 pub struct Stdio(Kind);
 
@@ -23,11 +23,11 @@ enum Kind {
 }
 
 impl Stdio {
-    /// The parent's own stream: what stands on the number when the child is created, close-on-exec
-    /// or not. `/dev/null` where nothing does.
+    /// The parent's own stream: the descriptor that has this number when the child is created,
+    /// close-on-exec or not. `/dev/null` if there is none.
     ///
-    /// A process that closes 0, 1 or 2 leaves the number to the next file that any of its threads
-    /// opens, and the child would inherit that. Put `/dev/null` there instead.
+    /// If a process closes 0, 1 or 2, the next file that any of its threads opens gets that number,
+    /// and the child would inherit it. Put `/dev/null` there instead.
     #[must_use]
     pub const fn inherit() -> Stdio {
         Stdio(Kind::Inherit)
@@ -39,28 +39,28 @@ impl Stdio {
         Stdio(Kind::Null)
     }
 
-    /// A new pipe, the other end of which is in [`ShimChild`](crate::ShimChild).
+    /// A new pipe. [`ShimChild`](crate::ShimChild) has the other end.
     #[must_use]
     pub const fn piped() -> Stdio {
         Stdio(Kind::Piped)
     }
 }
 
-/// A file, a socket, a pipe's end, a stream of another child.
+/// A file, a socket, an end of a pipe, or a stream of another child.
 impl<T: Into<OwnedFd>> From<T> for Stdio {
     fn from(fd: T) -> Stdio {
         Stdio(Kind::Fd(fd.into()))
     }
 }
 
-/// Which way a stream goes, seen from the child.
+/// The direction of a stream, from the child's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     In,
     Out,
 }
 
-/// One stream ready for a spawn: the child's end (`None`: inherited) and ours (of a pipe).
+/// One stream, ready for a spawn: the child's end (`None`: inherited) and ours (if it is a pipe).
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) theirs: Option<OwnedFd>,
@@ -68,8 +68,8 @@ pub(crate) struct Stream {
 }
 
 impl Stdio {
-    /// Opens what one spawn needs. Everything made here is close-on-exec and lies at 3 or above, so
-    /// that it cannot stand where a standard stream is missing.
+    /// Opens the descriptors for one spawn. Each one is close-on-exec and has a number from 3 up,
+    /// so that it does not take the place of a missing standard stream.
     pub(crate) fn open(&self, direction: Direction) -> io::Result<Stream> {
         match &self.0 {
             Kind::Inherit => Ok(Stream::default()),
@@ -105,7 +105,8 @@ impl Stdio {
     }
 }
 
-/// A descriptor on 0, 1 or 2 would be taken for a standard stream that is missing.
+/// Moves a descriptor from 0, 1 or 2 to a higher number. There, it would be taken for the missing
+/// standard stream.
 pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
     if fd.as_raw_fd() > 2 {

@@ -10,23 +10,22 @@ use pidfd_watcher::{Error, Pid};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StopError {
-    /// The shim itself is still there ten seconds after SIGKILL: the kernel holds it in an
-    /// uninterruptible wait.
+    /// The shim itself still exists ten seconds after SIGKILL: it is in an uninterruptible wait in
+    /// the kernel.
     StillAlive {
-        /// Which.
+        /// The shim.
         pid: Pid,
     },
-    /// This process is one of those that would be stopped: it is in the shim's group or cgroup.
-    /// Nothing was signalled.
+    /// This process is one of those that the stop would signal: it is in the shim's group or
+    /// cgroup. Nothing was signalled.
     OwnProcess,
-    /// The shim was spawned with a cgroup to be stopped, and this handler does not know which:
-    /// [`ShimHandler::stop_cgroup`](crate::ShimHandler::stop_cgroup) says it. Nothing was
-    /// signalled.
+    /// The shim was spawned with a cgroup to stop, and this handler does not know which. Set it by
+    /// [`ShimHandler::stop_cgroup`](crate::ShimHandler::stop_cgroup). Nothing was signalled.
     NoCgroup,
     /// The cgroup cannot be read.
     Cgroup(io::Error),
-    /// The process could not be signalled or waited for: `EPERM` for one of another user;
-    /// [`Unsupported`](Error::Unsupported) for the group of a shim that is not this process's
+    /// The process could not be signalled or waited for. `EPERM`: it belongs to another user.
+    /// [`Unsupported`](Error::Unsupported): it is the group of a shim that is not this process's
     /// child, before Linux 6.9 and without `/proc`.
     Process(Error),
 }
@@ -36,7 +35,7 @@ impl fmt::Display for StopError {
         match self {
             StopError::StillAlive { pid } => {
                 let pid = pid.as_raw_nonzero();
-                write!(f, "process {pid} does not end by SIGKILL")
+                write!(f, "process {pid} did not end after SIGKILL")
             }
             StopError::OwnProcess => {
                 f.write_str("this process is one of those that would be stopped")
@@ -64,7 +63,7 @@ impl From<Error> for StopError {
     }
 }
 
-/// Keeps the kernel's number where there is one. A process that SIGKILL does not end is
+/// Keeps the errno if there is one. If SIGKILL did not end a process, the kind is
 /// [`TimedOut`](io::ErrorKind::TimedOut).
 impl From<StopError> for io::Error {
     fn from(error: StopError) -> io::Error {

@@ -1,4 +1,4 @@
-//! A stop as a future, which goes on by itself when it is dropped.
+//! A stop as a future. If the future is dropped, the stop continues by itself.
 
 use std::fmt;
 use std::future::Future;
@@ -13,23 +13,23 @@ use pidfd_watcher::{Error, ExitFuture, Process, Sleep, TimedExitFuture, Watcher}
 use crate::stopping::{Next, Stopping};
 use crate::{StopError, StopReport};
 
-/// How long to sleep where a process cannot be watched.
+/// How long to sleep if a process cannot be watched.
 const NAP: Duration = Duration::from_millis(10);
 
-/// Drives a stop on whichever executor polls it.
+/// Runs a stop on the executor that polls it.
 #[derive(Debug)]
 pub(crate) struct StopFuture {
-    /// `None` once it is over.
+    /// `None` after the end.
     driven: Option<Driven>,
-    /// Set when the stop goes on without this future: it reaps the shim then, and nobody else must
-    /// do so before.
+    /// Set when the stop continues without this future. It reaps the shim then, and nothing else
+    /// must reap it before.
     goes_on: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
 struct Driven {
     stopping: Stopping,
-    /// `None`: nobody was signalled yet.
+    /// `None`: nothing was signalled yet.
     begun: Option<Waiting>,
 }
 
@@ -77,7 +77,7 @@ impl Drop for StopFuture {
         if let Some(driven) = self.driven.take()
             && driven.begun.is_some()
         {
-            // Relaxed: the handler, which looks at it, is borrowed until this future is gone.
+            // Relaxed: the handler, which reads it, is borrowed until this future is gone.
             self.goes_on.store(true, Ordering::Relaxed);
             let detached = Arc::new(Detached {
                 leader: driven.stopping.leader().clone(),
@@ -95,7 +95,7 @@ impl Driven {
         loop {
             match begun {
                 None => {
-                    // Before anybody is signalled: what is needed to come back is to be had.
+                    // Before the first signal, check that this future can be woken.
                     try_to_wait(stopping.leader(), context)?;
                     *begun = Some(Waiting::Nothing);
                 }
@@ -114,14 +114,14 @@ impl Driven {
     }
 }
 
-/// An error if an exit or a time could not be waited for.
+/// Returns an error if it is impossible to wait for an exit or for a time.
 fn try_to_wait(leader: &Process, context: &mut Context<'_>) -> Result<(), Error> {
-    // Long enough to be still on its way.
+    // Long enough not to pass during this check.
     const LONG: Duration = Duration::from_secs(3600);
     let mut both = Watcher::global()?.exited_within(leader, LONG);
     match Pin::new(&mut both).poll(context) {
         Poll::Ready(Err(error)) => Err(error),
-        // Looked at by itself: the exit may be there already.
+        // The time is checked separately, because the exit may have happened already.
         Poll::Ready(Ok(_)) | Poll::Pending => {
             let mut time = Watcher::global()?.sleep(LONG);
             match Pin::new(&mut time).poll(context) {
@@ -152,9 +152,9 @@ impl Waiting {
             Waiting::Exit(_, Exits::Timed(exit)) => Pin::new(exit).poll(context).map_ok(|_exit| ()),
         };
         match (polled, &self) {
-            // Somebody has shut the watcher down: the next step asks another one.
+            // Another thread has shut the watcher down. The next step uses a new one.
             (Poll::Ready(Err(Error::ShutDown)), _) => Poll::Ready(Ok(())),
-            // No epoll watch is left. Looking again and again needs none.
+            // No epoll watch is left. Repeated checks need none.
             (Poll::Ready(Err(_)), Waiting::Exit(..)) => {
                 *self = Waiting::Time(Watcher::global()?.sleep(NAP));
                 self.poll(context)
@@ -174,22 +174,21 @@ impl fmt::Debug for Waiting {
     }
 }
 
-/// A stop whose future was dropped: it is polled by whoever wakes it, which is the watcher's
-/// thread.
+/// A stop whose future was dropped. Each wake polls it, on the thread that wakes it: the watcher's.
 struct Detached {
     leader: Process,
-    /// `None` once it is over.
+    /// `None` after the end.
     driven: Mutex<Option<Driven>>,
     woken: AtomicBool,
 }
 
 impl Wake for Detached {
     fn wake(self: Arc<Self>) {
-        // Acquire and release by one word: who finds the lock taken has set it before, and who
-        // holds the lock looks at it after.
+        // SeqCst: no wake is lost. A thread that finds the lock taken has set `woken` before, and
+        // the thread that has the lock reads `woken` after it releases the lock.
         self.woken.store(true, Ordering::SeqCst);
         while self.woken.load(Ordering::SeqCst) {
-            // Polled at this moment, by another thread or by a caller of this call: that one looks
+            // Another thread, or a caller of this call, polls it at this moment and will check
             // again.
             let Ok(mut driven) = self.driven.try_lock() else {
                 return;
@@ -201,7 +200,7 @@ impl Wake for Detached {
                 driven.poll(&mut context).is_ready()
             });
             if over && driven.take().is_some() {
-                // A stop that has failed has not done so.
+                // A stop that failed has not reaped the shim.
                 self.leader.reap_when_exited();
             }
         }

@@ -1,4 +1,4 @@
-//! What a stop has found.
+//! The result of a stop.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use pidfd_watcher::{Exit, Pid};
 
 use crate::StopTarget;
 
-/// What [`ShimHandler::stop`](crate::ShimHandler::stop) has found: the shim has ended, and this is
-/// what became of the others.
+/// The result of [`ShimHandler::stop`](crate::ShimHandler::stop). The shim has ended; the report
+/// tells what happened to the other processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "it says whether somebody is left"]
 pub struct StopReport {
@@ -18,41 +18,41 @@ pub struct StopReport {
 }
 
 impl StopReport {
-    /// How the shim itself ended, where that is ours to know.
+    /// The exit of the shim itself, as far as this process may know it.
     #[must_use]
     pub fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// Which processes the stop was about.
+    /// Which processes the stop signalled.
     #[must_use]
     pub fn target(&self) -> StopTarget {
         self.target
     }
 
-    /// Those that outlived the grace period and were sent SIGKILL, the shim itself included. They
-    /// are counted just before: one that is born or ends meanwhile may be missing, or be one too
-    /// many.
+    /// The processes that outlived the grace period and got SIGKILL, including the shim itself.
+    /// They are counted just before the signal. A process that is born or ends meanwhile may be
+    /// missing, or be counted too much.
     #[must_use]
     pub fn killed(&self) -> &Tally {
         &self.killed
     }
 
-    /// Those that are left ten seconds after SIGKILL: the kernel holds them in an uninterruptible
-    /// wait, or they are another user's.
+    /// The processes that still exist ten seconds after SIGKILL: they are in an uninterruptible
+    /// wait in the kernel, or belong to another user.
     #[must_use]
     pub fn left(&self) -> &Tally {
         &self.left
     }
 
-    /// Whether nobody is left, beyond doubt.
+    /// Whether it is certain that no process is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.left.count() == Some(0)
     }
 }
 
-/// Some processes, as far as they are known.
+/// A number of processes, as far as it is known.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tally {
     count: Option<u64>,
@@ -78,8 +78,8 @@ impl Tally {
         }
     }
 
-    /// Adds processes of which some may be in it already. `None`: there are more, and nobody knows
-    /// how many.
+    /// Adds processes, some of which may have been added before. `None`: there are more, and their
+    /// number is not known.
     pub(crate) fn add(&mut self, pids: Option<Vec<Pid>>) {
         let Some(pids) = pids else {
             self.count = None;
@@ -93,23 +93,25 @@ impl Tally {
         }
     }
 
-    /// How many; `None` where that cannot be known: `/proc` is missing, or tells nothing of
-    /// processes that are no children of this one before Linux 6.9; the reports of a supervisor
-    /// went to the process that started it.
+    /// The number of processes. `None` if it cannot be known:
+    ///
+    /// - `/proc` is missing;
+    /// - before Linux 6.9, another process reaped the shim, so its group cannot be proven any more;
+    /// - the supervisor's reports went to the process that started it.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         self.count
     }
 
-    /// The numbers that those had which are known one by one: of a group or a cgroup, and not of a
-    /// tree. For messages: a number may be another process's by now.
+    /// The pids of the processes that are known one by one: those of a group or a cgroup, but not
+    /// of a tree. Use them for messages only: by now another process may have such a pid.
     #[must_use]
     pub fn pids(&self) -> &[Pid] {
         &self.pids
     }
 }
 
-/// In a line, however many they are.
+/// In one line, however many processes there are.
 impl fmt::Debug for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tally")

@@ -1,22 +1,24 @@
-//! Whom a stop is about: the shim, its group, a cgroup, or a tree.
+//! Which processes a stop signals: the shim, its group, a cgroup, or a tree.
 
-/// Which processes [`ShimHandler::stop`](crate::ShimHandler::stop) is about: they get the stop
-/// signal, it waits until none of them is left, and kills those that outlive the grace period.
+/// Which processes [`ShimHandler::stop`](crate::ShimHandler::stop) stops. They get the stop signal.
+/// The stop waits until none of them is left, and kills those that outlive the grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StopTarget {
     /// The shim alone.
     Leader,
-    /// The process group that the shim leads. Unless another target is set, that of every shim
-    /// which leads one: a shim that joined a [group](crate::ShimSpawner::process_group) does not.
+    /// The process group that the shim leads. This is the default for every shim that leads one. A
+    /// shim that joined a [group](crate::ShimSpawner::process_group) does not lead it.
     ///
-    /// What has left the group, by `setsid` or `setpgid`, is not reached.
+    /// The stop does not reach a process that has left the group by `setsid` or `setpgid`.
     Group,
-    /// The [cgroup](crate::ShimSpawner::stop_cgroup) that was named, with those below it. Whoever
-    /// is in it when the stop begins gets the stop signal, the shim among them only if it is.
+    /// The [cgroup](crate::ShimSpawner::stop_cgroup) that was set, with those below it. Each
+    /// process that is in it when the stop begins gets the stop signal. The shim gets it in any
+    /// case.
     Cgroup,
-    /// Everything that the program has ever started: that of a
-    /// [supervised](crate::ShimSpawner::supervised) shim, and of no other. The supervisor stops it.
+    /// Everything that the program has ever started. Only a
+    /// [supervised](crate::ShimSpawner::supervised) shim has this target. The supervisor stops the
+    /// tree.
     Tree,
 }
 
@@ -28,7 +30,7 @@ impl StopTarget {
         StopTarget::Tree,
     ];
 
-    /// As an identity names it. Async-signal-safe.
+    /// The name of the target in an identity. Async-signal-safe.
     pub(crate) fn word(self) -> &'static str {
         match self {
             StopTarget::Leader => "leader",

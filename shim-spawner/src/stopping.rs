@@ -1,4 +1,4 @@
-//! One stop, step by step: it never waits itself, so that a thread and a future can drive it alike.
+//! One stop, step by step. It never waits itself, so both a thread and a future can run it.
 
 mod aim;
 mod cgroup;
@@ -18,11 +18,11 @@ pub(crate) use aim::Aim;
 pub(crate) use reports::Reports;
 use rest::Rest;
 
-/// How long processes may take to vanish after SIGKILL: a kernel that is busy tearing down memory,
-/// or waits for a disk, is not hurried by anyone.
+/// How long processes may take to vanish after SIGKILL. A kernel that tears down memory or waits
+/// for a disk cannot be hurried.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
-/// How long to sleep where nothing tells when somebody ends.
+/// How long to sleep if there is no event for the end of a process.
 const NAP: Duration = Duration::from_millis(10);
 
 /// A stop in progress.
@@ -37,21 +37,21 @@ pub(crate) struct Stopping {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// Nobody was signalled yet.
+    /// Nothing was signalled yet.
     Begin,
-    /// Until the monotonic clock shows this; `None`: without end.
+    /// Until this time of the monotonic clock. `None`: without end.
     Grace(Option<Duration>),
     Killing(Duration),
 }
 
-/// What has to come before the next step.
+/// What to wait for before the next step.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// The exit of this process, or this much time; `None`: without end.
+    /// The exit of this process, but no longer than this time. `None`: without end.
     Exit(Process, Option<Duration>),
-    /// This much time.
+    /// This time.
     Time(Duration),
-    /// Nothing: this came of it.
+    /// Nothing. The stop is over, with this result.
     Done(StopReport),
 }
 
@@ -70,14 +70,15 @@ impl Stopping {
         &self.leader
     }
 
-    /// Does what can be done now. To be called again when what it answers has come, or earlier.
+    /// Does what can be done now. Call it again when the event that it returns has happened, or
+    /// earlier.
     pub(crate) fn step(&mut self) -> Result<Next, StopError> {
         if let Phase::Begin = self.phase {
             self.aim.check(&self.leader)?;
             let ends = now()?.checked_add(self.policy.grace_period());
             self.phase = Phase::Grace(ends);
             self.aim.signal(&self.leader, self.policy.stop_signal())?;
-            // A stopped process takes SIGTERM only when it is continued.
+            // A stopped process handles SIGTERM only after it is continued.
             self.aim.signal(&self.leader, Signal::CONT)?;
         }
         if let Phase::Grace(ends) = self.phase {
@@ -109,7 +110,7 @@ impl Stopping {
         Ok(self.next(exit, rest, Some(left)))
     }
 
-    /// How the shim ended, if it has; who else is left.
+    /// The exit of the shim, if it has ended, and the other processes that are left.
     fn look(&self) -> Result<(Option<Exit>, Rest), StopError> {
         let Some(exit) = self.leader.try_wait()? else {
             return Ok((None, Rest::Unknown));
@@ -125,7 +126,7 @@ impl Stopping {
         match rest {
             Rest::Empty | Rest::Unprovable => Next::Done(self.report(exit, &rest)),
             Rest::Unknown => Next::Time(left.map_or(NAP, |left| left.min(NAP))),
-            // Any of them: it is not over before it has ended.
+            // Wait for any member: the stop is not over before this one has ended.
             Rest::Members(members) => match members.into_iter().next() {
                 Some(member) => Next::Exit(member, left),
                 None => Next::Time(NAP),
@@ -134,7 +135,7 @@ impl Stopping {
     }
 
     fn kill(&mut self, exit: Option<Exit>, rest: &Rest) -> Result<(), StopError> {
-        // Looked up before SIGKILL: who has died of it is none of theirs any more.
+        // Looked up before SIGKILL, because a process that has died of it is no member any more.
         let pids = match (exit, rest) {
             (None, _) => self.aim.members(&self.leader),
             (Some(_), rest) => rest.pids(),
@@ -144,13 +145,13 @@ impl Stopping {
         }
         self.killed.add(pids);
         match self.aim.signal(&self.leader, Signal::KILL) {
-            // The shim has ended; the report says who is left.
+            // The shim has ended. The report shows who is left.
             Err(_) if exit.is_some() => Ok(()),
             sent => sent,
         }
     }
 
-    /// Who came after the first SIGKILL is killed too.
+    /// Kills the processes that appeared after the first SIGKILL too.
     fn kill_newcomers(&mut self, exit: Option<Exit>, rest: &Rest) -> Result<(), StopError> {
         let known = self.killed.pids();
         let is_new = |members: &Vec<Process>| members.iter().any(|m| !known.contains(&m.pid()));
@@ -161,7 +162,7 @@ impl Stopping {
     }
 
     fn report(&self, exit: Exit, rest: &Rest) -> StopReport {
-        // Where it is ours to reap; what is known of the exit is known already.
+        // Reaps the shim if it is our child. Otherwise the known exit stays.
         let exit = self.leader.clone().reap().unwrap_or(exit);
         let mut left = Tally::none();
         left.add(rest.pids());
@@ -178,7 +179,7 @@ impl Stopping {
     }
 }
 
-/// Whether nothing more can come: nobody is left, or nobody could be told from strangers.
+/// Whether nothing more can happen: no process is left, or members cannot be told from strangers.
 fn is_over(exit: Option<Exit>, rest: &Rest) -> bool {
     exit.is_some() && matches!(rest, Rest::Empty | Rest::Unprovable)
 }

@@ -1,11 +1,11 @@
-//! Strings as the kernel takes them.
+//! Strings in the form that the kernel takes.
 
 use std::ffi::c_char;
 
-/// Of a string with its NUL, in bytes, and a generous guess.
+/// The bytes of a common string with its NUL. A generous guess.
 const COMMON_LENGTH: usize = 64;
 
-/// Strings one after the other in one piece of memory, each ended by a NUL.
+/// Strings one after the other in one piece of memory, each with a NUL at its end.
 #[derive(Debug, Default)]
 pub(crate) struct CStrings {
     bytes: Vec<u8>,
@@ -13,15 +13,15 @@ pub(crate) struct CStrings {
 }
 
 impl CStrings {
-    /// Makes room for so many more of common length: growing by doubling copies it all several
-    /// times.
+    /// Reserves room for `strings` more strings of common length. Without it, growth by doubling
+    /// copies everything several times.
     pub(crate) fn reserve(&mut self, strings: usize) {
         self.starts.reserve(strings);
         self.bytes.reserve(strings.saturating_mul(COMMON_LENGTH));
     }
 
-    /// Adds one string made of `parts`, and gives it back in one piece, without its NUL. A NUL in a
-    /// part would end it early: the caller has looked.
+    /// Adds one string made of `parts`. Returns the whole string without its NUL. The caller has
+    /// checked that no part has a NUL, which would end the string early.
     pub(crate) fn push(&mut self, parts: &[&[u8]]) -> &[u8] {
         let start = self.bytes.len();
         self.starts.push(start);
@@ -34,8 +34,8 @@ impl CStrings {
             .unwrap_or_default()
     }
 
-    /// Where each string begins. Good as long as nothing is added and `self` is there, moved or
-    /// not.
+    /// The address of each string. The addresses are valid while `self` exists, moved or not, and
+    /// nothing is added.
     pub(crate) fn pointers(&self) -> impl Iterator<Item = *const c_char> {
         let base = self.bytes.as_ptr();
         self.starts

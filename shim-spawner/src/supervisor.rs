@@ -1,4 +1,4 @@
-//! The program `watchdog-shim` between the runtime and a program that knows nothing of either.
+//! The program `watchdog-shim` between the runtime and a program that has no watchdog.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -10,20 +10,20 @@ use std::time::Duration;
 
 use crate::{SpawnError, Stage};
 
-/// The name of the program, and of a program that is executed again to be it.
+/// The name of the program, and of a program that is executed again to act as it.
 const NAME: &str = "watchdog-shim";
 
-/// What makes a program its own supervisor.
+/// The call that makes a program its own supervisor.
 const CALL: &str = "watchdog_shim::run_if_asked()";
 
-/// The exit code of a supervisor that starts nothing and says why.
+/// The exit code of a supervisor that starts nothing and reports why.
 const REFUSED: i32 = 125;
 
-/// How long it may take until COMMAND was executed, unless the caller says it.
+/// The default time for a start, until COMMAND was executed.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Puts a program that has no [`Watchdog`](watchdog_pipe::Watchdog), with everything that it
-/// starts, under the lifetime of this process: see
+/// Makes a program that has no [`Watchdog`](watchdog_pipe::Watchdog), and everything that it
+/// starts, end when this process ends: see
 /// [`ShimSpawner::supervised`](crate::ShimSpawner::supervised).
 #[derive(Clone, Debug)]
 pub struct Supervisor {
@@ -40,17 +40,16 @@ pub struct Supervisor {
 enum Program {
     At(PathBuf),
     Found,
-    /// This process's own.
+    /// This process's own program.
     Own,
 }
 
-/// What is promised of the end of a shim when its runtime ends. Each promises what those before it
-/// do.
+/// What is promised about a shim when its runtime ends. Each level includes the levels before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Level {
-    /// The shim is told. Whether it ends, and what becomes of what it started, is up to its
-    /// program; under [`Contain::Nothing`], the program itself is stopped.
+    /// The shim learns of the end. Whether it ends, and what happens to what it started, depends on
+    /// its program. Under [`Contain::Nothing`], the program itself is stopped.
     Told,
     /// Nothing of the tree is left, unless the runtime and all processes of the supervisor are
     /// killed at once.
@@ -59,24 +58,24 @@ pub enum Level {
     Certain,
 }
 
-/// How a supervisor holds the tree together.
+/// How a supervisor keeps the tree together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Contain {
-    /// The strongest that the program does not notice.
+    /// The strongest containment that the program does not notice.
     #[default]
     Auto,
     /// A PID namespace: the program sees other pids. Needs `CAP_SYS_ADMIN` or a user namespace.
     PidNamespace,
     /// A cgroup of version 2: needs a writable one.
     Cgroup,
-    /// Orphans come to the supervisor.
+    /// The supervisor inherits orphans.
     Subreaper,
-    /// Not at all: the program alone is stopped.
+    /// Not at all: only the program is stopped.
     Nothing,
 }
 
-/// Who gets the stop signal first. What is left after the grace period is killed in any case.
+/// Who gets the stop signal. What is left after the grace period is killed in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SignalTo {
@@ -89,14 +88,14 @@ pub enum SignalTo {
     All,
 }
 
-/// What becomes of the rest of the tree when the program has exited by itself.
+/// What happens to the rest of the tree when the program has exited by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnExit {
     /// It is stopped.
     #[default]
     Stop,
-    /// It is waited for.
+    /// The supervisor waits for it.
     Wait,
     /// It is left alone.
     Leave,
@@ -119,8 +118,8 @@ impl Supervisor {
         Supervisor::new(Program::At(path.as_ref().to_owned()))
     }
 
-    /// The program `watchdog-shim` beside this process's own program, else in this process's
-    /// `PATH`. It is looked for by each spawn.
+    /// The program `watchdog-shim`: first next to this process's own program, then in this
+    /// process's `PATH`. Each spawn searches for it.
     #[must_use]
     pub fn found() -> Supervisor {
         Supervisor::new(Program::Found)
@@ -129,43 +128,44 @@ impl Supervisor {
     /// This process's own program (`/proc/self/exe`), executed again under the name
     /// `watchdog-shim`. Its `main` must begin with `watchdog_shim::run_if_asked()`.
     ///
-    /// A program that does not do so goes on as itself in the child: it is killed when the [time
-    /// for the start](Supervisor::start_timeout) is over, and a spawn that it does in this way
-    /// itself is refused.
+    /// A program that does not do so continues as itself in the child. It is killed when the [time
+    /// for the start](Supervisor::start_timeout) is over. If it spawns in this way itself, that
+    /// spawn is refused.
     #[must_use]
     pub fn this_program() -> Supervisor {
         Supervisor::new(Program::Own)
     }
 
-    /// How the tree is held together; [`Contain::Auto`] unless set.
+    /// How the tree is kept together. The default is [`Contain::Auto`].
     #[must_use]
     pub fn contain(self, contain: Contain) -> Supervisor {
         Supervisor { contain, ..self }
     }
 
-    /// The spawn fails where less than this can be had. Unless set: [`Level::Certain`] with
-    /// [`Contain::PidNamespace`], [`Level::Told`] with [`Contain::Nothing`], else [`Level::Good`].
+    /// The spawn fails if less than this is possible. The default is [`Level::Certain`] with
+    /// [`Contain::PidNamespace`], [`Level::Told`] with [`Contain::Nothing`], and otherwise
+    /// [`Level::Good`].
     #[must_use]
     pub fn require(self, level: Level) -> Supervisor {
         let require = Some(level);
         Supervisor { require, ..self }
     }
 
-    /// Who gets the stop signal; [`SignalTo::All`] unless set.
+    /// Who gets the stop signal. The default is [`SignalTo::All`].
     #[must_use]
     pub fn signal_to(self, signal_to: SignalTo) -> Supervisor {
         Supervisor { signal_to, ..self }
     }
 
-    /// What becomes of the rest of the tree when the program has exited; [`OnExit::Stop`] unless
-    /// set.
+    /// What happens to the rest of the tree when the program has exited. The default is
+    /// [`OnExit::Stop`].
     #[must_use]
     pub fn on_exit(self, on_exit: OnExit) -> Supervisor {
         Supervisor { on_exit, ..self }
     }
 
-    /// How long a spawn waits until the program was executed, on the monotonic clock; 30 s unless
-    /// set. Then everything is killed, and the spawn fails with
+    /// How long a spawn waits until the program was executed, on the monotonic clock. The default
+    /// is 30 s. After that everything is killed, and the spawn fails with
     /// [`TimedOut`](io::ErrorKind::TimedOut).
     #[must_use]
     pub fn start_timeout(self, start_timeout: Duration) -> Supervisor {
@@ -175,7 +175,7 @@ impl Supervisor {
         }
     }
 
-    /// What this supervisor promises of every shim that it was started for.
+    /// What this supervisor promises for every shim that it has started.
     #[must_use]
     pub fn level(&self) -> Level {
         self.require.unwrap_or(match self.contain {
@@ -185,7 +185,7 @@ impl Supervisor {
         })
     }
 
-    /// Whether its reports are about all that the program has started.
+    /// Whether its reports cover everything that the program has started.
     pub(crate) fn reports_the_tree(&self) -> bool {
         self.contain != Contain::Nothing && self.on_exit != OnExit::Leave
     }
@@ -194,12 +194,12 @@ impl Supervisor {
         self.start_timeout
     }
 
-    /// Refuses what cannot be, before anything is made.
+    /// Refuses impossible combinations, before anything is made.
     pub(crate) fn check(&self) -> Result<(), SpawnError> {
         let promised = self.level();
         if self.contain == Contain::Nothing && promised > Level::Told {
             return Err(SpawnError::invalid(
-                "nothing but Level::Told can be required with Contain::Nothing",
+                "with Contain::Nothing, only Level::Told can be required",
             ));
         }
         if self.contain == Contain::PidNamespace && self.on_exit == OnExit::Leave {
@@ -210,13 +210,13 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The program's path, and the name to execute it by.
+    /// The program's path, and the name under which to execute it.
     pub(crate) fn locate(&self) -> Result<(PathBuf, OsString), SpawnError> {
         match &self.program {
             Program::At(path) => Ok((path.clone(), NAME.into())),
             Program::Found => Ok((find()?, NAME.into())),
-            // It was executed as the supervisor and has not become it. Its own spawns would go on
-            // so without end.
+            // It was executed as the supervisor but does not act as one. Its own spawns would
+            // repeat this without end.
             Program::Own if was_asked() => Err(SpawnError::invalid(
                 "this program was executed as the supervisor, and its main does not begin with \
                  watchdog_shim::run_if_asked()",
@@ -225,8 +225,8 @@ impl Supervisor {
         }
     }
 
-    /// The error of a start, in which this process's own program says what it lacks if it did not
-    /// become the supervisor.
+    /// Explains a failed start: if this process's own program did not act as the supervisor, the
+    /// error says what its `main` lacks.
     pub(crate) fn explain(&self, error: SpawnError) -> SpawnError {
         if !matches!(self.program, Program::Own) {
             return error;

@@ -18,21 +18,21 @@ pub(crate) use process::{
 pub(crate) use signals::BlockedSignals;
 pub(crate) use time::{monotonic, nap};
 
-/// Device and inode of a number that we do not own. `EBADF` when it is not open.
+/// Device and inode of a descriptor number that we do not own. `EBADF` if it is not open.
 pub(crate) fn inspect(number: RawFd) -> io::Result<(u64, u64)> {
-    // The 64-bit structure on every architecture: fstat has half an inode's number on some, and
-    // fails for larger ones.
+    // The 64-bit structure on every architecture: on some, fstat has only half of the inode number
+    // and fails for larger ones.
     let mut stat = MaybeUninit::<libc::stat64>::uninit();
-    // SAFETY: `stat` has room for what fstat64 writes; a number that is not open is only an error.
+    // SAFETY: `stat` has room for what fstat64 writes. A number that is not open is only an error.
     if unsafe { libc::fstat64(number, stat.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: fstat64 answered 0, so it has filled the structure.
+    // SAFETY: fstat64 returned 0, so it has filled the structure.
     let stat = unsafe { stat.assume_init() };
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// The owner of a number.
+/// Makes an owner of a number.
 ///
 /// # Safety
 /// `number` is open, and nothing else owns it.
@@ -41,10 +41,10 @@ pub(crate) unsafe fn own(number: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
-/// Takes a variable out of the environment.
+/// Removes a variable from the environment.
 ///
 /// # Safety
-/// No other thread uses the environment, other than by the functions of [`std::env`](mod@std::env).
+/// No other thread uses the environment except through [`std::env`](mod@std::env).
 pub(crate) unsafe fn remove_variable(name: &'static str) {
     // SAFETY: the caller's promise.
     unsafe { std::env::remove_var(name) };

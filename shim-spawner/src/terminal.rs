@@ -1,4 +1,4 @@
-//! The terminals that a spawn is about.
+//! The terminals of a spawn.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::sys::BlockedSignals;
 pub(crate) struct Terminal {
     /// Becomes the controlling terminal of the child's own session.
     pub(crate) controlling: Option<Arc<OwnedFd>>,
-    /// Is that of this session; the child's group goes to its foreground.
+    /// The controlling terminal of this session. The child's group becomes its foreground group.
     pub(crate) foreground: Option<Arc<OwnedFd>>,
 }
 
@@ -25,15 +25,15 @@ pub(crate) struct Foreground {
 }
 
 impl Foreground {
-    /// `None` where the spawn changes no foreground, or will be refused by the kernel for the same
-    /// reason that this one is.
+    /// `None` if the spawn changes no foreground, or if this call fails: then the kernel will
+    /// refuse the spawn for the same reason.
     pub(crate) fn of(terminal: &Terminal) -> Option<Foreground> {
         let terminal = Arc::clone(terminal.foreground.as_ref()?);
         let before = tcgetpgrp(&terminal).ok()?;
         Some(Foreground { terminal, before })
     }
 
-    /// After a spawn that failed: the group that a child leaves behind is nobody's.
+    /// Runs after a spawn that failed, because the group of a child that is gone has no member.
     pub(crate) fn restore(self) {
         // SIGTTOU would stop a process that is not in the foreground itself.
         if let Ok(_blocked) = BlockedSignals::all() {

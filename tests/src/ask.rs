@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::DEADLINE;
+use crate::time_limit;
 
 /// Whether the server is there and its answer holds the text.
 #[must_use]
@@ -14,7 +14,7 @@ pub fn answers(socket: &Path, request: &str, text: &str) -> bool {
 
 fn answer(socket: &Path, request: &str, text: &str) -> io::Result<bool> {
     let mut server = UnixStream::connect(socket)?;
-    server.set_read_timeout(Some(DEADLINE))?;
+    server.set_read_timeout(Some(time_limit()))?;
     server.write_all(request.as_bytes())?;
     let mut said = Vec::new();
     loop {

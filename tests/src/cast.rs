@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::orders::Order;
 use crate::proc_fs::stat;
-use crate::{DEADLINE, Guard, until};
+use crate::{Guard, time_limit, until};
 
 /// Where its members find the test.
 const ENV_VAR: &str = "WORKSPACE_TESTS_CAST";
@@ -97,7 +97,7 @@ impl Cast {
                 return self.waiting.remove(index);
             }
             let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
-            let deadline = Timespec::try_from(DEADLINE).expect("a deadline that fits");
+            let deadline = Timespec::try_from(time_limit()).expect("a deadline that fits");
             let ready = poll(&mut fds, Some(&deadline)).expect("poll the listener");
             assert!(ready > 0, "deadline passed: {name} enters the cast");
             let (stream, _) = self.listener.accept().expect("accept");
@@ -142,7 +142,7 @@ pub struct Actor {
 impl Actor {
     fn meet(stream: UnixStream) -> Actor {
         stream
-            .set_read_timeout(Some(DEADLINE))
+            .set_read_timeout(Some(time_limit()))
             .expect("SO_RCVTIMEO");
         // Whatever namespace it is in, the kernel says its number in ours. It waits for orders now,
         // so that the number is still its own.
@@ -214,7 +214,10 @@ impl Actor {
 
     /// Waits for its end.
     pub fn gone(&self) {
-        let exit = self.process.wait_timeout(DEADLINE).expect("poll a pidfd");
+        let exit = self
+            .process
+            .wait_timeout(time_limit())
+            .expect("poll a pidfd");
         assert!(exit.is_some(), "deadline passed: {} is gone", self.name);
     }
 
@@ -298,7 +301,7 @@ impl Bystander {
 
     /// Waits for its end.
     pub fn gone(&self) {
-        let exit = self.0.wait_timeout(DEADLINE).expect("poll a pidfd");
+        let exit = self.0.wait_timeout(time_limit()).expect("poll a pidfd");
         assert!(
             exit.is_some(),
             "deadline passed: bystander {} is gone",

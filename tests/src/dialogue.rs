@@ -7,7 +7,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::orders::Order;
-use crate::{DEADLINE, Guard};
+use crate::{Guard, time_limit};
 
 /// A child with whom one talks through its standard input and output, under the deadline.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Dialogue {
 
     /// The next line that the child says.
     pub fn hear(&mut self) -> String {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + time_limit();
         let mut line = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

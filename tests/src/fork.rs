@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
 
-use crate::{DEADLINE, until};
+use crate::{time_limit, until};
 
 /// A forked child: killed and reaped when dropped.
 #[derive(Debug)]
@@ -107,7 +107,8 @@ impl Cue {
     pub fn pair() -> (Cue, Cue) {
         let (one, other) = UnixStream::pair().expect("socketpair");
         for end in [&one, &other] {
-            end.set_read_timeout(Some(DEADLINE)).expect("SO_RCVTIMEO");
+            end.set_read_timeout(Some(time_limit()))
+                .expect("SO_RCVTIMEO");
         }
         (Cue(one), Cue(other))
     }

@@ -1,8 +1,9 @@
 //! What the fixture programs, the cross-crate tests and the benches share.
 //!
 //! Rules of the house: a test that starts a process holds it in a [`Guard`]; a test that waits,
-//! waits under [`DEADLINE`]; what changes process-wide state (limits, signal masks, seccomp, closed
-//! standard descriptors) happens in a process of its own ([`alone!`]), never in the test runner.
+//! waits under [`time_limit`]; what changes process-wide state (limits, signal masks, seccomp,
+//! closed standard descriptors) happens in a process of its own ([`alone!`]), never in the test
+//! runner.
 
 pub mod allow_list;
 pub mod alone;
@@ -15,6 +16,7 @@ pub mod container;
 mod deadline;
 pub mod demo;
 mod dialogue;
+pub mod faults;
 pub mod fd_limit;
 pub mod fd_table;
 mod folder;
@@ -31,6 +33,7 @@ pub mod launch;
 pub mod machine;
 pub mod memory;
 pub mod namespace;
+pub mod notify;
 pub mod orders;
 pub mod orphan;
 pub mod pack;
@@ -55,7 +58,7 @@ pub mod terminal;
 mod told;
 pub mod trees;
 
-pub use deadline::{DEADLINE, until};
+pub use deadline::{time_limit, until};
 pub use dialogue::Dialogue;
 pub use folder::{Folder, text};
 pub use guard::Guard;

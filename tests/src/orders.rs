@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults::campaign::Wish;
+use crate::faults::role::Role as FaultRole;
+
 /// Everything that a helper program can be told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Order {
@@ -76,6 +79,12 @@ pub enum Order {
     /// To `shim_role` and `watchdog_child`: try every descriptor as a handle on the parent, and say
     /// what worked.
     Intrude,
+
+    // To `fault_cases`.
+    /// Be what a scenario starts.
+    Fault(FaultRole),
+    /// Inject faults, as pid 1 of a PID namespace.
+    InjectFaults(Wish),
 
     // To `proc_target`.
     /// End at once.

@@ -7,10 +7,13 @@ use std::time::Duration;
 use pidfd_watcher::{Pid, Process, Signal};
 use shim_spawner::{ShimHandler, ShimSpawner, Stdio, StopPolicy, StopReport};
 
-use crate::DEADLINE;
+use crate::time_limit;
 
 /// Short, since a member that ignores the stop signal outlives it; long enough for one that obeys.
-pub const GRACE: Duration = Duration::from_secs(DEADLINE.as_secs() / 60);
+#[must_use]
+pub fn grace() -> Duration {
+    time_limit() / 60
+}
 
 /// A member that ignores SIGTERM. It says what it is, and its number.
 pub const STUBBORN: &str = "sh -c 'trap \"\" TERM; echo stubborn $$; exec sleep 1000' &";
@@ -81,7 +84,7 @@ pub fn spawner(members: &[&str], leader: &str) -> ShimSpawner {
         .args(["-c", &script])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stop_policy(StopPolicy::new().grace(GRACE));
+        .stop_policy(StopPolicy::new().grace(grace()));
     spawner
 }
 
@@ -112,6 +115,6 @@ pub fn raw(pid: &Pid) -> i32 {
 
 /// A handle on a process that ends by itself, which is waited for.
 pub fn wait_end(process: &Process) {
-    let ended = process.wait_timeout(DEADLINE).expect("poll");
+    let ended = process.wait_timeout(time_limit()).expect("poll");
     ended.expect("before the deadline");
 }

@@ -221,9 +221,9 @@ impl Play {
     /// Waits until nobody is left.
     ///
     /// # Panics
-    /// After [`DEADLINE`](crate::DEADLINE), with the command lines of those who are left.
+    /// After [`time_limit`](crate::time_limit), with the command lines of those who are left.
     pub fn gone(&self) {
-        let deadline = std::time::Instant::now() + crate::DEADLINE;
+        let deadline = std::time::Instant::now() + crate::time_limit();
         loop {
             let left = self.living();
             if left.is_empty() {

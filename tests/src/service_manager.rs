@@ -13,7 +13,7 @@ use fd_preserve::PreserveFds;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use crate::{DEADLINE, Dialogue, Folder, rights};
+use crate::{Dialogue, Folder, rights, time_limit};
 
 /// The shell's pid is the service's: `exec` keeps it.
 const ACTIVATE: &str = "LISTEN_PID=$$ exec \"$0\" \"$@\"";
@@ -170,7 +170,7 @@ impl ServiceManager {
 
     /// Waits for a message; whether it says that the service is ready.
     fn hear_message(&mut self) -> bool {
-        let deadline = Timespec::try_from(DEADLINE).expect("a deadline that fits");
+        let deadline = Timespec::try_from(time_limit()).expect("a deadline that fits");
         assert!(
             self.has_message(&deadline),
             "deadline passed: service is ready"

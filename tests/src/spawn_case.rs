@@ -11,7 +11,7 @@ use shim_spawner::{Resource, ShimSpawner, Signal, SpawnError, SpawnedShim, Stdio
 
 use crate::clone_method::method;
 use crate::fork::Fork;
-use crate::{DEADLINE, fd_table, proc_fs, reaped};
+use crate::{fd_table, proc_fs, reaped, time_limit};
 
 /// Descriptors by number, and children by pid with their state.
 #[derive(Debug, PartialEq, Eq)]
@@ -164,14 +164,16 @@ pub fn ends_with_its_runtime<T>(start: impl FnOnce() -> (Pid, T)) {
         let (pid, _held) = start();
         let number = pid.as_raw_nonzero().get();
         (&tell).write_all(&number.to_ne_bytes()).expect("heard");
-        std::thread::sleep(DEADLINE);
+        std::thread::sleep(time_limit());
     });
     let mut number = [0; 4];
     told.read_exact(&mut number).expect("told");
     let pid = Pid::from_raw(i32::from_ne_bytes(number)).expect("a pid");
     let shim = Process::open(pid).expect("it lives");
     drop(runtime);
-    shim.wait_timeout(DEADLINE).expect("poll").expect("it ends");
+    shim.wait_timeout(time_limit())
+        .expect("poll")
+        .expect("it ends");
 }
 
 /// Three that take memory and give it back until `done`: one of them may hold the allocator's lock

@@ -8,7 +8,7 @@ use shim_spawner::Cgroup;
 
 use crate::installed::installed;
 use crate::spawn_case::needs_root;
-use crate::{DEADLINE, Dialogue, Folder, random};
+use crate::{Dialogue, Folder, random, time_limit};
 
 /// It sees no process and no cgroup but its own, so that it can move none.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Drop for Systemd {
         let cgroup = self.cgroup.take().expect("dropped once");
         let _ = cgroup.kill();
         self.shell = None;
-        let _ = cgroup.wait_empty(DEADLINE);
+        let _ = cgroup.wait_empty(time_limit());
         remove_below(cgroup.path());
     }
 }

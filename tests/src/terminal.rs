@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::{DEADLINE, Guard};
+use crate::{Guard, time_limit};
 
 const SIGNALS_OF_A_TERMINAL: [libc::c_int; 6] = [
     libc::SIGHUP,
@@ -164,7 +164,7 @@ impl Screen {
 
     /// Reads once, under the deadline; whether there may be more.
     fn read(&mut self) -> bool {
-        let limit = Timespec::try_from(DEADLINE).expect("a short time");
+        let limit = Timespec::try_from(time_limit()).expect("a short time");
         let mut fds = [PollFd::new(&self.keyboard, PollFlags::IN)];
         let ready = poll(&mut fds, Some(&limit)).expect("poll");
         assert_ne!(ready, 0, "deadline passed: {}", self.transcript());

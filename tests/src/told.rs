@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 
 use pidfd_watcher::{Exit, Process, WatchHandle, Watcher};
 
-use crate::DEADLINE;
+use crate::time_limit;
 
 /// The other end of a callback.
 #[derive(Debug)]
@@ -27,9 +27,12 @@ impl Told {
 
     /// Waits until the callback has run, and makes sure that it was the only time.
     pub fn exit(self) -> Exit {
-        let exit = self.0.recv_timeout(DEADLINE).expect("the callback runs");
+        let exit = self
+            .0
+            .recv_timeout(time_limit())
+            .expect("the callback runs");
         assert_eq!(
-            self.0.recv_timeout(DEADLINE),
+            self.0.recv_timeout(time_limit()),
             Err(RecvTimeoutError::Disconnected),
             "the callback ran once and is gone"
         );

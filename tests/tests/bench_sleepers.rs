@@ -4,7 +4,7 @@ use std::process::Command;
 
 use pidfd_watcher::Process;
 use rustix::process::Pid;
-use workspace_tests::{DEADLINE, Dialogue};
+use workspace_tests::{Dialogue, time_limit};
 
 /// Interrupts a process that holds sleepers in a group of their own, which ^C of a terminal does
 /// not reach.
@@ -24,7 +24,7 @@ fn sleepers_end_with_the_process_that_was_interrupted() {
     let status = bench.child().wait_deadline();
     assert!(!status.success(), "{status}");
     let asleep = sleepers.iter().filter(|sleeper| {
-        let ended = sleeper.wait_timeout(DEADLINE).expect("wait");
+        let ended = sleeper.wait_timeout(time_limit()).expect("wait");
         // A test that fails leaves none either.
         let _ = sleeper.send_signal(pidfd_watcher::Signal::KILL);
         ended.is_none()

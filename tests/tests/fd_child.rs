@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use fd_preserve::PreserveFds;
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Guard};
+use workspace_tests::{Guard, time_limit};
 
 #[test]
 fn inherited_descriptors_are_claimed_by_number_and_go_no_further() {
@@ -72,7 +72,7 @@ fn an_independent_library_accepts_listeners_that_were_given() {
     for (number, address) in (3..).zip(addresses) {
         let mut stream = TcpStream::connect(address).expect("connect");
         stream
-            .set_read_timeout(Some(DEADLINE))
+            .set_read_timeout(Some(time_limit()))
             .expect("SO_RCVTIMEO");
         let mut said = String::new();
         stream.read_to_string(&mut said).expect("read");

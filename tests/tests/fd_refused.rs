@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use fd_preserve::{Error, PreserveFds};
 use workspace_tests::fd_table::file;
 use workspace_tests::halt::Halt;
-use workspace_tests::{DEADLINE, alone, fd_limit, seccomp};
+use workspace_tests::{alone, fd_limit, seccomp, time_limit};
 
 #[test]
 fn second_plan_is_refused_where_nobody_may_sleep() {
@@ -75,7 +75,7 @@ fn duplication_that_may_pass_a_moment_later_is_tried_again() {
         std::thread::scope(|scope| {
             let (give, take) = sync_channel(1);
             let tried = scope.spawn(move || {
-                let halt: Halt = take.recv_timeout(DEADLINE).expect("a halt");
+                let halt: Halt = take.recv_timeout(time_limit()).expect("a halt");
                 for errno in [libc::EINTR, libc::EBUSY] {
                     halt.next().expect("a call").fail(errno);
                 }

@@ -13,7 +13,7 @@ use rustix::process::getpid;
 use shim_spawner::{IdentityError, IdentityErrorKind, ShimIdentity};
 use workspace_tests::identity_text::{sealed, with_field};
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Dialogue, Folder, Guard};
+use workspace_tests::{Dialogue, Folder, Guard, time_limit};
 
 const BOOT: &str = "boot-id 268429ef-c8c2-4b1e-b0e1-ed5cf45ddbe0";
 
@@ -330,7 +330,7 @@ fn writer_killed_at_any_instant_leaves_the_old_file_or_the_new_one() {
         assert_eq!(writer.hear(), "saving");
         // It is in the midst of it once both were seen.
         for identity in [&two, &one] {
-            let deadline = Instant::now() + DEADLINE;
+            let deadline = Instant::now() + time_limit();
             while found() != *identity {
                 assert!(Instant::now() < deadline, "deadline passed: writer saves");
             }

@@ -9,7 +9,7 @@ use shim_spawner::{AdoptError, ShimHandler, ShimIdentity};
 use workspace_tests::identity_text::{field, with_field};
 use workspace_tests::namespace::{kernel, looked_at};
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Folder, Guard, until};
+use workspace_tests::{Folder, Guard, time_limit, until};
 
 fn sleeper() -> (Guard, Process) {
     let mut child = Guard::spawn(
@@ -214,7 +214,7 @@ fn process_that_is_reaped_while_it_is_looked_at_is_gone_and_nothing_else() {
         child.kill().expect("kill");
         let looking = std::thread::spawn(move || {
             // Without a pause, so that some look falls into the reaping.
-            let deadline = Instant::now() + DEADLINE;
+            let deadline = Instant::now() + time_limit();
             loop {
                 assert!(Instant::now() < deadline, "deadline passed: reaped");
                 match ShimIdentity::of(&process) {

@@ -145,7 +145,7 @@ fn adopted_shim_is_stopped_as_its_spawner_said(method: CloneMethod) {
     let path = folder.join("shim");
     let policy = shim_spawner::StopPolicy::new()
         .signal(Signal::USR1)
-        .grace(workspace_tests::DEADLINE);
+        .grace(workspace_tests::time_limit());
     let shim = sleeper(method, &path).stop_policy(policy).spawn();
     let shim = Ended(ShimHandler::new(shim.expect("spawn")));
     let mut adopted = ShimHandler::adopt(&ShimIdentity::load(&path).expect("load")).expect("adopt");

@@ -11,7 +11,7 @@ use shim_spawner::ShimIdentity;
 use workspace_tests::namespace::{kernel, looked_at};
 use workspace_tests::orders::Order;
 use workspace_tests::target::{grandchild, sleeper, target};
-use workspace_tests::{DEADLINE, alone, fd_limit, proc_fs, seccomp, until};
+use workspace_tests::{alone, fd_limit, proc_fs, seccomp, time_limit, until};
 
 /// Cases find the fixture that they watch where Cargo put it.
 #[test]
@@ -22,7 +22,7 @@ fn fixture_is_found_where_cargo_put_it() {
 
 fn ended(process: &Process) -> Option<ExitStatus> {
     process
-        .wait_timeout(DEADLINE)
+        .wait_timeout(time_limit())
         .expect("poll")
         .expect("ends before the deadline")
         .status

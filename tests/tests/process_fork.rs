@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use pidfd_watcher::{Error, Process, Watcher};
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Told, alone, fd_limit, proc_fs, reaped, seccomp};
+use workspace_tests::{Told, alone, fd_limit, proc_fs, reaped, seccomp, time_limit};
 
 fn code(process: &Process) -> Option<i32> {
-    let exit = process.wait_timeout(DEADLINE).expect("poll").expect("ends");
+    let exit = process
+        .wait_timeout(time_limit())
+        .expect("poll")
+        .expect("ends");
     exit.status.and_then(|status| status.code())
 }
 

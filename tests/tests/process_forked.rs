@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use pidfd_watcher::{Error, Process};
 use workspace_tests::fork::Fork;
 use workspace_tests::reaped;
-use workspace_tests::{DEADLINE, alone, proc_fs, seccomp, until};
+use workspace_tests::{alone, proc_fs, seccomp, time_limit, until};
 
 fn code(process: &Process) -> Option<i32> {
     let exit = reaped(process);
@@ -121,7 +121,10 @@ fn child_that_ends_at_once_is_the_one_in_the_handle_whoever_reaps_it() {
             for code_given in (0..500).map(|round| round % 256) {
                 // SAFETY: the child ends at once.
                 let child = unsafe { Process::fork(|| code_given) }.expect("fork");
-                let exit = child.wait_timeout(DEADLINE).expect("poll").expect("ends");
+                let exit = child
+                    .wait_timeout(time_limit())
+                    .expect("poll")
+                    .expect("ends");
                 let status = exit.status.and_then(|status| status.code());
                 // None: before Linux 6.15.
                 assert!(status.is_none_or(|code| code == code_given), "{status:?}");
@@ -194,7 +197,7 @@ fn child_whose_parent_dies_before_it_has_opened_it_runs() {
             let mut said = [0; 3];
             let _ = tell.send(reader.read_exact(&mut said).map(|()| said));
         });
-        let said = told.recv_timeout(DEADLINE).expect("in time");
+        let said = told.recv_timeout(time_limit()).expect("in time");
         assert_eq!(&said.expect("three bytes"), b"ran");
     });
 }

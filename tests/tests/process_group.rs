@@ -7,7 +7,7 @@ use workspace_tests::fork::Fork;
 use workspace_tests::namespace::{kernel, mount_empty_proc, unshare_mounts};
 use workspace_tests::orders::Order;
 use workspace_tests::target::{grandchild, target};
-use workspace_tests::{DEADLINE, Guard, alone, alone_in_pid_namespace, seccomp};
+use workspace_tests::{Guard, alone, alone_in_pid_namespace, fd_limit, seccomp, time_limit};
 
 /// A child in the group with this number; 0: it leads one.
 fn child_in(group: i32) -> (Guard, Process) {
@@ -22,7 +22,7 @@ fn number(process: &Process) -> i32 {
 }
 
 fn end(process: &Process) {
-    let ended = process.wait_timeout(DEADLINE).expect("poll");
+    let ended = process.wait_timeout(time_limit()).expect("poll");
     ended.expect("ends before the deadline");
 }
 
@@ -200,5 +200,23 @@ fn members_are_not_to_be_had_where_proc_hides_processes() {
             unsupported(leader.group_members());
         })
         .succeeds();
+    });
+}
+
+#[test]
+fn member_that_cannot_be_read_for_want_of_a_descriptor_is_an_error_and_not_missing() {
+    alone_in_pid_namespace!({
+        let (_leader, leader) = child_in(0);
+        let (_member, _) = child_in(number(&leader));
+        fd_limit::set(32);
+        let mut taken = fd_limit::fill();
+        // One is free: it goes to the list of /proc, and none is left for a line.
+        drop(taken.pop());
+        let error = leader
+            .group_members()
+            .expect_err("nobody could be looked at");
+        assert!(matches!(error, Error::TooManyOpenFiles(_)), "{error}");
+        drop(taken);
+        assert_eq!(members_of(&leader).len(), 2);
     });
 }

@@ -12,7 +12,7 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use workspace_tests::namespace::looked_at;
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Guard};
+use workspace_tests::{Guard, time_limit};
 
 /// `PIDFD_THREAD`, Linux 6.9.
 const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.cast_unsigned());
@@ -32,7 +32,7 @@ fn pidfd_of(child: &Guard, flags: PidfdFlags) -> OwnedFd {
 
 fn killed(process: &Process) -> bool {
     let exit = process
-        .wait_timeout(DEADLINE)
+        .wait_timeout(time_limit())
         .expect("poll")
         .expect("ends before the deadline");
     exit.status.and_then(|status| status.signal()) == Some(libc::SIGKILL)

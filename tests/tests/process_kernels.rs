@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 
 use pidfd_watcher::{Process, Signal, Watcher};
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Dialogue, Held, Told, alone, namespace, seccomp};
+use workspace_tests::{Dialogue, Held, Told, alone, namespace, seccomp, time_limit};
 
 const UNAME26: libc::c_ulong = 0x002_0000;
 
@@ -19,7 +19,7 @@ fn pretend_to_be_old() {
 }
 
 fn waited_for(process: &Process) -> Option<ExitStatus> {
-    let exit = process.wait_timeout(DEADLINE).expect("poll");
+    let exit = process.wait_timeout(time_limit()).expect("poll");
     exit.expect("ends before the deadline").status
 }
 

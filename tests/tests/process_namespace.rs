@@ -15,11 +15,11 @@ use workspace_tests::fork::Fork;
 use workspace_tests::namespace::{few_numbers, kernel, mount_empty_proc};
 use workspace_tests::orders::Order;
 use workspace_tests::target::{grandchild, sleeper, target};
-use workspace_tests::{DEADLINE, Guard, alone, alone_in_pid_namespace, proc_fs, seccomp, until};
+use workspace_tests::{Guard, alone, alone_in_pid_namespace, proc_fs, seccomp, time_limit, until};
 
 fn ended(process: &Process) -> Option<ExitStatus> {
     process
-        .wait_timeout(DEADLINE)
+        .wait_timeout(time_limit())
         .expect("poll")
         .expect("ends before the deadline")
         .status

@@ -7,12 +7,12 @@ use pidfd_watcher::{Error, Pid, Process, Signal};
 use workspace_tests::namespace::looked_at;
 use workspace_tests::orders::Order;
 use workspace_tests::target::target;
-use workspace_tests::{DEADLINE, Dialogue, Guard, signals, until};
+use workspace_tests::{Dialogue, Guard, signals, time_limit, until};
 
 /// Waits under the deadline, and returns the status.
 fn ended(process: &Process) -> Option<ExitStatus> {
     let exit = process
-        .wait_timeout(DEADLINE)
+        .wait_timeout(time_limit())
         .expect("poll")
         .expect("ends before the deadline");
     assert_eq!(exit.pid, process.pid());

@@ -8,7 +8,7 @@ use pidfd_watcher::{Error, Exit, Pid, Process, Signal, Watcher};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::namespace::looked_at;
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Dialogue, Told, alone, until};
+use workspace_tests::{Dialogue, Told, alone, time_limit, until};
 
 fn target() -> Command {
     Command::new(env!("CARGO_BIN_EXE_proc_target"))
@@ -87,7 +87,10 @@ fn stop_of_a_tracee_is_no_exit_status() {
         let child = stopped_tracee();
         assert_eq!(child.try_wait().expect("poll"), None);
         ptrace(libc::PTRACE_CONT, &child);
-        let exit = child.wait_timeout(DEADLINE).expect("poll").expect("exit");
+        let exit = child
+            .wait_timeout(time_limit())
+            .expect("poll")
+            .expect("exit");
         assert_eq!(code(exit), looked_at(9));
         assert_eq!(code(child.reap().expect("own child")), Some(9));
     });
@@ -98,7 +101,10 @@ fn tracee_that_is_killed_while_it_is_stopped_is_reaped_with_that_status() {
     alone!({
         let child = stopped_tracee();
         child.send_signal(Signal::KILL).expect("own child");
-        let exit = child.wait_timeout(DEADLINE).expect("poll").expect("exit");
+        let exit = child
+            .wait_timeout(time_limit())
+            .expect("poll")
+            .expect("exit");
         let signal = exit.status.and_then(|status| status.signal());
         assert_eq!(signal, Some(libc::SIGKILL));
         assert_eq!(child.clone().reap().expect("own child"), exit);
@@ -123,7 +129,10 @@ fn reaping_a_tracee_of_another_parent_lets_go_of_it_and_leaves_it_to_that_parent
             return;
         }
         parent.order(&Order::EndChild);
-        let exit = process.wait_timeout(DEADLINE).expect("poll").expect("exit");
+        let exit = process
+            .wait_timeout(time_limit())
+            .expect("poll")
+            .expect("exit");
         assert_eq!(code(exit), looked_at(6));
         assert_eq!(code(process.clone().reap().expect("traced by us")), Some(6));
         assert!(
@@ -149,7 +158,10 @@ fn reaping_a_stranger_whose_first_thread_ended_teaches_no_wrong_status() {
             let failed = process.clone().reap().expect_err("no child of ours");
             assert!(matches!(failed.error, Error::NotChild(_)), "{failed}");
             theirs.give();
-            let exit = process.wait_timeout(DEADLINE).expect("poll").expect("exit");
+            let exit = process
+                .wait_timeout(time_limit())
+                .expect("poll")
+                .expect("exit");
             assert_eq!(code(exit), looked_at(42));
         });
         ours.take();

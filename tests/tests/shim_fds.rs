@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use shim_spawner::{ShimHandler, ShimSpawner, Stage, Stdio};
 use workspace_tests::fd_table::file;
-use workspace_tests::{DEADLINE, alone, fd_limit, until};
+use workspace_tests::{alone, fd_limit, time_limit, until};
 
 fn shell(script: &str) -> ShimSpawner {
     let mut spawner = ShimSpawner::new("/bin/sh");
@@ -20,7 +20,7 @@ fn shell(script: &str) -> ShimSpawner {
 /// Runs one shim to its end.
 fn runs(spawner: &mut ShimSpawner) {
     let mut shim = ShimHandler::new(spawner.spawn().expect("spawn"));
-    let exit = shim.process().wait_timeout(DEADLINE).expect("wait");
+    let exit = shim.process().wait_timeout(time_limit()).expect("wait");
     assert!(exit.is_some(), "{shim:?}");
     let status = shim.wait().expect("wait").status.expect("own child");
     assert!(status.success(), "{status}");

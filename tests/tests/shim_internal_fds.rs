@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use shim_spawner::{ShimHandler, ShimSpawner, SpawnError, Stage, Stdio};
 use workspace_tests::fd_table::{file, file_at};
-use workspace_tests::{DEADLINE, alone, fd_limit, seccomp};
+use workspace_tests::{alone, fd_limit, seccomp, time_limit};
 
 const BOX: &str = env!("CARGO_BIN_EXE_shim_box");
 
@@ -63,7 +63,7 @@ fn link_survives(shell: &str, script: &str) {
     BufReader::new(stdout).read_line(&mut said).expect("read");
     assert_eq!(said, "attached\n", "{shell} -c '{script}'");
     drop(shim.0.take_keepalive());
-    let exit = shim.0.process().wait_timeout(DEADLINE).expect("wait");
+    let exit = shim.0.process().wait_timeout(time_limit()).expect("wait");
     let status = exit.expect("it was told").status.expect("own child");
     assert_eq!(status.signal(), Some(libc::SIGTERM));
 }

@@ -7,7 +7,7 @@ use pidfd_watcher::Process;
 use shim_spawner::{Engine, ShimHandler, ShimSpawner, Stage, Stdio, StopTarget, Supervisor};
 use workspace_tests::namespace::kernel;
 use workspace_tests::spawn_case::ends_with_its_runtime;
-use workspace_tests::{DEADLINE, alone, alone_in_pid_namespace, proc_fs, seccomp, until};
+use workspace_tests::{alone, alone_in_pid_namespace, proc_fs, seccomp, time_limit, until};
 
 fn sleeper() -> ShimSpawner {
     let mut spawner = ShimSpawner::new("/bin/sleep");
@@ -83,7 +83,7 @@ fn shim_is_killed_and_reaped_when_its_handler_is_dropped() {
         let witness = Process::open(handler.pid()).expect("it lives");
         drop(handler);
         let exit = witness
-            .wait_timeout(DEADLINE)
+            .wait_timeout(time_limit())
             .expect("poll")
             .expect("killed");
         assert_eq!(exit.status.expect("6.15").signal(), Some(libc::SIGKILL));
@@ -162,7 +162,7 @@ fn shim_of_an_unprivileged_runtime_is_killed_too_and_gains_no_privileges() {
         let witness = Process::open(handler.pid()).expect("it lives");
         drop(handler);
         witness
-            .wait_timeout(DEADLINE)
+            .wait_timeout(time_limit())
             .expect("poll")
             .expect("killed");
     });

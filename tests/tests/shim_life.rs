@@ -8,7 +8,7 @@ use std::process::Stdio;
 use pidfd_watcher::{Pid, Process, Signal};
 use shim_spawner::{ShimHandler, ShimIdentity};
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Dialogue, Guard};
+use workspace_tests::{Dialogue, Guard, time_limit};
 
 const BOX: &str = env!("CARGO_BIN_EXE_shim_box");
 
@@ -26,7 +26,7 @@ impl Stranger {
     }
 
     fn is_told(&self) {
-        let exit = self.0.wait_timeout(DEADLINE).expect("wait");
+        let exit = self.0.wait_timeout(time_limit()).expect("wait");
         assert!(exit.is_some(), "the box lives on");
     }
 

@@ -14,7 +14,7 @@ use shim_spawner::{
 };
 use workspace_tests::namespace::looked_at;
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, alone, fd_table, proc_fs, until};
+use workspace_tests::{alone, fd_table, proc_fs, time_limit, until};
 
 /// The cases find their shims where Cargo put them.
 #[test]
@@ -66,7 +66,7 @@ fn on_exit() {
             .expect("watch");
     }
     for _ in 0..3 {
-        let exit: Exit = told.recv_timeout(DEADLINE).expect("told");
+        let exit: Exit = told.recv_timeout(time_limit()).expect("told");
         assert_eq!(exit.pid, handler.pid());
         assert_eq!(exit.status.and_then(|status| status.code()), looked_at(7));
     }
@@ -84,7 +84,7 @@ fn on_exit() {
     handler
         .on_exit(move |exit| tell.send(exit).expect("the test listens"))
         .expect("watch");
-    let exit = told.recv_timeout(DEADLINE).expect("told");
+    let exit = told.recv_timeout(time_limit()).expect("told");
     assert_eq!(exit.status.and_then(|status| status.code()), Some(7));
     assert!(told.recv().is_err(), "each once");
 
@@ -119,8 +119,11 @@ fn block_on(future: ExitFuture) -> Exit {
         if let Poll::Ready(exit) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return exit.expect("watched");
         }
-        assert!(start.elapsed() < DEADLINE, "deadline passed: the future");
-        thread::park_timeout(DEADLINE);
+        assert!(
+            start.elapsed() < time_limit(),
+            "deadline passed: the future"
+        );
+        thread::park_timeout(time_limit());
     }
 }
 
@@ -163,7 +166,7 @@ fn handler_dropped_in_its_own_callback_leaves_no_zombie() {
         .expect("watch");
         *place = Some(shim);
         drop(place);
-        let exit = told.recv_timeout(DEADLINE).expect("told");
+        let exit = told.recv_timeout(time_limit()).expect("told");
         assert_eq!(exit.status.and_then(|status| status.code()), looked_at(3));
         no_children();
     });

@@ -16,7 +16,7 @@ use shim_spawner::{
 };
 use workspace_tests::orders::Order;
 use workspace_tests::trees::Tree;
-use workspace_tests::{DEADLINE, Folder, Guard, alone, until};
+use workspace_tests::{Folder, Guard, alone, time_limit, until};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile_tree");
@@ -372,7 +372,7 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
         assert_eq!(error.stage(), Stage::Arguments, "{error}");
     }
     let mut shim = ShimHandler::new(shell("exit 3").spawn().expect("it can be"));
-    let exit = shim.process().wait_timeout(DEADLINE).expect("wait");
+    let exit = shim.process().wait_timeout(time_limit()).expect("wait");
     assert!(exit.is_some());
     assert_eq!(
         shim.wait().expect("wait").status.expect("ours").code(),

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 
 use shim_spawner::{Guarantees, Keepalive, ShimHandler, ShimSpawner, Stdio};
-use workspace_tests::{DEADLINE, alone};
+use workspace_tests::{alone, time_limit};
 
 /// A program that has no watchdog: it echoes its input until that ends.
 fn cat() -> ShimSpawner {
@@ -23,7 +23,7 @@ fn attached_program_without_a_watchdog_goes_on_when_its_handler_lets_go() {
     writeln!(stdin, "still there").expect("it reads");
     assert_eq!(lines.next().expect("a line").expect("read"), "still there");
     drop(stdin);
-    let exit = process.wait_timeout(DEADLINE).expect("wait");
+    let exit = process.wait_timeout(time_limit()).expect("wait");
     assert!(exit.is_some(), "it ends with its input");
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use shim_spawner::{Engine, ShimSpawner, SpawnError, Stage};
 use workspace_tests::spawn_case::{ends_well, fails, spawner_of};
-use workspace_tests::{DEADLINE, Folder, alone, by_every_method};
+use workspace_tests::{Folder, alone, by_every_method, time_limit};
 
 /// A program of its own.
 fn program(folder: &Folder, name: &str) -> PathBuf {
@@ -55,7 +55,7 @@ by_every_method!(
                 thread::sleep(busy);
                 drop(writer);
             });
-            let shim = spawner_of(&program).retry_busy(DEADLINE).spawn();
+            let shim = spawner_of(&program).retry_busy(time_limit()).spawn();
             assert!(began.elapsed() >= busy);
             ends_well(&shim.expect("spawn"));
         });
@@ -106,7 +106,7 @@ fn threads_that_each_write_a_program_and_spawn_it_all_succeed() {
                             fs::set_permissions(&path, Permissions::from_mode(0o755))
                                 .expect("chmod");
                             let mut spawner = ShimSpawner::new(&path);
-                            spawner.engine(engine).retry_busy(DEADLINE);
+                            spawner.engine(engine).retry_busy(time_limit());
                             ends_well(&spawner.spawn().expect("spawn"));
                         }
                     });

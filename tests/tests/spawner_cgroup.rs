@@ -16,7 +16,7 @@ use workspace_tests::spawn_case::{
     become_nobody, ends_well, fails, needs_root, output, spawner_of,
 };
 use workspace_tests::{
-    DEADLINE, Guard, alone, by_every_method, proc_fs, random, reaped, seccomp, until,
+    Guard, alone, by_every_method, proc_fs, random, reaped, seccomp, time_limit, until,
 };
 
 /// A cgroup of a case's own. What is in it when the case ends, however that is, is killed.
@@ -39,7 +39,7 @@ impl Drop for Own {
     fn drop(&mut self) {
         if let Some(cgroup) = &self.0 {
             let _ = cgroup.kill();
-            let _ = cgroup.wait_empty(DEADLINE);
+            let _ = cgroup.wait_empty(time_limit());
         }
     }
 }
@@ -248,7 +248,7 @@ by_every_method!(
             Some(libc::EEXIST)
         );
         cgroup.kill().expect("kill");
-        assert!(cgroup.wait_empty(DEADLINE).expect("wait"));
+        assert!(cgroup.wait_empty(time_limit()).expect("wait"));
         for pid in members {
             assert!(!proc_fs::is_running(pid.as_raw_nonzero().get()));
         }
@@ -349,6 +349,6 @@ fn supervisor_and_program_are_in_the_cgroup() {
             (cgroup.pids().expect("list").len() == 4).then_some(())
         });
         let _ = shim.stop().expect("stop");
-        assert!(cgroup.wait_empty(DEADLINE).expect("wait"));
+        assert!(cgroup.wait_empty(time_limit()).expect("wait"));
     });
 }

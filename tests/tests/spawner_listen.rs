@@ -178,7 +178,7 @@ fn says_hello(service: &str, greetings: [&str; 2]) {
         let mut said = String::new();
         let mut stream = TcpStream::connect(address).expect("connect");
         stream
-            .set_read_timeout(Some(workspace_tests::DEADLINE))
+            .set_read_timeout(Some(workspace_tests::time_limit()))
             .expect("SO_RCVTIMEO");
         stream.read_to_string(&mut said).expect("read");
         assert_eq!(said, greeting, "{:?}", method());

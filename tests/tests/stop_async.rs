@@ -12,9 +12,11 @@ use pidfd_watcher::{Error, Watcher};
 use shim_spawner::{ShimHandler, ShimSpawner, StopError};
 use workspace_tests::namespace::kernel;
 use workspace_tests::pack::{
-    GRACE, OBEDIENT, Pack, STUBBORN, code, ended, is_killed, raw, wait_end,
+    OBEDIENT, Pack, STUBBORN, code, ended, grace, is_killed, raw, wait_end,
 };
-use workspace_tests::{DEADLINE, alone, alone_in_pid_namespace, fd_limit, proc_fs, seccomp, until};
+use workspace_tests::{
+    alone, alone_in_pid_namespace, fd_limit, proc_fs, seccomp, time_limit, until,
+};
 
 #[path = "../../shim-spawner/examples/smol.rs"]
 mod example_smol;
@@ -27,7 +29,7 @@ fn tokio_block_on<F: Future>(future: F) -> F::Output {
         .build()
         .expect("a runtime");
     runtime
-        .block_on(async { tokio::time::timeout(DEADLINE, future).await })
+        .block_on(async { tokio::time::timeout(time_limit(), future).await })
         .expect("tokio is woken")
 }
 
@@ -69,7 +71,7 @@ fn member_that_ignores_the_stop_signal_is_killed_on_any_executor() {
                 smol::block_on(pack.handler.stop_async())
             };
             let report = report.expect("stop");
-            assert!(start.elapsed() >= GRACE, "the grace was cut short");
+            assert!(start.elapsed() >= grace(), "the grace was cut short");
             pack.is_gone();
             assert_eq!(code(&report), Some(5));
             assert!(report.is_empty(), "{report:?}");
@@ -87,7 +89,7 @@ fn stop_is_a_future_that_can_be_sent() {
     alone!({
         let mut pack = Pack::start(&[], "sleep 1000");
         is_send(&pack.handler.wait_async());
-        is_send(&pack.handler.wait_timeout_async(GRACE));
+        is_send(&pack.handler.wait_timeout_async(grace()));
         let stop = pack.handler.stop_async();
         is_send(&stop);
         drop(stop);
@@ -121,7 +123,7 @@ fn no_thread_waits_for_fifty_stops_at_once() {
                 Poll::Pending
             }
         }));
-        assert!(start.elapsed() >= GRACE, "the grace was cut short");
+        assert!(start.elapsed() >= grace(), "the grace was cut short");
         drop(stops);
         assert_eq!(reports.len(), packs.len());
         for report in &reports {
@@ -165,7 +167,7 @@ fn stop_that_was_begun_goes_on_when_its_future_is_dropped() {
             assert!(poll_once(stop.as_mut()).is_pending());
         }
         wait_end(&pack.members[0]);
-        assert!(start.elapsed() >= GRACE, "the grace was cut short");
+        assert!(start.elapsed() >= grace(), "the grace was cut short");
         until("the shim is reaped", || {
             proc_fs::stat(raw(&pack.handler.pid()))
                 .is_none()
@@ -276,14 +278,14 @@ fn wait_that_is_timed_ends_with_the_time_or_with_the_shim() {
     alone_in_pid_namespace!({
         let mut pack = Pack::start(&[OBEDIENT], "wait");
         let start = Instant::now();
-        let wait = pack.handler.wait_timeout_async(GRACE);
+        let wait = pack.handler.wait_timeout_async(grace());
         assert_eq!(smol::block_on(wait).expect("wait"), None);
-        assert!(start.elapsed() >= GRACE);
+        assert!(start.elapsed() >= grace());
         assert!(pack.handler.is_attached());
         pack.handler
             .signal(pidfd_watcher::Signal::TERM)
             .expect("own child");
-        let wait = pack.handler.wait_timeout_async(DEADLINE);
+        let wait = pack.handler.wait_timeout_async(time_limit());
         let exit = tokio_block_on(wait).expect("wait").expect("ended");
         is_code(exit.status, 5);
         assert!(!pack.handler.is_attached());

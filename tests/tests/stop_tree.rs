@@ -14,10 +14,10 @@ use workspace_tests::fork::Fork;
 use workspace_tests::identity_text::{field, with_field};
 use workspace_tests::namespace::{few_numbers, kernel, mount_empty_proc, unshare_mounts};
 use workspace_tests::pack::{
-    GRACE, OBEDIENT, Pack, STUBBORN, code, ended, is_killed, raw, spawner, wait_end,
+    OBEDIENT, Pack, STUBBORN, code, ended, grace, is_killed, raw, spawner, wait_end,
 };
 use workspace_tests::target::sleeper;
-use workspace_tests::{DEADLINE, Guard, alone, alone_in_pid_namespace, proc_fs, seccomp, until};
+use workspace_tests::{Guard, alone, alone_in_pid_namespace, proc_fs, seccomp, time_limit, until};
 
 // Who is stopped.
 
@@ -27,7 +27,7 @@ fn member_that_ignores_the_stop_signal_is_killed_after_the_grace_and_reported() 
         let mut pack = Pack::start(&[STUBBORN], "wait");
         let start = Instant::now();
         let report = pack.stop();
-        assert!(start.elapsed() >= GRACE, "the grace was cut short");
+        assert!(start.elapsed() >= grace(), "the grace was cut short");
         pack.is_gone();
         assert_eq!(code(&report), Some(5));
         assert_eq!(report.target(), StopTarget::Group);
@@ -40,7 +40,7 @@ fn member_that_ignores_the_stop_signal_is_killed_after_the_grace_and_reported() 
 fn members_that_obey_end_the_grace_early_and_nobody_is_killed() {
     alone_in_pid_namespace!({
         // The wait for it would not end before the deadline.
-        let policy = StopPolicy::new().grace(DEADLINE * 10);
+        let policy = StopPolicy::new().grace(time_limit() * 10);
         let mut spawner = spawner(&[OBEDIENT, OBEDIENT], "wait");
         let mut pack = Pack::spawn(spawner.stop_policy(policy), 2);
         let report = pack.stop();
@@ -227,15 +227,15 @@ fn wait_that_is_timed_ends_with_the_time_or_with_the_shim() {
     alone_in_pid_namespace!({
         let mut pack = Pack::start(&[], "read line; exit 5");
         let _members = &pack.members;
-        let exit = pack.handler.wait_timeout(DEADLINE).expect("wait");
+        let exit = pack.handler.wait_timeout(time_limit()).expect("wait");
         assert_eq!(
             exit.expect("ended").status.expect("own child").code(),
             Some(5)
         );
         let mut lives = Pack::start(&[OBEDIENT], "wait");
         let start = Instant::now();
-        assert_eq!(lives.handler.wait_timeout(GRACE).expect("wait"), None);
-        assert!(start.elapsed() >= GRACE);
+        assert_eq!(lives.handler.wait_timeout(grace()).expect("wait"), None);
+        assert!(start.elapsed() >= grace());
         assert!(lives.stop().is_empty());
     });
 }
@@ -539,7 +539,7 @@ fn cgroup_is_stopped_whatever_sessions_its_members_have() {
             .args(["-c", &script])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stop_policy(StopPolicy::new().grace(GRACE))
+            .stop_policy(StopPolicy::new().grace(grace()))
             .stop_cgroup(cgroup.folder());
         let mut pack = Pack::spawn(&mut spawner, 2);
         let identity = pack.handler.identity().expect("alive");

@@ -16,7 +16,7 @@ use workspace_tests::installed::installed;
 use workspace_tests::orders::Order;
 use workspace_tests::play::can;
 use workspace_tests::{
-    DEADLINE, Dialogue, Folder, Guard, alone_in_pid_namespace, proc_fs, seccomp, until,
+    Dialogue, Folder, Guard, alone_in_pid_namespace, proc_fs, seccomp, time_limit, until,
 };
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
@@ -623,7 +623,7 @@ fn inner_that_is_stopped_as_soon_as_command_runs_is_continued() {
 fn comets_are_caught() {
     alone_in_pid_namespace!({
         let folder = Folder::new();
-        let lasts = DEADLINE;
+        let lasts = time_limit();
         let path = folder.join("");
         let order = Order::Comet {
             folder: path,

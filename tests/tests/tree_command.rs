@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 use pidfd_watcher::{Pid, Process, Signal};
 use workspace_tests::orders::Order;
 use workspace_tests::trees::Tree;
-use workspace_tests::{DEADLINE, Guard, alone, alone_in_pid_namespace, proc_fs, until};
+use workspace_tests::{Guard, alone, alone_in_pid_namespace, proc_fs, time_limit, until};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile_tree");
@@ -355,7 +355,7 @@ fn command_alone_is_killed_after_the_grace_even_if_inner_was_killed() {
     let mut next = || Process::open(Pid::from_raw(numbers.next()?)?).ok();
     let (command, inner) = (next().expect("COMMAND"), next().expect("INNER"));
     inner.send_signal(Signal::KILL).expect("send");
-    let ended = command.wait_timeout(DEADLINE).expect("wait");
+    let ended = command.wait_timeout(time_limit()).expect("wait");
     assert!(ended.is_some(), "COMMAND lives on");
     assert_eq!(child.wait_deadline().signal(), Some(libc::SIGKILL));
 }

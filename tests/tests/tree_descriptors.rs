@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 
 use fd_preserve::PreserveFds;
 use workspace_tests::trees::Tree;
-use workspace_tests::{DEADLINE, Guard, until};
+use workspace_tests::{Guard, time_limit, until};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 
@@ -35,7 +35,9 @@ fn end_of_a_pipe_that_command_closes_is_seen_at_once(options: &[&str]) {
         let end = File::from(read).read_to_end(&mut said).map(|_| said);
         let _ = tell.send(end.expect("read"));
     });
-    let said = told.recv_timeout(DEADLINE).expect("the end of the pipe");
+    let said = told
+        .recv_timeout(time_limit())
+        .expect("the end of the pipe");
     assert!(said.is_empty());
 }
 

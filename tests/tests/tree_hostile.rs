@@ -11,7 +11,7 @@ use workspace_tests::container::as_init;
 use workspace_tests::orders::Order;
 use workspace_tests::play::can;
 use workspace_tests::{
-    DEADLINE, Dialogue, Folder, Guard, alone_in_pid_namespace, namespace, proc_fs, until,
+    Dialogue, Folder, Guard, alone_in_pid_namespace, namespace, proc_fs, time_limit, until,
 };
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
@@ -458,6 +458,6 @@ fn tree_of_a_hostile_command_ends_with_its_parent() {
         assert!(!parent.success());
         let start = std::time::Instant::now();
         nobody_is_left();
-        assert!(start.elapsed() < DEADLINE);
+        assert!(start.elapsed() < time_limit());
     });
 }

@@ -10,7 +10,7 @@ use pidfd_watcher::Signal;
 use workspace_tests::orders::{Link, Order};
 use workspace_tests::play::{Who, can, find};
 use workspace_tests::trees::Tree;
-use workspace_tests::{DEADLINE, Guard, random};
+use workspace_tests::{Guard, random, time_limit};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_shim_under_test");
 
@@ -115,7 +115,7 @@ impl Play {
             if left.is_empty() {
                 return;
             }
-            assert!(start.elapsed() < DEADLINE, "left: {left:?}");
+            assert!(start.elapsed() < time_limit(), "left: {left:?}");
             thread::sleep(Duration::from_millis(2));
         }
     }

@@ -147,6 +147,8 @@ fn hang_up_of_the_terminal_ends_the_tree() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(terminal.pid()).expect("a pid"));
     let shim = pidfd_watcher::Process::open(pid.expect("a pid")).expect("own child");
     terminal.hang_up();
-    let ended = shim.wait_timeout(workspace_tests::DEADLINE).expect("wait");
+    let ended = shim
+        .wait_timeout(workspace_tests::time_limit())
+        .expect("wait");
     assert!(ended.is_some(), "the shim lives on without its terminal");
 }

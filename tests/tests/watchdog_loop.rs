@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use watchdog_pipe::{Keepalive, Verdict, Watchdog};
 use workspace_tests::fork::{Cue, Fork};
-use workspace_tests::{DEADLINE, alone};
+use workspace_tests::{alone, time_limit};
 
 /// A child with the watchdog, this process with the keepalive. The child waits for one cue or more.
 fn supervised(
@@ -43,7 +43,7 @@ fn is_readable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
 }
 
 fn readable(watchdog: &Watchdog) {
-    assert!(is_readable(watchdog.as_fd(), DEADLINE));
+    assert!(is_readable(watchdog.as_fd(), time_limit()));
 }
 
 /// Level, not edge: as often as one looks.
@@ -81,11 +81,11 @@ fn in_epoll(flags: epoll::EventFlags) {
             );
             cue.give();
             // The hand-over: an event, and no verdict.
-            assert_eq!(events(DEADLINE), 1);
+            assert_eq!(events(time_limit()), 1);
             assert_eq!(watchdog.try_wait().expect("look"), None);
             assert_eq!(events(Duration::ZERO), 0, "readable after it was looked at");
             cue.give();
-            assert_eq!(events(DEADLINE), 1);
+            assert_eq!(events(time_limit()), 1);
             // The word is an event, and the close after it may be one more.
             let told = watchdog.wait().expect("wait");
             assert_eq!(told, Verdict::KeepaliveDropped);
@@ -208,7 +208,7 @@ fn readiness_without_a_verdict_is_cleared_by_looking() {
                 cue.give();
                 for _ in 0..2 {
                     cue.take();
-                    assert!(is_readable(watchdog.as_fd(), DEADLINE));
+                    assert!(is_readable(watchdog.as_fd(), time_limit()));
                     assert_eq!(watchdog.try_wait().expect("look"), None);
                     assert!(!is_readable(watchdog.as_fd(), Duration::ZERO));
                     cue.give();
@@ -314,7 +314,7 @@ fn verdict_within_the_timeout_is_given() {
             |watchdog, cue| {
                 cue.give();
                 assert_eq!(
-                    watchdog.wait_timeout(DEADLINE).expect("wait"),
+                    watchdog.wait_timeout(time_limit()).expect("wait"),
                     Some(Verdict::Released)
                 );
             },

@@ -12,7 +12,7 @@ use std::time::Duration;
 use pidfd_watcher::{Pid, Process};
 use shim_spawner::{ShimHandler, ShimSpawner};
 use watchdog_pipe::{AdoptError, ENV_VAR, Watchdog};
-use workspace_tests::{DEADLINE, Guard, alone, rights};
+use workspace_tests::{Guard, alone, rights, time_limit};
 
 /// The part of a program, in its arguments: what it inherits is what is tested.
 const PART: &str = "part=";
@@ -95,7 +95,7 @@ fn supervised_program_starts_others_and_supervises_only_those_it_made_a_channel_
     let inner = Process::open(inner).expect("open");
     assert!(inner.try_wait().expect("look").is_none());
     handler.kill().expect("kill");
-    let exit = inner.wait_timeout(DEADLINE).expect("wait");
+    let exit = inner.wait_timeout(time_limit()).expect("wait");
     assert!(exit.is_some(), "deadline passed: it outlives its parent");
 }
 

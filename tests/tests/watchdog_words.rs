@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 
 use watchdog_pipe::{Keepalive, Verdict, Watchdog};
 use workspace_tests::fork::{Cue, Fork};
-use workspace_tests::{DEADLINE, alone, random, rights};
+use workspace_tests::{alone, random, rights, time_limit};
 
 /// Links a batch.
 const BATCH: usize = 50;
@@ -27,7 +27,8 @@ enum Look {
 fn trials(look: Look, mut end: impl FnMut(usize) -> Verdict) {
     let pair = UnixStream::pair().expect("socketpair");
     for end in [&pair.0, &pair.1] {
-        end.set_read_timeout(Some(DEADLINE)).expect("SO_RCVTIMEO");
+        end.set_read_timeout(Some(time_limit()))
+            .expect("SO_RCVTIMEO");
     }
     let mut pair = Some(pair);
     let reader = Fork::run(|| {

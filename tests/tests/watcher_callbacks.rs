@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use pidfd_watcher::{Cancelled, Error, Exit, Process, WatchHandle, Watcher};
 use workspace_tests::namespace::looked_at;
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Dialogue, Guard, Held, Told, proc_fs, until};
+use workspace_tests::{Dialogue, Guard, Held, Told, proc_fs, time_limit, until};
 
 #[test]
 fn watcher_and_handle_go_between_threads() {
@@ -95,10 +95,10 @@ fn callbacks_of_one_process_run_in_the_order_in_which_they_came() {
     child.exit(0);
     let order: Vec<i32> = left
         .iter()
-        .map_while(|_| told.recv_timeout(DEADLINE).ok())
+        .map_while(|_| told.recv_timeout(time_limit()).ok())
         .collect();
     assert_eq!(order, left);
-    assert_eq!(told.recv_timeout(DEADLINE).ok(), None, "and no other");
+    assert_eq!(told.recv_timeout(time_limit()).ok(), None, "and no other");
 }
 
 #[test]

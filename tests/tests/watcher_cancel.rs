@@ -7,7 +7,7 @@ use std::thread;
 
 use pidfd_watcher::{Cancelled, Process, WatchHandle, Watcher};
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Held, Told, until};
+use workspace_tests::{Held, Told, time_limit, until};
 
 fn dead() -> Held {
     let child = Held::new();
@@ -42,7 +42,7 @@ impl Running {
         let captured = Captured(Arc::clone(&body), Arc::clone(&ended));
         let callback = move |_| {
             begin.send(()).expect("the test listens");
-            may_end.recv_timeout(DEADLINE).expect("let go");
+            may_end.recv_timeout(time_limit()).expect("let go");
             captured.0.store(true, Ordering::SeqCst);
         };
         let handle = watcher.watch(process, callback).expect("watch");
@@ -72,14 +72,14 @@ fn cancel_waits_for_a_callback_that_runs_and_for_the_drop_of_its_captures() {
         ended,
         handle,
     } = Running::new(&watcher, child.process());
-    began.recv_timeout(DEADLINE).expect("runs");
+    began.recv_timeout(time_limit()).expect("runs");
     let (say, who) = channel();
     let canceller = thread::spawn(move || {
         say.send(rustix::thread::gettid().as_raw_nonzero().get())
             .expect("listens");
         (handle.cancel(), ended.load(Ordering::SeqCst))
     });
-    let tid = who.recv_timeout(DEADLINE).expect("a thread");
+    let tid = who.recv_timeout(time_limit()).expect("a thread");
     until("the canceller waits", || waits(tid).then_some(()));
     let_go.send(()).expect("runs");
     assert_eq!(
@@ -114,7 +114,7 @@ fn callback_that_cancels_itself_is_told_that_it_runs() {
     let handle = watcher.watch(child.process(), callback).expect("watch");
     *own.lock().expect("no panic") = Some(handle);
     child.exit(0);
-    assert_eq!(said.recv_timeout(DEADLINE), Ok(Cancelled::Running));
+    assert_eq!(said.recv_timeout(time_limit()), Ok(Cancelled::Running));
     // And nothing of it is left behind.
     assert_eq!(Told::by(&watcher, child.process()).0.code(), looked_at(0));
 }
@@ -139,7 +139,7 @@ fn callback_prevents_the_one_behind_it_and_learns_that_the_one_before_it_ran() {
     let (behind, handle) = Told::by(&watcher, child.process());
     *later.lock().expect("no panic") = Some(handle);
     child.exit(1);
-    let answers = said.recv_timeout(DEADLINE).expect("runs");
+    let answers = said.recv_timeout(time_limit()).expect("runs");
     assert_eq!(
         answers,
         [
@@ -176,7 +176,7 @@ fn callbacks_of_two_watchers_that_cancel_each_other_are_both_told_running() {
     }
     children.iter().for_each(Held::kill);
     for _ in 0..2 {
-        assert_eq!(said.recv_timeout(DEADLINE), Ok(Cancelled::Running));
+        assert_eq!(said.recv_timeout(time_limit()), Ok(Cancelled::Running));
     }
 }
 
@@ -190,7 +190,7 @@ fn many_threads_that_cancel_what_runs_all_wait_for_their_own() {
         ended,
         handle,
     } = Running::new(&watcher, child.process());
-    began.recv_timeout(DEADLINE).expect("runs");
+    began.recv_timeout(time_limit()).expect("runs");
     let late = Told::by(&watcher, child.process());
     let (say, who) = channel();
     let canceller = thread::spawn(move || {
@@ -198,7 +198,7 @@ fn many_threads_that_cancel_what_runs_all_wait_for_their_own() {
             .expect("listens");
         handle.cancel()
     });
-    let tid = who.recv_timeout(DEADLINE).expect("a thread");
+    let tid = who.recv_timeout(time_limit()).expect("a thread");
     until("the canceller waits", || waits(tid).then_some(()));
     // One that waits behind what runs is taken out without waiting.
     assert_eq!(late.1.cancel(), Cancelled::Prevented);
@@ -252,7 +252,7 @@ fn captures_that_cancel_callbacks_may_be_dropped_with_the_last_watcher() {
     let dropper = thread::spawn(move || drop(watcher));
     // All captures are dropped, none of them waits for ever; what they are told is for each to say.
     let answers: Vec<_> = (0..3)
-        .map(|_| said.recv_timeout(DEADLINE).expect("no deadlock"))
+        .map(|_| said.recv_timeout(time_limit()).expect("no deadlock"))
         .collect();
     assert!(!answers.contains(&Cancelled::AlreadyRan), "{answers:?}");
     dropper.join().expect("thread");

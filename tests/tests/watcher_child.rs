@@ -17,7 +17,9 @@ use pidfd_watcher::{Change, ChildProcess, Error, Process, Signal};
 use workspace_tests::fork::Fork;
 use workspace_tests::namespace::{few_numbers, kernel};
 use workspace_tests::target::{grandchild, sleeper};
-use workspace_tests::{DEADLINE, alone, alone_in_pid_namespace, fd_limit, proc_fs, seccomp, until};
+use workspace_tests::{
+    alone, alone_in_pid_namespace, fd_limit, proc_fs, seccomp, time_limit, until,
+};
 
 fn shell(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
@@ -95,7 +97,7 @@ fn dropped_child_is_left_alone_and_leaves_no_zombie() {
         let child = owned("exit 3");
         child
             .process()
-            .wait_timeout(DEADLINE)
+            .wait_timeout(time_limit())
             .expect("poll")
             .expect("dead");
         drop(child);
@@ -110,7 +112,7 @@ fn child_that_is_to_be_killed_on_drop_is_gone() {
         let process = child.process().clone();
         drop(child);
         let exit = process
-            .wait_timeout(DEADLINE)
+            .wait_timeout(time_limit())
             .expect("poll")
             .expect("killed");
         use std::os::unix::process::ExitStatusExt;
@@ -123,7 +125,10 @@ fn child_that_is_to_be_killed_on_drop_is_gone() {
 fn child_that_was_taken_out_is_the_callers_to_reap() {
     alone!({
         let process = owned("exit 7").into_process();
-        process.wait_timeout(DEADLINE).expect("poll").expect("dead");
+        process
+            .wait_timeout(time_limit())
+            .expect("poll")
+            .expect("dead");
         let exit = process.reap().expect("nobody else did");
         assert_eq!(exit.status.expect("ours").code(), Some(7));
     });
@@ -209,7 +214,10 @@ fn handles_are_equal_if_they_name_the_same_process() {
         assert_eq!(set.contains(&again), kernel() >= (6, 9));
         // And when it was reaped.
         process.send_signal(Signal::KILL).expect("own child");
-        process.wait_timeout(DEADLINE).expect("poll").expect("dead");
+        process
+            .wait_timeout(time_limit())
+            .expect("poll")
+            .expect("dead");
         process.clone().reap().expect("own child");
         assert_eq!(process == again, kernel() >= (6, 9));
         assert!(set.contains(&process));
@@ -266,7 +274,10 @@ fn usage_of_a_child_comes_with_its_reaping_and_counts_what_it_waited_for() {
         let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
         let script = format!("sh -c '{busy}'; exit 7");
         let process = owned(&script).into_process();
-        process.wait_timeout(DEADLINE).expect("poll").expect("ends");
+        process
+            .wait_timeout(time_limit())
+            .expect("poll")
+            .expect("ends");
         let clone = process.clone();
         let (exit, usage) = process.reap_with_usage().expect("own child");
         assert_eq!(exit.status.expect("ours").code(), Some(7));
@@ -275,7 +286,10 @@ fn usage_of_a_child_comes_with_its_reaping_and_counts_what_it_waited_for() {
             usage.user_time + usage.system_time > Duration::ZERO,
             "{usage:?}"
         );
-        assert!(usage.user_time + usage.system_time < DEADLINE, "{usage:?}");
+        assert!(
+            usage.user_time + usage.system_time < time_limit(),
+            "{usage:?}"
+        );
         assert!(
             usage.max_rss > 100 << 10 && usage.max_rss < 1 << 40,
             "{usage:?}"
@@ -297,7 +311,10 @@ fn status_that_comes_with_the_usage_is_exact() {
             ("ulimit -c 0; kill -SEGV $$", 11),
         ] {
             let process = owned(script).into_process();
-            process.wait_timeout(DEADLINE).expect("poll").expect("ends");
+            process
+                .wait_timeout(time_limit())
+                .expect("poll")
+                .expect("ends");
             let (exit, _) = process.reap_with_usage().expect("own child");
             assert_eq!(exit.status.expect("ours").into_raw(), raw, "{script}");
         }
@@ -366,7 +383,10 @@ fn change_of_a_process_that_is_no_child_is_its_exit_alone() {
         }
         drop(parent);
         process.send_signal(Signal::KILL).ok();
-        process.wait_timeout(DEADLINE).expect("poll").expect("dead");
+        process
+            .wait_timeout(time_limit())
+            .expect("poll")
+            .expect("dead");
         let change = process.try_change().expect("ask");
         assert!(matches!(change, Some(Change::Exited(_))), "{change:?}");
     });

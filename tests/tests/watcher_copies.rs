@@ -9,7 +9,7 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use pidfd_watcher::{Error, Watcher};
 use workspace_tests::fork::Fork;
-use workspace_tests::{DEADLINE, Held, Told, alone, until};
+use workspace_tests::{Held, Told, alone, time_limit, until};
 
 /// How many copies this process and all of its copies may make. What a test is about is a copy that
 /// runs code of its parent's: without a limit such a copy could fork too, and its copies as well.
@@ -74,7 +74,7 @@ fn copy_that_returns_from_a_callback_ends_and_takes_no_event_of_its_parents() {
         }
         let mut seen = vec![false; children.len()];
         for _ in &children {
-            let (index, copy) = told.recv_timeout(DEADLINE).expect("each is told");
+            let (index, copy) = told.recv_timeout(time_limit()).expect("each is told");
             assert!(!std::mem::replace(&mut seen[index], true), "told twice");
             assert_eq!(exit_code(copy), 0);
         }
@@ -102,7 +102,7 @@ fn copy_that_returns_from_a_callback_runs_no_exit_handler() {
         };
         watcher.watch(child.process(), callback).expect("watch");
         child.exit(0);
-        assert_eq!(exit_code(told.recv_timeout(DEADLINE).expect("told")), 0);
+        assert_eq!(exit_code(told.recv_timeout(time_limit()).expect("told")), 0);
     });
 }
 

@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use workspace_tests::fork::Fork;
 use workspace_tests::target::sleeper;
-use workspace_tests::{DEADLINE, Guard, alone, proc_fs, until};
+use workspace_tests::{Guard, alone, proc_fs, time_limit, until};
 
 fn driven() -> (Watcher, Driver) {
     Builder::new().build_driven().expect("a watcher")
@@ -30,7 +30,10 @@ fn child() -> (Guard, Process) {
 
 fn kill(process: &Process) {
     process.send_signal(Signal::KILL).expect("own child");
-    process.wait_timeout(DEADLINE).expect("poll").expect("dead");
+    process
+        .wait_timeout(time_limit())
+        .expect("poll")
+        .expect("dead");
 }
 
 /// Whether there is something to tell, now or within a time.
@@ -44,8 +47,8 @@ fn is_readable(driver: &Driver, time: Duration) -> bool {
 fn drive(driver: &mut Driver, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !so() {
-        assert!(start.elapsed() < DEADLINE, "nobody was told");
-        is_readable(driver, DEADLINE);
+        assert!(start.elapsed() < time_limit(), "nobody was told");
+        is_readable(driver, time_limit());
         driver.dispatch().expect("dispatch");
     }
 }
@@ -71,7 +74,7 @@ fn callback_runs_on_the_thread_that_dispatches_and_no_other_is_started() {
         watched.expect("watch");
         assert!(!is_readable(&driver, Duration::ZERO), "it lives");
         kill(&process);
-        assert!(is_readable(&driver, DEADLINE));
+        assert!(is_readable(&driver, time_limit()));
         told.try_recv().expect_err("nothing is told by itself");
         assert!(driver.dispatch().expect("dispatch"), "that was all");
         let (exit, on) = told.try_recv().expect("told");
@@ -123,7 +126,7 @@ fn async_fd_of_tokio_drives_a_watcher_and_needs_no_thread() {
         runtime.block_on(async {
             tokio::select! {
                 () = driving => unreachable!("it does not end"),
-                told = tokio::time::timeout(DEADLINE, told) => told.expect("all are told"),
+                told = tokio::time::timeout(time_limit(), told) => told.expect("all are told"),
             }
         });
         assert_eq!(threads(), 1);
@@ -233,7 +236,7 @@ fn driver_that_is_dropped_tells_no_more_and_leaves_no_zombie() {
         let reaped = watcher.watch_and_reap(process.clone(), |_| {});
         reaped.expect("watch");
         let mut exited = pin!(watcher.exited(&process));
-        let mut time = pin!(watcher.sleep(DEADLINE));
+        let mut time = pin!(watcher.sleep(time_limit()));
         assert!(poll_once(exited.as_mut()).is_pending());
         assert!(poll_once(time.as_mut()).is_pending());
         drop(driver);

@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use pidfd_watcher::{Process, Signal, Watcher};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Held, Told, alone};
+use workspace_tests::{Held, Told, alone, time_limit};
 
 #[test]
 fn processes_that_are_watched_again_and_again_starve_nobody() {
@@ -118,7 +118,7 @@ fn ten_thousand_children_that_end_at_once_are_told_once_each_while_ten_others_ch
         drop(held);
         let mut threads = std::collections::HashSet::new();
         for _ in 0..count {
-            let (n, exit, thread) = told.recv_timeout(DEADLINE).expect("all are told");
+            let (n, exit, thread) = told.recv_timeout(time_limit()).expect("all are told");
             threads.insert(thread);
             assert_eq!(exit.pid, children.0[n].pid());
             let code = exit.status.and_then(|status| status.code());
@@ -130,7 +130,7 @@ fn ten_thousand_children_that_end_at_once_are_told_once_each_while_ten_others_ch
         }
         stop.store(true, Ordering::Relaxed);
         assert!(
-            told.recv_timeout(DEADLINE).is_err(),
+            told.recv_timeout(time_limit()).is_err(),
             "every callback is gone"
         );
         assert!(

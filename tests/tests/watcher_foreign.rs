@@ -10,7 +10,7 @@ use std::thread;
 
 use pidfd_watcher::{Cancelled, WatchHandle, Watcher};
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Held, Told, proc_fs, until};
+use workspace_tests::{Held, Told, proc_fs, time_limit, until};
 
 /// Whether a thread of this process sleeps in futex(2).
 fn sleeps(tid: i32) -> bool {
@@ -47,7 +47,7 @@ fn ends<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
     let worker = thread::spawn(move || {
         let _ = say.send(what());
     });
-    let result = said.recv_timeout(DEADLINE).expect("it ends");
+    let result = said.recv_timeout(time_limit()).expect("it ends");
     worker.join().expect("thread");
     result
 }
@@ -77,7 +77,7 @@ fn slow_drop() -> (impl FnOnce() + Send, Receiver<i32>, Sender<()>) {
     let ((begin, began), (let_go, may_end)) = (channel(), channel());
     let slow = move || {
         begin.send(own_tid()).expect("the test listens");
-        may_end.recv_timeout(DEADLINE).expect("let go");
+        may_end.recv_timeout(time_limit()).expect("let go");
     };
     (slow, began, let_go)
 }
@@ -100,7 +100,7 @@ fn cancels_wait_for_what_the_last_watchers_end_is_dropping() {
     let capture = WhenDropped::new(move || *count.lock().expect("no panic") += 1);
     let second = watcher.watch(child.process(), move |_| drop(capture));
     let dropper = thread::spawn(move || drop(watcher));
-    began.recv_timeout(DEADLINE).expect("the drop began");
+    began.recv_timeout(time_limit()).expect("the drop began");
     let cancellers: Vec<_> = [first, second]
         .map(|handle: Result<WatchHandle, _>| {
             let (handle, gone) = (handle.expect("watch"), Arc::clone(&gone));
@@ -109,7 +109,7 @@ fn cancels_wait_for_what_the_last_watchers_end_is_dropping() {
                 say.send(own_tid()).expect("the test listens");
                 (handle.cancel(), *gone.lock().expect("no panic"))
             });
-            (who.recv_timeout(DEADLINE).expect("a thread"), canceller)
+            (who.recv_timeout(time_limit()).expect("a thread"), canceller)
         })
         .into();
     for (tid, _) in &cancellers {
@@ -132,7 +132,7 @@ fn thread_that_has_dropped_a_last_watcher_waits_in_its_next_cancel() {
     let callback = move |_| slow();
     let handle = watcher.watch(child.process(), callback).expect("watch");
     child.exit(0);
-    began.recv_timeout(DEADLINE).expect("it runs");
+    began.recv_timeout(time_limit()).expect("it runs");
     let (say, who) = channel();
     let canceller = thread::spawn(move || {
         let last = Watcher::new().expect("watcher");
@@ -142,7 +142,7 @@ fn thread_that_has_dropped_a_last_watcher_waits_in_its_next_cancel() {
         say.send(own_tid()).expect("the test listens");
         handle.cancel()
     });
-    let tid = who.recv_timeout(DEADLINE).expect("a thread");
+    let tid = who.recv_timeout(time_limit()).expect("a thread");
     until("the canceller waits", || {
         (sleeps(tid) || canceller.is_finished()).then_some(())
     });
@@ -186,7 +186,7 @@ fn callback_runs_with_every_signal_blocked() {
     };
     watcher.watch(child.process(), callback).expect("watch");
     child.exit(0);
-    let status = said.recv_timeout(DEADLINE).expect("runs");
+    let status = said.recv_timeout(time_limit()).expect("runs");
     let blocked = status
         .lines()
         .find_map(|line| line.strip_prefix("SigBlk:"))

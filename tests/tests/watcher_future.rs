@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use pidfd_watcher::{Error, Exit, ExitFuture, Watcher};
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Held, Told, proc_fs, until};
+use workspace_tests::{Held, Told, proc_fs, time_limit, until};
 
 fn code(exit: Result<Exit, Error>) -> Option<i32> {
     exit.expect("an exit")
@@ -28,11 +28,11 @@ fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
         }
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + time_limit();
     loop {
         match Pin::new(&mut future).poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park_timeout(DEADLINE),
+            Poll::Pending => thread::park_timeout(time_limit()),
         }
         assert!(Instant::now() < deadline, "nobody wakes the future");
     }
@@ -45,14 +45,14 @@ fn tokio_block_on<F: Future>(future: F) -> F::Output {
         .build()
         .expect("runtime");
     runtime
-        .block_on(async { tokio::time::timeout(DEADLINE, future).await })
+        .block_on(async { tokio::time::timeout(time_limit(), future).await })
         .expect("tokio is woken")
 }
 
 /// Smol's, and its.
 fn smol_block_on<F: Future>(future: F) -> F::Output {
     let late = async {
-        smol::Timer::after(DEADLINE).await;
+        smol::Timer::after(time_limit()).await;
         panic!("smol is not woken");
     };
     smol::block_on(smol::future::or(future, late))
@@ -307,7 +307,7 @@ fn future_may_be_dropped_by_the_waker_that_it_wakes() {
     assert!(poll(&mut future, &waker).is_pending());
     *task.0.lock().expect("no panic") = Some(future);
     child.exit(0);
-    said.recv_timeout(DEADLINE).expect("woken");
+    said.recv_timeout(time_limit()).expect("woken");
     Told::by(&watcher, child.process()).0.exit();
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use pidfd_watcher::{Builder, Cancelled, Exit, Process, Signal, WatchHandle, Watcher};
 use workspace_tests::namespace::looked_at;
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Guard, Held, Told};
+use workspace_tests::{Guard, Held, Told, time_limit};
 
 /// Runs `inside` in a callback of `watcher`. A call that deadlocks there is found by the deadline,
 /// and one that panics is a failure of the test.
@@ -25,7 +25,7 @@ fn in_a_callback(watcher: &Watcher, inside: impl FnOnce(Exit) + Send + 'static) 
     };
     let _handle = watcher.watch(child.process(), callback).expect("watch");
     child.exit(0);
-    said.recv_timeout(DEADLINE)
+    said.recv_timeout(time_limit())
         .expect("the callback runs to its end");
 }
 
@@ -173,7 +173,7 @@ fn callback_that_drops_the_last_watcher_goes_on_and_so_do_its_handles() {
     *own.lock().expect("no panic") = Some(handle.expect("watch"));
     drop(watcher);
     child.exit(1);
-    let (exit, others, itself, shut_down) = said.recv_timeout(DEADLINE).expect("runs");
+    let (exit, others, itself, shut_down) = said.recv_timeout(time_limit()).expect("runs");
     assert_eq!(exit.pid, child.process().pid());
     assert_eq!(
         (others, itself, shut_down),
@@ -204,10 +204,10 @@ fn of_two_callbacks_that_cancel_each_other_the_first_wins() {
         drop(say);
         child.exit(0);
         assert_eq!(
-            said.recv_timeout(DEADLINE),
+            said.recv_timeout(time_limit()),
             Ok((0, Cancelled::Prevented)),
             "round {round}"
         );
-        assert!(said.recv_timeout(DEADLINE).is_err(), "round {round}");
+        assert!(said.recv_timeout(time_limit()).is_err(), "round {round}");
     }
 }

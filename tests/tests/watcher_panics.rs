@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use pidfd_watcher::{Builder, Cancelled, Watcher};
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Held, Told, alone, fd_table};
+use workspace_tests::{Held, Told, alone, fd_table, time_limit};
 
 fn dead() -> Held {
     let child = Held::new();
@@ -33,7 +33,7 @@ fn reporting() -> (Watcher, Receiver<Panicked>) {
 
 #[track_caller]
 fn heard(reports: &Receiver<Panicked>, pid: i32, message: Option<&str>) {
-    let (whose, what, text) = reports.recv_timeout(DEADLINE).expect("a report");
+    let (whose, what, text) = reports.recv_timeout(time_limit()).expect("a report");
     assert_eq!((whose, what.as_deref()), (pid, message));
     assert!(
         text.contains(&pid.to_string()) && text.contains(message.unwrap_or("")),
@@ -141,7 +141,7 @@ fn hook_that_panics_is_not_asked_again_and_goes_no_further() {
         .expect("watch");
     let (after, _) = Told::by(&watcher, child.process());
     child.exit(3);
-    assert_eq!(told.recv_timeout(DEADLINE), Ok(child.process().pid()));
+    assert_eq!(told.recv_timeout(time_limit()), Ok(child.process().pid()));
     assert_eq!(after.code(), looked_at(3));
     assert!(told.try_recv().is_err(), "asked once");
     // On a cancelling thread too.
@@ -151,7 +151,7 @@ fn hook_that_panics_is_not_asked_again_and_goes_no_further() {
         .watch(living.process(), move |_| drop(bomb))
         .expect("watch");
     assert_eq!(handle.cancel(), Cancelled::Prevented);
-    assert_eq!(told.recv_timeout(DEADLINE), Ok(living.process().pid()));
+    assert_eq!(told.recv_timeout(time_limit()), Ok(living.process().pid()));
 }
 
 /// Panics when it is woken.

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use pidfd_watcher::{Cancelled, Error, Process, Watcher};
 use workspace_tests::namespace::{kernel, looked_at};
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Dialogue, Guard, Held, Told, proc_fs, until};
+use workspace_tests::{Dialogue, Guard, Held, Told, proc_fs, time_limit, until};
 
 /// Whether the number is nobody's: the process was reaped.
 #[track_caller]
@@ -44,8 +44,9 @@ fn child_is_reaped_before_the_callback_runs() {
         if !dead {
             child.exit(3);
         }
-        let (exit, signalled): (pidfd_watcher::Exit, _) =
-            said.recv_timeout(workspace_tests::DEADLINE).expect("runs");
+        let (exit, signalled): (pidfd_watcher::Exit, _) = said
+            .recv_timeout(workspace_tests::time_limit())
+            .expect("runs");
         assert_eq!(exit.status.and_then(|status| status.code()), Some(3));
         assert_eq!(signalled, Err(Some(libc::ESRCH)), "reaped by then");
         assert_eq!(proc_fs::stat(child.pid()), None);
@@ -296,11 +297,11 @@ fn child_in_charge_that_was_reaped_unseen_was_ours_all_the_same() {
     let (began, has_begun) = channel();
     let occupy = move |_| {
         began.send(()).expect("listens");
-        let _ = gate.recv_timeout(DEADLINE);
+        let _ = gate.recv_timeout(time_limit());
     };
     watcher.watch(busy.process(), occupy).expect("watch");
     busy.exit(0);
-    has_begun.recv_timeout(DEADLINE).expect("runs");
+    has_begun.recv_timeout(time_limit()).expect("runs");
 
     let (told, callback) = Told::pair();
     watcher

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pidfd_watcher::{Process, Watcher};
 use workspace_tests::namespace::looked_at;
 use workspace_tests::orders::Order;
-use workspace_tests::{DEADLINE, Dialogue, Held, Told, until};
+use workspace_tests::{Dialogue, Held, Told, time_limit, until};
 
 /// The number of the thread that runs this watcher's callbacks.
 fn thread_of(watcher: &Watcher) -> i32 {
@@ -19,7 +19,7 @@ fn thread_of(watcher: &Watcher) -> i32 {
             .expect("listens");
     };
     watcher.watch(child.process(), callback).expect("watch");
-    let thread = said.recv_timeout(DEADLINE).expect("runs");
+    let thread = said.recv_timeout(time_limit()).expect("runs");
     until("the thread waits", || {
         let call = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).ok()?;
         call.split(' ')

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use pidfd_watcher::{Cancelled, Error, Exit, ExitFuture, Watcher};
 use workspace_tests::fork::Fork;
 use workspace_tests::namespace::looked_at;
-use workspace_tests::{DEADLINE, Held, Told, alone, proc_fs, seccomp, until};
+use workspace_tests::{Held, Told, alone, proc_fs, seccomp, time_limit, until};
 
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("/proc").count()
@@ -101,11 +101,11 @@ fn shutdown_gives_living_children_back_and_reaps_the_dead() {
     let ((go, goes), (say, says)) = (channel::<()>(), channel());
     let running = move |_| {
         say.send(()).expect("the test listens");
-        let _ = goes.recv_timeout(DEADLINE);
+        let _ = goes.recv_timeout(time_limit());
     };
     watcher.watch(holds.process(), running).expect("watch");
     holds.exit(0);
-    says.recv_timeout(DEADLINE).expect("it runs");
+    says.recv_timeout(time_limit()).expect("it runs");
     dead.exit(1);
     dead.process().wait().expect("poll");
     let shutter = std::thread::spawn(move || watcher.shutdown());
@@ -144,7 +144,7 @@ fn shutdown_in_a_callback_says_so_and_ends_nothing() {
     watcher.watch(child.process(), callback).expect("watch");
     child.exit(0);
     for _ in 0..2 {
-        let failed = says.recv_timeout(DEADLINE).expect("it runs");
+        let failed = says.recv_timeout(time_limit()).expect("it runs");
         let failed = failed.expect_err("on a dispatch thread");
         assert_eq!(failed.error.raw_os_error(), Some(libc::EDEADLK), "{failed}");
     }

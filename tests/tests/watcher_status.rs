@@ -9,8 +9,8 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use workspace_tests::namespace::{kernel, looked_at};
 use workspace_tests::orders::Order;
 use workspace_tests::{
-    DEADLINE, Dialogue, Guard, Held, Told, alone, alone_in_pid_namespace, namespace, proc_fs,
-    signals, until,
+    Dialogue, Guard, Held, Told, alone, alone_in_pid_namespace, namespace, proc_fs, signals,
+    time_limit, until,
 };
 
 #[test]
@@ -238,7 +238,7 @@ fn status_that_a_callback_learned_is_known_to_all_clones_for_good() {
         .watch(&watched, move |exit| say.send(exit).expect("listens"))
         .expect("watch");
     child.exit(12);
-    let exit = said.recv_timeout(DEADLINE).expect("runs");
+    let exit = said.recv_timeout(time_limit()).expect("runs");
     let status = ExitStatus::from_raw(12 << 8);
     assert_eq!(exit.status, looked_at(status));
     let exit = child.process().clone().reap().expect("own child");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pidfd_watcher::{Error, Process, Signal, Watcher};
 use workspace_tests::fork::Fork;
 use workspace_tests::target::sleeper;
-use workspace_tests::{DEADLINE, alone, fd_limit, proc_fs};
+use workspace_tests::{alone, fd_limit, proc_fs, time_limit};
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -28,7 +28,7 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 
 fn block_on<F: Future>(future: F) -> F::Output {
     let late = async {
-        smol::Timer::after(DEADLINE).await;
+        smol::Timer::after(time_limit()).await;
         panic!("nobody was woken");
     };
     smol::block_on(smol::future::or(future, late))
@@ -83,7 +83,7 @@ fn thousand_times_need_one_descriptor_and_no_thread() {
     alone!({
         let watcher = Watcher::new().expect("a watcher");
         let before = proc_fs::own_fds().len();
-        let sleeps: Vec<_> = (0..1000).map(|_| watcher.sleep(DEADLINE)).collect();
+        let sleeps: Vec<_> = (0..1000).map(|_| watcher.sleep(time_limit())).collect();
         assert_eq!(proc_fs::own_fds().len(), before + 1);
         let threads = std::fs::read_dir("/proc/self/task").expect("/proc").count();
         assert_eq!(threads, 2, "this one and the watcher's");
@@ -114,7 +114,7 @@ fn last_watcher_that_is_dropped_says_so_to_those_who_wait_for_a_time() {
     let watcher = Watcher::new().expect("a watcher");
     let mut over = watcher.sleep(Duration::ZERO);
     block_on(&mut over).expect("told");
-    let mut sleep = pin!(watcher.sleep(DEADLINE * 10));
+    let mut sleep = pin!(watcher.sleep(time_limit() * 10));
     let woken = Arc::new(Woken(AtomicBool::new(false)));
     let waker = Waker::from(Arc::clone(&woken));
     let polled = sleep.as_mut().poll(&mut Context::from_waker(&waker));
@@ -133,7 +133,7 @@ fn last_watcher_that_is_dropped_says_so_to_those_who_wait_for_a_time() {
 fn copy_made_by_fork_is_told_so() {
     alone!({
         let watcher = Watcher::new().expect("a watcher");
-        let mut sleep = pin!(watcher.sleep(DEADLINE * 10));
+        let mut sleep = pin!(watcher.sleep(time_limit() * 10));
         assert!(poll_once(sleep.as_mut()).is_pending());
         Fork::run(|| {
             let polled = poll_once(sleep.as_mut());
@@ -180,6 +180,6 @@ fn exit_within_a_time_is_the_exit_or_none() {
     assert_eq!(none, None);
     assert!(start.elapsed() >= SHORT);
     process.send_signal(Signal::KILL).expect("own child");
-    let exit = block_on(watcher.exited_within(&process, DEADLINE)).expect("told");
+    let exit = block_on(watcher.exited_within(&process, time_limit())).expect("told");
     assert_eq!(exit.expect("ended").pid, process.pid());
 }

@@ -173,7 +173,7 @@ fn own_writer(pipe: &Inspected) -> Option<RawFd> {
         is_the_pipe(*fd) && sys::inspect(*fd).is_ok_and(|other| other.writable)
     };
     // Without /proc: try every possible number, up to a bound that keeps the start quick. If a
-    // write end lies above the bound, only this check misses it; the link still works.
+    // write end is above the bound, only this check misses it; the link still works.
     find_open(writes).unwrap_or_else(|_| (0..highest_number()).find(writes))
 }
 

@@ -34,7 +34,7 @@ use crate::write_ends::WriteEnds;
 /// std gives each of its threads a signal stack (`SA_ONSTACK`), which is large enough. The crate's
 /// `examples/crash_handler.rs` is this example as a program.
 ///
-/// # Who is told what
+/// # Who learns what
 /// - First the sentinel's words are marked, which wakes the children that sleep on them. Then a
 ///   word is written to each pipe: this tells the children that follow the pipe alone, whoever else
 ///   holds the write end.

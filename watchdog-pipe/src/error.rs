@@ -41,7 +41,7 @@ pub enum AdoptError {
         writer: RawFd,
     },
     /// The number has the sentinel's page that the variable names, but the page is not as a parent
-    /// makes it: a seal is missing, or the word lies outside of the page. It is no error if the
+    /// makes it: a seal is missing, or the word is outside of the page. It is no error if the
     /// number is closed, or is another file: then the spawner passed on the pipe alone, and the
     /// child follows that.
     DamagedPage {

@@ -186,7 +186,7 @@ impl ReleaseError {
 
 impl fmt::Display for ReleaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the child could not be told that it is let go of")
+        f.write_str("the child could not be told that it is released")
     }
 }
 

@@ -144,7 +144,7 @@
 //! `clock_nanosleep` works.
 //!
 //! # Kernel versions
-//! Linux 5.4 or newer; nothing here depends on a newer one (the sentinel needs
+//! Linux 5.10 or newer; nothing here depends on a newer one (the sentinel needs
 //! `F_SEAL_FUTURE_WRITE`, of 5.1). Where there is `RWF_NOSIGNAL` (6.18), a word is said without
 //! touching the signal mask. There are no features.
 

@@ -86,7 +86,7 @@ impl Protection {
     }
 
     /// Looks, and acts if no other thread has acted yet. Inlined, with the functions it calls: one
-    /// function lies on fewer pages that can be cold when the parent dies.
+    /// function is on fewer pages that can be cold when the parent dies.
     #[inline]
     fn look(&self) -> io::Result<Looked> {
         let mut watch = self.lock();

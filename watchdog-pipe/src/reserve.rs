@@ -13,8 +13,8 @@ use crate::sys::{ForkGeneration, OwnPid};
 pub(crate) struct Reserve {
     pub(crate) generation: ForkGeneration,
     pub(crate) cancel: Cancel,
-    /// `None` where the number could not be read. A caller that only waits does not need it; one
-    /// that wants to be protected gets the error.
+    /// `None` if the pid could not be read. A caller that only waits does not need it. A caller
+    /// that asks for protection gets the error.
     own: Option<OwnPid>,
     first: Option<FirstThread>,
     adopter: Option<Adopter>,

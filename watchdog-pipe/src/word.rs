@@ -35,7 +35,7 @@ impl Word {
         }
     }
 
-    /// The verdict that a word means. A hand-over means none: the child goes on following the pipe.
+    /// The verdict that a word means. A hand-over means none: the child keeps following the pipe.
     const fn verdict(self) -> Option<Verdict> {
         match self {
             Word::Dropped => Some(Verdict::KeepaliveDropped),

@@ -87,7 +87,7 @@ impl Cgroup {
 
     /// Whether a process is in this cgroup, or in one below it.
     pub(crate) fn is_populated(&self) -> bool {
-        let events = fs::read_to_string(self.0.join("cgroup.events"));
+        let events = read(&self.0.join("cgroup.events"));
         // A cgroup that was removed has no members.
         events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
     }
@@ -126,8 +126,25 @@ impl Cgroup {
     }
 }
 
+/// How often a file is read anew after an error that says nothing of the cgroup.
+const TRIES: usize = 3;
+
+/// Reads a file of a cgroup. One that cannot be read would be taken for an empty one, so what may
+/// pass, as a lack of memory or descriptors, is tried again.
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = fs::read_to_string(file);
+    for _ in 1..TRIES {
+        match text.as_ref().err().and_then(io::Error::raw_os_error) {
+            // It was read, is gone, is hidden, or is another kind of cgroup.
+            None | Some(libc::ENOENT | libc::ENODEV | libc::EACCES | libc::EOPNOTSUPP) => break,
+            Some(_) => text = fs::read_to_string(file),
+        }
+    }
+    text
+}
+
 fn members(folder: &Path) -> io::Result<Vec<Pid>> {
-    let list = fs::read_to_string(folder.join("cgroup.procs"))?;
+    let list = read(&folder.join("cgroup.procs"))?;
     // 0 stands for a member outside of this PID namespace.
     Ok(list
         .lines()

@@ -3,8 +3,10 @@
 //! OUTER alone has one end: the other processes see end of file when OUTER dies. INNER and STANDBY
 //! share the other end: OUTER sees end of file when both are gone.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -17,9 +19,16 @@ use crate::sys;
 /// not delay the end of the tree.
 pub(crate) const RECEIVED_AT_ONCE: usize = 256;
 
+/// How soon a message that could not be sent is sent again.
+const SEND_AGAIN: Duration = Duration::from_millis(10);
+
 /// One end of the pair.
 #[derive(Debug)]
-pub(crate) struct ControlSocket(OwnedFd);
+pub(crate) struct ControlSocket {
+    socket: OwnedFd,
+    /// What could not be sent yet, the oldest first. Each message is in it once.
+    unsent: RefCell<Vec<Message>>,
+}
 
 /// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,20 +80,47 @@ impl ControlSocket {
         let (outer, keeper) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         let outer = sys::above_standard_streams(outer)?;
         let keeper = sys::above_standard_streams(keeper)?;
-        Ok((ControlSocket(outer), ControlSocket(keeper)))
+        Ok((ControlSocket::of(outer), ControlSocket::of(keeper)))
     }
 
-    /// Never blocks. A message that cannot be sent is lost: the other side is gone, or is stopped
-    /// with hundreds of messages unread.
+    fn of(socket: OwnedFd) -> ControlSocket {
+        ControlSocket {
+            socket,
+            unsent: RefCell::default(),
+        }
+    }
+
+    /// Never blocks. If a message cannot be sent now, because there is no memory or the other side
+    /// is stopped with hundreds of messages unread, it is kept for
+    /// [`send_again`](Self::send_again). A second message like it is not kept, as the kernel does
+    /// not queue a second pending signal.
     pub(crate) fn send(&self, message: Message) {
+        let mut unsent = self.unsent.take();
+        if !unsent.contains(&message) {
+            unsent.push(message);
+        }
+        self.unsent.replace(unsent);
+        self.send_again();
+    }
+
+    /// Sends what could not be sent before. How soon to call it again; `None`: all is sent.
+    pub(crate) fn send_again(&self) -> Option<Duration> {
+        let mut unsent = self.unsent.take();
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let _ = send(&self.0, &message.bytes(), flags);
+        let sent = unsent
+            .iter()
+            .take_while(|message| send(&self.socket, &message.bytes(), flags).is_ok())
+            .count();
+        unsent.drain(..sent);
+        let again = (!unsent.is_empty()).then_some(SEND_AGAIN);
+        self.unsent.replace(unsent);
+        again
     }
 
     /// Never blocks.
     pub(crate) fn receive(&self) -> Received {
         let mut bytes = [0; 5];
-        match recv(&self.0, &mut bytes, RecvFlags::DONTWAIT) {
+        match recv(&self.socket, &mut bytes, RecvFlags::DONTWAIT) {
             // ECONNRESET: the other end was closed before it had read everything.
             Ok((_, 0)) | Err(Errno::CONNRESET) => Received::End,
             // Only processes of the shim send here, and they send only messages.
@@ -100,7 +136,7 @@ impl ControlSocket {
 
 impl AsFd for ControlSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -119,9 +155,28 @@ mod tests {
         for message in messages {
             assert_eq!(keeper.receive(), Received::Message(message));
         }
+        assert_eq!(outer.send_again(), None);
         drop(outer);
         assert_eq!(keeper.receive(), Received::End);
         // No SIGPIPE, no error to anybody.
         keeper.send(Message::Started);
+    }
+    #[test]
+    fn message_that_finds_no_room_is_sent_once_there_is_some() {
+        let (outer, keeper) = ControlSocket::pair().expect("a socket pair");
+        let mut sent = 0;
+        while outer.send_again().is_none() {
+            outer.send(Message::Signal(sent));
+            sent += 1;
+        }
+        outer.send(Message::Signal(libc::SIGTERM + 1000));
+        outer.send(Message::Signal(libc::SIGTERM + 1000));
+        for number in 0..sent {
+            assert_eq!(keeper.receive(), Received::Message(Message::Signal(number)));
+            assert!(number == 0 || outer.send_again().is_none());
+        }
+        let last = Message::Signal(libc::SIGTERM + 1000);
+        assert_eq!(keeper.receive(), Received::Message(last));
+        assert_eq!(keeper.receive(), Received::Nothing);
     }
 }

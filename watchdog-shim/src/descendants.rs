@@ -9,14 +9,14 @@
 //! during the walk is still found, as a child of this process. If a process moved to another parent
 //! and was missed, the next sweep finds it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
 use pidfd_watcher::{Error, Process};
 use rustix::process::Signal;
 
-use crate::proc::{OutOfDescriptors, Proc};
+use crate::proc::{Children, Proc, Unread};
 use crate::sys;
 
 /// What a sweep found.
@@ -26,6 +26,8 @@ pub(crate) struct Swept {
     pub(crate) found: u32,
     /// Descriptors ran out: some were signalled before all were found.
     pub(crate) ran_out_of_descriptors: bool,
+    /// Some processes could not be told apart from strangers. The next sweep may be able to.
+    pub(crate) missed_some: bool,
 }
 
 /// Which descendants are meant.
@@ -56,17 +58,24 @@ pub(crate) fn signal_descendants(
         signals,
         found: Vec::new(),
         signalled,
-        swept: Swept::default(),
+        swept: Swept {
+            missed_some: children.is_cut,
+            ..Swept::default()
+        },
     };
     let mut left: Vec<(i32, Option<Parent>)> = Vec::new();
     push(&mut left, &children, root, None);
     while let Some((number, parent)) = left.pop() {
         let prove = || prove(proc, number, root, parent.as_ref());
-        let proven = prove().or_else(|OutOfDescriptors| {
-            sweep.send();
-            sweep.swept.ran_out_of_descriptors = true;
-            prove()
-        });
+        let proven = match prove() {
+            Err(Unread::OutOfDescriptors) => {
+                sweep.send();
+                sweep.swept.ran_out_of_descriptors = true;
+                prove()
+            }
+            proven => proven,
+        };
+        sweep.swept.missed_some |= proven.is_err();
         let Ok(Some(Proven { process, group })) = proven else {
             // It may have ended by now. Then its children have become children of this process.
             push(&mut left, &children, number, None);
@@ -165,11 +174,11 @@ struct Parent {
 /// can be proven only as a child of this process.
 fn push(
     left: &mut Vec<(i32, Option<Parent>)>,
-    children: &BTreeMap<i32, Vec<i32>>,
+    children: &Children,
     number: i32,
     proven: Option<&Process>,
 ) {
-    for &child in children.get(&number).into_iter().flatten() {
+    for &child in children.of.get(&number).into_iter().flatten() {
         let parent = proven.map(|process| Parent {
             number,
             process: process.clone(),
@@ -192,13 +201,17 @@ fn prove(
     number: i32,
     root: i32,
     parent: Option<&Parent>,
-) -> Result<Option<Proven>, OutOfDescriptors> {
+) -> Result<Option<Proven>, Unread> {
     let process = match sys::pid(number).map(Process::open) {
         Some(Ok(process)) => process,
-        Some(Err(Error::TooManyOpenFiles(_))) => return Err(OutOfDescriptors),
-        Some(Err(_)) | None => return Ok(None),
+        Some(Err(Error::TooManyOpenFiles(_))) => return Err(Unread::OutOfDescriptors),
+        Some(Err(Error::NotFound(_))) | None => return Ok(None),
+        Some(Err(_)) => return Err(Unread::Failed),
     };
-    let lives = |process: &Process| matches!(process.try_wait(), Ok(None));
+    let lives = |process: &Process| match process.try_wait() {
+        Ok(exit) => Ok(exit.is_none()),
+        Err(_) => Err(Unread::Failed),
+    };
     // The parent may end after the line was read. By then the kernel has given the process to
     // another parent, and the second line names that one.
     for _ in 0..2 {
@@ -214,9 +227,12 @@ fn prove(
         // The order matters: read the line first, then check that both processes live. A process
         // that has not ended still has its number. So the line was this process's line, and the
         // number in it was the parent's number.
-        let is_parent = |parent: &Parent| stat.parent == parent.number && lives(&parent.process);
-        let is_child = stat.parent == root || parent.is_some_and(is_parent);
-        if !lives(&process) {
+        let is_child = match parent {
+            _ if stat.parent == root => true,
+            Some(parent) if stat.parent == parent.number => lives(&parent.process)?,
+            _ => false,
+        };
+        if !lives(&process)? {
             return Ok(None);
         }
         if is_child {

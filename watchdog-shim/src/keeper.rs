@@ -204,6 +204,8 @@ impl Keeper<'_> {
 
     /// Waits for one of `signals`, the runtime's end, or a message.
     fn wait(&self, timeout: Option<Duration>, signals: &[BorrowedFd<'_>]) {
+        let unsent = self.control.as_ref().and_then(ControlSocket::send_again);
+        let timeout = timeout.into_iter().chain(unsent).min();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut fds: Vec<PollFd<'_>> = signals.iter().copied().map(readable).collect();

@@ -24,9 +24,22 @@ pub(crate) struct Stat {
     flags: u32,
 }
 
-/// No descriptor is free.
-#[derive(Debug)]
-pub(crate) struct OutOfDescriptors;
+/// Why a process's file in /proc could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// No descriptor is free.
+    OutOfDescriptors,
+    /// Another error, which the next try may not meet: `ENOMEM`.
+    Failed,
+}
+
+/// The numbers of all processes, by the number of their parent.
+#[derive(Debug, Default)]
+pub(crate) struct Children {
+    pub(crate) of: BTreeMap<i32, Vec<i32>>,
+    /// Some processes may be missing: a file could not be read.
+    pub(crate) is_cut: bool,
+}
 
 impl Proc {
     /// Returns an error if /proc is missing, cannot be read, or shows another PID namespace than
@@ -62,26 +75,30 @@ impl Proc {
         stat.is_ok_and(|stat| stat.is_some_and(|stat| stat.flags & 0x40 != 0))
     }
 
-    /// The numbers of all processes, grouped by the number of their parent. `root` is this
-    /// process's number.
+    /// All processes. `root` is this process's number.
     ///
     /// Zombies are included: a process looks like one if its first thread has ended and another
     /// thread lives.
-    pub(crate) fn children_by_parent(&self, root: i32) -> io::Result<BTreeMap<i32, Vec<i32>>> {
-        let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    pub(crate) fn children_by_parent(&self, root: i32) -> io::Result<Children> {
+        let mut children = Children::default();
         for entry in Dir::read_from(&self.0)? {
-            let Ok(entry) = entry else { continue };
+            let Ok(entry) = entry else {
+                children.is_cut = true;
+                continue;
+            };
             let name = entry.file_name().to_str();
             let Some(number) = name.ok().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            if let Ok(Some(stat)) = self.stat(number) {
-                children.entry(stat.parent).or_default().push(number);
+            match self.stat(number) {
+                Ok(Some(stat)) => children.of.entry(stat.parent).or_default().push(number),
+                Ok(None) => {}
+                Err(_) => children.is_cut = true,
             }
         }
         // A mount option may hide a process from the listing. The list of this process's children
         // still has it.
-        let seen = children.entry(root).or_default();
+        let seen = children.of.entry(root).or_default();
         let known: BTreeSet<i32> = seen.iter().copied().collect();
         let own = self.own_children(root).into_iter();
         seen.extend(own.filter(|number| !known.contains(number)));
@@ -99,21 +116,27 @@ impl Proc {
     }
 
     /// `None` if there is no such line.
-    pub(crate) fn stat(&self, number: i32) -> Result<Option<Stat>, OutOfDescriptors> {
+    pub(crate) fn stat(&self, number: i32) -> Result<Option<Stat>, Unread> {
         let text = self.text(&format!("{number}/stat"))?;
         Ok(text.and_then(|text| parse(&text)))
     }
 
-    fn text(&self, path: &str) -> Result<Option<Vec<u8>>, OutOfDescriptors> {
+    fn text(&self, path: &str) -> Result<Option<Vec<u8>>, Unread> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.0, path, flags, Mode::empty()) {
             Ok(file) => {
                 let mut text = Vec::new();
-                let read = File::from(file).read_to_end(&mut text);
-                Ok(read.is_ok().then_some(text))
+                match File::from(file).read_to_end(&mut text) {
+                    Ok(_) => Ok(Some(text)),
+                    // The process was reaped since.
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+                    Err(_) => Err(Unread::Failed),
+                }
             }
-            Err(Errno::MFILE | Errno::NFILE) => Err(OutOfDescriptors),
-            Err(_) => Ok(None),
+            Err(Errno::MFILE | Errno::NFILE) => Err(Unread::OutOfDescriptors),
+            // There is none, or it is hidden.
+            Err(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM) => Ok(None),
+            Err(_) => Err(Unread::Failed),
         }
     }
 }

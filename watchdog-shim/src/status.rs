@@ -108,31 +108,63 @@ impl Event {
     }
 }
 
+/// How often a report is tried, if an error does not mean that the reader does not read.
+const TRIES: usize = 3;
+
 /// Where the reports go. The shim never waits for the reader. A reader that does not read loses
 /// reports.
 #[derive(Debug)]
-pub(crate) struct Status(Option<OwnedFd>);
+pub(crate) struct Status(Option<Reader>);
+
+#[derive(Debug)]
+struct Reader {
+    fd: OwnedFd,
+    is_socket: bool,
+}
 
 impl Status {
     pub(crate) fn to(fd: Option<OwnedFd>) -> Status {
-        Status(fd.map(|fd| opened_again(&fd).unwrap_or(fd)))
+        Status(fd.map(|fd| {
+            Reader {
+                is_socket: fstat(&fd)
+                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket),
+                fd: opened_again(&fd).unwrap_or(fd),
+            }
+        }))
     }
 
     pub(crate) fn report(&self, event: Event) {
-        let Some(fd) = &self.0 else {
+        let Some(reader) = &self.0 else {
             return;
         };
-        let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)];
-        let room = poll(&mut fds, Some(&Timespec::default()));
-        // If the pipe could not be opened again, another process may fill it at this moment. Then
-        // this write waits. The signal SIGPIPE is blocked.
-        if room == Ok(1) && fds[0].revents().contains(PollFlags::OUT) {
-            let line = event.line();
-            let sent = send(fd, line.as_bytes(), SendFlags::DONTWAIT);
-            if sent == Err(Errno::NOTSOCK) {
-                let _ = rustix::io::write(fd, line.as_bytes());
+        let line = event.line();
+        for _ in 0..TRIES {
+            match reader.offer(line.as_bytes()) {
+                // The reader does not read, or is gone.
+                Ok(()) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => return,
+                // ENOMEM, for example: the next try may work.
+                Err(_) => {}
             }
         }
+    }
+}
+
+impl Reader {
+    /// Writes the line. `EAGAIN` if there is no room for it.
+    fn offer(&self, line: &[u8]) -> Result<(), Errno> {
+        let mut fds = [PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::OUT)];
+        poll(&mut fds, Some(&Timespec::default()))?;
+        if !fds[0].revents().contains(PollFlags::OUT) {
+            return Err(Errno::AGAIN);
+        }
+        // If the pipe could not be opened again, another process may fill it at this moment. Then
+        // this write waits. The signal SIGPIPE is blocked.
+        if self.is_socket {
+            send(&self.fd, line, SendFlags::DONTWAIT)?;
+        } else {
+            rustix::io::write(&self.fd, line)?;
+        }
+        Ok(())
     }
 }
 

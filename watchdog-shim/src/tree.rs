@@ -13,6 +13,10 @@ use crate::plan::Containment;
 use crate::proc::Proc;
 use crate::sys::NamespaceInit;
 
+/// How often the search is repeated if it could not tell what some processes are. A process that is
+/// never told apart gets no stop signal, and is killed when the grace period is over.
+const TRIES: u32 = 3;
+
 /// COMMAND, and the processes that it has started.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -131,6 +135,7 @@ impl Tree {
             .map(|pid| pid.as_raw_nonzero().get())
             .into_iter()
             .collect();
+        let mut tries = TRIES;
         // If descriptors ran out, some processes may have moved to another parent before they were
         // found.
         loop {
@@ -138,6 +143,15 @@ impl Tree {
             let swept = self.sweep(signals, receivers, &done, |number| fresh.push(number));
             match swept {
                 Ok(swept) if swept.ran_out_of_descriptors && !fresh.is_empty() => {
+                    done.extend(fresh);
+                }
+                Ok(Swept {
+                    missed_some: true, ..
+                })
+                | Err(_)
+                    if tries > 0 =>
+                {
+                    tries -= 1;
                     done.extend(fresh);
                 }
                 Ok(_) | Err(_) => break,

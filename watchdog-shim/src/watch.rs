@@ -88,15 +88,15 @@ impl Parent {
                  or has not started the shim itself"
             )));
         }
-        let Ok(process) = Process::open(number) else {
+        let process = match Process::open(number) {
+            Ok(process) => process,
             // The parent has ended, or may not be opened. If it is still the parent, it lives.
-            return match sys::parent_pid() {
-                Ok(now) if now == number => Err(Failure::refused(
-                    "--watch=parent: pidfd_open(2) is refused here; use --watch=env, --watch=fd:N \
-                     or --watch=stdin",
-                )),
-                _ => Err(gone()),
-            };
+            Err(error) => {
+                return match sys::parent_pid() {
+                    Ok(now) if now == number => Err(cannot_open(error)),
+                    _ => Err(gone()),
+                };
+            }
         };
         // The number may have belonged to another process when it was opened. If the parent still
         // has it, it was the parent's then.
@@ -107,6 +107,20 @@ impl Parent {
             Err(gone())
         }
     }
+}
+
+/// A parent that lives may not be opened.
+fn cannot_open(error: pidfd_watcher::Error) -> Failure {
+    use pidfd_watcher::Error::{PermissionDenied, Unsupported};
+    let is_refused = matches!(error, PermissionDenied(_) | Unsupported(_));
+    let error = io::Error::from(error);
+    if is_refused {
+        return Failure::refused(format!(
+            "--watch=parent: pidfd_open(2) is refused here: {error}; use --watch=env, \
+             --watch=fd:N or --watch=stdin"
+        ));
+    }
+    Failure::io("--watch=parent", &error)
 }
 
 impl RuntimeWatch {

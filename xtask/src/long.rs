@@ -8,7 +8,7 @@ mod interrupt;
 mod progress;
 mod table;
 
-pub(crate) use contained::Contained;
+pub(crate) use contained::{Contained, Ended};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use progress::Progress;
 pub(crate) use table::Table;

@@ -4,6 +4,7 @@ mod asan;
 mod bench;
 mod ci;
 mod demo;
+mod kernels;
 mod lint;
 mod long;
 mod loom;
@@ -35,6 +36,7 @@ enum Verb {
     Demo(demo::Args),
     Bench(bench::Args),
     Peers(peers::Args),
+    Kernels(kernels::Args),
     /// Format, clippy, documentation, and the shape of the dependency tree; warnings are errors
     Lint,
     Loom(loom::Args),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => args.run(),
         Verb::Bench(args) => args.run(),
         Verb::Peers(args) => args.run(),
+        Verb::Kernels(args) => args.run(),
         Verb::Lint => lint::run(),
         Verb::Loom(args) => args.run(),
         Verb::Man => man::run(),

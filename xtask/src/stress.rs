@@ -1,5 +1,6 @@
 //! `cargo xtask stress`: what takes longer than a test may, one module a kind.
 
+mod faults;
 mod rounds;
 
 use anyhow::Result;
@@ -13,12 +14,14 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
+    Faults(faults::Args),
     Rounds(rounds::Args),
 }
 
 impl Args {
     pub(crate) fn run(&self) -> Result<()> {
         match &self.kind {
+            Kind::Faults(args) => args.run(),
             Kind::Rounds(args) => args.run(),
         }
     }

@@ -228,7 +228,8 @@ mod tests {
 
     #[test]
     fn table_ends_beyond_every_number_that_is_open() -> std::io::Result<()> {
-        for number in [63, 64, 65, 1_000, 1_023, 1_024] {
+        // Below 1024, the usual limit on descriptors.
+        for number in [63, 64, 65, 127, 128, 1_000, 1_023] {
             let open = open_from(number)?.as_raw_fd();
             let end = table_end(TABLE_MAX);
             assert!(end.is_some_and(|end| end > open), "{end:?} for {open}");
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn table_that_is_larger_than_the_loop_works_on_has_no_proven_end() -> std::io::Result<()> {
-        let _open = open_from(1_024)?;
+        let _open = open_from(1_000)?;
         assert_eq!(table_end(512), None);
         // The number that is checked is itself open.
         let _at = open_from(512)?;

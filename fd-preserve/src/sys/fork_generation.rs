@@ -60,7 +60,7 @@ impl ForkGeneration {
 #[derive(Debug)]
 struct WipedPage(NonNull<AtomicU64>);
 
-// SAFETY: a mapping belongs to no thread, and what lies in this one is atomic.
+// SAFETY: a mapping belongs to no thread, and everything in this one is atomic.
 unsafe impl Send for WipedPage {}
 // SAFETY: as above.
 unsafe impl Sync for WipedPage {}

@@ -10,24 +10,24 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// A locked mutex in memory that parent and child share. The child waits for the lock.
 ///
-/// The mutex is robust: if the parent dies, the kernel unlocks it, and the child does not wait for
-/// ever. A pipe cannot promise that. Another thread may fork at the same moment, and its child
-/// holds the pipe open.
+/// The mutex is robust: if the parent dies, the kernel unlocks it, so the child does not wait for
+/// ever. A pipe cannot promise that: another thread may fork at the same moment, and its child
+/// would hold the pipe open.
 ///
 /// [pthread_mutexattr_setrobust(3)](https://man7.org/linux/man-pages/man3/pthread_mutexattr_setrobust.3.html)
 pub(crate) struct Gate(NonNull<GateMemory>);
 
 struct GateMemory {
     mutex: UnsafeCell<libc::pthread_mutex_t>,
-    /// Whether the child is to run. Written by the parent before it unlocks the mutex.
+    /// Whether the child must run. The parent writes it before it unlocks the mutex.
     opened: AtomicBool,
 }
 
 impl Gate {
-    /// A gate that the calling thread keeps closed. `ENOMEM`.
+    /// Makes a gate that the calling thread keeps closed. Error: `ENOMEM`.
     pub(crate) fn closed() -> Result<Gate, Errno> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping, where the kernel likes, overlaps nothing.
+        // SAFETY: a new mapping at an address that the kernel chooses overlaps nothing.
         let page = unsafe {
             mmap_anonymous(
                 ptr::null_mut(),
@@ -48,15 +48,15 @@ impl Gate {
         Ok(Gate(memory))
     }
 
-    /// In the parent: lets the child run. A gate that is dropped instead tells it to end.
+    /// In the parent: lets the child run. A gate that is dropped instead makes the child end.
     pub(crate) fn open(self) {
         // Relaxed: the mutex orders it. This store happens before the unlock in the drop of `self`,
-        // and the child loads it after it has locked.
+        // and the child loads it after it has locked the mutex.
         self.memory().opened.store(true, Ordering::Relaxed);
     }
 
-    /// In the child: waits until the parent has opened the gate or dropped it. Whether the child is
-    /// to run.
+    /// In the child: waits until the parent has opened the gate or dropped it. Returns whether the
+    /// child must run.
     ///
     /// Runs between fork and the caller's closure: no allocation, no panic.
     pub(super) fn wait(self) -> bool {
@@ -64,11 +64,11 @@ impl Gate {
         let mutex = gate.memory().mutex.get();
         // SAFETY: the mutex is initialised, and the mapping stays until the call below.
         let locked = unsafe { libc::pthread_mutex_lock(mutex) };
-        // A parent that died says no more. Its child runs, as after any fork.
+        // The parent died, so it can open nothing. Its child runs, as after any fork.
         let run = locked == libc::EOWNERDEAD || gate.memory().opened.load(Ordering::Relaxed);
-        // Unlocked before the memory goes: what this thread owns is on a list that the kernel reads
-        // at its end.
-        // SAFETY: as above; if the lock was not taken, this is an error and does nothing.
+        // Unlocked before the memory is unmapped: the mutexes that this thread owns are on a list
+        // that the kernel reads when the thread ends.
+        // SAFETY: as above; if the lock was not taken, this call is an error and does nothing.
         unsafe { libc::pthread_mutex_unlock(mutex) };
         // SAFETY: this process's own copy of the mapping, which nothing refers to any more.
         let _ = unsafe { munmap(gate.0.as_ptr().cast(), size_of::<GateMemory>()) };
@@ -76,8 +76,8 @@ impl Gate {
     }
 
     fn memory(&self) -> &GateMemory {
-        // SAFETY: the mapping lives as long as the gate; what is in it is shared as atomics and
-        // mutexes are.
+        // SAFETY: the mapping lives as long as the gate. Its contents are an atomic and a mutex,
+        // which may be shared.
         unsafe { self.0.as_ref() }
     }
 }

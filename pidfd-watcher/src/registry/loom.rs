@@ -1,7 +1,7 @@
 //! Every order in which threads can meet in the registry. Run by `cargo xtask loom`.
 //!
-//! The kernel is a queue of events here, and a process a number with a switch: what is explored is
-//! the protocol, in which the real system calls change nothing.
+//! Here the kernel is a queue of events, and a process is a number with a switch. This explores the
+//! protocol, in which the real system calls change nothing.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -17,7 +17,7 @@ use crate::registry::{
 };
 use crate::{Exit, Pid};
 
-/// A process that has exited as soon as it is made, so that each watch is an event.
+/// A process that has exited from the start, so that each watch causes an event.
 #[derive(Clone)]
 struct Dead {
     number: RawFd,
@@ -53,7 +53,7 @@ impl Subject for Dead {
     }
 }
 
-/// The kernel: what is registered, and the events that it has ready.
+/// The kernel: which numbers are registered, and which events are ready.
 #[derive(Default)]
 struct Kernel(Mutex<(Vec<RawFd>, VecDeque<Token>)>);
 
@@ -70,7 +70,7 @@ impl Kernel {
 impl Events<Dead> for Kernel {
     fn add(&self, subject: &Dead, entry: Token) -> Result<(), Errno> {
         let mut kernel = self.0.lock().unwrap();
-        // What the real one says of a descriptor that is registered already.
+        // What the real kernel returns for a descriptor that is registered already.
         if kernel.0.contains(&subject.number) {
             return Err(Errno::EXIST);
         }
@@ -89,7 +89,7 @@ impl Events<Dead> for Kernel {
     }
 
     fn delete(&self, subject: &Dead) {
-        // An event that is out already stays out: the dispatch thread has taken it from epoll_wait.
+        // An event that was taken already stays taken: the dispatch thread has it from epoll_wait.
         let mut kernel = self.0.lock().unwrap();
         let before = kernel.0.len();
         kernel.0.retain(|number| *number != subject.number);
@@ -113,7 +113,7 @@ impl Caller for Plain {
     }
 }
 
-/// A watcher's thread and what it works on.
+/// A watcher's thread and its data.
 struct House {
     registry: Registry<Dead>,
     kernel: Kernel,
@@ -145,12 +145,12 @@ impl House {
     }
 }
 
-/// What became of one callback.
+/// What happened to one callback.
 #[derive(Clone, Default)]
 struct Fate(Arc<(AtomicBool, AtomicBool)>);
 
 impl Fate {
-    /// A callback that notes that it began, and that what it captured is dropped.
+    /// A callback that records that it ran, and that its captures were dropped.
     fn callback(&self) -> Callback {
         struct Capture(Fate);
         impl Drop for Capture {

@@ -1,4 +1,4 @@
-//! Tokens by the number of a descriptor.
+//! Maps the number of a descriptor to a token.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -6,15 +6,15 @@ use std::os::fd::RawFd;
 
 use crate::registry::slots::Token;
 
-/// A map that gives memory back when most of what was in it is gone.
+/// A map that gives memory back when most of its content is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     map: HashMap<RawFd, Token, BuildHasherDefault<NumberHasher>>,
-    /// The most that it held since it was last made smaller.
+    /// The largest size since the map was last made smaller.
     peak: usize,
 }
 
-/// Below this it is not worth the work.
+/// Below this size, shrinking is not worth the work.
 const SMALL: usize = 64;
 
 impl Numbers {
@@ -29,8 +29,8 @@ impl Numbers {
 
     pub(crate) fn remove(&mut self, number: RawFd) {
         self.map.remove(&number);
-        // An eighth is left, and room is kept for twice that: the work is a small part of the
-        // removals before it, and does not come again when as many are put in.
+        // An eighth is left, and there is room for twice that. So this costs little compared with
+        // the removals before it, and does not repeat if the same number is inserted again.
         if self.peak > SMALL && self.map.len() < self.peak / 8 {
             self.peak = (self.map.len() * 2).max(SMALL);
             self.map.shrink_to(self.peak);
@@ -38,8 +38,8 @@ impl Numbers {
     }
 }
 
-/// Descriptor numbers are small and dense, and the kernel gives them out: nobody can choose them to
-/// collide. One multiplication spreads them over the bits that the table looks at.
+/// Descriptor numbers are small and dense, and the kernel assigns them, so nobody can choose them
+/// to collide. One multiplication spreads them over the bits that the table uses.
 #[derive(Default)]
 struct NumberHasher(u64);
 

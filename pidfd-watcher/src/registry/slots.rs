@@ -1,11 +1,11 @@
-//! A table whose places are used again and whose tokens are not.
+//! A table that reuses places but never reuses tokens.
 //!
-//! The places lie in chunks. A chunk in which nothing is left gives its memory back, wherever it
-//! lies.
+//! The places are in chunks. A chunk that is empty gives its memory back, wherever it is in the
+//! table.
 
 use std::num::NonZeroU32;
 
-/// Names one thing that was put into a [`Slots`], and nothing that comes to lie in its place later.
+/// Names one value in a [`Slots`], and never a value that gets its place later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     index: u32,
@@ -14,12 +14,12 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// As the 64 bits that epoll carries. Never zero.
+    /// The token as the 64 bits that epoll carries. Never zero.
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.generation.get()) << 32 | u64::from(self.index)
     }
 
-    /// `None` for what no token was made into.
+    /// `None` if the bits do not come from a token.
     pub(crate) fn from_bits(bits: u64) -> Option<Token> {
         // The casts take just the half that `to_bits` put there.
         #[allow(clippy::cast_possible_truncation)]
@@ -29,38 +29,39 @@ impl Token {
     }
 }
 
-/// No place: the end of the list of free ones. So it is never the index of a place either.
+/// No place: marks the end of the list of free places. So it is never the index of a place.
 const NONE: u32 = u32::MAX;
 
-/// Places in a chunk. Few, so that one thing that stays long keeps little memory.
+/// Places in a chunk. Few, so that one value that stays for long keeps little memory.
 const CHUNK: usize = 32;
 
-/// The last one would hold the index [`NONE`].
+/// One more chunk would contain the index [`NONE`].
 const MOST_CHUNKS: usize = NONE as usize / CHUNK;
 
-/// A chunk with a place that was used more often than this is kept: its generations would be those
-/// of every chunk that is made later, and would soon be used up there.
+/// A chunk is kept if one of its places was used more often than this. Otherwise every chunk that
+/// is made later would start with this generation, and would soon use up its generations.
 const MOST_PASSED_ON: u32 = 1 << 31;
 
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     /// `None`: a chunk without memory.
     chunks: Vec<Option<Box<Chunk<T>>>>,
-    /// No chunk below this one is without memory.
+    /// All chunks below this one have memory.
     lowest_empty: usize,
-    /// The first free place of the list.
+    /// The first place in the list of free places.
     free: u32,
     len: usize,
-    /// Chunks with memory.
+    /// How many chunks have memory.
     made: usize,
-    /// What the places of a new chunk begin with: no token of a chunk that was given back has it.
+    /// The generation with which the places of a new chunk start. No token of a chunk that was
+    /// given back has it.
     first_generation: NonZeroU32,
 }
 
 #[derive(Debug)]
 struct Chunk<T> {
     slots: [Slot<T>; CHUNK],
-    /// Places that are taken, and those that are given up.
+    /// How many places are taken or given up.
     taken: usize,
 }
 
@@ -73,12 +74,13 @@ struct Slot<T> {
 #[derive(Debug)]
 enum Content<T> {
     Taken(T),
-    /// In the list of free places, which any of them can leave when its chunk goes.
+    /// In the list of free places. It is linked both ways, so that any place can leave it when its
+    /// chunk is given back.
     Free {
         before: u32,
         after: u32,
     },
-    /// Its generations are used up.
+    /// It has used up its generations.
     GivenUp,
 }
 
@@ -98,12 +100,12 @@ impl<T> Slots<T> {
         self.len == 0
     }
 
-    /// Whether every place that an index can name is taken.
+    /// Whether every place that has an index is taken.
     pub(crate) fn is_full(&self) -> bool {
         self.free == NONE && self.made >= MOST_CHUNKS
     }
 
-    /// Puts a value in. Not to be called when it [is full](Self::is_full).
+    /// Adds a value. Do not call it if the table [is full](Self::is_full).
     pub(crate) fn insert(&mut self, value: T) -> Token {
         if self.free == NONE {
             self.make_chunk();
@@ -145,8 +147,8 @@ impl<T> Slots<T> {
     pub(crate) fn remove(&mut self, token: Token) -> Option<T> {
         self.get(token)?;
         let slot = self.slot_mut(token.index)?;
-        // A place whose generations are used up is given up: better one place lost than a token
-        // that comes again.
+        // A place that has used up its generations is given up. Losing one place is better than
+        // reusing a token.
         let next = slot.generation.checked_add(1);
         let content = std::mem::replace(&mut slot.content, Content::GivenUp);
         slot.generation = next.unwrap_or(slot.generation);
@@ -164,7 +166,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// The tokens of all that is there.
+    /// The tokens of all values.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = Token> {
         let chunks = (0..NONE).step_by(CHUNK).zip(&self.chunks);
         chunks.flat_map(|(first, chunk)| {
@@ -192,7 +194,7 @@ impl<T> Slots<T> {
         self.chunks.get_mut(index as usize / CHUNK)?.as_deref_mut()
     }
 
-    /// Puts a place at the head of the list of free ones.
+    /// Adds a place at the head of the list of free places.
     fn enter_list(&mut self, index: u32) {
         let head = std::mem::replace(&mut self.free, index);
         if let Some(slot) = self.slot_mut(index) {
@@ -210,7 +212,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Takes a place out of the list of free ones.
+    /// Removes a place from the list of free places.
     fn leave_list(&mut self, index: u32) {
         let Some(&Slot {
             content: Content::Free { before, after },
@@ -237,7 +239,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Memory for the lowest chunk that has none.
+    /// Allocates the lowest chunk that has no memory.
     fn make_chunk(&mut self) {
         let generation = self.first_generation;
         let made = Some(Box::new(Chunk {
@@ -258,17 +260,17 @@ impl<T> Slots<T> {
         };
         self.lowest_empty = chunk + 1;
         self.made += 1;
-        // The lowest comes to be the head.
+        // In reverse, so that the lowest place becomes the head.
         for index in places_of(chunk).rev() {
             self.enter_list(index);
         }
     }
 
-    /// Gives memory back when nothing is left in a chunk.
+    /// Gives memory back if a chunk is empty.
     ///
-    /// One such chunk stays, so that a caller who inserts and removes at the edge of a chunk does
-    /// not make it anew each time. It is not the last one of a table with gaps: the whole table
-    /// would stay with it.
+    /// One empty chunk stays, so that a caller that inserts and removes at the edge of a chunk does
+    /// not allocate each time. That chunk is not the last one of a table with gaps, because the
+    /// whole table would stay with it.
     fn give_back(&mut self, chunk: usize) {
         if !self.can_go(chunk) {
             return;
@@ -288,8 +290,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Whether nothing is in a chunk, and none of its generations is one to be kept from new
-    /// chunks.
+    /// Whether a chunk is empty, and none of its generations must be kept from new chunks.
     fn can_go(&self, chunk: usize) -> bool {
         let Some(Some(chunk)) = self.chunks.get(chunk) else {
             return false;
@@ -389,7 +390,7 @@ mod tests {
             for token in &tokens {
                 assert!(seen.insert(token.to_bits()), "{token:?} came again");
             }
-            // One that stays, somewhere in the middle.
+            // One value that stays, somewhere in the middle.
             let stays = tokens[5000 + round];
             for (value, token) in (0..).zip(&tokens) {
                 if *token != stays {

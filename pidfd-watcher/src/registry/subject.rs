@@ -1,16 +1,16 @@
-//! What the registry asks of a process.
+//! What the registry needs from a process.
 
 use std::os::fd::RawFd;
 
 use crate::{Exit, Pid};
 
-/// A process, as far as the registry is concerned.
+/// A process, as the registry sees it.
 pub(crate) trait Subject: Clone {
-    /// A number that no other subject has as long as a clone of this one is held.
+    /// A number that no other subject has, as long as a clone of this one exists.
     fn number(&self) -> RawFd;
     fn pid(&self) -> Pid;
-    /// How it ended; asked once it has.
+    /// How it ended. Called only after it has ended.
     fn exit(&self) -> Exit;
-    /// Reaps it. `false`: it cannot be reaped yet, and an event will come when it can.
+    /// Reaps it. `false` if it cannot be reaped yet; then an event comes when it can.
     fn reap(&self) -> bool;
 }

@@ -1,4 +1,4 @@
-//! The locks, which loom replaces by its own to try every order in which threads can take them.
+//! The locks. loom replaces them by its own, to try every order in which threads can take them.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};

@@ -1,8 +1,8 @@
-//! Who waits for whom: plain data, changed under the registry's lock.
+//! Who waits for which process: plain data, changed under the registry's lock.
 //!
-//! An *entry* is a process that is watched, a *watch* is somebody who waits for it. The watches
-//! that wait hang in their entry's list in the order in which they came. One that runs, or is being
-//! dropped, is in no list.
+//! An *entry* is a process that is watched. A *watch* is a caller that waits for it. The waiting
+//! watches are in their entry's list, in the order in which they came. A watch that runs or is
+//! being dropped is in no list.
 
 use crate::registry::cancelled::Cancelled;
 use crate::registry::numbers::Numbers;
@@ -10,11 +10,11 @@ use crate::registry::slots::{Slots, Token};
 use crate::registry::subject::Subject;
 use crate::{Exit, Pid};
 
-/// What somebody who waits wants to be done.
+/// The callback of a caller that waits.
 pub(crate) type Callback = Box<dyn FnOnce(Exit) + Send>;
 
-/// A callback that will never be called; to be dropped outside the lock, where its captures may do
-/// as they please.
+/// A callback that will never be called. Drop it outside the lock, because its captures may do
+/// anything.
 pub(crate) struct Unrun {
     pub(crate) pid: Pid,
     pub(crate) callback: Callback,
@@ -24,20 +24,20 @@ pub(crate) struct Unrun {
 pub(crate) struct Table<P> {
     entries: Slots<Entry<P>>,
     watches: Slots<Watch>,
-    /// Entries by the number of their descriptor, which is theirs alone for as long as they hold
-    /// it.
+    /// Entries by the number of their descriptor. An entry holds its descriptor, so no other entry
+    /// has the number.
     by_number: Numbers,
     closed: Option<Close>,
     /// How many threads wait for something to settle.
     waiting: usize,
 }
 
-/// What becomes of the processes that are still to be reaped.
+/// What happens to processes that must still be reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
-    /// They are reaped, and their callbacks called: the dispatch thread stays until that is done.
+    /// They are reaped, and their callbacks called. The dispatch thread stays until that is done.
     AndReap,
-    /// The dispatch thread ends at once. Their callbacks are dropped too.
+    /// The dispatch thread ends at once. Their callbacks are dropped as well.
     AndEnd,
 }
 
@@ -47,23 +47,23 @@ struct Entry<P> {
     first: Option<Token>,
     last: Option<Token>,
     reap: Reap,
-    /// The dispatch thread is at it: it alone takes the entry out.
+    /// The dispatch thread works on it, and only that thread removes the entry.
     dispatching: bool,
-    /// The last watch that this dispatch tells. Who comes later has an event of his own, behind
-    /// those of the other processes: a callback that watches its process again must not keep the
-    /// thread for itself.
+    /// The last watch that this dispatch tells. A watch that comes later gets its own event, behind
+    /// those of the other processes. Otherwise a callback that watches its process again could
+    /// occupy the thread.
     turn: Option<Token>,
 }
 
-/// Whether a process is to be reaped.
+/// Whether a process must be reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reap {
-    /// No, or it was.
+    /// No, or it was reaped already.
     No,
-    /// As soon as it has exited.
+    /// Yes, as soon as it has exited.
     Wanted,
-    /// It has exited and could not be reaped yet: a tracer holds it. The kernel tells when it lets
-    /// go.
+    /// It has exited but could not be reaped yet, because a tracer holds it. The kernel sends an
+    /// event when the tracer lets go.
     Later,
 }
 
@@ -72,17 +72,18 @@ struct Watch {
     before: Option<Token>,
     after: Option<Token>,
     state: State,
-    /// Came with the wish to reap, and so is told even when the last watcher is gone.
+    /// It asked for a reap. So it is called even when the last watcher is gone.
     reaps: bool,
 }
 
 enum State {
     Waiting(Callback),
-    /// The callback runs, without the lock.
+    /// The callback is running, without the lock.
     Running,
     /// The callback is being dropped unrun, without the lock.
     Discarding,
-    /// It was dropped unrun, since the watcher is shut down. Stays for the handle to find.
+    /// The callback was dropped unrun, because the watcher is shut down. The watch stays so that
+    /// its handle finds this.
     Discarded,
 }
 
@@ -95,39 +96,40 @@ impl std::fmt::Debug for Watch {
     }
 }
 
-/// How an entry has to be made known to the kernel for a new watch.
+/// What to tell the kernel about an entry that gets a new watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arm {
-    /// It is new.
+    /// The entry is new.
     Add,
-    /// It is there, and has told its exit, or does at this moment: tell it again.
+    /// The entry is known, but its exit was reported already, or is being reported now: ask for
+    /// another event.
     Again,
-    /// It is there, and whatever comes will be told.
+    /// The entry is known, and the next event will come anyway.
     No,
 }
 
-/// A watch that was put in.
+/// A watch that was added.
 pub(crate) struct Inserted {
     pub(crate) entry: Token,
     pub(crate) watch: Token,
     pub(crate) arm: Arm,
-    /// It was the first that wished the process reaped.
+    /// It was the first that asked for a reap.
     wished: bool,
 }
 
-/// What the dispatch thread does next for a process that has exited.
+/// What the dispatch thread has to do next for a process that has exited.
 pub(crate) enum Step {
     Reap,
     Run { watch: Token, callback: Callback },
     Done,
 }
 
-/// What [`Table::cancel`] found.
+/// The result of [`Table::cancel`].
 pub(crate) enum Found<P> {
-    /// It waited, and is taken out; its entry too if the descriptor comes with it.
+    /// It waited, and is removed. If there is a descriptor, its entry is removed too.
     Waited(Unrun, Option<P>),
     Over(Cancelled),
-    /// Look again when something has settled.
+    /// Try again when something has settled.
     Busy,
 }
 
@@ -167,13 +169,13 @@ impl<P: Subject> Table<P> {
         }
     }
 
-    /// Whether there is no place for one more.
+    /// Whether there is no room for another watch.
     pub(crate) fn is_full(&self) -> bool {
         self.entries.is_full() || self.watches.is_full()
     }
 
-    /// Puts a watch at the end of its process's list. Not to be called when the table
-    /// [is full](Self::is_full).
+    /// Adds a watch at the end of its process's list. Do not call it if the table [is
+    /// full](Self::is_full).
     pub(crate) fn insert(&mut self, subject: &P, callback: Callback, reaps: bool) -> Inserted {
         let number = subject.number();
         let known = self.by_number.get(number);
@@ -225,7 +227,7 @@ impl<P: Subject> Table<P> {
         }
     }
 
-    /// Takes a watch out of its entry's list.
+    /// Removes a watch from its entry's list.
     fn unlink(&mut self, watch: Token) {
         let Some(&mut Watch {
             entry,
@@ -253,7 +255,8 @@ impl<P: Subject> Table<P> {
         }
     }
 
-    /// The dispatch thread begins with a process that has exited. `None`: it is watched no more.
+    /// The dispatch thread begins with a process that has exited. `None` if it is not watched any
+    /// more.
     pub(crate) fn begin(&mut self, entry: Token) -> Option<P> {
         let entry = self.entries.get_mut(entry)?;
         entry.dispatching = true;
@@ -264,8 +267,9 @@ impl<P: Subject> Table<P> {
         Some(entry.subject.clone())
     }
 
-    /// What comes next for a process that has exited: first it is reaped, then all are told who
-    /// waited when it began. With [`Step::Done`] comes the subject if it is watched no more.
+    /// The next step for a process that has exited. First it is reaped, then all watches are told
+    /// that waited when the dispatch began. [`Step::Done`] comes with the subject if it is not
+    /// watched any more.
     pub(crate) fn next(&mut self, token: Token) -> (Step, Option<P>) {
         let Some(entry) = self.entries.get_mut(token) else {
             return (Step::Done, None);
@@ -284,24 +288,24 @@ impl<P: Subject> Table<P> {
             .map(|watch| std::mem::replace(&mut watch.state, State::Running));
         match state {
             Some(State::Waiting(callback)) => (Step::Run { watch, callback }, None),
-            // Only a watch that waits is in a list.
+            // Only waiting watches are in a list.
             _ => (Step::Done, None),
         }
     }
 
-    /// A reap was tried.
+    /// Records the result of a reap.
     pub(crate) fn reaped(&mut self, entry: Token, done: bool) {
         if let Some(entry) = self.entries.get_mut(entry) {
             entry.reap = if done { Reap::No } else { Reap::Later };
         }
     }
 
-    /// A callback has run.
+    /// Records that a callback has run.
     pub(crate) fn ran(&mut self, watch: Token) {
         self.watches.remove(watch);
     }
 
-    /// Takes out an entry that nobody waits for, for the caller to tell the kernel.
+    /// Removes an entry that nobody waits for. The caller then tells the kernel.
     fn remove_if_idle(&mut self, token: Token) -> Option<P> {
         let entry = self.entries.get(token)?;
         if entry.first.is_some() || entry.reap != Reap::No || entry.dispatching {
@@ -316,7 +320,7 @@ impl<P: Subject> Table<P> {
         Some(entry)
     }
 
-    /// Takes out a watch that waits, or says why it cannot be.
+    /// Removes a waiting watch, or says why that is not possible.
     pub(crate) fn cancel(&mut self, token: Token) -> Found<P> {
         let Some(watch) = self.watches.get_mut(token) else {
             return Found::Over(Cancelled::AlreadyRan);
@@ -338,7 +342,7 @@ impl<P: Subject> Table<P> {
         }
     }
 
-    /// Takes back what [`insert`](Self::insert) did, since the kernel would not hear of it.
+    /// Undoes [`insert`](Self::insert), because the kernel refused the watch.
     pub(crate) fn retract(&mut self, inserted: &Inserted) -> Option<Unrun> {
         if inserted.wished
             && let Some(entry) = self.entries.get_mut(inserted.entry)
@@ -351,11 +355,11 @@ impl<P: Subject> Table<P> {
         }
     }
 
-    /// Who still waits is told nothing, unless it came with the wish to reap and that is [still
-    /// done](Close::AndReap). Gives the callbacks to drop, with the watch to name to
-    /// [`discarded`](Self::discarded) afterwards, and the subjects that are watched no more.
+    /// Takes the callbacks of all that still wait, except those that asked for a reap if it is
+    /// [still done](Close::AndReap). Returns the callbacks to drop, each with the watch to pass to
+    /// [`discarded`](Self::discarded) afterwards, and the subjects that are not watched any more.
     pub(crate) fn close(&mut self, how: Close) -> (Vec<(Token, Unrun)>, Vec<P>) {
-        // A thread that was told to end is not asked to stay.
+        // A thread that was told to end is not told to stay.
         if self.closed != Some(Close::AndEnd) {
             self.closed = Some(how);
         }
@@ -385,7 +389,7 @@ impl<P: Subject> Table<P> {
         (unrun, idle)
     }
 
-    /// Takes out what was to be reaped and was not.
+    /// Takes the processes that should have been reaped and were not.
     pub(crate) fn take_unreaped(&mut self) -> Vec<P> {
         let tokens: Vec<Token> = self.entries.tokens().collect();
         let entries = tokens.into_iter().filter_map(|token| self.take_out(token));
@@ -395,7 +399,7 @@ impl<P: Subject> Table<P> {
             .collect()
     }
 
-    /// The callbacks of [`close`](Self::close) were dropped.
+    /// Records that the callbacks from [`close`](Self::close) were dropped.
     pub(crate) fn discarded(&mut self, watches: impl Iterator<Item = Token>) {
         for watch in watches {
             if let Some(watch) = self.watches.get_mut(watch) {
@@ -424,7 +428,7 @@ mod tests {
 
     use super::*;
 
-    /// A process by the number of its descriptor alone.
+    /// A process that has only the number of its descriptor.
     #[derive(Clone, Debug)]
     struct Numbered(RawFd);
 
@@ -449,8 +453,8 @@ mod tests {
         }
     }
 
-    /// Told to its end, or cancelled: the number that comes again is another process, which the
-    /// kernel must hear of.
+    /// Whether the entry was told or cancelled: if its number comes again, it is another process,
+    /// and the kernel must be told of it.
     #[test]
     fn number_of_an_entry_that_is_gone_names_nothing() {
         let mut table = Table::new();

@@ -11,15 +11,14 @@ pub(crate) fn gettid() -> Result<i32, Errno> {
     number(unsafe { libc::syscall(libc::SYS_gettid) })
 }
 
-/// Whether the kernel has a thread with that number in this process. `EINVAL` for what is no
-/// number. [tgkill(2)](https://man7.org/linux/man-pages/man2/tgkill.2.html)
+/// Whether the kernel has a thread with that number in this process. `EINVAL` if the number is not
+/// valid. [tgkill(2)](https://man7.org/linux/man-pages/man2/tgkill.2.html)
 pub(crate) fn thread_exists(tid: i32) -> Result<bool, Errno> {
     // SAFETY: as above.
     let own = number(unsafe { libc::syscall(libc::SYS_getpid) })?;
     let tid = number(tid.into())?;
     let no_signal: libc::c_int = 0;
-    // SAFETY: asks only, since signal 0 is none; both numbers are above zero and the first is our
-    // own.
+    // SAFETY: signal 0 only checks. Both numbers are above zero and the first is our own.
     match unsafe { libc::syscall(libc::SYS_tgkill, own, tid, no_signal) } {
         0 => Ok(true),
         _ => match errno() {
@@ -29,7 +28,7 @@ pub(crate) fn thread_exists(tid: i32) -> Result<bool, Errno> {
     }
 }
 
-/// A call's answer as the number of a thread or process: above zero, or an error.
+/// Converts a call's result to the number of a thread or process: above zero, or an error.
 fn number(answer: libc::c_long) -> Result<i32, Errno> {
     match i32::try_from(answer) {
         Ok(number) if number > 0 => Ok(number),

@@ -1,4 +1,4 @@
-//! Reaping a child with what it has used, for which the C library has no function on a pidfd.
+//! Reaps a child and returns its resource usage. The C library has no such function for a pidfd.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -36,15 +36,13 @@ const _: () = assert!(size_of::<RawUsage>() == 18 * size_of::<c_long>());
 /// sigaction(2).
 pub(crate) type End = (i32, i32);
 
-/// Reaps a child of ours that has exited, and tells what it has used. `None`: there is nothing to
-/// collect.
-/// [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
+/// Reaps a child of ours that has exited, and returns what it has used. `None`: there is nothing to
+/// collect. [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
 pub(crate) fn collect_with_usage(pidfd: BorrowedFd<'_>) -> Result<Option<(End, RawUsage)>, Errno> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let mut usage = RawUsage::default();
     let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
-    // SAFETY: there is room for what is written in both structures; the layout of the second is
-    // asserted above.
+    // SAFETY: both structures have room for the result; the layout of the second is asserted above.
     let done = unsafe {
         libc::syscall(
             libc::SYS_waitid,
@@ -58,9 +56,9 @@ pub(crate) fn collect_with_usage(pidfd: BorrowedFd<'_>) -> Result<Option<(End, R
     if done != 0 {
         return Err(errno());
     }
-    // SAFETY: zeros are a value of it, and the call has written what it has to say.
+    // SAFETY: zeros are valid for it, and the call has filled in its result.
     let info = unsafe { info.assume_init() };
-    // SAFETY: of a child's change, or zeros.
+    // SAFETY: the fields of a child's change, or zeros.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     Ok((pid != 0).then_some(((info.si_code, status), usage)))
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use crate::ShimSpawner;
 
 impl ShimSpawner {
-    /// Descriptors with names, as a service manager passes them by its socket activation: they lie
-    /// on 3 and up, and `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PID` say so. The child writes
-    /// its own pid into the last one, so that no shell is needed between.
+    /// Passes descriptors with names, as a service manager does for socket activation. They are on
+    /// 3 and up, and `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PID` describe them. The child
+    /// writes its own pid into `LISTEN_PID`, so that no shell is needed in between.
     ///
-    /// Each call takes the place of the one before; none at all passes nothing on. Variables of
-    /// these names that this process has, or sets by [`env`](ShimSpawner::env), are not passed on
-    /// then, nor is `LISTEN_PIDFDID`. The descriptors' flags are left alone: whether they block is
-    /// the caller's choice. The spawner keeps them: see [`map_fd`](ShimSpawner::map_fd).
+    /// Each call replaces the previous one; an empty list passes nothing on. If this process has
+    /// variables of these names, or sets them by [`env`](ShimSpawner::env), they are not passed on
+    /// then, nor is `LISTEN_PIDFDID`. The descriptors' flags are not changed: the caller chooses
+    /// whether they block. The spawner keeps them: see [`map_fd`](ShimSpawner::map_fd).
     ///
     /// ```
     /// use std::net::TcpListener;
@@ -30,11 +30,11 @@ impl ShimSpawner {
     /// ```
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Arguments`](crate::Stage::Arguments) for a name that is empty, is
-    /// longer than 255 bytes, or has a colon or something else than printable ASCII; and with a
+    /// From the spawn: [`Stage::Arguments`](crate::Stage::Arguments) for a name that is empty,
+    /// longer than 255 bytes, or contains a colon or anything but printable ASCII; and with a
     /// [supervisor](ShimSpawner::supervised), whose pid is not the program's.
-    /// [`Stage::Descriptors`](crate::Stage::Descriptors) where the caller maps something else to
-    /// one of these numbers.
+    /// [`Stage::Descriptors`](crate::Stage::Descriptors) if the caller maps something else to one
+    /// of these numbers.
     ///
     /// # References
     /// [sd_listen_fds(3)](https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html)

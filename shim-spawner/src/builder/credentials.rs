@@ -9,31 +9,32 @@ use crate::ShimSpawner;
 impl ShimSpawner {
     /// The user of the child: its real, effective and saved user id. The child sets it itself,
     /// after [`groups`](ShimSpawner::groups) and [`gid`](ShimSpawner::gid), and before it changes
-    /// its [directory](ShimSpawner::current_dir). So the directory and the program must be ones
-    /// that this user may use.
+    /// its [directory](ShimSpawner::current_dir). So this user must be allowed to use the directory
+    /// and the program.
     ///
-    /// As with std's `Command`, a spawner that runs as root takes the supplementary groups away
-    /// from the child, unless [`groups`](ShimSpawner::groups) names some.
+    /// As with std's `Command`, a spawner that runs as root removes the child's supplementary
+    /// groups, unless [`groups`](ShimSpawner::groups) names some.
     ///
-    /// This process stays what it is, on every [`Engine`](crate::Engine): the child asks the kernel
-    /// and not the C library, whose `setuid` would have every thread of a process change. While the
-    /// child has this process's memory and another user, the kernel lets nobody trace either of
-    /// them (`PR_GET_DUMPABLE` reads 0 here); after the exec this process is as dumpable as before.
+    /// This process does not change, on any [`Engine`](crate::Engine). The child asks the kernel
+    /// and not the C library, whose `setuid` would change every thread of a process. While the
+    /// child shares this process's memory and has another user, the kernel lets nobody trace either
+    /// of them (`PR_GET_DUMPABLE` reads 0 here). After the exec this process is as dumpable as
+    /// before.
     ///
-    /// A process without `CAP_KILL` cannot signal a child of another user: [`ShimHandler::stop`]
-    /// fails with `EPERM` then.
+    /// A process without `CAP_KILL` cannot signal a child of another user. [`ShimHandler::stop`]
+    /// then fails with `EPERM`.
     ///
-    /// With a [supervisor](ShimSpawner::supervised), the supervisor and the program both have this
-    /// user: so the supervisor may signal the program. The supervisor's program must be one that
-    /// the user may execute.
+    /// With a [supervisor](ShimSpawner::supervised), both the supervisor and the program have this
+    /// user, so the supervisor may signal the program. The user must be allowed to execute the
+    /// supervisor's program.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Uid`](crate::Stage::Uid): `EPERM` without `CAP_SETUID` for a user
-    /// that this process is not, neither really, effectively nor by the saved id; `EINVAL` for one
-    /// that the user namespace does not map. [`Stage::Groups`](crate::Stage::Groups): `EPERM`,
-    /// where root may not change the groups. [`Stage::Exec`](crate::Stage::Exec): `EAGAIN` if the
-    /// user has more processes than `RLIMIT_NPROC`. [`Stage::Arguments`](crate::Stage::Arguments)
-    /// for `u32::MAX`, which is no user.
+    /// From the spawn: [`Stage::Uid`](crate::Stage::Uid): `EPERM` without `CAP_SETUID` for a user
+    /// that is neither the real, effective nor saved user of this process; `EINVAL` for one that
+    /// the user namespace does not map. [`Stage::Groups`](crate::Stage::Groups): `EPERM` if root
+    /// may not change the groups. [`Stage::Exec`](crate::Stage::Exec): `EAGAIN` if the user has
+    /// more processes than `RLIMIT_NPROC`. [`Stage::Arguments`](crate::Stage::Arguments) for
+    /// `u32::MAX`, which is no user.
     ///
     /// # References
     /// [setresuid(2)](https://man7.org/linux/man-pages/man2/setresuid.2.html),
@@ -46,13 +47,13 @@ impl ShimSpawner {
         self
     }
 
-    /// The group of the child: its real, effective and saved group id. Supplementary groups are
-    /// left as they are: see [`groups`](ShimSpawner::groups).
+    /// The group of the child: its real, effective and saved group id. Does not change the
+    /// supplementary groups: see [`groups`](ShimSpawner::groups).
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Gid`](crate::Stage::Gid): `EPERM` without `CAP_SETGID`, `EINVAL` for
-    /// one that the user namespace does not map. [`Stage::Arguments`](crate::Stage::Arguments) for
-    /// `u32::MAX`.
+    /// From the spawn: [`Stage::Gid`](crate::Stage::Gid): `EPERM` without `CAP_SETGID`, `EINVAL`
+    /// for a group that the user namespace does not map.
+    /// [`Stage::Arguments`](crate::Stage::Arguments) for `u32::MAX`.
     ///
     /// # References
     /// [setresgid(2)](https://man7.org/linux/man-pages/man2/setresgid.2.html)
@@ -61,13 +62,13 @@ impl ShimSpawner {
         self
     }
 
-    /// The supplementary groups of the child, in place of those that this process has. None at all
-    /// takes them away.
+    /// The supplementary groups of the child, instead of those of this process. An empty list
+    /// removes them all.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Groups`](crate::Stage::Groups): `EPERM` without `CAP_SETGID`, or in a
-    /// user namespace that denies it; `EINVAL` for one that the namespace does not map; `ENOMEM`.
-    /// [`Stage::Arguments`](crate::Stage::Arguments) for more than 65,536 groups, and for
+    /// From the spawn: [`Stage::Groups`](crate::Stage::Groups): `EPERM` without `CAP_SETGID`, or in
+    /// a user namespace that denies it; `EINVAL` for a group that the namespace does not map;
+    /// `ENOMEM`. [`Stage::Arguments`](crate::Stage::Arguments) for more than 65,536 groups, and for
     /// `u32::MAX`.
     ///
     /// # References
@@ -78,13 +79,14 @@ impl ShimSpawner {
         self
     }
 
-    /// Whether nothing that the child ever executes gains privileges: set-user-ID bits and file
-    /// capabilities have no effect then. Off unless set. What this process has set itself stays
-    /// set: nothing takes it off again. A [`pre_exec`](ShimSpawner::pre_exec) closure finds it set,
-    /// and may install a seccomp filter.
+    /// Whether the child, and everything that it ever executes, cannot gain privileges: set-user-ID
+    /// bits and file capabilities then have no effect. The default is no. If this process itself
+    /// has this flag, the child has it too: nothing clears it. When a
+    /// [`pre_exec`](ShimSpawner::pre_exec) closure runs, the flag is already set, so the closure
+    /// may install a seccomp filter.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::NoNewPrivs`](crate::Stage::NoNewPrivs), where a filter refuses it.
+    /// From the spawn: [`Stage::NoNewPrivs`](crate::Stage::NoNewPrivs), if a filter refuses it.
     ///
     /// # References
     /// [PR_SET_NO_NEW_PRIVS(2const)](https://man7.org/linux/man-pages/man2/PR_SET_NO_NEW_PRIVS.2const.html)
@@ -94,13 +96,13 @@ impl ShimSpawner {
     }
 
     /// The root directory of the child. The program, its interpreter and its libraries are looked
-    /// up below it, and so is [`current_dir`](ShimSpawner::current_dir), which is `/` unless set:
-    /// as with std's `Command`. The [identity file](ShimSpawner::identity_file) is not.
+    /// up below it, and so is [`current_dir`](ShimSpawner::current_dir). As with std's `Command`,
+    /// that is `/` by default. The [identity file](ShimSpawner::identity_file) is not below it.
     ///
-    /// A root directory is no jail: root leaves it again, and descriptors lead out of it.
+    /// A root directory is no jail: root can leave it, and descriptors lead out of it.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Chroot`](crate::Stage::Chroot): `EPERM` without `CAP_SYS_CHROOT`;
+    /// From the spawn: [`Stage::Chroot`](crate::Stage::Chroot): `EPERM` without `CAP_SYS_CHROOT`;
     /// `ENOENT`, `ENOTDIR`, `EACCES`. [`Stage::Arguments`](crate::Stage::Arguments) with a
     /// [supervisor](ShimSpawner::supervised), whose program and /proc are not below it: let it
     /// start chroot(1).

@@ -1,4 +1,4 @@
-//! What the child may use.
+//! Resource limits of the child.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -10,22 +10,23 @@ use crate::ShimSpawner;
 use crate::limits::OomScoreAdj;
 
 impl ShimSpawner {
-    /// A resource limit of the child, soft and hard; `u64::MAX` is no limit. The later call for one
-    /// resource is the one that counts. The unit is the resource's: see getrlimit(2).
+    /// A resource limit of the child, soft and hard. `u64::MAX` means no limit. If it is called
+    /// twice for a resource, the later call counts. The unit depends on the resource: see
+    /// getrlimit(2).
     ///
     /// Limits are set with the privileges of this process, before the child becomes another
-    /// [user](ShimSpawner::uid). A low `RLIMIT_NPROC` therefore refuses the program where that user
-    /// has as many processes already ([`Stage::Exec`](crate::Stage::Exec), `EAGAIN`).
-    /// `RLIMIT_NOFILE` is lowered last, so that descriptors may lie above it.
+    /// [user](ShimSpawner::uid). So a low `RLIMIT_NPROC` makes the exec fail if that user already
+    /// has as many processes ([`Stage::Exec`](crate::Stage::Exec), `EAGAIN`). `RLIMIT_NOFILE` is
+    /// lowered last, so that descriptors may be above it.
     ///
-    /// With a [supervisor](ShimSpawner::supervised), the supervisor and the program each have the
-    /// limits. The supervisor is three processes of up to two threads.
+    /// With a [supervisor](ShimSpawner::supervised), the limits apply to the supervisor and to the
+    /// program, each by itself. The supervisor is three processes with up to two threads each.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Limits`](crate::Stage::Limits), with the
+    /// From the spawn: [`Stage::Limits`](crate::Stage::Limits), with the
     /// [resource](crate::SpawnError::resource): `EPERM` for a hard limit above that of this process
     /// without `CAP_SYS_RESOURCE`, or for `RLIMIT_NOFILE` above `fs.nr_open`.
-    /// [`Stage::Exec`](crate::Stage::Exec): `E2BIG`, `ENOMEM`, `EAGAIN` where the program does not
+    /// [`Stage::Exec`](crate::Stage::Exec): `E2BIG`, `ENOMEM`, `EAGAIN` if the program does not
     /// fit. [`Stage::Arguments`](crate::Stage::Arguments) for a soft limit above the hard one.
     ///
     /// # References
@@ -40,10 +41,10 @@ impl ShimSpawner {
         self
     }
 
-    /// How large a core dump of the child may be, in bytes: `RLIMIT_CORE`, soft and hard. 0
-    /// switches core dumps off, so that a child with much memory ends at once when it crashes.
-    /// Where the kernel pipes dumps to a program (`core_pattern` begins with `|`), the limit counts
-    /// no bytes, and 1 is what switches dumps off: core(5).
+    /// The largest size of a core dump of the child, in bytes: `RLIMIT_CORE`, soft and hard. 0
+    /// switches core dumps off, so that a child with much memory ends at once when it crashes. If
+    /// the kernel pipes dumps to a program (`core_pattern` begins with `|`), the limit does not
+    /// count bytes, and 1 switches dumps off: core(5).
     ///
     /// # Errors
     /// As [`rlimit`](ShimSpawner::rlimit).
@@ -54,13 +55,13 @@ impl ShimSpawner {
         self.rlimit(Resource::Core, bytes, bytes)
     }
 
-    /// How willing the child is to be killed where memory runs out: -1000, never, to 1000. What it
-    /// starts inherits that.
+    /// How likely the kernel is to kill the child when memory runs out: from -1000, never, to 1000.
+    /// What the child starts inherits this.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::OomScoreAdj`](crate::Stage::OomScoreAdj): `EACCES` without
+    /// From the spawn: [`Stage::OomScoreAdj`](crate::Stage::OomScoreAdj): `EACCES` without
     /// `CAP_SYS_RESOURCE` for a value below the one that a privileged process has set last;
-    /// `ENOENT` without /proc; `EACCES` where this process has changed its own user and is not
+    /// `ENOENT` without /proc; `EACCES` if this process has changed its own user and is not
     /// dumpable; `EMFILE`. [`Stage::Arguments`](crate::Stage::Arguments) for a value out of range.
     ///
     /// # References
@@ -70,10 +71,10 @@ impl ShimSpawner {
         self
     }
 
-    /// The nice value of the child, -20 to 19, as it is and not as an increment.
+    /// The nice value of the child, -20 to 19. It is absolute, and not an increment.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Nice`](crate::Stage::Nice): `EACCES` without `CAP_SYS_NICE` for a
+    /// From the spawn: [`Stage::Nice`](crate::Stage::Nice): `EACCES` without `CAP_SYS_NICE` for a
     /// value below that of this process and below what `RLIMIT_NICE` allows.
     /// [`Stage::Arguments`](crate::Stage::Arguments) for a value out of range.
     ///
@@ -87,7 +88,7 @@ impl ShimSpawner {
     /// The CPUs that the child may run on.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::CpuAffinity`](crate::Stage::CpuAffinity): `EINVAL` where the machine,
+    /// From the spawn: [`Stage::CpuAffinity`](crate::Stage::CpuAffinity): `EINVAL` if the machine,
     /// or the child's cpuset, has none of them. [`Stage::Arguments`](crate::Stage::Arguments) for
     /// an empty set.
     ///
@@ -98,11 +99,11 @@ impl ShimSpawner {
         self
     }
 
-    /// The permission bits that new files of the child lack: 0 to 0o777. The mode of the [identity
-    /// file](ShimSpawner::identity_file) does not depend on it.
+    /// The permission bits that are cleared in new files of the child: 0 to 0o777. The mode of the
+    /// [identity file](ShimSpawner::identity_file) does not depend on it.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Umask`](crate::Stage::Umask), where a filter refuses it.
+    /// From the spawn: [`Stage::Umask`](crate::Stage::Umask), if a filter refuses it.
     /// [`Stage::Arguments`](crate::Stage::Arguments) for other bits.
     ///
     /// # References
@@ -112,22 +113,22 @@ impl ShimSpawner {
         self
     }
 
-    /// The cgroup of version 2 that the child is born in: a descriptor of its folder, opened for
-    /// reading or by `O_PATH`. [`Cgroup`](crate::Cgroup) makes and removes one. With a
+    /// The cgroup of version 2 in which the child is created: a descriptor of its folder, opened
+    /// for reading or by `O_PATH`. [`Cgroup`](crate::Cgroup) makes and removes one. With a
     /// [supervisor](ShimSpawner::supervised), the supervisor is in it too.
     ///
-    /// The kernel creates the child there (`CLONE_INTO_CGROUP`, Linux 5.7). Where it does not, as
-    /// for [`Engine::Fork`](crate::Engine::Fork), the child moves there before anything else, by
-    /// `cgroup.procs`: that takes the kernel milliseconds. The spawner keeps the descriptor: see
+    /// The kernel creates the child there (`CLONE_INTO_CGROUP`, Linux 5.7). Otherwise, for example
+    /// with [`Engine::Fork`](crate::Engine::Fork), the child moves there before anything else, by
+    /// `cgroup.procs`; that takes the kernel milliseconds. The spawner keeps the descriptor: see
     /// [`map_fd`](ShimSpawner::map_fd).
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Cgroup`](crate::Stage::Cgroup): `EACCES` where this process may not
-    /// write to `cgroup.procs` of that cgroup, or of the closest one above that and this
-    /// process's own; `EBUSY` for a cgroup that has controllers for those below it; `EOPNOTSUPP`
-    /// for an invalid domain among threaded ones; `ENOENT`, `ENOTDIR` for what is no cgroup;
-    /// `ENODEV` for one that was removed; `EMFILE`. [`Stage::Create`](crate::Stage::Create):
-    /// `EAGAIN` where its `pids.max` is reached.
+    /// From the spawn: [`Stage::Cgroup`](crate::Stage::Cgroup): `EACCES` if this process may not
+    /// write to `cgroup.procs` of that cgroup, or of the closest common ancestor of that cgroup and
+    /// this process's own; `EBUSY` for a cgroup that has controllers for those below it;
+    /// `EOPNOTSUPP` for an invalid domain among threaded ones; `ENOENT`, `ENOTDIR` if it is no
+    /// cgroup; `ENODEV` if it was removed; `EMFILE`. [`Stage::Create`](crate::Stage::Create):
+    /// `EAGAIN` if its `pids.max` is reached.
     ///
     /// # References
     /// [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html),

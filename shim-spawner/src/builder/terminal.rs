@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::ShimSpawner;
 
 impl ShimSpawner {
-    /// Whether the child leads a session of its own, without a controlling terminal. Off unless set
-    /// for an attached shim; a [detached](ShimSpawner::detached) one does so anyway.
+    /// Whether the child leads a session of its own, without a controlling terminal. The default is
+    /// no for an attached shim. A [detached](ShimSpawner::detached) shim always does.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Session`](crate::Stage::Session), where a filter refuses it.
+    /// From the spawn: [`Stage::Session`](crate::Stage::Session), if a filter refuses it.
     /// [`Stage::Arguments`](crate::Stage::Arguments) with a
     /// [`process_group`](ShimSpawner::process_group) to join.
     ///
@@ -21,10 +21,10 @@ impl ShimSpawner {
         self
     }
 
-    /// The controlling terminal of the child, which leads a session of its own then, and its
-    /// group is the terminal's foreground group. The terminal is the slave side of a pty mostly,
-    /// and belongs to no session yet. Standard streams are not touched: give them the same
-    /// terminal.
+    /// The controlling terminal of the child. The child then leads a session of its own, and its
+    /// group is the terminal's foreground group. The terminal is usually the slave side of a pty,
+    /// and must not belong to a session yet. This does not change the standard streams: give them
+    /// the same terminal.
     ///
     /// ```no_run
     /// # fn terminal() -> std::os::fd::OwnedFd { unimplemented!() }
@@ -42,11 +42,11 @@ impl ShimSpawner {
     /// ```
     ///
     /// The spawner keeps the descriptor: see [`map_fd`](ShimSpawner::map_fd). A reader of the
-    /// master sees no end before it is dropped.
+    /// master sees no end of file before the spawner is dropped.
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Terminal`](crate::Stage::Terminal): `ENOTTY` for what is no terminal,
-    /// `EPERM` for one that another session has, `EIO` where the master is closed.
+    /// From the spawn: [`Stage::Terminal`](crate::Stage::Terminal): `ENOTTY` if it is no terminal,
+    /// `EPERM` if another session has it, `EIO` if the master is closed.
     /// [`Stage::Arguments`](crate::Stage::Arguments) with a
     /// [`process_group`](ShimSpawner::process_group) to join.
     ///
@@ -58,16 +58,17 @@ impl ShimSpawner {
         self
     }
 
-    /// Makes the child's process group the foreground group of this terminal, which is the
-    /// controlling terminal of this process. That is what a shell does with a job. The terminal
-    /// is the caller's to take back when the child has ended: tcsetpgrp(3), with SIGTTOU blocked.
-    /// After a failed spawn the group that had it before has it again.
+    /// Makes the child's process group the foreground group of this terminal, which must be the
+    /// controlling terminal of this process. A shell does this with a job. When the child has
+    /// ended, the caller has to take the terminal back: tcsetpgrp(3), with SIGTTOU blocked. After a
+    /// failed spawn the group that was in the foreground before is there again.
     ///
-    /// Takes a descriptor and no flag, since a process may have no descriptor of its terminal among
-    /// its standard streams. The spawner keeps it: see [`map_fd`](ShimSpawner::map_fd).
+    /// This takes a descriptor and not a flag, because a process may have no descriptor of its
+    /// terminal among its standard streams. The spawner keeps it: see
+    /// [`map_fd`](ShimSpawner::map_fd).
     ///
     /// # Errors
-    /// Of the spawn: [`Stage::Terminal`](crate::Stage::Terminal): `ENOTTY` for what is not the
+    /// From the spawn: [`Stage::Terminal`](crate::Stage::Terminal): `ENOTTY` if it is not the
     /// controlling terminal of this session. [`Stage::Arguments`](crate::Stage::Arguments) with a
     /// session of its own, whose leader is in the foreground of its terminal anyway.
     ///

@@ -1,4 +1,4 @@
-//! The folder of a cgroup of version 2: its members, each proven before it is signalled.
+//! The folder of a cgroup of version 2. It proves that a process is a member before it signals it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,18 +12,18 @@ use rustix::io::{Errno, retry_on_intr, write};
 /// How many pidfds of members are open at the same time.
 const OPEN_AT_ONCE: usize = 256;
 
-/// How often the list is read for members that came while the others were signalled.
+/// How often the list is read for members that appeared while the others were signalled.
 const ROUNDS: usize = 8;
 
-/// Who was signalled.
+/// Which processes were signalled.
 #[derive(Debug, Default)]
 pub(crate) struct Signalled {
     pub(crate) numbers: BTreeSet<i32>,
-    /// `EPERM`, where one of them is another user's.
+    /// `EPERM`, if one of them belongs to another user.
     pub(crate) refused: Option<io::Error>,
 }
 
-/// The folder of a cgroup, open.
+/// The open folder of a cgroup.
 #[derive(Debug)]
 pub(crate) struct CgroupFolder(OwnedFd);
 
@@ -32,8 +32,8 @@ impl CgroupFolder {
         CgroupFolder(folder)
     }
 
-    /// Sends a signal to every member, by pidfd. Members that are born meanwhile are listed by the
-    /// next round; one that forks without pause can outrun them.
+    /// Sends a signal to every member, by pidfd. The next round finds members that are born
+    /// meanwhile. A process that forks without pause can outrun the rounds.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<Signalled> {
         let mut signalled = Signalled::default();
         for _ in 0..ROUNDS {
@@ -44,7 +44,7 @@ impl CgroupFolder {
         Ok(signalled)
     }
 
-    /// Signals the members that are not `signalled` yet: whether there was one.
+    /// Signals the members that are not in `signalled` yet. Returns whether there was one.
     fn signal_members(&self, signal: Signal, signalled: &mut Signalled) -> io::Result<bool> {
         let numbers = self.numbers()?.into_iter();
         let fresh = numbers.filter(|number| !signalled.numbers.contains(number));
@@ -72,7 +72,7 @@ impl CgroupFolder {
         Ok(())
     }
 
-    /// Whether a process is in it, or below it. A zombie does not count.
+    /// Whether a process is in this cgroup or below it. A zombie does not count.
     pub(crate) fn is_populated(&self) -> io::Result<bool> {
         match self.read("cgroup.events") {
             Ok(events) => Ok(events.lines().any(|line| line == "populated 1")),
@@ -82,14 +82,15 @@ impl CgroupFolder {
         }
     }
 
-    /// Members of this cgroup and of those below it which live, each proven.
+    /// The members of this cgroup and of those below it that are alive, each proven.
     pub(crate) fn members(&self) -> io::Result<Vec<Process>> {
         let numbers: Vec<i32> = self.numbers()?.into_iter().collect();
         self.prove(&numbers)
     }
 
-    /// Opens those of `numbers` that are members: what is open, lives, and has its number in the
-    /// list after that is none that came to have the number in between.
+    /// Opens those of `numbers` that are members. A process may have got one of the numbers after
+    /// the list was read. So the list is read again: a process that is open, alive and listed is a
+    /// member.
     fn prove(&self, numbers: &[i32]) -> io::Result<Vec<Process>> {
         let pids = numbers.iter().copied().filter(|&number| number > 0);
         let mut opened = Vec::new();
@@ -112,8 +113,8 @@ impl CgroupFolder {
         read(&self.0, name)
     }
 
-    /// What the lists of this cgroup and of those below it say. A list that cannot be read is
-    /// passed over: the cgroup was removed, or made threaded.
+    /// The numbers in the lists of this cgroup and of those below it. A list that cannot be read is
+    /// skipped: the cgroup was removed, or made threaded.
     pub(crate) fn numbers(&self) -> io::Result<BTreeSet<i32>> {
         let mut numbers = BTreeSet::new();
         collect(&self.0, &mut numbers)?;
@@ -131,7 +132,7 @@ fn collect(folder: &OwnedFd, numbers: &mut BTreeSet<i32>) -> io::Result<()> {
     match read(folder, "cgroup.procs") {
         Ok(list) => numbers.extend(list.lines().filter_map(|line| line.parse::<i32>().ok())),
         Err(error) if is_removed(&error) => return Ok(()),
-        // Of a threaded cgroup.
+        // The cgroup is threaded.
         Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}
         Err(error) => return Err(error),
     }

@@ -14,8 +14,7 @@ impl Belonging {
     /// Runs in the child: one system call.
     pub(super) fn take(self) -> Result<(), Errno> {
         check(match self {
-            // SAFETY: takes no pointer; a child just created leads no group, so it may lead a
-            // session.
+            // SAFETY: takes no pointer. A new child leads no group, so it may lead a session.
             Belonging::OwnSession => unsafe { libc::syscall(libc::SYS_setsid) },
             // SAFETY: takes no pointer.
             Belonging::Group(group) => unsafe { libc::syscall(libc::SYS_setpgid, 0, group) },

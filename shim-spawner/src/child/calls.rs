@@ -11,21 +11,21 @@ pub(super) fn raw(errno: rustix::io::Errno) -> Errno {
     Errno(errno.raw_os_error())
 }
 
-/// Runs in the child: what a system call returned, or its errno.
+/// Runs in the child: the return value of a system call, or its errno.
 pub(super) fn check(returned: c_long) -> Result<c_long, Errno> {
     if returned == -1 {
-        // SAFETY: the C library gives the address of this thread's errno, always valid. In a child
-        // that shares memory it is that of the parent's suspended thread.
+        // SAFETY: the C library returns the address of this thread's errno, which is always valid.
+        // In a child that shares memory, it is the errno of the parent's suspended thread.
         Err(Errno(unsafe { *libc::__errno_location() }))
     } else {
         Ok(returned)
     }
 }
 
-/// Runs in the child: ends it, and runs nothing of the parent's on the way.
+/// Runs in the child: ends it at once. No exit handler of the parent runs.
 pub(super) fn exit(code: c_int) -> ! {
     loop {
-        // SAFETY: takes no pointer and does not come back.
+        // SAFETY: takes no pointer and does not return.
         unsafe { libc::syscall(libc::SYS_exit_group, code) };
     }
 }

@@ -1,4 +1,4 @@
-//! Entering a cgroup, for a child that was not born in it.
+//! Moves a child into a cgroup if the kernel did not create it there.
 
 use std::os::fd::OwnedFd;
 
@@ -7,7 +7,7 @@ use rustix::io::{Errno, retry_on_intr, write};
 
 use crate::sys::Descriptor;
 
-/// Runs in the child: the kernel takes 0 for the process that writes.
+/// Runs in the child: to the kernel, 0 means the process that writes.
 pub(super) fn enter(cgroup: &OwnedFd) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = openat(cgroup, c"cgroup.procs", flags, Mode::empty())?;

@@ -1,4 +1,4 @@
-//! A closure of the caller's.
+//! A closure of the caller.
 
 use std::cell::UnsafeCell;
 use std::io;
@@ -8,11 +8,11 @@ use super::calls::{Errno, exit};
 
 type Closure = Box<dyn FnMut() -> io::Result<()> + Send + Sync>;
 
-/// A closure of the caller's, to be run in the child.
+/// A closure of the caller that runs in the child.
 pub(crate) struct PreExecClosure(UnsafeCell<Closure>);
 
-// SAFETY: the closure is reached only by `PreExecClosure::run`, in a forked child, which has one
-// thread and memory of its own; the parent's copy is never called.
+// SAFETY: only `PreExecClosure::run` uses the closure, in a forked child, which has one thread and
+// its own memory. The parent's copy is never called.
 unsafe impl Sync for PreExecClosure {}
 
 impl PreExecClosure {
@@ -22,11 +22,11 @@ impl PreExecClosure {
         PreExecClosure(UnsafeCell::new(Box::new(closure)))
     }
 
-    /// Between fork and exec: runs the caller's closure. A panic in it ends the child, in the stage
-    /// it is in.
+    /// Runs the caller's closure, between fork and exec. A panic in the closure ends the child, and
+    /// the report names the stage.
     ///
     /// # Safety
-    /// In a child made by fork, before its exec.
+    /// Call it in a child made by fork, before its exec.
     pub(super) unsafe fn run(&self) -> Result<(), Errno> {
         // SAFETY: a forked child has one thread, so no other reference to the closure is in use.
         let run = || unsafe { (*self.0.get())() };
@@ -38,5 +38,5 @@ impl PreExecClosure {
     }
 }
 
-/// How a child ends whose closure panicked. The parent goes by the report.
+/// The exit code of a child whose closure panicked. The parent reads the report, not this code.
 const PANICKED: i32 = 101;

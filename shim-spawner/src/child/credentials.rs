@@ -1,4 +1,4 @@
-//! Becoming another user, below another root.
+//! Changes the child's user and groups.
 
 use rustix::process::Gid;
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -9,11 +9,11 @@ use crate::report::Report;
 use crate::{Stage, sys};
 
 impl Credentials {
-    /// Runs in the child, which has one thread: by the system calls themselves. The C library's
-    /// functions have every thread that they know of do the same, and those are the parent's.
+    /// Runs in the child, which has one thread, and uses the system calls themselves. The C
+    /// library's functions would change every thread that they know of, and those are the parent's.
     ///
-    /// Groups first, then the group, then the user, who may not change the others any more. All
-    /// three ids of each: none is left to go back to.
+    /// The groups come first, then the group, then the user, because the new user may not change
+    /// the others any more. Each call sets all three ids, so that none is left to go back to.
     pub(super) fn take(&self, report: &Report) -> Result<(), Errno> {
         if let Some(groups) = self.groups_of_child()? {
             report.enter(Stage::Groups);
@@ -34,7 +34,8 @@ impl Credentials {
         Ok(())
     }
 
-    /// Root that becomes somebody leaves its groups behind.
+    /// The groups to set. If root becomes another user and the caller has set no groups, it drops
+    /// its own.
     fn groups_of_child(&self) -> Result<Option<&[Gid]>, Errno> {
         Ok(match &self.groups {
             Some(groups) => Some(groups),

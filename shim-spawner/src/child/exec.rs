@@ -1,23 +1,22 @@
-//! Becoming the program.
+//! Executes the program.
 
 use super::calls::{Errno, check};
 use crate::image::Image;
 
-/// Runs in the child: looks for the program as execvp(3) does, with everything prepared. Comes back
-/// with the reason why there is none.
+/// Runs in the child: looks for the program as execvp(3) does, with everything prepared. Returns
+/// only on failure, with the reason.
 ///
-/// Unlike execvp(3) it asks no shell to run a file without a header that the kernel knows:
-/// `ENOEXEC` may as well be a damaged program, or one for another machine.
+/// Unlike execvp(3), it does not ask a shell to run a file without a header that the kernel knows.
+/// `ENOEXEC` may also mean a damaged program, or one for another machine.
 pub(super) fn exec(image: &Image) -> Errno {
     let mut reason = Errno(libc::ENOENT);
     let mut denied = false;
     for &candidate in image.candidates() {
-        // SAFETY: C strings and arrays of them that end with null, made by `Image::new`; they live
+        // SAFETY: C strings and arrays of them that end with null, made by `Image::new`. They live
         // as long as `image`, which outlives the child's use of this memory.
         reason = unsafe { execve(candidate, image.argv(), image.environment()) };
         match reason {
-            // There may be another one, which may be executed; if there is none, this is the
-            // reason.
+            // A later candidate may be executable. If there is none, EACCES is the reason.
             Errno(libc::EACCES) => denied = true,
             Errno(libc::ENOENT | libc::ESTALE | libc::ENOTDIR | libc::ENODEV | libc::ETIMEDOUT) => {
             }
@@ -27,10 +26,11 @@ pub(super) fn exec(image: &Image) -> Errno {
     if denied { Errno(libc::EACCES) } else { reason }
 }
 
-/// Runs in the child: execve(2); what it comes back with.
+/// Runs in the child: execve(2). Returns its errno.
 ///
 /// # Safety
-/// A C string, and two arrays of C strings that end with a null pointer.
+/// `path` is a C string. `argv` and `environment` are arrays of C strings that end with a null
+/// pointer.
 unsafe fn execve(
     path: *const libc::c_char,
     argv: *const *const libc::c_char,
@@ -39,7 +39,7 @@ unsafe fn execve(
     // SAFETY: the caller's promise.
     match check(unsafe { libc::syscall(libc::SYS_execve, path, argv, environment) }) {
         Err(errno) => errno,
-        // It does not come back with success.
+        // A successful call does not return.
         Ok(_) => Errno(libc::ENOEXEC),
     }
 }

@@ -1,4 +1,4 @@
-//! Limits, priority, processors, umask.
+//! Sets limits, priority, processors, umask.
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{retry_on_intr, write};
@@ -12,8 +12,8 @@ use crate::report::Report;
 use crate::sys::{self, Descriptor};
 
 impl Limits {
-    /// Runs in the child, with the privileges of the parent. The limits come first: one of them
-    /// says how far the nice value may go.
+    /// Runs in the child, with the privileges of the parent. The limits come first because one of
+    /// them (`RLIMIT_NICE`) bounds the nice value.
     pub(super) fn take(&self, report: &Report) -> Result<(), Errno> {
         for (index, (resource, limit)) in (0..).zip(&self.resources) {
             let limit = match resource {
@@ -36,14 +36,15 @@ impl Limits {
         }
         if let Some(mask) = self.umask {
             report.enter(Stage::Umask);
-            // SAFETY: takes no pointer. Not by rustix, which expects no filter's error.
+            // SAFETY: takes no pointer. rustix does not expect an error here, but a seccomp filter
+            // may return one.
             check(unsafe { libc::syscall(libc::SYS_umask, mask) })?;
         }
         Ok(())
     }
 
-    /// Runs in the child, when all descriptors lie where they should: those above the limit stay
-    /// open, but none could have been put there.
+    /// Runs in the child after all descriptors have their numbers. Those above the limit stay open,
+    /// but no descriptor could be put above it.
     pub(super) fn lower_open_files(&self, report: &Report) -> Result<(), Errno> {
         for (index, (resource, limit)) in (0..).zip(&self.resources) {
             if *resource == Resource::Nofile {
@@ -63,8 +64,8 @@ fn set(report: &Report, index: i32, resource: Resource, limit: Rlimit) -> Result
     })
 }
 
-/// Runs in the child: the limit of open files where it is above today's, and today's where it is
-/// not. Raising a hard limit takes privileges that are gone later.
+/// Runs in the child. The limit of open files to set for now: `limit`, but not below today's. The
+/// raise comes early because it takes privileges that are gone later.
 fn not_yet_lowered(limit: Rlimit) -> Result<Rlimit, Errno> {
     let now = sys::open_files().map_err(raw)?;
     let higher = |one: Option<u64>, other: Option<u64>| match (one, other) {
@@ -77,8 +78,8 @@ fn not_yet_lowered(limit: Rlimit) -> Result<Rlimit, Errno> {
     })
 }
 
-/// Runs in the child. A child that shares its parent's memory has a value of its own all the same:
-/// the kernel tells a vfork by its waiting parent (`__set_oom_adj` in fs/proc/base.c).
+/// Runs in the child. Even a child that shares its parent's memory changes only its own value: the
+/// kernel recognizes a vfork by its waiting parent (`__set_oom_adj` in fs/proc/base.c).
 fn write_oom_score_adj(text: &[u8]) -> Result<(), rustix::io::Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let path = c"/proc/self/oom_score_adj";

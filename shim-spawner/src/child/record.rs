@@ -1,7 +1,7 @@
-//! What runs in the child for [`ShimSpawner::identity_file`](crate::ShimSpawner::identity_file).
+//! What the child does for [`ShimSpawner::identity_file`](crate::ShimSpawner::identity_file).
 //!
-//! The child writes it, not the parent: the parent may be suspended until the exec, and may be
-//! killed at any instant.
+//! The child writes the file, not the parent: the parent may be suspended until the exec, and may
+//! be killed at any instant.
 
 use pidfd_watcher::Pid;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -28,7 +28,7 @@ impl Record {
     }
 }
 
-/// Runs in the child. No call of the kernel tells this but by /proc.
+/// Runs in the child. Only /proc shows the start time; no system call does.
 fn own_start_time() -> Result<u64, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = Descriptor::new(openat(CWD, c"/proc/self/stat", flags, Mode::empty())?);
@@ -39,7 +39,7 @@ fn own_start_time() -> Result<u64, Errno> {
     identity::start_time(line).ok_or(Errno::IO)
 }
 
-/// Runs in the child. The pidfd that the parent has is not in this descriptor table.
+/// Runs in the child. It opens a pidfd because the parent's pidfd is not in its descriptor table.
 fn own_inode(pid: Pid) -> Result<Option<u64>, Errno> {
     let pidfd = Descriptor::new(pidfd_open(pid, PidfdFlags::empty())?);
     identity::pidfs_inode(&pidfd)

@@ -25,17 +25,18 @@ use crate::{Stage, sys};
 /// All that the child needs to know, made before it exists.
 pub(crate) struct Routine<'a> {
     pub(crate) cgroup: Option<&'a OwnedFd>,
-    /// The signals that it ignores, and no others; `None`: those that the parent ignores, but
-    /// SIGPIPE.
+    /// The signals that the child ignores; it ignores no other. `None`: those that the parent
+    /// ignores, except SIGPIPE.
     pub(crate) ignored: Option<SignalSet>,
-    /// Whether it keeps the mask of the spawning thread.
+    /// Whether the child keeps the signal mask of the spawning thread.
     pub(crate) keeps_mask: bool,
-    /// The kernel kills and reaps the child; whoever creates it asks for that.
+    /// Whether the kernel kills and reaps the child when the pidfd is closed. The engine that
+    /// creates the child asks for that.
     pub(crate) kill_on_close: bool,
     pub(crate) belonging: Belonging,
     pub(crate) terminal: &'a Terminal,
     pub(crate) record: Option<Record>,
-    /// The child's standard streams, each on a number above 2; `None`: inherited.
+    /// The child's standard streams, each on a number above 2. `None`: inherited.
     pub(crate) streams: [Option<OwnedFd>; 3],
     pub(crate) limits: &'a Limits,
     pub(crate) root: Option<CString>,
@@ -46,11 +47,11 @@ pub(crate) struct Routine<'a> {
     pub(crate) image: Image,
 }
 
-/// How the child came to be.
+/// How the child was created.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Born {
     pub(crate) handlers: Handlers,
-    /// Whether the kernel has created it in the cgroup that it is for.
+    /// Whether the kernel has created the child in the cgroup that the caller asked for.
     pub(crate) in_cgroup: bool,
     /// The signals that the spawning thread had blocked.
     pub(crate) mask: SignalSet,
@@ -61,13 +62,13 @@ impl Routine<'_> {
         !self.closures.is_empty()
     }
 
-    /// Runs in the child, from its first instruction on: becomes the program, or says in `report`
-    /// why not and ends. Every step is announced before it is taken.
+    /// Runs in the child from its first instruction on. Executes the program, or writes the reason
+    /// to `report` and ends the child. The report names every step before the child takes it.
     ///
     /// # Safety
-    /// In a child that was just created, with all signals blocked and a descriptor table of its
-    /// own. Where it shares the parent's memory, there are no closures, and the calling thread of
-    /// the parent is suspended.
+    /// Call it in a new child that has all signals blocked and its own descriptor table. If the
+    /// child shares the parent's memory, there are no closures, and the calling thread of the
+    /// parent is suspended.
     pub(crate) unsafe fn run(&self, report: &Report, born: &Born) -> ! {
         // SAFETY: the caller's promise.
         let Err(Errno(errno)) = unsafe { self.attempt(report, born) };
@@ -82,7 +83,7 @@ impl Routine<'_> {
             cgroup::enter(cgroup).map_err(raw)?;
         }
         report.enter(Stage::Signals);
-        // While all signals are blocked: from here on, none runs a handler of the parent's.
+        // All signals are blocked, and from here on none runs a handler of the parent.
         reset_handlers(born.handlers, self.ignored.as_ref())?;
         report.enter(Stage::Session);
         self.belonging.take()?;
@@ -98,12 +99,13 @@ impl Routine<'_> {
             report.enter(Stage::IdentityFile);
             record.write(&identity).map_err(raw)?;
         }
-        // Below the parent's root, where /dev/null is.
+        // Before chroot, because /dev/null is below the parent's root.
         report.enter(Stage::Stdio);
         for (number, stream) in (0..).zip(&self.streams) {
             put_stream(stream.as_ref(), number)?;
         }
-        // Raising a limit may take the privileges that the user has not.
+        // Before the credentials change: to raise a limit may take privileges that the new user
+        // does not have.
         self.limits.take(report)?;
         if let Some(root) = &self.root {
             report.enter(Stage::Chroot);
@@ -119,14 +121,15 @@ impl Routine<'_> {
         report.enter(Stage::PreExec);
         set_mask(if self.keeps_mask { &born.mask } else { &[0; 2] })?;
         for closure in self.closures {
-            // SAFETY: closures are in a forked child alone, which has not executed anything yet.
+            // SAFETY: closures run only in a forked child, which has not executed a program yet.
             unsafe { closure.run() }?;
         }
         report.enter(Stage::InstallFds);
         if let Some(variable) = self.image.pid_variable() {
             variable.set(sys::own_pid().map_err(raw)?);
         }
-        // SAFETY: a descriptor table of the child's own; a parent that shares memory is suspended.
+        // SAFETY: the child has its own descriptor table. If it shares memory, the parent is
+        // suspended.
         if let Err(error) = unsafe { self.fds.install() } {
             report.set_number(error.fd().unwrap_or(-1));
             return Err(Errno(error.errno()));
@@ -137,11 +140,12 @@ impl Routine<'_> {
     }
 }
 
-/// Runs in the child: says in `report` that the stage it is in has failed, and ends it.
+/// Runs in the child: writes to `report` that the current stage has failed, and ends the child.
 pub(crate) fn give_up(report: &Report, errno: rustix::io::Errno) -> ! {
     report.fail(errno.raw_os_error());
     exit(FAILED)
 }
 
-/// How a child ends that could not become the program. The parent goes by the report.
+/// The exit code of a child that could not execute the program. The parent reads the report, not
+/// this code.
 const FAILED: c_int = 127;

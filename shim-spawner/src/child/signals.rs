@@ -5,25 +5,26 @@ use std::ptr;
 
 use super::calls::{Errno, check};
 
-/// Who has reset the signal handlers to their default.
+/// What has reset the signal handlers to their default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handlers {
     /// The kernel, by `CLONE_CLEAR_SIGHAND`.
     Cleared,
-    /// Nobody yet: they are the parent's.
+    /// Nothing yet: they are the parent's.
     Inherited,
 }
 
 /// The kernel's `struct sigaction`, larger than any architecture's. All zeros: `SIG_DFL`, no flags.
 type Action = [usize; 20];
 
-/// Where the handler lies in it: first, but for MIPS, which has the flags there.
+/// The index of the handler: the first word, except on MIPS, where the flags are first.
 const HANDLER: usize = if MIPS { 1 } else { 0 };
 
-/// The size of the kernel's `sigset_t`, which the calls insist on.
+/// The size of the kernel's `sigset_t`. The system calls require this size.
 pub(crate) const SIGSET_BYTES: usize = if MIPS { 16 } else { 8 };
 
-/// A set of all the signals there are, as the kernel has it; the other one is all zeros.
+/// A set of all signals, in the kernel's layout. A platform with fewer signals leaves the second
+/// word zero.
 pub(crate) type SignalSet = [u64; 2];
 
 const MIPS: bool = cfg!(any(
@@ -33,9 +34,10 @@ const MIPS: bool = cfg!(any(
     target_arch = "mips64r6"
 ));
 
-/// Runs in the child: default actions, ignored signals excepted. Those are `ignored`; without that
-/// the ones that were ignored stay so, but for SIGPIPE, which Rust programs ignore. The C library's
-/// two signals included, which its own functions do not show.
+/// Runs in the child: sets every signal that is not ignored to its default action. If `ignored` is
+/// given, exactly those are ignored. If not, the signals that were ignored stay ignored, except
+/// SIGPIPE, which Rust programs ignore. This includes the C library's two internal signals, which
+/// its own functions hide.
 pub(super) fn reset_handlers(handlers: Handlers, ignored: Option<&SignalSet>) -> Result<(), Errno> {
     if let Some(ignored) = ignored {
         return ignore_only(ignored);
@@ -50,13 +52,13 @@ pub(super) fn reset_handlers(handlers: Handlers, ignored: Option<&SignalSet>) ->
             }
         }
     }
-    // A signal's number is small and positive.
+    // Signal numbers are small and positive.
     default_action(libc::SIGPIPE.unsigned_abs() as usize)
 }
 
 /// Runs in the child.
 fn ignore_only(ignored: &SignalSet) -> Result<(), Errno> {
-    // Numbers are small and positive.
+    // Signal numbers are small and positive.
     let fixed = [libc::SIGKILL, libc::SIGSTOP].map(|signal| signal.unsigned_abs() as usize);
     for signal in (1..=SIGSET_BYTES * 8).filter(|signal| !fixed.contains(signal)) {
         let bit = signal - 1;
@@ -77,15 +79,15 @@ fn default_action(signal: usize) -> Result<(), Errno> {
 
 /// Runs in the child.
 fn set_action(signal: usize, action: &Action) -> Result<(), Errno> {
-    // SAFETY: the kernel reads a `struct sigaction`, which `action` is not smaller than.
+    // SAFETY: the kernel reads a `struct sigaction`, and `action` is at least as large.
     check(unsafe { sigaction(signal, action.as_ptr(), ptr::null_mut()) }).map(drop)
 }
 
-/// Runs in the child: `rt_sigaction(2)`. With a signal table of its own, no other process is
+/// Runs in the child: `rt_sigaction(2)`. The child has its own signal table, so no other process is
 /// changed.
 ///
 /// # Safety
-/// Null pointers, or room for an [`Action`].
+/// Each pointer is null or has room for an [`Action`].
 unsafe fn sigaction(signal: usize, new: *const usize, old: *mut usize) -> c_long {
     // SAFETY: the caller's promise.
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, SIGSET_BYTES) }
@@ -93,7 +95,7 @@ unsafe fn sigaction(signal: usize, new: *const usize, old: *mut usize) -> c_long
 
 /// Runs in the child.
 pub(super) fn set_mask(mask: &SignalSet) -> Result<(), Errno> {
-    // SAFETY: the kernel reads SIGSET_BYTES from `mask`; the old mask is not asked for.
+    // SAFETY: the kernel reads SIGSET_BYTES from `mask` and writes no old mask.
     check(unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,

@@ -1,4 +1,4 @@
-//! The controlling terminal and its foreground.
+//! Sets the controlling terminal and its foreground group.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -10,11 +10,11 @@ impl Terminal {
         self.controlling.is_some() || self.foreground.is_some()
     }
 
-    /// Runs in the child, with all signals blocked: SIGTTOU would stop one that is not in the
+    /// Runs in the child, with all signals blocked: SIGTTOU would stop a process that is not in the
     /// foreground yet.
     pub(super) fn take(&self) -> Result<(), Errno> {
         if let Some(terminal) = &self.controlling {
-            // SAFETY: takes no pointer. 0: a terminal is taken from nobody.
+            // SAFETY: takes no pointer. 0: do not take the terminal from another session.
             check(unsafe { ioctl(terminal, libc::TIOCSCTTY, 0) })?;
         }
         if let Some(terminal) = &self.foreground {
@@ -31,7 +31,7 @@ impl Terminal {
 /// Runs in the child: ioctl(2).
 ///
 /// # Safety
-/// The argument is what the request takes.
+/// `argument` is what the request takes.
 unsafe fn ioctl(terminal: &OwnedFd, request: libc::Ioctl, argument: usize) -> std::ffi::c_long {
     // SAFETY: the caller's promise.
     unsafe { libc::syscall(libc::SYS_ioctl, terminal.as_raw_fd(), request, argument) }

@@ -1,13 +1,13 @@
-//! Whether this process can be dumped and traced, which a child that shares its memory changes.
+//! Keeps this process's dumpable flag, which a child that shares its memory may clear.
 //!
-//! The kernel takes the flag off the *memory* of a process that changes its user or group
-//! (`commit_creds` in kernel/cred.c), and that memory is this process's too. That is good while the
-//! child has it: otherwise anybody of the new user could trace the child, and read and write what
-//! is here. After the exec the flag has to be put back. Else this process would leave no core dump,
-//! and its files in /proc would be root's.
+//! The kernel clears the flag of the *memory* of a process that changes its user or group
+//! (`commit_creds` in kernel/cred.c), and this process has the same memory. That is good while the
+//! child uses the memory: otherwise any process of the new user could trace the child, and read and
+//! write our memory. After the exec the flag has to be set again. Otherwise this process would
+//! leave no core dump, and root would own its files in /proc.
 //!
-//! Several threads may spawn at the same time. The first one looks, and the last one puts it back,
-//! when no child has the memory any more.
+//! Several threads may spawn at the same time. The first one reads the flag. The last one restores
+//! it, when no child uses the memory any more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,23 +18,23 @@ use crate::sys;
 
 static STATE: AtomicU64 = AtomicU64::new(0);
 
-/// How often a thread gives way to the one that puts the flag back, which takes one system call. A
-/// copy that was forked in the middle of that would wait for ever.
+/// How often a thread yields to the thread that restores the flag, which takes one system call. The
+/// limit is for a copy that was forked in the middle of that, which would wait for ever.
 const TURNS: usize = 10_000;
 
-/// In one word, so that it changes at once and without a lock: a copy made by fork has it as it
-/// was, and nobody there who would open a lock.
+/// The state is one word, so that it changes at once and without a lock. A copy made by fork gets a
+/// consistent word. A lock could stay locked there, because no thread of the copy would unlock it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct State {
-    /// Whose state it is: a copy of this process begins anew.
+    /// The process that the state belongs to. A copy of this process starts with a new state.
     pid: u64,
-    /// Counts the times at which somebody was the first.
+    /// How often a thread was the first.
     turn: u64,
     /// Whether the flag was set.
     dumpable: bool,
-    /// Whether somebody is putting it back.
+    /// Whether a thread is restoring the flag.
     restoring: bool,
-    /// How many children may have the memory.
+    /// How many children may use the memory.
     held: u64,
 }
 
@@ -62,7 +62,7 @@ impl State {
     }
 }
 
-/// As long as a child may have this process's memory and other credentials.
+/// Exists as long as a child may use this process's memory with other credentials.
 pub(super) struct KeptDumpable(());
 
 impl KeptDumpable {
@@ -88,7 +88,7 @@ impl KeptDumpable {
             }
             state.restoring = false;
             if state.held == 0 {
-                // If somebody else is the first meanwhile, the turn is another one.
+                // If another thread is the first meanwhile, the turn differs and `replace` fails.
                 state.dumpable = dumpable_behavior() == Ok(DumpableBehavior::Dumpable);
                 state.turn += 1;
             }
@@ -111,10 +111,11 @@ impl Drop for KeptDumpable {
                 continue;
             }
             if state.restoring {
-                // It was allowed to be set, and is this process's own. A filter may refuse it.
+                // The flag was set before and is this process's own, so it may be set again. A
+                // filter may refuse that.
                 let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
                 state.restoring = false;
-                // Nobody changes it while it says that it is being put back.
+                // No other thread changes the word while it says `restoring`.
                 STATE.store(state.pack(), Ordering::Release);
             }
             return;
@@ -122,7 +123,7 @@ impl Drop for KeptDumpable {
     }
 }
 
-/// Whether `state` took the place of `word`.
+/// Replaces `word` by `state`. Returns whether it did.
 fn replace(word: u64, state: State) -> bool {
     let done = STATE.compare_exchange(word, state.pack(), Ordering::AcqRel, Ordering::Relaxed);
     done.is_ok()

@@ -1,10 +1,10 @@
-//! The C library's fork: for closures of the caller's, which may rely on its handlers.
+//! The C library's fork, for closures of the caller, which may rely on its handlers.
 //!
-//! fork leaves the parent running, so it must be told when the child has become the program or
-//! died. No descriptor tells it, which a mapping, or a closure that closes everything, could hit:
-//! the child owns a word of a shared page as a robust futex, and the kernel marks and wakes such a
-//! word at an exec and at a death, however it comes (`futex_exec_release` and `futex_exit_release`
-//! in kernel/futex/core.c).
+//! After fork the parent runs on, so it has to learn when the child has executed the program or
+//! died. It does not learn that through a descriptor, because a mapping, or a closure that closes
+//! everything, could hit it. Instead, the child owns a word of a shared page as a robust futex. The
+//! kernel marks and wakes such a word at an exec and at every kind of death (`futex_exec_release`
+//! and `futex_exit_release` in kernel/futex/core.c).
 
 use std::time::Duration;
 
@@ -22,17 +22,17 @@ pub(super) fn start(routine: &Routine<'_>) -> Result<Process, SpawnError> {
         let blocked = RawBlockedSignals::all().map_err(|e| SpawnError::io(Stage::Create, e))?;
         sys::fork(routine, &page, &blocked).map_err(|e| SpawnError::io(Stage::Create, e))?
     };
-    // The number is the child's own: it waits for us before it does anything that could end it.
+    // The pid is the child's own: the child waits for us before it does anything that could end it.
     let process = sys::open(pid)?;
     page.hold();
     page.wait_for_exec_or_death(&process);
     outcome::settle(process, page.report(), executed)
 }
 
-/// Whether the child became the program, asked when the kernel has let go of the word.
+/// Whether the child has executed the program, called after the kernel has released the word.
 ///
-/// At an exec that comes before `PF_FORKNOEXEC` is cleared, at a death after `PF_EXITING` is set.
-/// Without /proc, a death here is one of the program.
+/// At an exec, the kernel releases the word before it clears `PF_FORKNOEXEC`; at a death, after it
+/// sets `PF_EXITING`. Without /proc, a death here counts as a death of the program.
 fn executed(process: &Process) -> bool {
     loop {
         match flags(process) {
@@ -40,8 +40,8 @@ fn executed(process: &Process) -> bool {
                 if flags & PF_EXITING != 0 {
                     return false;
                 }
-                // In the middle of its exec, for microseconds more. Asleep and not merely yielding:
-                // a child that shares this CPU would run for the rest of its slice.
+                // The child is in its exec, for microseconds more. Sleep instead of a yield: after
+                // a yield, a child that shares this CPU would run for the rest of its time slice.
                 nap(Duration::from_micros(1));
             }
             _ => return true,
@@ -52,7 +52,7 @@ fn executed(process: &Process) -> bool {
 const PF_EXITING: u64 = 0x4;
 const PF_FORKNOEXEC: u64 = 0x40;
 
-/// Field 9 of its line in /proc.
+/// Field 9 of the process's line in /proc.
 fn flags(process: &Process) -> Option<u64> {
     proc_stat_field(&process.proc_stat().ok()?, 9)?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! A child that was just created: what it left in its report, and whether it became the program.
+//! Decides whether a new child has executed the program, from its report and its state.
 
 use std::process::ExitStatus;
 
@@ -9,8 +9,8 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use crate::report::Report;
 use crate::{SpawnError, Stage};
 
-/// Judges a child that runs no code of ours any more. `executed` is asked where the report leaves
-/// it open: exec was announced, and no error came back.
+/// Judges a child that runs no code of ours any more. `executed` is called if the report leaves it
+/// open: the child announced exec and reported no error.
 pub(super) fn settle(
     process: Process,
     report: &Report,
@@ -24,21 +24,21 @@ pub(super) fn settle(
     if stage == Stage::Exec && executed(&process) {
         return Ok(process);
     }
-    // A closure may have executed something else.
+    // A closure may have executed another program.
     let _ = process.send_signal(Signal::KILL);
     Err(SpawnError::died(stage, reap(&process)))
 }
 
-/// `__WALL`: whatever signal the child's end was to raise.
+/// `__WALL`: a child with any exit signal.
 pub(super) const ANY_CHILD: WaitIdOptions =
     WaitIdOptions::from_bits_retain(libc::__WALL.cast_unsigned());
 
-/// Waits for a child that is on its way out, and reaps it. `None`: nobody knows its status.
+/// Waits for a child that is about to end, and reaps it. `None`: its status is not known.
 pub(super) fn reap(process: &Process) -> Option<ExitStatus> {
-    // Its end first: of a child that this process traces, waitid(2) tells stops as well. A filter
-    // may refuse to poll, which is no reason to leave it.
+    // Waits for its end first, because for a child that this process traces, waitid(2) reports
+    // stops as well. A filter may refuse to poll; the child is reaped all the same.
     let _ = process.wait();
-    // That was content with a zombie that a tracer still holds.
+    // The wait above also returns for a zombie that a tracer still has.
     let left = wait(process, ANY_CHILD | WaitIdOptions::NOWAIT);
     if left == Err(Errno::CHILD) {
         return None;
@@ -50,7 +50,7 @@ pub(super) fn reap(process: &Process) -> Option<ExitStatus> {
     None
 }
 
-/// Whether a child has ended. A filter may refuse to poll, which says nothing of the child.
+/// Whether a child has ended. A filter may refuse to poll, which does not mean that it has ended.
 pub(super) fn has_ended(process: &Process) -> bool {
     let look = ANY_CHILD | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     match process.try_wait() {
@@ -59,7 +59,7 @@ pub(super) fn has_ended(process: &Process) -> bool {
     }
 }
 
-/// waitid(2) for the exit of this process: whether there is one.
+/// waitid(2) for the exit of this process. Returns whether it has exited.
 pub(super) fn wait(process: &Process, options: WaitIdOptions) -> Result<bool, Errno> {
     let id = || WaitId::PidFd(rustix::fd::AsFd::as_fd(process));
     retry_on_intr(|| waitid(id(), options | WaitIdOptions::EXITED)).map(|exit| exit.is_some())

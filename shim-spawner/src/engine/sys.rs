@@ -1,4 +1,4 @@
-//! Creating a process: the calls that no library wraps.
+//! Creates a process, with calls that no library wraps.
 
 mod clone3;
 mod shared_page;
@@ -26,10 +26,10 @@ pub(super) use shared_page::SharedPage;
 pub(super) use signals::RawBlockedSignals;
 pub(super) use stack::Stack;
 
-/// How to ask the kernel for a child that suspends the caller until its exec.
+/// How to ask the kernel for a child that suspends the caller until the child's exec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloneMethod {
-    /// clone3(2): shared memory, and no handlers in the child from the first (Linux 5.5).
+    /// clone3(2): shared memory, and no handlers in the child from the start (Linux 5.5).
     Clone3,
     /// clone(2): shared memory.
     Clone,
@@ -37,18 +37,19 @@ pub(super) enum CloneMethod {
     Copy,
 }
 
-/// What the child is given.
+/// What the child gets.
 struct Entry<'a> {
     routine: &'a Routine<'a>,
     report: &'a Report,
     born: Born,
 }
 
-/// Where the child begins. It has the calling thread's registers but for the stack, and its
-/// thread-local storage: that thread is suspended until this one has executed the program or ended.
+/// Where the child begins. It has the calling thread's registers, except the stack pointer, and
+/// that thread's thread-local storage. The thread is suspended until the child has executed the
+/// program or ended.
 extern "C" fn child_main(entry: *mut c_void) -> c_int {
-    // SAFETY: `clone` passes its own `Entry`, which lives in a frame of the suspended thread (or in
-    // a copy of it); all signals are blocked, the descriptor table is a copy, and there are no
+    // SAFETY: `clone` passes its own `Entry`, which is in a frame of the suspended thread (or in a
+    // copy of it). All signals are blocked, the descriptor table is a copy, and there are no
     // closures.
     unsafe {
         let entry = &*entry.cast::<Entry<'_>>();
@@ -56,9 +57,9 @@ extern "C" fn child_main(entry: *mut c_void) -> c_int {
     }
 }
 
-/// Creates a child that runs `routine`, and comes back once it runs no code of ours any more.
+/// Creates a child that runs `routine`. Returns when the child runs no code of ours any more.
 ///
-/// Its end raises no signal, until it becomes the program.
+/// The child's end raises no signal until it has executed the program.
 pub(super) fn clone(
     method: CloneMethod,
     stack: &Stack,
@@ -72,7 +73,8 @@ pub(super) fn clone(
     let create_in_cgroup = |kill| {
         if cgroup.is_some() {
             let created = create(Wish { kill, cgroup });
-            // Whatever refuses the cgroup, the child meets it too, and has a stage to say it in.
+            // Try without the cgroup: the child moves to it itself. If that is refused too, the
+            // child reports it with a stage of its own.
             if !created.as_ref().is_err_and(|errno| !is_final(*errno)) {
                 return created;
             }
@@ -89,7 +91,7 @@ pub(super) fn clone(
     }
 }
 
-/// What the kernel says when it understood and has no room: another way to ask changes nothing.
+/// Whether the kernel understood the call and has no room. Then no other method would help.
 pub(super) fn is_final(errno: Errno) -> bool {
     matches!(
         errno,
@@ -122,37 +124,37 @@ fn create(
     let mut pidfd = -1;
     let pid = match method {
         CloneMethod::Clone3 => {
-            // SAFETY: `child_main` takes an `Entry`, and never returns. The stack is this thread's,
-            // which is suspended until the child is done with it, and with `entry`.
+            // SAFETY: `child_main` takes an `Entry`, and never returns. The stack is this thread's.
+            // The thread is suspended until the child no longer uses the stack and `entry`.
             unsafe { clone3::clone3(stack, child_main, entry, &mut pidfd, wish) }?
         }
         CloneMethod::Clone => clone2(libc::CLONE_VM, stack, entry, &mut pidfd)?,
         CloneMethod::Copy => clone2(0, stack, entry, &mut pidfd)?,
     };
     let pid = positive(pid)?;
-    // SAFETY: CLONE_PIDFD has just opened it for us, close-on-exec.
+    // SAFETY: CLONE_PIDFD has just opened it for us.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
     Ok(Created { pidfd, pid })
 }
 
-/// A child that was just created, and that nobody but us reaps. It may run the program by now:
-/// whatever comes after is about this child, and no reason to create another one.
+/// A new child that only we reap. It may run the program by now. So a later error is about this
+/// child, and no reason to create another one.
 pub(super) struct Created {
-    /// `None`: by something that calls itself Linux and does not know `CLONE_PIDFD`.
+    /// `None` on a system that calls itself Linux and does not know `CLONE_PIDFD`.
     pidfd: Option<OwnedFd>,
     pid: Pid,
 }
 
 impl Created {
-    /// A handle on it; it is ended where there can be none.
+    /// Makes a handle of the child. If that is not possible, ends the child.
     pub(super) fn hold(self) -> Result<Process, SpawnError> {
         let above_stdio = |pidfd| {
             let moved = stdio::above_stdio(pidfd);
             moved.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::MFILE))
         };
         match self.pidfd.ok_or(Errno::NOSYS).and_then(above_stdio) {
-            // SAFETY: both are of the child that was just created and not reaped since; the pidfd
-            // or its duplicate.
+            // SAFETY: the pidfd, or the descriptor that it was moved to, and the pid are of the new
+            // child, which was not reaped since.
             Ok(pidfd) => Ok(unsafe { Process::from_clone(pidfd, self.pid) }),
             Err(errno) => Err(give_up(self.pid, errno)),
         }
@@ -164,7 +166,7 @@ fn give_up(pid: Pid, errno: Errno) -> SpawnError {
     SpawnError::io(Stage::Pidfd, errno)
 }
 
-/// By the C library's clone, which begins on a new stack on every architecture.
+/// Uses the C library's clone, which begins on a new stack on every architecture.
 fn clone2(
     memory: c_int,
     stack: &Stack,
@@ -172,10 +174,10 @@ fn clone2(
     pidfd: &mut c_int,
 ) -> Result<c_int, Errno> {
     let none = ptr::null_mut::<c_void>();
-    // SAFETY: `child_main` runs on a stack that nobody else uses, and never returns. CLONE_VFORK
-    // suspends this thread until the child is done with `entry` and the stack. No CLONE_FILES and
-    // no CLONE_SIGHAND: the child's descriptors and handlers are its own. The kernel writes one int
-    // to `pidfd`.
+    // SAFETY: `child_main` runs on a stack that nothing else uses, and never returns. CLONE_VFORK
+    // suspends this thread until the child no longer uses `entry` and the stack. Without
+    // CLONE_FILES and CLONE_SIGHAND, the child's descriptors and handlers are its own. The kernel
+    // writes one int to `pidfd`.
     let pid = unsafe {
         libc::clone(
             child_main,
@@ -190,14 +192,14 @@ fn clone2(
     if pid < 0 { Err(last_errno()) } else { Ok(pid) }
 }
 
-/// The C library's fork. The child runs `routine`, owning the page's word while it does.
+/// The C library's fork. The child runs `routine`, and owns the page's word meanwhile.
 pub(super) fn fork(
     routine: &Routine<'_>,
     page: &SharedPage,
     blocked: &RawBlockedSignals,
 ) -> Result<Pid, Errno> {
-    // SAFETY: the child goes by way of `run` to its exec or its end, and by what is allowed there:
-    // the C library has made its own state whole in it.
+    // SAFETY: the child only runs `run` until its exec or its end, and `run` does only what is
+    // allowed there. In the child, the C library has repaired its own state.
     match unsafe { libc::fork() } {
         -1 => Err(last_errno()),
         0 => {
@@ -211,21 +213,21 @@ pub(super) fn fork(
                 in_cgroup: false,
                 mask: blocked.before(),
             };
-            // SAFETY: a forked child, all signals blocked since before the fork.
+            // SAFETY: a forked child. All signals have been blocked since before the fork.
             unsafe { routine.run(page.report(), &born) }
         }
         pid => positive(pid),
     }
 }
 
-/// The number of a new process, which is signalled if the process cannot be held: 0 and less would
-/// reach others.
+/// The pid of a new process. It must be positive because we signal it if we cannot hold the
+/// process, and a signal to 0 or less would reach other processes.
 fn positive(pid: c_int) -> Result<Pid, Errno> {
     Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Errno::NOSYS)
 }
 
-/// A handle on a child that [`fork`] has just made; nobody but us reaps it. It is ended where there
-/// can be none.
+/// Makes a handle of a child that [`fork`] has just made and that only we reap. If that is not
+/// possible, ends the child.
 pub(super) fn open(pid: Pid) -> Result<Process, SpawnError> {
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => Created {
@@ -239,9 +241,10 @@ pub(super) fn open(pid: Pid) -> Result<Process, SpawnError> {
 
 /// Ends a child that we have just created and cannot hold.
 fn kill_and_reap(pid: Pid) {
-    // With SIGCHLD ignored the kernel may have reaped it, and the number be another's.
+    // If SIGCHLD is ignored, the kernel may have reaped the child, and another process may have its
+    // pid.
     let look = ANY_CHILD | WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    // No other answer proves that the number is still our child's.
+    // Only a successful answer proves that the pid still belongs to our child.
     if retry_on_intr(|| waitid(WaitId::Pid(pid), look)).is_err() {
         return;
     }
@@ -255,22 +258,23 @@ mod tests {
 
     use super::*;
 
-    /// Writes below the stack it runs on, byte for byte down to the lowest of the mapping.
+    /// Writes below its stack, byte for byte down to the lowest byte of the mapping.
     extern "C" fn overrun(bottom: *mut c_void) -> c_int {
         for below in 1..=64 * 1024 {
-            // SAFETY: none of it is anybody else's memory. The first write is to end this child.
+            // SAFETY: no byte of it is used by anything else. The first write is expected to end
+            // this child.
             unsafe { bottom.cast::<u8>().wrapping_sub(below).write_volatile(1) };
         }
-        // SAFETY: takes no pointer and does not come back.
+        // SAFETY: takes no pointer and does not return.
         unsafe { libc::_exit(0) }
     }
 
     #[test]
     fn child_that_overruns_its_stack_dies_and_writes_nothing_below_it() {
         let stack = Stack::kept().expect("a stack");
-        // With them blocked the kernel ends the child, without a handler of this process.
+        // If the signal is blocked, the kernel ends the child and runs no handler of this process.
         let blocked = RawBlockedSignals::all().expect("a mask");
-        // SAFETY: as in `clone2`; `overrun` makes no use of its stack but for its own frame.
+        // SAFETY: as in `clone2`. `overrun` uses only its own frame of the stack.
         let pid = unsafe {
             libc::clone(
                 overrun,
@@ -282,7 +286,7 @@ mod tests {
         drop(blocked);
         assert!(pid > 0, "{}", io::Error::last_os_error());
         let mut status = 0;
-        // SAFETY: a place for the status.
+        // SAFETY: `status` has room for the status.
         let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
         assert_eq!(reaped, pid);
         assert!(libc::WIFSIGNALED(status), "status {status:#x}");
@@ -298,7 +302,7 @@ mod tests {
         unsafe { mark.write_volatile(7) };
         stack.keep();
         let again = Stack::kept().expect("a stack");
-        // Not the address alone, which the kernel may give to the next mapping.
+        // The address alone proves nothing: the kernel may give it to the next mapping.
         assert_eq!(again.bottom().cast(), mark);
         // SAFETY: as above.
         assert_eq!(unsafe { mark.read_volatile() }, 7);

@@ -1,20 +1,22 @@
-//! The child runs in our memory and the calling thread waits: three ways to ask the kernel for
-//! that.
+//! The child runs in our memory and the calling thread waits. There are three ways to ask the
+//! kernel for that.
 //!
 //! # How a child that was killed before its exec is told from the program
 //!
-//! The caller of a `CLONE_VFORK` goes on at the exec and at the death alike. So the child is
-//! created with 0 in place of SIGCHLD as the signal of its end, and execve sets SIGCHLD
-//! (`de_thread` in fs/exec.c: "we have changed execution domain"), always before it lets the caller
-//! go on (`exec_mmap`, later in the same function). waitid(2) sees a child with another signal than
-//! SIGCHLD only when `__WALL` or `__WCLONE` asks for it: `ECHILD` to the plain question is a child
-//! that never became the program. One system call, exact for the living and the dead, and no /proc.
+//! The caller of a `CLONE_VFORK` continues both at the exec and at the death. So the child is
+//! created with 0 in place of SIGCHLD as its exit signal. execve sets SIGCHLD (`de_thread` in
+//! fs/exec.c: "we have changed execution domain"), always before it lets the caller continue
+//! (`exec_mmap`, later in the same function). waitid(2) sees a child with another exit signal than
+//! SIGCHLD only with `__WALL` or `__WCLONE`. So `ECHILD` without these flags means a child that
+//! never executed the program. This takes one system call, is exact for living and dead children,
+//! and needs no /proc.
 //!
-//! A child that the kernel reaps by itself (`CLONE_AUTOREAP`) leaves nothing to ask about once it
-//! has ended: one that was killed during its exec counts as the program, whose status says SIGKILL.
+//! If the kernel reaps the child by itself (`CLONE_AUTOREAP`), nothing is left to ask about after
+//! its end. A child that was killed during its exec then counts as the program, and its status is
+//! SIGKILL.
 //!
-//! It also follows that a failed spawn raises no SIGCHLD, and that no `waitpid(-1)` elsewhere in
-//! the process takes the child away before it is the program.
+//! The exit signal 0 has two more effects. A failed spawn raises no SIGCHLD, and no `waitpid(-1)`
+//! elsewhere in the process takes the child away before it has executed the program.
 
 use std::io;
 
@@ -29,8 +31,8 @@ use crate::child::Routine;
 use crate::report::Report;
 use crate::{SpawnError, Stage};
 
-/// The best first. Only x86-64 has the assembly that clone3 needs: it returns twice on different
-/// stacks, which the C library offers for clone alone.
+/// The best first. Only x86-64 has the assembly that clone3 needs: clone3 returns twice, on
+/// different stacks, and the C library supports that for clone alone.
 const METHODS: [CloneMethod; 3] = [CloneMethod::Clone3, CloneMethod::Clone, CloneMethod::Copy];
 
 pub(super) fn start(routine: &Routine<'_>) -> Result<Process, SpawnError> {
@@ -51,7 +53,7 @@ fn try_methods(stack: &Stack, routine: &Routine<'_>) -> Result<Process, SpawnErr
     for &method in methods {
         let (own, page);
         let report = if method == CloneMethod::Copy {
-            // The child has memory of its own, but for this page.
+            // The child has its own memory, except for this page.
             page = SharedPage::map().map_err(|error| SpawnError::io(Stage::Report, error))?;
             page.report()
         } else {
@@ -61,13 +63,14 @@ fn try_methods(stack: &Stack, routine: &Routine<'_>) -> Result<Process, SpawnErr
         match clone(method, stack, routine, report) {
             Ok(created) => return outcome::settle(created.hold()?, report, executed),
             Err(errno) if sys::is_final(errno) => return Err(SpawnError::io(Stage::Create, errno)),
-            // A container's filter may answer anything, so anything else is a reason to go on.
+            // A container's filter may return any errno, so every other errno means: try the next
+            // method.
             Err(errno) => refused = errno,
         }
     }
-    // What the kernel says to a flag, and a filter to the call, that it does not know.
+    // The kernel's answer to an unknown flag, and a filter's answer to an unknown call.
     if routine.kill_on_close && matches!(refused, Errno::INVAL | Errno::NOSYS) {
-        let text = "to be killed on close takes Linux 7.1 and clone3, on x86-64";
+        let text = "kill_on_close needs Linux 7.1 and clone3, on x86-64";
         let error = io::Error::new(io::ErrorKind::Unsupported, text);
         return Err(SpawnError::io(Stage::Create, error));
     }
@@ -80,7 +83,7 @@ fn clone(
     routine: &Routine<'_>,
     report: &Report,
 ) -> Result<Created, Errno> {
-    // No handler of this process may run in the child, where it would work on the parent's memory.
+    // No handler of this process may run in the child, because it would change the parent's memory.
     let blocked = RawBlockedSignals::all()?;
     let kept =
         (routine.credentials.change_ids() && method != CloneMethod::Copy).then(KeptDumpable::hold);
@@ -90,13 +93,13 @@ fn clone(
     created
 }
 
-/// Whether the child became the program: see above.
+/// Whether the child has executed the program: see above.
 fn executed(process: &Process) -> bool {
     let look = WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     if outcome::wait(process, look) != Err(Errno::CHILD) {
         return true;
     }
-    // Either it never did, and stays until it is reaped; or it did, and is gone: SIGCHLD is ignored
-    // here, or somebody waits for any child.
-    outcome::wait(process, ANY_CHILD | WaitIdOptions::NOWAIT) == Err(Errno::CHILD)
+    // Either it never did, and exists until it is reaped. Or it did and is gone, because SIGCHLD is
+    // ignored here or another thread waits for any child.
+    outcome::wait(process, ANY_CHILD | look) == Err(Errno::CHILD)
 }

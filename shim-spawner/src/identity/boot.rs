@@ -1,4 +1,4 @@
-//! Which boot of the system this is.
+//! The id of this boot of the system.
 
 use std::{fmt, fs, io};
 
@@ -9,13 +9,13 @@ use super::buffer::Buffer;
 pub(crate) struct BootId(u128);
 
 impl BootId {
-    /// That of this boot: random(4).
+    /// The id of this boot: random(4).
     pub(super) fn current() -> io::Result<BootId> {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         BootId::parse(text.trim_end()).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// Reads the one way of writing it that the kernel uses, and no other.
+    /// Reads only the notation that the kernel uses.
     pub(super) fn parse(text: &str) -> Option<BootId> {
         let digits: String = text.chars().filter(|&c| c != '-').collect();
         let id = BootId(u128::from_str_radix(&digits, 16).ok()?);
@@ -24,7 +24,8 @@ impl BootId {
 
     /// Async-signal-safe.
     pub(super) fn push_to(self, text: &mut Buffer) {
-        // 8, 4, 4, 4 and 12 digits: how far each group is from the lowest bit, and how long it is.
+        // The groups of 8, 4, 4, 4 and 12 digits: the distance of each from the lowest bit, and its
+        // length.
         for (shift, digits) in [(96, 8), (80, 4), (64, 4), (48, 4), (0, 12)] {
             if shift != 96 {
                 text.push(b"-");

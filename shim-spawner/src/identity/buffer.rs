@@ -1,9 +1,9 @@
-//! Text of bounded length that is made without allocating.
+//! Text of bounded length, made without allocation.
 
 /// A text that is composed in place.
 ///
-/// Async-signal-safe: it allocates nothing and cannot panic, so the child composes its identity
-/// with it between its creation and its exec.
+/// Async-signal-safe: it allocates nothing and cannot panic. The child composes its identity with
+/// it, between its creation and its exec.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: [u8; Buffer::SIZE],
@@ -12,7 +12,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Larger than any identity, and than any name that is made of one.
+    /// Larger than any identity, and than any name that is made from one.
     pub(crate) const SIZE: usize = 512;
 
     pub(crate) fn new() -> Buffer {
@@ -52,7 +52,7 @@ impl Buffer {
 
     fn push_digits(&mut self, number: u64, base: u64, width: usize) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        // From the last digit to the first; 20 are the most that 64 bits have.
+        // From the last digit to the first. A number of 64 bits has 20 at most.
         let mut reversed = [b'0'; 20];
         let (mut rest, mut length) = (number, 0);
         for place in &mut reversed {
@@ -69,7 +69,7 @@ impl Buffer {
         }
     }
 
-    /// What was composed; empty if it did not fit.
+    /// The text. Empty if it did not fit.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         if self.overflowed {
             return &[];

@@ -1,7 +1,7 @@
-//! The checksum of an identity's text, which stands for a file's name too.
+//! The checksum of an identity's text. It also replaces a file's name in the names of spare files.
 
-/// FNV-1a, 64 bits. Each step maps states one to one, so that two texts of one length that differ
-/// in a single byte never have the same sum. It guards against accidents, not against a forger.
+/// FNV-1a, 64 bits. Each step is one-to-one, so two texts of the same length that differ in a
+/// single byte never have the same sum. It guards against accidents, not against forgery.
 ///
 /// Async-signal-safe.
 pub(super) fn fnv1a(bytes: &[u8]) -> u64 {

@@ -1,4 +1,4 @@
-//! What is known of a shim before it exists.
+//! The part of an identity that is known before the shim exists.
 
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -9,9 +9,9 @@ use super::boot::BootId;
 use super::witness;
 use crate::StopTarget;
 
-/// All of an identity but what only the process itself can tell.
+/// An identity without the facts that only the process itself can read.
 ///
-/// Plain values, so that a child can complete it without allocating.
+/// It has plain values only, so the child can complete it without allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
     pub(super) boot_id: BootId,
@@ -22,7 +22,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Of a process that has a number in our own PID namespace.
+    /// For a process that has a pid in our own PID namespace.
     pub(super) fn here() -> io::Result<Draft> {
         Ok(Draft {
             boot_id: BootId::current()?,
@@ -33,12 +33,13 @@ impl Draft {
         })
     }
 
-    /// Of a child that will see itself as we see it.
+    /// For a child that will see itself as we see it.
     ///
     /// # Errors
-    /// `Unsupported`: this process has unshared the PID or the time namespace of its children, so
-    /// that they count processes or clock ticks in another way. `ENOENT`, `EACCES`: `/proc` is
-    /// missing or hidden. `EMFILE`, `ENFILE`.
+    /// - `Unsupported`: this process has unshared the PID or the time namespace of its children, so
+    ///   they count processes or clock ticks in another way.
+    /// - `ENOENT`, `EACCES`: `/proc` is missing or hidden.
+    /// - `EMFILE`, `ENFILE`.
     pub(super) fn of_child(
         stop_policy: StopPolicy,
         stop_target: StopTarget,

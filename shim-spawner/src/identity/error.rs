@@ -1,11 +1,11 @@
 use std::path::PathBuf;
 use std::{error, fmt, io};
 
-/// A saved identity cannot be read: which file, and what is wrong with it.
+/// A saved identity cannot be read. The error names the file and what is wrong with it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct IdentityError {
-    /// The file; `None` when the text came from elsewhere.
+    /// The file. `None` if the text came from elsewhere.
     pub path: Option<PathBuf>,
     /// What is wrong.
     pub kind: IdentityErrorKind,
@@ -15,30 +15,30 @@ pub struct IdentityError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum IdentityErrorKind {
-    /// The file cannot be opened or read; `ENOENT` is [`NotFound`](io::ErrorKind::NotFound).
+    /// The file cannot be opened or read. `ENOENT` is [`NotFound`](io::ErrorKind::NotFound).
     Io(io::Error),
     /// It is a folder, a pipe, a device or a symbolic link.
     NotAFile,
     /// Another user could have written it: see [`ShimIdentity::load`](crate::ShimIdentity::load).
     Untrusted {
-        /// Whether it is the folder that the user could have written to, and not the file.
+        /// Whether the user could have written to the folder, and not to the file.
         folder: bool,
-        /// Whose it is.
+        /// The owner.
         owner: u32,
         /// Its mode, `0o7777` at most.
         mode: u32,
     },
     /// It is larger than any identity (4,096 bytes).
     TooLarge,
-    /// It does not begin as an identity does.
+    /// It does not begin like an identity.
     NotAnIdentity,
-    /// It is of a version that this code does not know.
+    /// This code does not know its version.
     Version(String),
-    /// It ends too early: it was cut off, or the line with the checksum is damaged.
+    /// It ends too early: it was cut off, or the checksum line is damaged.
     Truncated,
-    /// Something follows the checksum.
+    /// There is data after the checksum.
     TrailingData,
-    /// The text is not what was written: the checksum does not fit.
+    /// The text is not what was written: the checksum does not match.
     Checksum,
     /// This field is missing.
     Missing(&'static str),
@@ -49,7 +49,7 @@ pub enum IdentityErrorKind {
 }
 
 impl IdentityError {
-    /// The field that is wrong, when it is one.
+    /// The wrong field, if one is wrong.
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
         match self.kind {
@@ -99,7 +99,7 @@ impl fmt::Display for IdentityErrorKind {
             IdentityErrorKind::Version(found) => write!(f, "unknown version {found:?}"),
             IdentityErrorKind::Truncated => f.write_str("cut off before its checksum"),
             IdentityErrorKind::TrailingData => f.write_str("data after the checksum"),
-            IdentityErrorKind::Checksum => f.write_str("damaged: checksum does not fit"),
+            IdentityErrorKind::Checksum => f.write_str("damaged: checksum does not match"),
             IdentityErrorKind::Missing(field) => write!(f, "field {field} is missing"),
             IdentityErrorKind::Duplicate(field) => write!(f, "field {field} is there twice"),
             IdentityErrorKind::Invalid(field) => write!(f, "field {field} has no valid value"),
@@ -116,26 +116,26 @@ impl error::Error for IdentityError {
     }
 }
 
-/// The process of a saved identity is not to be had. Never is it another process instead.
+/// The process of a saved identity is not available. Another process is never returned instead.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AdoptError {
-    /// It is gone, and nobody has its number.
+    /// It is gone, and no process has its pid.
     Gone,
-    /// It is gone, and its number belongs to another process.
+    /// It is gone, and another process has its pid.
     PidReused,
-    /// The system was started again since: it is gone.
+    /// The system was booted again since: it is gone.
     OtherBoot,
-    /// The identity was made in another PID namespace, where its number means another process. It
-    /// may live; only a process of that namespace can tell.
+    /// The identity was made in another PID namespace, where its pid means another process. It may
+    /// be alive, but only a process of that namespace can find out.
     OtherNamespace,
-    /// A process has the number, and whether it is the one cannot be found out: `/proc` is missing
+    /// A process has the pid, but it is not certain whether it is the right one: `/proc` is missing
     /// or hides what must be compared (`hidepid`, a filter), or no descriptor is left to read it
     /// with.
     Unproven(io::Error),
-    /// A process may be there, and opening it failed.
+    /// A process may exist, but it could not be opened.
     Process(pidfd_watcher::Error),
-    /// Which boot and which PID namespace this is cannot be read in `/proc`.
+    /// `/proc` does not show which boot and which PID namespace this is.
     Io(io::Error),
 }
 

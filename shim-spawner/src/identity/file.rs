@@ -1,4 +1,4 @@
-//! An identity in a file: the old one or the new one, never half of one.
+//! An identity in a file. The file has the old identity or the new one, never a part of one.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,30 +11,31 @@ use super::place::{Place, Purpose};
 use super::{IdentityError, IdentityErrorKind, ShimIdentity, text};
 use crate::sys;
 
-/// Many times what an identity has, and little enough to read whatever the file is.
+/// Many times the size of an identity, and small enough to read from any file.
 const MAX_SIZE: u64 = 4096;
 
 impl ShimIdentity {
-    /// Writes the identity to `path`, in place of what was there. A reader, or the next start after
-    /// a crash, finds the old identity or this one, whole: it is written and synced beside the
-    /// file, in the same folder, then renamed. The file is its owner's alone (mode 0600). A
+    /// Writes the identity to `path` and replaces what was there. A reader, or the next start after
+    /// a crash, finds either the old identity or this one, complete: the new file is written and
+    /// synced in the same folder, then renamed. Only its owner may access the file (mode 0600). A
     /// symbolic link at `path` is replaced, not followed.
     ///
-    /// A writer that is killed half-way may leave that other file behind,
-    /// `.shim-identity-HASH.NN.tmp`. Nobody reads it, and the next `save`,
-    /// [`load`](ShimIdentity::load) or
-    /// [`identity_file`](crate::ShimSpawner::identity_file) of the same path removes it.
+    /// A writer that is killed half-way may leave that new file behind,
+    /// `.shim-identity-HASH.NN.tmp`. Nothing reads it. The next `save`,
+    /// [`load`](ShimIdentity::load) or [`identity_file`](crate::ShimSpawner::identity_file) of the
+    /// same path removes it.
     ///
     /// # Errors
     ///
     /// Those of the file system, and
     ///
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `path` ends with a slash, `.` or `..`, or
-    ///   has a NUL byte. Every other name is as good as any;
-    /// - `EBUSY`: sixteen others are writing to this path at this moment.
+    ///   has a NUL byte. Every other name is allowed;
+    /// - `EBUSY`: sixteen other writers are writing to this path at this moment.
     ///
-    /// `path` is then unchanged, and nothing is left beside it; after an error in syncing the
-    /// folder itself, `path` has the new identity, which may not survive a power cut.
+    /// After an error, `path` is unchanged and no other file is left. There is one exception: if
+    /// the sync of the folder itself failed, `path` has the new identity, which may not survive a
+    /// power cut.
     pub fn save(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let place = Place::open(path.as_ref(), Purpose::Write)?;
         place.sweep();
@@ -42,29 +43,29 @@ impl ShimIdentity {
     }
 
     /// Reads what [`save`](ShimIdentity::save) or
-    /// [`identity_file`](crate::ShimSpawner::identity_file) wrote, if nobody else can have written
-    /// it.
+    /// [`identity_file`](crate::ShimSpawner::identity_file) wrote, if no other user can have
+    /// written it.
     ///
-    /// An identity says which process is signalled, so a file is refused that another user could
-    /// have written. That is so unless
+    /// An identity decides which process is signalled. So a file is refused if another user could
+    /// have written it. It is accepted if all of this is true:
     ///
     /// - the file and its folder belong to root or to the effective user of this process,
-    /// - only its owner may write to the file (mode `0o022` is not set, which holds for ACLs too),
+    /// - only its owner may write to the file (mode `0o022` is not set, which includes ACLs),
     /// - only its owner may write to the folder, or the folder has the sticky bit, as `/tmp` has.
     ///
-    /// Folders above that one are the caller's to trust. A symbolic link is not followed.
+    /// Whether to trust the folders above is up to the caller. A symbolic link is not followed.
     ///
     /// # Errors
     ///
-    /// [`IdentityError`] names the file, what is wrong and, where it is one, the field;
-    /// [`Untrusted`](IdentityErrorKind::Untrusted) is said of a file that was refused. Whatever the
-    /// file holds, it never gives an identity that was not saved.
+    /// [`IdentityError`] names the file, what is wrong and, if it is a field, the field. A file
+    /// that is refused is [`Untrusted`](IdentityErrorKind::Untrusted). Whatever the file contains,
+    /// the result is never an identity that was not saved.
     pub fn load(path: impl AsRef<Path>) -> Result<ShimIdentity, IdentityError> {
         load(path.as_ref(), Trust::Owners)
     }
 
-    /// The same, whoever could have written the file. What comes of it is a real process that the
-    /// writer of the file chose: adopt it only if you would let that user choose what you signal.
+    /// The same, whoever could have written the file. The result may be a real process that the
+    /// writer of the file chose. Adopt it only if you would let that user choose what you signal.
     ///
     /// # Errors
     ///
@@ -74,7 +75,7 @@ impl ShimIdentity {
     }
 }
 
-/// Who may have written a file that is read.
+/// Who may have written a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
     Owners,
@@ -97,7 +98,7 @@ fn load(path: &Path, trust: Trust) -> Result<ShimIdentity, IdentityError> {
     })
 }
 
-/// What is at `place`, if it can be an identity.
+/// The content of the file at `place`, if it can be an identity.
 pub(super) fn contents(place: &Place) -> Result<Vec<u8>, IdentityErrorKind> {
     read(open(place)?)
 }

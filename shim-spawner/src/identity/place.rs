@@ -1,9 +1,10 @@
-//! Where an identity is kept: a name in a folder that is open.
+//! The place of an identity: a name in an open folder.
 //!
-//! A writer makes a *spare* file beside it, locks that by flock(2), fills and syncs it, and renames
-//! it. The kernel lets go of the lock when the writer dies, however it dies: a spare that nobody
-//! holds is a leftover, and whoever comes next to the same place removes it. There are few names
-//! for spares, so nobody has to list the folder, which may hold thousands of identities.
+//! A writer makes a *spare* file in the same folder, locks it by flock(2), fills and syncs it, and
+//! renames it. The kernel releases the lock when the writer dies, however it dies. So a spare file
+//! without a lock is a leftover, and the next user of the same place removes it. There are few
+//! names for spare files, so that no process has to list the folder, which may have thousands of
+//! identities.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -21,7 +22,7 @@ use super::buffer::Buffer;
 use super::checksum::fnv1a;
 use crate::sys::Descriptor;
 
-/// How many may write to one place at the same time.
+/// How many writers may write to one place at the same time.
 const SPARES: u64 = 16;
 
 /// What the folder is opened for.
@@ -29,27 +30,27 @@ const SPARES: u64 = 16;
 pub(crate) enum Purpose {
     /// Needs no permission to list the folder.
     Read,
-    /// The folder is synced, which takes a descriptor that is open for reading.
+    /// The folder is synced, which needs a descriptor that is open for reading.
     Write,
 }
 
-/// A name in a folder. The folder stays the same one, whatever its path comes to mean.
+/// A name in a folder. The folder stays the same one, even if its path comes to name another.
 #[derive(Debug)]
 pub(crate) struct Place {
     folder: OwnedFd,
     name: CString,
-    /// Stands for the name in those of the spares, which have to be short whatever it is.
+    /// Replaces the name in the names of the spare files, which have to be short.
     hash: u64,
 }
 
 impl Place {
     /// # Errors
-    /// `InvalidInput` for a path that does not end with a file's name: empty, with a slash, `.` or
-    /// `..` at its end, or with a NUL byte. Those of opening the folder: `ENOENT`, `ENOTDIR`,
-    /// `EACCES`, `EMFILE`.
+    /// - `InvalidInput`: the path does not end with a file name. It is empty, ends with a slash,
+    ///   `.` or `..`, or has a NUL byte.
+    /// - `ENOENT`, `ENOTDIR`, `EACCES`, `EMFILE`: the folder cannot be opened.
     pub(crate) fn open(path: &Path, purpose: Purpose) -> io::Result<Place> {
         let path = path.as_os_str().as_bytes();
-        // Not by `Path::file_name`, which takes "name/" for "name".
+        // `Path::file_name` is not used, because it takes "name/" for "name".
         let (folder, name) = match path.iter().rposition(|&byte| byte == b'/') {
             Some(0) => (&b"/"[..], path.get(1..)),
             Some(slash) => (path.get(..slash).unwrap_or_default(), path.get(slash + 1..)),
@@ -73,29 +74,29 @@ impl Place {
         &self.folder
     }
 
-    /// Opens what is there for reading. Not through a symbolic link (`ELOOP`), and without waiting
-    /// for a pipe's writer.
+    /// Opens the file for reading. Does not follow a symbolic link (`ELOOP`), and does not wait for
+    /// the writer of a pipe.
     pub(crate) fn read(&self) -> Result<OwnedFd, Errno> {
         self.open_at(&self.name, OFlags::RDONLY)
     }
 
-    /// Removes what is there.
+    /// Removes the file.
     pub(crate) fn remove(&self) -> Result<(), Errno> {
         unlinkat(&self.folder, self.name.as_c_str(), AtFlags::empty())
     }
 
-    /// Puts a file with `text` in place of what is there, whole and on the disk. The file is its
-    /// owner's alone.
+    /// Replaces the file by one with `text`, complete and on the disk. Only its owner may access
+    /// the file.
     ///
     /// Async-signal-safe: the child calls it between its creation and its exec, in memory that may
     /// be the parent's. No allocation, no lock, no panic.
     ///
     /// # Errors
-    /// Those of the file system. What was there is unchanged then, and nothing is left beside it;
-    /// unless syncing the folder is what failed, after the rename. `EBUSY`: sixteen others are
-    /// writing to this place.
+    /// Those of the file system. The old file is unchanged then and no other file is left, unless
+    /// the sync of the folder failed, after the rename. `EBUSY`: sixteen other writers are writing
+    /// to this place.
     pub(crate) fn write(&self, text: &[u8]) -> Result<(), Errno> {
-        // A text that did not fit into its buffer.
+        // The text did not fit into its buffer.
         if text.is_empty() {
             return Err(Errno::INVAL);
         }
@@ -116,8 +117,8 @@ impl Place {
         Err(Errno::BUSY)
     }
 
-    /// A new file that is ours until we close it; `None`: the name is taken, or was taken away from
-    /// us.
+    /// Makes a new file that is locked until we close it. `None`: the name is taken, or another
+    /// process has removed the file.
     fn create(&self, name: &CStr) -> Result<Option<Descriptor>, Errno> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -128,28 +129,29 @@ impl Place {
         };
         match flock(&spare, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            // Between our two calls somebody took it for a leftover, and is removing it.
+            // Between our two calls another process took it for a leftover, and is removing it.
             Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(errno) => {
                 let _ = unlinkat(&self.folder, name, AtFlags::empty());
                 return Err(errno);
             }
         }
-        // The same, and done. From here on nobody removes it: they would need the lock.
+        // With a link count of 0, that process has removed it already. From here on no process
+        // removes it, because the removal needs the lock.
         Ok((fstat(&spare)?.st_nlink != 0).then_some(spare))
     }
 
-    /// Makes the rename last: it is a change of the folder, which has to be synced by itself,
-    /// fsync(2).
+    /// Makes the rename durable. A rename changes the folder, which needs its own fsync(2).
     fn sync(&self) -> Result<(), Errno> {
         match retry_on_intr(|| fsync(&self.folder)) {
-            // A file system on which folders cannot be synced.
+            // Folders cannot be synced on this file system.
             Err(Errno::INVAL) => Ok(()),
             done => done,
         }
     }
 
-    /// Removes the spares of writers that died. Those that cannot be removed stay, and harm nobody.
+    /// Removes the spare files of dead writers. A file that cannot be removed stays, and does no
+    /// harm.
     pub(crate) fn sweep(&self) {
         for number in 0..SPARES {
             let name = spare_name(self.hash, number);
@@ -160,17 +162,18 @@ impl Place {
     }
 
     fn remove_leftover(&self, name: &CStr) -> Result<(), Errno> {
-        // For writing: a network file system may ask that of an exclusive lock.
+        // Open for writing: a network file system may require that for an exclusive lock.
         let spare = self.open_at(name, OFlags::RDWR)?;
         flock(&spare, FlockOperation::NonBlockingLockExclusive)?;
-        // Its writer may have renamed it meanwhile, and another one have made a spare of this name.
+        // Its writer may have renamed it meanwhile, and another writer may have made a spare file
+        // of this name.
         let (ours, named) = (
             fstat(&spare)?,
             statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?,
         );
         if (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino) {
-            // It stays this file until we close it: its name is given and taken under the lock
-            // alone.
+            // The name means this file until we close it: a process changes the name only under the
+            // lock.
             unlinkat(&self.folder, name, AtFlags::empty())?;
         }
         Ok(())
@@ -184,7 +187,7 @@ impl Place {
 
 /// Async-signal-safe.
 fn fill(spare: &Descriptor, text: &[u8]) -> Result<(), Errno> {
-    // Whatever the mask of this process takes away.
+    // The umask of this process may have cleared mode bits.
     fchmod(spare, Mode::RUSR | Mode::WUSR)?;
     let mut rest = text;
     while !rest.is_empty() {

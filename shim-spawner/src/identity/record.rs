@@ -11,17 +11,17 @@ use super::place::{Place, Purpose};
 use super::{IdentityError, IdentityErrorKind};
 use crate::{SpawnError, Stage, StopTarget};
 
-/// Everything for that which can be made before the child exists.
+/// The parts that can be made before the child exists.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) place: Place,
     pub(crate) draft: Draft,
-    /// What is at the place now: put back if the spawn fails.
+    /// The present content of the file. It is written back if the spawn fails.
     before: Option<Vec<u8>>,
 }
 
 impl Record {
-    /// Removes what writers left behind that were killed.
+    /// Removes the files of writers that were killed.
     pub(crate) fn prepare(
         path: &Path,
         stop_policy: StopPolicy,
@@ -39,8 +39,8 @@ impl Record {
         })
     }
 
-    /// After a failed spawn, whose child is dead: the place is as it was, as far as the file system
-    /// allows.
+    /// Runs after a failed spawn, when the child is dead. Restores the file as far as the file
+    /// system allows.
     pub(crate) fn undo(&self) {
         let unchanged = standing(&self.place).is_ok_and(|now| now == self.before);
         if !unchanged {
@@ -53,7 +53,7 @@ impl Record {
     }
 }
 
-/// What is at `place`, if anything is.
+/// The content of the file at `place`, if there is one.
 fn standing(place: &Place) -> Result<Option<Vec<u8>>, IdentityErrorKind> {
     match file::contents(place) {
         Err(IdentityErrorKind::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -66,7 +66,7 @@ fn look(path: &Path) -> io::Result<(Place, Option<Vec<u8>>)> {
     place.sweep();
     let before = standing(&place).map_err(|kind| match kind {
         IdentityErrorKind::Io(error) => error,
-        // A folder, a link, a large file: not ours to replace.
+        // A folder, a link or a large file is not ours to replace.
         kind => {
             let path = Some(path.to_owned());
             io::Error::new(io::ErrorKind::AlreadyExists, IdentityError { path, kind })

@@ -1,4 +1,4 @@
-//! What is known of a shim, and how it is found by that.
+//! The facts that identify a shim, and the search for its process by them.
 
 use std::io;
 
@@ -11,23 +11,24 @@ use super::error::AdoptError;
 use super::witness::{self, Seen};
 use crate::StopTarget;
 
-/// What a runtime writes down about a shim, to find it again after its own restart.
+/// What the process that starts the helpers (the runtime) saves about a shim, to find it again
+/// after its own restart.
 ///
-/// A process id alone does not do: by the time the file is read, the number may be a stranger's.
-/// So an identity holds as well
+/// A pid alone is not enough: by the time the file is read, another process may have it. So an
+/// identity also has
 ///
 /// - the start time of the process ([`/proc/PID/stat`][stat], field 22: clock ticks after boot),
-/// - the boot's id, since both start again with every boot,
-/// - the PID namespace in which the number counts: that of the process that made the identity,
+/// - the boot's id, because pids and start times begin again with every boot,
+/// - the PID namespace of the pid: that of the process that made the identity,
 /// - the inode of the pidfd, since Linux 6.9: unique to one process for as long as the system runs.
 ///
-/// All of it must fit. Without that inode, two processes can in theory share the rest: one that
-/// gets the number of another within the same clock tick, mostly 10 ms.
-/// [`proven`](ShimIdentity::proven) tells which one it is.
+/// All of it must match. Without the inode, two processes can in theory have the same identity: the
+/// second one gets the pid of the first within the same clock tick, mostly 10 ms.
+/// [`proven`](ShimIdentity::proven) returns whether the inode is there.
 ///
 /// # Text
 ///
-/// `Display` and `FromStr` write and read what stands in the file:
+/// `Display` and `FromStr` write and read the text of the file:
 ///
 /// ```text
 /// shim-identity 1
@@ -43,18 +44,23 @@ use crate::StopTarget;
 /// checksum 0123456789abcdef
 /// ```
 ///
-/// The first line names the format and its version, the last one holds the FNV-1a checksum, 64 bits
-/// in hexadecimal, of all that stands before it. Between them come the fields, each once, one a
-/// line, in any order. `pidfs-inode` may be missing, and so may `attachment`, `stop-target`
-/// (`leader`, `group`, `cgroup` or `tree`), and `stop-signal` with `stop-grace` (seconds), which an
-/// identity has that was made by a spawner or a handler. A reader passes over fields it does not
-/// know, so that a later version 1 may say more; a version in which a field means something else
-/// has another number.
+/// The first line names the format and its version. The last line has the FNV-1a checksum, 64 bits
+/// in hexadecimal, of all text before it. Between them are the fields, each once, one a line, in
+/// any order. Some may be missing:
+///
+/// - `pidfs-inode`;
+/// - `attachment`;
+/// - `stop-target` (`leader`, `group`, `cgroup` or `tree`);
+/// - `stop-signal` with `stop-grace` (seconds).
+///
+/// All but the first are in an identity that a spawner or a handler made. A reader ignores fields
+/// that it does not know, so a later writer of version 1 may add some. If a field changes its
+/// meaning, the version changes.
 ///
 /// # Limits
 ///
-/// The start time is counted in the time namespace of the reader: a runtime that comes back in
-/// another one (see [time_namespaces(7)][timens]) is told [`PidReused`](AdoptError::PidReused).
+/// The start time is counted in the time namespace of the reader. A runtime that comes back in
+/// another one (see [time_namespaces(7)][timens]) gets [`PidReused`](AdoptError::PidReused).
 ///
 /// [stat]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
 /// [timens]: https://man7.org/linux/man-pages/man7/time_namespaces.7.html
@@ -67,7 +73,7 @@ pub struct ShimIdentity {
 }
 
 impl ShimIdentity {
-    /// The identity of `process`, which lives, or is a zombie that nobody reaped yet.
+    /// The identity of `process`, which is alive, or is a zombie that was not reaped yet.
     ///
     /// # Errors
     ///
@@ -75,7 +81,7 @@ impl ShimIdentity {
     /// - [`NotFound`](io::ErrorKind::NotFound),
     ///   [`PermissionDenied`](io::ErrorKind::PermissionDenied): `/proc` is missing, or hides the
     ///   process (`hidepid`).
-    /// - `EMFILE`, `ENFILE`: no descriptor left to read `/proc` with.
+    /// - `EMFILE`, `ENFILE`: no descriptor is left to read `/proc` with.
     pub fn of(process: &Process) -> io::Result<ShimIdentity> {
         let seen = witness::observe(process)?;
         Ok(ShimIdentity::new(Draft::here()?, process.pid(), seen))
@@ -91,7 +97,7 @@ impl ShimIdentity {
         }
     }
 
-    /// The same with what its supervisor knows.
+    /// The same identity with what its supervisor knows.
     pub(crate) fn supervised(
         self,
         stop_policy: StopPolicy,
@@ -107,61 +113,61 @@ impl ShimIdentity {
         ShimIdentity { draft, ..self }
     }
 
-    /// The number of the process in the PID namespace of the one that made the identity. For
-    /// messages: by now it may be another's.
+    /// The pid in the PID namespace of the process that made the identity. Use it for messages
+    /// only: by now another process may have it.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Whether the identity holds a pidfs inode, and so is the process's own beyond doubt (Linux
-    /// 6.9, on 64-bit systems).
+    /// Whether the identity has a pidfs inode and so can mean no other process (Linux 6.9, on
+    /// 64-bit systems).
     #[must_use]
     pub fn proven(&self) -> bool {
         self.pidfs_inode.is_some()
     }
 
-    /// How the shim is to be stopped, if its spawner or handler said so. A process that was merely
-    /// [looked at](ShimIdentity::of) has no policy.
+    /// How the shim is to be stopped, if its spawner or handler saved that. An identity made by
+    /// [`of`](ShimIdentity::of) has no policy.
     #[must_use]
     pub fn stop_policy(&self) -> Option<StopPolicy> {
         self.draft.stop_policy
     }
 
-    /// Which processes a stop of the shim is about, if its spawner or handler said so. One that was
-    /// written before there were targets has none. The folder of a
-    /// [cgroup](crate::StopTarget::Cgroup) is not in it.
+    /// Which processes a stop of the shim signals, if its spawner or handler saved that. An
+    /// identity from before there were targets has none. The folder of a
+    /// [cgroup](crate::StopTarget::Cgroup) is not saved.
     #[must_use]
     pub fn stop_target(&self) -> Option<StopTarget> {
         self.draft.stop_target
     }
 
-    /// Whether a keepalive held the shim when the identity was made: `Some(false)` is a shim that
-    /// was spawned detached, or released before. `None` as with
+    /// Whether a keepalive held the shim when the identity was made. `Some(false)`: the shim was
+    /// spawned detached, or was released before. `None` as for
     /// [`stop_policy`](ShimIdentity::stop_policy).
     #[must_use]
     pub fn is_attached(&self) -> Option<bool> {
         self.draft.attached
     }
 
-    /// Opens the process again. It is the same process, or an error.
+    /// Opens the process again. The result is the same process, or an error.
     ///
-    /// The process may be a zombie, which its handle tells. No permission to signal or to trace it
-    /// is needed: one that is another user's is found all the same, unless `/proc` hides it
-    /// (`hidepid`). A runtime that gave up privileges after its exec finds it too. Linux 5.10 does
-    /// not let such a process read its own `/proc/self/fdinfo`, 6.1 does; where it may not, `/proc`
-    /// has to show its own PID namespace.
+    /// The process may be a zombie, which its handle reports. The call needs no permission to
+    /// signal or to trace the process: it finds a process of another user too, unless `/proc` hides
+    /// it (`hidepid`). It also works in a runtime that gave up privileges after its exec. Linux
+    /// 5.10 does not let such a process read its own `/proc/self/fdinfo`, 6.1 does. If the process
+    /// may not read it, `/proc` has to show its own PID namespace.
     ///
     /// # Errors
     ///
-    /// - [`Gone`](AdoptError::Gone): no process has the number.
-    /// - [`PidReused`](AdoptError::PidReused): a stranger has it.
+    /// - [`Gone`](AdoptError::Gone): no process has the pid.
+    /// - [`PidReused`](AdoptError::PidReused): another process has it.
     /// - [`OtherBoot`](AdoptError::OtherBoot), [`OtherNamespace`](AdoptError::OtherNamespace): the
-    ///   number means nothing here.
-    /// - [`Unproven`](AdoptError::Unproven): what the identity holds cannot be compared.
-    /// - [`Process`](AdoptError::Process): the process cannot be opened: no descriptor left,
-    ///   refused.
-    /// - [`Io`](AdoptError::Io): `/proc` does not say which boot or namespace this is.
+    ///   pid means nothing here.
+    /// - [`Unproven`](AdoptError::Unproven): the facts in the identity cannot be compared.
+    /// - [`Process`](AdoptError::Process): the process cannot be opened: no descriptor is left, or
+    ///   the call was refused.
+    /// - [`Io`](AdoptError::Io): `/proc` does not show which boot or namespace this is.
     pub fn open(&self) -> Result<Process, AdoptError> {
         if BootId::current().map_err(AdoptError::Io)? != self.draft.boot_id {
             return Err(AdoptError::OtherBoot);
@@ -173,7 +179,8 @@ impl ShimIdentity {
             pidfd_watcher::Error::NotFound(_) => AdoptError::Gone,
             other => AdoptError::Process(other),
         })?;
-        // From here on the number cannot move: what is read, is read of the process we hold.
+        // From here on the handle keeps the pid from being reused, so we read facts of the right
+        // process.
         let seen = witness::observe(&process).map_err(|error| {
             if witness::is_reaped(&error) {
                 AdoptError::Gone
@@ -186,7 +193,8 @@ impl ShimIdentity {
         }
         match (self.pidfs_inode, seen.pidfs_inode) {
             (Some(saved), Some(seen)) if saved != seen => Err(AdoptError::PidReused),
-            // Same boot, same kernel: something in between hides the inode from us.
+            // The boot and the kernel are the same, so something in between hides the inode from
+            // us.
             (Some(_), None) => Err(AdoptError::Unproven(io::ErrorKind::Unsupported.into())),
             _ => Ok(process),
         }

@@ -1,4 +1,4 @@
-//! An identity as text: the format that [`ShimIdentity`] documents.
+//! An identity as text, in the format that [`ShimIdentity`] documents.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,7 +31,7 @@ const CHECKSUM: &str = "checksum";
 const ATTACHED: &str = "attached";
 const DETACHED: &str = "detached";
 
-/// How many digits of a second's fraction are written: all of them.
+/// How many digits of the fraction of a second are written: all.
 const NANOSECONDS: usize = 9;
 
 impl fmt::Display for ShimIdentity {
@@ -41,7 +41,7 @@ impl fmt::Display for ShimIdentity {
 }
 
 impl ShimIdentity {
-    /// The text, whole. Async-signal-safe: a child composes its own before its exec.
+    /// The complete text. Async-signal-safe: a child composes its own identity before its exec.
     pub(crate) fn compose(&self) -> Buffer {
         let mut text = Buffer::new();
         for part in [MAGIC, VERSION, "\n"] {
@@ -88,7 +88,7 @@ fn line(text: &mut Buffer, field: &str, value: impl FnOnce(&mut Buffer)) {
     text.push(b"\n");
 }
 
-/// A pid is positive. Async-signal-safe.
+/// A pid as a number. It is positive. Async-signal-safe.
 fn raw(pid: Pid) -> u64 {
     pid.as_raw_nonzero().get().unsigned_abs().into()
 }
@@ -96,19 +96,18 @@ fn raw(pid: Pid) -> u64 {
 impl FromStr for ShimIdentity {
     type Err = IdentityError;
 
-    /// Reads what `Display` wrote: that, and nothing before or after it.
+    /// Reads the text that `Display` wrote. No text may come before or after it.
     fn from_str(text: &str) -> Result<ShimIdentity, IdentityError> {
         Ok(parse(text.as_bytes())?)
     }
 }
 
-/// Reads the text of an identity. Every byte of it counts: whatever single one is changed, this
-/// fails.
+/// Reads the text of an identity. Fails if any single byte of it was changed.
 pub(super) fn parse(text: &[u8]) -> Result<ShimIdentity, IdentityErrorKind> {
     let rest = text
         .strip_prefix(MAGIC.as_bytes())
         .ok_or(IdentityErrorKind::NotAnIdentity)?;
-    // The version decides what the rest means, the checksum included: it comes first.
+    // The version comes first, because it decides what the rest means, including the checksum.
     let (version, _) = split_line(rest).ok_or(IdentityErrorKind::Truncated)?;
     if version != VERSION.as_bytes() {
         let version = String::from_utf8_lossy(version).into_owned();
@@ -124,7 +123,7 @@ fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((text.get(..end)?, text.get(end + 1..)?))
 }
 
-/// What stands before the line of the checksum, which fits it and is the last one.
+/// The text before the checksum line. That line must match the text and be the last one.
 fn verified_body(text: &[u8]) -> Result<&[u8], IdentityErrorKind> {
     let mut rest = text;
     while let Some((line, after)) = split_line(rest) {
@@ -145,7 +144,7 @@ fn verified_body(text: &[u8]) -> Result<&[u8], IdentityErrorKind> {
     Err(IdentityErrorKind::Truncated)
 }
 
-/// The fields as they are found.
+/// The fields that were found.
 #[derive(Default)]
 struct Fields {
     pid: Option<Pid>,
@@ -177,7 +176,7 @@ impl Fields {
                     set(&mut fields.stop_target, STOP_TARGET, target)?;
                 }
                 ATTACHMENT => set(&mut fields.attached, ATTACHMENT, attached(value))?,
-                // Of a later writer.
+                // A field of a later writer.
                 _ => {}
             }
         }
@@ -222,7 +221,7 @@ fn set<T>(
     Ok(())
 }
 
-/// A number in the one way in which it is written: no sign, no leading zero.
+/// A number in the only notation that is written: no sign, no leading zero.
 fn number(text: &str) -> Option<u64> {
     let value: u64 = text.parse().ok()?;
     (value.to_string() == text).then_some(value)

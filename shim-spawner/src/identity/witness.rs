@@ -1,4 +1,5 @@
-//! What `/proc` and the pidfd say about a process, read while the pidfd holds its number.
+//! Facts about a process from `/proc` and the pidfd. An open pidfd keeps its pid from being reused
+//! while they are read.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -7,11 +8,11 @@ use pidfd_watcher::{Process, proc_stat_field};
 use rustix::fs::{FsWord, fstat, fstatfs, stat};
 use rustix::io::Errno;
 
-/// `PIDFS_MAGIC`: since Linux 6.9 pidfds live in a file system of their own, in which each process
-/// has an inode number that is never used again. Before, all of them share one anonymous inode.
+/// `PIDFS_MAGIC`. Since Linux 6.9 pidfds are in a file system of their own, where each process has
+/// an inode number that is never used again. Before, all of them share one anonymous inode.
 const PIDFS_MAGIC: FsWord = 0x5049_4446;
 
-/// What tells one process from all others with its number.
+/// The facts that distinguish a process from all others with its pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// Clock ticks after boot.
@@ -19,7 +20,7 @@ pub(crate) struct Seen {
     pub(crate) pidfs_inode: Option<u64>,
 }
 
-/// Reads what there is to see of `process`; `ESRCH` when it was reaped meanwhile.
+/// Reads the facts about `process`. `ESRCH` if it was reaped meanwhile.
 pub(super) fn observe(process: &Process) -> io::Result<Seen> {
     let line = process.proc_stat()?;
     Ok(Seen {
@@ -28,7 +29,7 @@ pub(super) fn observe(process: &Process) -> io::Result<Seen> {
     })
 }
 
-/// Whether [`observe`] failed since the process is gone.
+/// Whether [`observe`] failed because the process is gone.
 pub(super) fn is_reaped(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
@@ -38,9 +39,9 @@ pub(crate) fn start_time(line: &[u8]) -> Option<u64> {
     proc_stat_field(line, 22)?.parse().ok()
 }
 
-/// The inode of a pidfd, where it is the process's own. Async-signal-safe.
+/// The inode of a pidfd, if it belongs to that process alone. Async-signal-safe.
 pub(crate) fn pidfs_inode(pidfd: impl AsFd) -> Result<Option<u64>, Errno> {
-    // On a 32-bit kernel st_ino is half of the number, and halves come again.
+    // On a 32-bit kernel st_ino is half of the number, and halves repeat.
     if cfg!(target_pointer_width = "64") && fstatfs(&pidfd)?.f_type == PIDFS_MAGIC {
         Ok(Some(fstat(&pidfd)?.st_ino))
     } else {
@@ -48,12 +49,13 @@ pub(crate) fn pidfs_inode(pidfd: impl AsFd) -> Result<Option<u64>, Errno> {
     }
 }
 
-/// The inode of our own PID namespace, in which we count processes.
+/// The inode of our own PID namespace.
 pub(super) fn own_pid_namespace() -> io::Result<u64> {
     Ok(stat("/proc/thread-self/ns/pid")?.st_ino)
 }
 
-/// Whether a child counts processes and clock ticks as we do: else it cannot tell us its identity.
+/// Checks that a child counts processes and clock ticks as we do. Otherwise it cannot make an
+/// identity that is valid here.
 pub(super) fn check_namespaces_of_children() -> io::Result<()> {
     for kind in ["pid", "time"] {
         let own = match stat(format!("/proc/thread-self/ns/{kind}")) {

@@ -1,4 +1,4 @@
-//! Whom a stop is about.
+//! Which processes a stop signals.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use super::{cgroup, group};
 use crate::cgroup::CgroupFolder;
 use crate::{StopError, StopTarget, Tally};
 
-/// A [`StopTarget`] with what is needed to reach it.
+/// A [`StopTarget`] with the handles to reach its processes.
 #[derive(Clone, Debug)]
 pub(crate) enum Aim {
     Leader,
     Group,
-    /// `None`: nobody has said which.
+    /// `None`: no cgroup was set.
     Cgroup(Option<Arc<CgroupFolder>>),
-    /// With the supervisor's reports, where they come to this process.
+    /// With the supervisor's reports, if this process receives them.
     Tree(Option<Arc<Reports>>),
 }
 
 impl Aim {
-    /// One that needs nothing but the shim's handle.
+    /// An aim that needs nothing but the shim's handle.
     pub(crate) fn new(target: StopTarget) -> Aim {
         match target {
             StopTarget::Leader => Aim::Leader,
@@ -41,7 +41,7 @@ impl Aim {
         }
     }
 
-    /// Refuses what would hit this process itself, before anybody is signalled.
+    /// Refuses a target that includes this process itself, before anything is signalled.
     pub(super) fn check(&self, leader: &Process) -> Result<(), StopError> {
         match self {
             Aim::Leader | Aim::Tree(_) => Ok(()),
@@ -51,13 +51,13 @@ impl Aim {
         }
     }
 
-    /// SIGKILL to all of them, unless this process is one.
+    /// Sends SIGKILL to all of them, unless this process is one.
     pub(crate) fn kill(&self, leader: &Process) -> Result<(), StopError> {
         self.check(leader)?;
         self.signal(leader, Signal::KILL)
     }
 
-    /// Nobody left to signal is no error.
+    /// If there is no process left to signal, that is not an error.
     pub(super) fn signal(&self, leader: &Process, signal: Signal) -> Result<(), StopError> {
         match self {
             Aim::Leader | Aim::Tree(_) => signal_one(leader, signal),
@@ -69,7 +69,8 @@ impl Aim {
         }
     }
 
-    /// The shim has exited. `after_kill`: nobody will be signalled by the number of the group.
+    /// Which processes are left. The shim has exited. `after_kill`: no signal will go to the
+    /// group's id any more.
     pub(super) fn rest(&self, leader: &Process, after_kill: bool) -> Result<Rest, StopError> {
         match self {
             Aim::Leader | Aim::Tree(_) | Aim::Cgroup(None) => Ok(Rest::Empty),
@@ -78,7 +79,7 @@ impl Aim {
         }
     }
 
-    /// All of them, the shim among them; `None`: not known.
+    /// All of them, including the shim. `None`: not known.
     pub(super) fn members(&self, leader: &Process) -> Option<Vec<Pid>> {
         match self {
             Aim::Leader => Some(Vec::new()),
@@ -88,7 +89,7 @@ impl Aim {
         }
     }
 
-    /// Who was killed and who is left, where somebody else has done it.
+    /// The killed and the remaining processes, if another process has counted them.
     pub(super) fn reported(&self) -> Option<(Tally, Tally)> {
         match self {
             Aim::Tree(Some(reports)) => Some(reports.tallies()),

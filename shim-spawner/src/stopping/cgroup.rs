@@ -19,8 +19,8 @@ pub(super) fn check(folder: &CgroupFolder) -> Result<(), StopError> {
     Ok(())
 }
 
-/// Signals every member, and the leader if it is none. One that is another user's is left: the
-/// report says so.
+/// Signals every member, and the leader if it is not a member. A process of another user is not
+/// signalled; the report shows it.
 pub(super) fn signal(folder: &CgroupFolder, leader: &Process, signal: Signal) -> io::Result<()> {
     if signal != Signal::KILL || folder.kill().is_err() {
         let signalled = folder.signal(signal)?;
@@ -43,7 +43,7 @@ pub(super) fn rest(folder: &CgroupFolder) -> io::Result<Rest> {
     }
     let members = folder.members().unwrap_or_default();
     Ok(if members.is_empty() {
-        // On their way out, or not to be seen from this PID namespace.
+        // They are about to end, or are not visible in this PID namespace.
         Rest::Unknown
     } else {
         Rest::Members(members)

@@ -1,4 +1,4 @@
-//! What a supervisor reports of its tree: a JSON object a line.
+//! A supervisor's reports about its tree: one JSON object a line.
 
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ const UNKILLABLE: &str = r#"{"event":"unkillable","count":"#;
 /// got hold of its pipe may write without end.
 const KEPT: usize = 64 << 10;
 
-/// The pipe of the reports, and what was read of it.
+/// The pipe of the reports, and the text that was read from it.
 #[derive(Debug)]
 pub(crate) struct Reports {
     pipe: OwnedFd,
@@ -31,13 +31,13 @@ impl Reports {
         }
     }
 
-    /// Who was killed, and who is left, as far as it was reported by now.
+    /// The killed and the remaining processes, as far as they were reported by now.
     pub(super) fn tallies(&self) -> (Tally, Tally) {
-        // A lock that is not free may be one that nobody opens, in a copy made by fork.
+        // In a copy made by fork, the lock may be taken for ever.
         let Ok(mut text) = self.text.try_lock() else {
             return (Tally::unknown(), Tally::unknown());
         };
-        // An error: what was read before stays true.
+        // After an error, what was read before is still true.
         let _ = read_all(&self.pipe, &mut text);
         let text = String::from_utf8_lossy(&text);
         let last = |event: &str| text.lines().rev().find_map(|line| number(line, event));
@@ -53,7 +53,7 @@ fn number(line: &str, event: &str) -> Option<u64> {
     line.strip_prefix(event)?.strip_suffix('}')?.parse().ok()
 }
 
-/// Without waiting.
+/// Reads all that is there, without waiting.
 fn read_all(pipe: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Errno> {
     let mut bytes = [0; 512];
     for _ in 0..KEPT / bytes.len() {

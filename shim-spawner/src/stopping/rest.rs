@@ -1,17 +1,17 @@
-//! Who is left of those that are stopped.
+//! The processes of a stop that are left.
 
 use pidfd_watcher::{Error, Pid, Process, Signal};
 
 use crate::StopError;
 
-/// Who is left when the shim itself has ended.
+/// The processes that are left when the shim itself has ended.
 #[derive(Debug)]
 pub(super) enum Rest {
     Empty,
     Members(Vec<Process>),
-    /// Somebody may be. A later look may tell.
+    /// There may be some. A later check may find out.
     Unknown,
-    /// Somebody may be, and nothing tells them from strangers.
+    /// There may be some, and nothing tells them from strangers.
     Unprovable,
 }
 
@@ -26,7 +26,7 @@ impl Rest {
     }
 }
 
-/// A process that is gone is no error.
+/// Signals one process. If it is gone, that is not an error.
 pub(super) fn signal_one(process: &Process, signal: Signal) -> Result<(), StopError> {
     match process.send_signal(signal) {
         Err(Error::NotFound(_)) => Ok(()),

@@ -3,10 +3,10 @@
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// A descriptor that is closed by the system call itself.
+/// A descriptor that the system call itself closes.
 ///
-/// Async-signal-safe: the C library's close(3) is a point at which a thread may be cancelled, and a
-/// child that shares memory would act on the cancellation of its parent's thread.
+/// Async-signal-safe. The C library's close(3) is a cancellation point, and in a child that shares
+/// memory it would act on the cancellation of the parent's thread.
 #[derive(Debug)]
 pub(crate) struct Descriptor(ManuallyDrop<OwnedFd>);
 
@@ -24,7 +24,7 @@ impl AsFd for Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // SAFETY: `self` owns the number, and the owner inside is never dropped, so that it is
+        // SAFETY: `self` owns the number. The owner inside is never dropped, so the number is
         // closed once.
         unsafe { libc::syscall(libc::SYS_close, self.0.as_raw_fd()) };
     }

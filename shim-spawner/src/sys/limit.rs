@@ -11,13 +11,13 @@ use super::process::last_errno;
 /// A limit of this process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
-    /// One more than the highest number a descriptor can have.
+    /// One more than the highest descriptor number.
     OpenFiles,
-    /// Of a file, in bytes.
+    /// The size of a file, in bytes.
     FileSize,
 }
 
-/// The soft limit; `None` where a seccomp filter hides it.
+/// The soft limit. `None` if a seccomp filter refuses the call.
 pub(crate) fn soft_limit(limit: Limit) -> Option<u64> {
     let resource = match limit {
         Limit::OpenFiles => libc::RLIMIT_NOFILE,
@@ -36,10 +36,10 @@ pub(crate) fn open_files() -> Result<Rlimit, Errno> {
     })
 }
 
-/// Not by rustix, which takes no answer but the limits. Async-signal-safe.
+/// rustix is not used for this, because it cannot return an error here. Async-signal-safe.
 fn limits(resource: libc::__rlimit_resource_t) -> Result<libc::rlimit64, Errno> {
     let mut limits = MaybeUninit::<libc::rlimit64>::uninit();
-    // SAFETY: pid 0 is the caller; the kernel reads no new limits (null), and `limits` has room for
+    // SAFETY: pid 0 is the caller. The kernel reads no new limits (null), and `limits` has room for
     // what it writes.
     let done = unsafe {
         libc::syscall(
@@ -53,6 +53,6 @@ fn limits(resource: libc::__rlimit_resource_t) -> Result<libc::rlimit64, Errno> 
     if done != 0 {
         return Err(last_errno());
     }
-    // SAFETY: the call answered 0, so it has filled the structure.
+    // SAFETY: the call returned 0, so it has filled the structure.
     Ok(unsafe { limits.assume_init() })
 }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use shim_spawner::{ShimSpawner, StopPolicy};
 use workspace_tests::fork::Fork;
-use workspace_tests::{DEADLINE, clock, memory, until};
+use workspace_tests::{clock, memory, time_limit, until};
 
 /// How COMMAND's line is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl Running {
 
     /// When nobody held COMMAND's standard output any more.
     pub fn closed(&mut self) -> u64 {
-        let deadline = Timespec::try_from(2 * DEADLINE).expect("a time");
+        let deadline = Timespec::try_from(2 * time_limit()).expect("a time");
         let mut fds = [PollFd::from_borrowed_fd(self.told.as_fd(), PollFlags::IN)];
         let found = poll(&mut fds, Some(&deadline));
         let closed = clock::now();

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use workspace_tests::cast::{Actor, Bystander};
 use workspace_tests::installed::installed;
 use workspace_tests::orders::{Order, Spawn};
-use workspace_tests::{DEADLINE, Folder, text};
+use workspace_tests::{Folder, text, time_limit};
 
 /// The path of an example.
 pub fn example(file: &str) -> String {
@@ -71,7 +71,7 @@ impl Foreign {
         let mut line = Vec::new();
         loop {
             let mut fds = [PollFd::new(&self.output, PollFlags::IN)];
-            let deadline = Timespec::try_from(DEADLINE).expect("a deadline that fits");
+            let deadline = Timespec::try_from(time_limit()).expect("a deadline that fits");
             let ready = poll(&mut fds, Some(&deadline)).expect("poll");
             assert!(
                 ready > 0,

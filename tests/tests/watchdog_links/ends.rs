@@ -6,7 +6,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use watchdog_pipe::{Keepalive, Verdict};
 use workspace_tests::fork::{Cue, Fork};
-use workspace_tests::{DEADLINE, alone, proc_fs, random};
+use workspace_tests::{alone, proc_fs, random, time_limit};
 
 use super::given::{Given, end, sleeper, sockets};
 use super::take_in_orphans;
@@ -133,7 +133,7 @@ fn no_kill_finds_a_torn_list_while_threads_make_and_drop_links() {
                     let mut given = Some(Given::receive(&ours));
                     Fork::run(|| {
                         let mut watchdog = given.take().expect("the copy").adopt_whole();
-                        let told = watchdog.wait_timeout(DEADLINE / 2).expect("wait");
+                        let told = watchdog.wait_timeout(time_limit() / 2).expect("wait");
                         assert_eq!(told, Some(Verdict::ParentExited));
                         assert_eq!(watchdog.wait().expect("wait"), Verdict::ParentExited);
                     })

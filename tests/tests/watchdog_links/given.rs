@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
 use watchdog_pipe::{AdoptError, ChildSetup, ENV_VAR, Guarantees, Keepalive, Watchdog};
-use workspace_tests::{DEADLINE, rights};
+use workspace_tests::{rights, time_limit};
 
 /// Where a child finds its pipe and its page: above everything that is open here.
 pub const NUMBERS: [RawFd; 2] = [900, 901];
@@ -80,7 +80,8 @@ impl Given {
 pub fn sockets() -> (UnixDatagram, UnixDatagram) {
     let pair = UnixDatagram::pair().expect("socketpair");
     for end in [&pair.0, &pair.1] {
-        end.set_read_timeout(Some(DEADLINE)).expect("SO_RCVTIMEO");
+        end.set_read_timeout(Some(time_limit()))
+            .expect("SO_RCVTIMEO");
     }
     pair
 }

@@ -11,7 +11,7 @@ use rustix::thread::futex::Flags;
 use watchdog_pipe::{ChildSetup, Guarantees, Keepalive, ReleaseError};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::halt::Halt;
-use workspace_tests::{DEADLINE, alone, proc_fs, until};
+use workspace_tests::{alone, proc_fs, time_limit, until};
 
 use super::given::{Given, sentinel_mappings, sockets};
 use super::take_in_orphans;
@@ -121,7 +121,7 @@ fn whoever_still_sleeps_on_a_word_is_woken_when_it_is_another_links() {
             word.sleep();
             tell.send(0).expect("the test listens");
         });
-        let thread = told.recv_timeout(DEADLINE).expect("a thread");
+        let thread = told.recv_timeout(time_limit()).expect("a thread");
         sleeps_on_a_word(rustix::process::getpid().as_raw_nonzero().get(), thread);
         drop(keepalive);
         assert!(told.try_recv().is_err(), "it is not woken for that");
@@ -130,7 +130,7 @@ fn whoever_still_sleeps_on_a_word_is_woken_when_it_is_another_links() {
             .find(|(_, _, other)| other.offset == offset)
             .expect("the slot is used again");
         assert!(again.is_held());
-        told.recv_timeout(DEADLINE).expect("it is woken");
+        told.recv_timeout(time_limit()).expect("it is woken");
     });
 }
 

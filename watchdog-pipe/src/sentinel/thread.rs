@@ -55,10 +55,10 @@ impl Sentinel {
     /// reports no death at its end. Nobody may give the thread a word during this call, or
     /// afterwards.
     pub(super) fn end(&self) {
-        // The caller has the lock of all sentinels, and so does whoever gives a word to the thread.
-        // That keeps the words out of its reach. Only the flag is also read without the lock, to
-        // tell what is guaranteed. Release: pairs with the Acquire in `has_ended`, though that
-        // reads nothing but the flag.
+        // The caller has the lock of all sentinels. A caller that gives the thread a word has it
+        // too. That keeps the words out of its reach. Only the flag is also read without the lock,
+        // to tell what is guaranteed. Release: pairs with the Acquire in `has_ended`, though that
+        // reads only the flag.
         self.ended.store(true, Ordering::Release);
         for slot in self.words {
             slot.let_go(self.thread);

@@ -32,7 +32,7 @@ impl OwnPid {
         number
             .and_then(|number| NonZeroU32::new(number.unsigned_abs()))
             .map(OwnPid)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "getpid answered no number"))
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "getpid returned no pid"))
     }
 
     /// Whether this is pid 1 of its PID namespace. The kernel drops every signal to pid 1 that has

@@ -25,7 +25,11 @@ impl Keeper<'_> {
         for _ in 0..REAPED_AT_ONCE {
             let change = match sys::peek_state_change() {
                 Ok(Some(change)) => change,
-                Err(Errno::CHILD) => return Left::Nobody,
+                // Asked twice: it is what ends the shim.
+                Err(Errno::CHILD) => match sys::peek_state_change() {
+                    Err(Errno::CHILD) => return Left::Nobody,
+                    _ => continue,
+                },
                 Err(Errno::INTR) => continue,
                 Ok(None) | Err(_) => return Left::Living,
             };

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 
 use crate::control::{ControlSocket, Message, RECEIVED_AT_ONCE, Received};
@@ -30,8 +30,10 @@ pub(crate) fn run(
             PollFd::new(&signals, PollFlags::IN),
             PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN),
         ];
+        let time = control.send_again();
+        let time = time.and_then(|time| Timespec::try_from(time).ok());
         // Whatever poll returns, both descriptors are checked.
-        let _ = poll(&mut fds, None);
+        let _ = poll(&mut fds, time.as_ref());
         protection::continue_if_stopped(child);
         forward_signals(&signals, role, control);
         if !follow_message(&setup.alone, control) {

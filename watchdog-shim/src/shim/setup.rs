@@ -47,7 +47,7 @@ impl<'a> Setup<'a> {
         let inherited_signals = sys::take_signals().map_err(failed("signals cannot be blocked"))?;
         let status = status_fd(&alone, options)?;
         let ledger = Ledger::shared().map_err(failed("no shared page"))?;
-        // Last, since it may make a cgroup: an error after it would leave that behind.
+        // Last, because it may make a cgroup: an error after it would leave that behind.
         let plan = Plan::make(&alone, options)?;
         Ok(Setup {
             alone,

@@ -45,10 +45,11 @@ pub(crate) fn inherited_duplicate(alone: &SoleThread, number: RawFd) -> io::Resu
 /// and has an owner.
 fn require_inherited(number: RawFd) -> io::Result<()> {
     // SAFETY: F_GETFD takes no argument and changes nothing. A closed number is only an error.
-    if unsafe { libc::fcntl(number, libc::F_GETFD) } != 0 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    match unsafe { libc::fcntl(number, libc::F_GETFD) } {
+        0 => Ok(()),
+        -1 => Err(io::Error::last_os_error()),
+        _ => Err(io::Error::from_raw_os_error(libc::EBADF)),
     }
-    Ok(())
 }
 
 fn own(_: &SoleThread, number: RawFd) -> io::Result<OwnedFd> {

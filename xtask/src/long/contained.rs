@@ -1,9 +1,8 @@
 //! A command in a PID namespace of its own: it can reach no process of this machine, and nothing of
 //! it outlives the value.
 
-use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -73,7 +72,7 @@ impl Contained {
     }
 
     /// The command's own standard output and error, where they are piped.
-    pub(crate) fn streams(&mut self) -> (Option<impl io::Read>, Option<impl io::Read>) {
+    pub(crate) fn streams(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
         (self.0.stdout.take(), self.0.stderr.take())
     }
 }

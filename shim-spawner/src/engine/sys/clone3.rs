@@ -1,4 +1,4 @@
-//! clone3(2), for which the C library has no function that begins on a new stack.
+//! clone3(2). The C library has no function for it that begins on a new stack.
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
@@ -29,7 +29,7 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// `CLONE_ARGS_SIZE_VER0`: all that Linux 5.3 knows.
+/// `CLONE_ARGS_SIZE_VER0`: the fields that Linux 5.3 knows.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 const FIRST_VERSION: usize = std::mem::offset_of!(CloneArgs, set_tid);
 
@@ -52,13 +52,13 @@ pub(super) struct Wish {
     pub(super) cgroup: Option<RawFd>,
 }
 
-/// Whether the kernel kills the child when its pidfd is closed, and reaps it then.
+/// Whether the kernel kills and reaps the child when its pidfd is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kill {
     No,
     /// Linux 7.1, with `CAP_SYS_ADMIN`.
     OnClose,
-    /// The same without: the child gets `no_new_privs`.
+    /// The same without `CAP_SYS_ADMIN`: the child gets `no_new_privs`.
     OnCloseUnprivileged,
 }
 
@@ -68,7 +68,7 @@ impl Kill {
         const CLONE_AUTOREAP: u64 = 1 << 34;
         const CLONE_NNP: u64 = 1 << 35;
         const CLONE_PIDFD_AUTOKILL: u64 = 1 << 36;
-        // The second does not go without the first.
+        // `CLONE_PIDFD_AUTOKILL` requires `CLONE_AUTOREAP`.
         match self {
             Kill::No => 0,
             Kill::OnClose => CLONE_AUTOREAP | CLONE_PIDFD_AUTOKILL,
@@ -77,12 +77,12 @@ impl Kill {
     }
 }
 
-/// Creates a child that shares this process's memory, and begins on `stack` with `main(entry)`, as
-/// `wish` says. Comes back when the child executed a program or ended. Where there is no assembly
-/// for it: `ENOSYS`.
+/// Creates a child that shares this process's memory, with the options in `wish`. The child begins
+/// on `stack` with `main(entry)`. Returns when the child has executed a program or ended. `ENOSYS`
+/// on platforms without the assembly for it.
 ///
 /// # Safety
-/// `main` may be given `entry` in such a child, and never returns. Nobody else uses the stack.
+/// `main` may get `entry` in such a child, and never returns. Nothing else uses the stack.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 pub(super) unsafe fn clone3(
     stack: &Stack,
@@ -96,12 +96,12 @@ pub(super) unsafe fn clone3(
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
     let flags = u64::from(flags.cast_unsigned()) | CLONE_CLEAR_SIGHAND;
     let cgroup = wish.cgroup.and_then(|cgroup| u64::try_from(cgroup).ok());
-    // A kernel before 5.7 refuses what it does not know, and another method is taken.
+    // A kernel before 5.7 refuses the larger structure, and the caller tries without the cgroup.
     let size = cgroup.map_or(FIRST_VERSION, |_| size_of::<CloneArgs>());
     let args = CloneArgs {
         flags: flags | cgroup.map_or(0, |_| CLONE_INTO_CGROUP) | wish.kill.flags(),
         pidfd: ptr::from_mut(pidfd).expose_provenance() as u64,
-        // The kernel adds the two and begins at the sum.
+        // The kernel adds the two, and the child begins at the sum.
         stack: stack.bottom().expose_provenance() as u64,
         stack_size: Stack::SIZE as u64,
         cgroup: cgroup.unwrap_or_default(),
@@ -111,9 +111,9 @@ pub(super) unsafe fn clone3(
     // SAFETY: the kernel reads `args` and writes one int to `pidfd`. In the parent this is a system
     // call like any other: rax, rcx and r11 change, and memory, which the child writes before the
     // call returns. The child has the same registers and the stack of `args`, whose top is aligned
-    // to 16; it never leaves the call to `main`, so it touches no frame of this thread but through
-    // `entry`. CLONE_VFORK suspends this thread until then. The red zone below this thread's stack
-    // pointer is not written: the parent's half of the assembly pushes nothing.
+    // to 16. It never leaves the call to `main`, so it touches this thread's frames only through
+    // `entry`. CLONE_VFORK suspends this thread until then. Nothing writes the red zone below this
+    // thread's stack pointer: the parent's half of the assembly pushes nothing.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -141,10 +141,10 @@ pub(super) unsafe fn clone3(
     }
 }
 
-/// See above.
+/// For platforms without the assembly.
 ///
 /// # Safety
-/// None is asked for.
+/// No precondition.
 #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
 pub(super) unsafe fn clone3(
     _: &Stack,

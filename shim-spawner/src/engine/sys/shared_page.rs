@@ -20,12 +20,13 @@ use crate::sys::{last_errno, nap};
 #[derive(Debug)]
 pub(in crate::engine) struct SharedPage(NonNull<PageContent>);
 
-/// All zeros to begin with, which is a value of each field.
+/// Starts as all zeros, which is valid for each field.
 #[derive(Debug)]
 #[repr(C)]
 struct PageContent {
     report: Report,
-    /// 0 until the child owns it; then its thread id, until the kernel marks it `FUTEX_OWNER_DIED`.
+    /// 0 until the child owns the word. Then its thread id, until the kernel sets
+    /// `FUTEX_OWNER_DIED`.
     word: AtomicU32,
     /// 0 until the parent has a handle on the child.
     held: AtomicU32,
@@ -33,8 +34,8 @@ struct PageContent {
     node: Node,
 }
 
-/// `struct robust_list`, include/uapi/linux/futex.h: the list is a circle from the head and back to
-/// it.
+/// `struct robust_list`, include/uapi/linux/futex.h. The list is a circle from the head back to the
+/// head.
 #[derive(Debug)]
 #[repr(C)]
 struct Node {
@@ -46,7 +47,7 @@ struct Node {
 #[repr(C)]
 struct Head {
     list: Node,
-    /// From a node to its word; a `long`.
+    /// The distance from a node to its word. A `long`.
     futex_offset: AtomicUsize,
     pending: AtomicPtr<c_void>,
 }
@@ -57,18 +58,19 @@ const _: () = {
 };
 
 impl SharedPage {
-    /// `ENOMEM` where there is no room.
+    /// `ENOMEM` if there is no room.
     pub(in crate::engine) fn map() -> io::Result<SharedPage> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let size = size_of::<PageContent>();
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
         let page = unsafe { mmap_anonymous(ptr::null_mut(), size, access, MapFlags::SHARED) }?;
         let page = NonNull::new(page.cast())
             .map(SharedPage)
             .ok_or(io::ErrorKind::OutOfMemory)?;
         let content = page.content();
         let (head, node) = (&raw const content.head, &raw const content.node);
-        // Relaxed: the child, which alone uses the list, comes to be by a fork after these stores.
+        // Relaxed: only the child uses the list, and the fork that creates it comes after these
+        // stores.
         let list = &content.head.list.next;
         list.store(node.cast_mut().cast(), Ordering::Relaxed);
         content
@@ -84,50 +86,50 @@ impl SharedPage {
         &self.content().report
     }
 
-    /// Runs in a forked child, first thing: the kernel tells the parent by the word when this child
-    /// executes a program or dies.
+    /// Runs first in a forked child. After it, the kernel marks the word when this child executes a
+    /// program or dies, and so wakes the parent.
     ///
-    /// The list comes first: a child that is killed in between leaves 0, of which the parent
-    /// expects nothing.
+    /// The list is registered first. A child that is killed before it stores its id leaves 0, and
+    /// the parent does not rely on the kernel's mark then.
     ///
-    /// An error leaves 0 too. The kernel would not tell the parent then, so that the child must not
-    /// go on.
+    /// An error leaves 0 too. The kernel would not wake the parent then, so the child must not go
+    /// on.
     pub(in crate::engine) fn own(&self) -> Result<(), Errno> {
         let content = self.content();
         let head = &raw const content.head;
-        // SAFETY: the list is in the page, which stays mapped until the exec or the death, when it
-        // is read. It takes the place of the C library's own, which is for mutexes shared with
+        // SAFETY: the list is in the page, which stays mapped until the exec or the death, when the
+        // kernel reads it. It replaces the C library's own list, which is for mutexes shared with
         // other processes.
         if unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) } != 0 {
             return Err(last_errno());
         }
         // SAFETY: takes no pointer.
         let thread = unsafe { libc::syscall(libc::SYS_gettid) };
-        // The kernel marks a word that holds the thread's own id and no other.
+        // The kernel marks a word only if it has the thread's own id.
         let Ok(thread @ 1..=libc::FUTEX_TID_MASK) = u32::try_from(thread) else {
             return Err(last_errno());
         };
-        // Release, for the Acquire in `wait_for_exec_or_death`: the registration of the list
-        // happens before the parent sees the word owned, and sleeps without a limit. Nobody is
-        // woken for that: who waits for another value is woken by the mark too.
+        // Release: pairs with the Acquire in `wait_for_exec_or_death`. So the list is registered
+        // before the parent sees that the word is owned and sleeps without a limit. This store
+        // needs no wake: the kernel's mark also wakes a parent that waits for another value.
         content
             .word
             .store(thread | libc::FUTEX_WAITERS, Ordering::Release);
         Ok(())
     }
 
-    /// The parent has a handle on the child: it may go on, and end.
+    /// Tells the child that the parent has a handle on it. The child may go on, and end.
     pub(in crate::engine) fn hold(&self) {
         let held = &self.content().held;
-        // Release, for the Acquire in `await_hold`: opening the handle happens before the child
-        // goes on. Without that, the child could be gone before the handle is open.
+        // Release: pairs with the Acquire in `await_hold`. So the handle is opened before the child
+        // goes on. Otherwise the child could be gone before the handle is open.
         held.store(1, Ordering::Release);
         let _ = futex::wake(held, futex::Flags::empty(), 1);
     }
 
-    /// Runs in a forked child: waits for [`hold`](SharedPage::hold), since with SIGCHLD ignored a
-    /// child that ends before is gone with its number. No longer than a second: a parent that died
-    /// or is stopped meanwhile is no reason not to go on.
+    /// Runs in a forked child: waits for [`hold`](SharedPage::hold). If SIGCHLD is ignored, a child
+    /// that ends before is gone with its pid. The wait is a second at most, because the parent may
+    /// have died or may be stopped.
     pub(in crate::engine) fn await_hold(&self) {
         const SLICE: Timespec = Timespec {
             tv_sec: 0,
@@ -135,40 +137,40 @@ impl SharedPage {
         };
         let held = &self.content().held;
         for _ in 0..100 {
-            // Acquire, for the Release in `hold`.
+            // Acquire: pairs with the Release in `hold`.
             if held.load(Ordering::Acquire) != 0 {
                 return;
             }
-            // Errors are the value having changed, the time, and a filter, with which this ends at
-            // once.
+            // An error means that the value has changed, that the time has passed, or that a filter
+            // refuses. With such a filter the loop ends at once.
             let _ = futex::wait(held, futex::Flags::empty(), 0, Some(&SLICE));
         }
     }
 
     /// Waits until a forked child has executed a program or died.
     pub(in crate::engine) fn wait_for_exec_or_death(&self, child: &Process) {
-        /// How often to look whether a child died before it owned the word. It owns it at once,
-        /// unless something kills it then.
+        /// How often to check whether a child died before it owned the word. The child owns it at
+        /// once, unless it is killed before.
         const LOOK: Timespec = Timespec {
             tv_sec: 0,
             tv_nsec: 10_000_000,
         };
-        /// Between two looks where a filter refuses to wait.
+        /// The pause between two checks if a filter refuses the wait.
         const REFUSED: Duration = Duration::from_millis(1);
         let word = &self.content().word;
         loop {
-            // Acquire, for the Release in `own`, and for the kernel's mark: an exchange with full
-            // order that the child's own thread makes, at its exec or its death. All that it left
-            // in the report happens before that, and so before this returns.
+            // Acquire: pairs with the Release in `own`, and with the kernel's mark. The mark is an
+            // exchange with full order by the child's own thread, at its exec or its death. So
+            // everything that the child wrote to the report happens before this function returns.
             let now = word.load(Ordering::Acquire);
             if now & libc::FUTEX_OWNER_DIED != 0 {
                 return;
             }
             let limit = (now == 0).then_some(&LOOK);
             match futex::wait(word, futex::Flags::empty(), now, limit) {
-                // The word has changed, a signal, the time: look again.
+                // The word has changed, a signal came, or the time has passed: check again.
                 Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
-                // A filter: by the clock, since a loop over a call that fails burns a processor.
+                // A filter. Sleep, because a loop around a failing call uses a whole processor.
                 Err(_) => nap(REFUSED),
             }
             let unowned = now == 0 && word.load(Ordering::Acquire) == 0;
@@ -179,15 +181,15 @@ impl SharedPage {
     }
 
     fn content(&self) -> &PageContent {
-        // SAFETY: mapped as long as `self`, page-aligned and large enough, zeroed to begin with,
-        // and written through atomics alone, by the kernel and the child too.
+        // SAFETY: mapped as long as `self`, page-aligned, large enough and zeroed at first.
+        // Everything, including the kernel and the child, writes it only atomically.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl Drop for SharedPage {
     fn drop(&mut self) {
-        // SAFETY: the range is our own mapping, and `&mut self` says that no reference into it is
+        // SAFETY: the range is our own mapping, and `&mut self` proves that no reference into it is
         // left.
         let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<PageContent>()) };
     }

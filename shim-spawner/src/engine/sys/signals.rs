@@ -9,11 +9,11 @@ use rustix::io::Errno;
 use crate::child::{SIGSET_BYTES, SignalSet};
 use crate::sys::last_errno;
 
-/// Every signal blocked in the calling thread, those that the C library keeps for itself included,
-/// until it is dropped.
+/// Blocks every signal in the calling thread until it is dropped, including those that the C
+/// library reserves for itself.
 pub(in crate::engine) struct RawBlockedSignals {
     before: SignalSet,
-    /// The mask is this thread's.
+    /// The mask belongs to this thread.
     _thread: PhantomData<*const ()>,
 }
 
@@ -36,16 +36,16 @@ impl RawBlockedSignals {
 
 impl Drop for RawBlockedSignals {
     fn drop(&mut self) {
-        // The call that blocked them was allowed, and this is the same.
+        // The call that blocked the signals was allowed, and this is the same call.
         let _ = set_mask(&self.before, None);
     }
 }
 
-/// `rt_sigprocmask(2)` itself: the C library's function leaves its own two signals open, and a
-/// handler of theirs would run in the child with the parent's memory.
+/// `rt_sigprocmask(2)` itself. The C library's function does not block its own two signals, and
+/// their handlers would run in the child with the parent's memory.
 fn set_mask(new: &SignalSet, old: Option<&mut SignalSet>) -> Result<(), Errno> {
     let old = old.map_or(ptr::null_mut(), ptr::from_mut);
-    // SAFETY: the kernel reads and writes SIGSET_BYTES, which a `SignalSet` is not smaller than.
+    // SAFETY: the kernel reads and writes SIGSET_BYTES, and a `SignalSet` is at least as large.
     let done: c_long = unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,

@@ -9,12 +9,12 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, m
 
 /// A stack for a child that shares this process's memory, with a guard below it.
 ///
-/// Each thread keeps its own from one spawn to the next: no lock, and no page fault once it was
-/// used. The mapping is private, so that a forked copy of this process has its own.
+/// Each thread keeps its stack from one spawn to the next. That needs no lock, and no page fault
+/// after the first use. The mapping is private, so a forked copy of this process has its own.
 #[derive(Debug)]
 pub(in crate::engine) struct Stack(NonNull<c_void>);
 
-/// A whole number of pages on every architecture, and larger than any frame of the routine's.
+/// A whole number of pages on every architecture, and larger than any frame of the routine.
 const GUARD: usize = 64 * 1024;
 
 thread_local! {
@@ -22,11 +22,11 @@ thread_local! {
 }
 
 impl Stack {
-    /// In bytes, the guard not counted. The routine needs about a tenth of it in a debug build; the
+    /// In bytes, without the guard. The routine needs about a tenth of it in a debug build. The
     /// rest is never touched.
     pub(in crate::engine) const SIZE: usize = 64 * 1024;
 
-    /// This thread's stack. `ENOMEM` where there is no room.
+    /// This thread's stack. `ENOMEM` if there is no room.
     pub(in crate::engine) fn kept() -> io::Result<Stack> {
         match KEPT.try_with(Cell::take) {
             Ok(Some(stack)) => Ok(stack),
@@ -36,24 +36,24 @@ impl Stack {
 
     /// Keeps it for the next spawn of this thread.
     pub(in crate::engine) fn keep(self) {
-        // Unmapped where the thread is on its way out.
+        // Unmapped if the thread is about to end.
         let _ = KEPT.try_with(|kept| kept.set(Some(self)));
     }
 
     fn map() -> io::Result<Stack> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
         let base = unsafe { mmap_anonymous(ptr::null_mut(), GUARD + Stack::SIZE, access, flags) }?;
         let stack = NonNull::new(base)
             .map(Stack)
             .ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: the lower end of the mapping just made, which nothing refers to.
+        // SAFETY: the lower end of the new mapping, which nothing refers to.
         unsafe { mprotect(base, GUARD, MprotectFlags::empty()) }?;
         Ok(stack)
     }
 
-    /// The end at which it begins to be used, aligned to a page.
+    /// The end at which use begins, aligned to a page.
     pub(in crate::engine) fn top(&self) -> *mut c_void {
         self.bottom().wrapping_byte_add(Stack::SIZE)
     }
@@ -66,8 +66,8 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, whole. A child that runs on it suspends the thread
-        // that owns `self`, so none does.
+        // SAFETY: the whole mapping that `map` made. A child that runs on it suspends the thread
+        // that owns `self`, so no child does.
         let _ = unsafe { munmap(self.0.as_ptr(), GUARD + Stack::SIZE) };
     }
 }

@@ -32,7 +32,7 @@ impl Deref for MappedSlot {
     type Target = Slot;
 
     fn deref(&self) -> &Slot {
-        // SAFETY: the slot lies within the mapping, which lives as long as this value and is never
+        // SAFETY: the slot is within the mapping, which lives as long as this value and is never
         // cut short. It is aligned: the caller of `of` has checked that. It consists of atomics,
         // and this side only ever loads them.
         unsafe { self.page.start.byte_add(self.within).cast().as_ref() }

@@ -24,7 +24,7 @@ struct Head {
     pending: *const Node,
 }
 
-/// The head lies beside the first nodes. So the kernel needs one page less for the links that come
+/// The head is next to the first nodes. So the kernel needs one page less for the links that come
 /// first.
 #[repr(C)]
 struct List {

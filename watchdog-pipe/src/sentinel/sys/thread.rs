@@ -27,7 +27,7 @@ const PENDING: u32 = 0;
 /// Set in an answer that is an errno. A thread id is smaller (`FUTEX_TID_MASK`).
 const FAILED: u32 = 1 << 31;
 
-/// What the new thread gets. It lies on the stack of the thread that creates it.
+/// What the new thread gets. It is on the stack of the thread that creates it.
 struct Start<'a, T: 'static> {
     list: &'a RobustList,
     slices: Duration,
@@ -136,7 +136,7 @@ fn answer(place: *const AtomicU32, said: u32) {
     // SAFETY: the thread that created this one keeps the place until it has an answer.
     unsafe { (*place).store(said, Ordering::Release) };
     // From here on the memory at `place` may be gone; only its address is used. If the wake-up
-    // reaches something else that lies there now, that is one of the wake-ups for no reason.
+    // reaches something else that is there now, that is one of the wake-ups for no reason.
     // SAFETY: FUTEX_WAKE reads no memory of ours.
     unsafe {
         let how = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
