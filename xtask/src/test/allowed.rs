@@ -2,7 +2,7 @@
 
 use super::machine::{Capability, Lack, Machine};
 use Lack::{
-    Cgroups, Cores, Kernel, OpenFiles, Processes, Program, ProgramNamed, Root, SecondCpu, X86,
+    Cgroups, Cores, Kernel, OpenFiles, Processes, Program, ProgramNamed, Root, SecondCpu, Told, X86,
 };
 
 /// A skip, and what a machine lacks that may make it. One lack is enough.
@@ -89,6 +89,15 @@ const ALLOWED: &[Allowed] = &[
     allow("skipped: this system writes no core *", &[Cores]),
     allow("skipped in part: this system writes no core *", &[Cores]),
     allow("skipped: whether it dumped core: *", &[Cores]),
+    // How this system is set up, or what its version of a program does.
+    allow("skipped: * is on a file system mounted nosuid", &[Told]),
+    allow(
+        "skipped: the folder for temporary files is mounted nosuid",
+        &[Told],
+    ),
+    allow("skipped: this make's jobserver has a name *", &[Told]),
+    allow("skipped: make is not GNU make", &[Told]),
+    allow("skipped: this node does not mark its streams", &[Told]),
     // Programs.
     allow(
         "skipped: bash-completion is not installed",
