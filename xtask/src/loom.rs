@@ -1,5 +1,5 @@
-//! `cargo xtask loom`: every order in which threads can meet in the watcher's registry and in a slot
-//! of the sentinel.
+//! `cargo xtask loom`: every order in which threads can meet in the watcher's registry, and in a
+//! slot of the sentinel.
 
 use anyhow::Result;
 use xshell::cmd;
