@@ -81,7 +81,10 @@
 //!
 //! # Features
 //!
-//! None.
+//! - `serde`, off by default: [`Exit`] can be written. Its JSON is one of
+//!   `{"pid":4711,"status":{"code":3}}`,
+//!   `{"pid":4711,"status":{"signal":9,"core_dumped":false}}` and
+//!   `{"pid":4711,"status":null}`, for a status that the kernel does not tell.
 
 #![doc(test(attr(deny(warnings))))]
 
@@ -112,6 +115,8 @@ mod proc_stat;
 mod process;
 mod reap;
 mod registry;
+#[cfg(feature = "serde")]
+mod serialize;
 mod shared;
 mod shutdown;
 mod sleep;

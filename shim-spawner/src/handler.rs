@@ -9,6 +9,7 @@ use std::time::Duration;
 use pidfd_watcher::{Error, Exit, ExitFuture, Pid, Process, Signal, WatchHandle, Watcher};
 use watchdog_pipe::{Guarantees, Keepalive, StopPolicy};
 
+use crate::attachment::Attachment;
 use crate::cgroup::CgroupFolder;
 use crate::shim::guarantees_of;
 use crate::stop_future::StopFuture;
@@ -16,6 +17,7 @@ use crate::stopping::{Aim, Next, Stopping};
 use crate::sys::{nap, own_pid};
 use crate::{
     AdoptError, Level, ShimChild, ShimIdentity, SpawnedShim, StopError, StopReport, StopTarget,
+    events,
 };
 
 /// Supervises one shim. Dropping it drops the keepalive, and an attached shim learns of that: if it
@@ -26,7 +28,7 @@ use crate::{
 #[must_use = "dropping the handler tells an attached shim to stop"]
 pub struct ShimHandler {
     child: ShimChild,
-    keepalive: Option<Keepalive>,
+    attachment: Attachment,
 }
 
 impl From<SpawnedShim> for ShimHandler {
@@ -39,8 +41,8 @@ impl ShimHandler {
     /// Takes charge of a shim.
     pub fn new(shim: SpawnedShim) -> ShimHandler {
         ShimHandler {
+            attachment: Attachment::new(shim.keepalive, shim.child.pid()),
             child: shim.child,
-            keepalive: shim.keepalive,
         }
     }
 
@@ -55,11 +57,16 @@ impl ShimHandler {
     /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace. An identity of
     /// the calling process is one of a pid that was reused.
     pub fn adopt(identity: &ShimIdentity) -> Result<ShimHandler, AdoptError> {
-        let process = identity.open()?;
-        // A false identity may name this process, which would stop itself, or wait for its own end.
-        if own_pid().is_ok_and(|own| own == process.pid()) {
-            return Err(AdoptError::PidReused);
-        }
+        let opened = identity.open().and_then(|process| {
+            // A false identity may name this process, which would stop itself, or wait for its own
+            // end.
+            if own_pid().is_ok_and(|own| own == process.pid()) {
+                return Err(AdoptError::PidReused);
+            }
+            Ok(process)
+        });
+        let process = opened.inspect_err(|error| events::not_adopted(identity.pid(), error))?;
+        events::adopted(process.pid());
         let child = ShimChild::new(
             process,
             identity.stop_policy().unwrap_or_default(),
@@ -67,8 +74,8 @@ impl ShimHandler {
             Level::Told,
         );
         Ok(ShimHandler {
+            attachment: Attachment::new(None, child.pid()),
             child,
-            keepalive: None,
         })
     }
 
@@ -76,7 +83,7 @@ impl ShimHandler {
     /// over. From now on the shim is attached to this process. [This explains how to keep it over a
     /// restart](crate#over-a-restart-of-the-service).
     pub fn attach(mut self, keepalive: Keepalive) -> ShimHandler {
-        self.keepalive = Some(keepalive);
+        self.attachment.keepalive = Some(keepalive);
         self
     }
 
@@ -141,13 +148,13 @@ impl ShimHandler {
     /// [`Watchdog`](watchdog_pipe::Watchdog) does not listen, and goes on.
     #[must_use]
     pub fn is_attached(&self) -> bool {
-        self.keepalive.is_some()
+        self.attachment.keepalive.is_some()
     }
 
     /// How and when the shim learns of this process's end. Empty if it is not attached.
     #[must_use]
     pub fn guarantees(&self) -> Guarantees {
-        guarantees_of(self.keepalive.as_ref())
+        guarantees_of(self.attachment.keepalive.as_ref())
     }
 
     /// Whether the kernel kills the shim when this process dies or drops this handler: see
@@ -162,7 +169,10 @@ impl ShimHandler {
     /// then.
     #[must_use]
     pub fn level(&self) -> Option<Level> {
-        self.keepalive.as_ref().map(|_| self.child.level())
+        self.attachment
+            .keepalive
+            .as_ref()
+            .map(|_| self.child.level())
     }
 
     /// An identity by which another process can find this shim. It contains the stop policy, and
@@ -200,15 +210,8 @@ impl ShimHandler {
     /// [`StopError`]. The handler still has the shim.
     pub fn stop(&mut self) -> Result<StopReport, StopError> {
         let mut stopping = self.stopping();
-        let report = loop {
-            match stopping.step()? {
-                Next::Exit(process, None) => drop(process.wait()?),
-                Next::Exit(process, Some(time)) => drop(process.wait_timeout(time)?),
-                Next::Time(time) => nap(time),
-                Next::Done(report) => break report,
-            }
-        };
-        self.keepalive = None;
+        let report = drive(&mut stopping).inspect_err(|error| stopping.failed(error))?;
+        self.attachment.keepalive = None;
         Ok(report)
     }
 
@@ -228,7 +231,7 @@ impl ShimHandler {
     /// anybody is signalled.
     pub async fn stop_async(&mut self) -> Result<StopReport, StopError> {
         let report = StopFuture::new(self.stopping(), self.child.stop_goes_on()).await?;
-        self.keepalive = None;
+        self.attachment.keepalive = None;
         Ok(report)
     }
 
@@ -328,7 +331,7 @@ impl ShimHandler {
 
     /// Reaps the shim if this process can. Otherwise returns `exit`.
     fn settle(&mut self, exit: Exit) -> Exit {
-        self.keepalive = None;
+        self.attachment.keepalive = None;
         self.process().clone().reap().unwrap_or(exit)
     }
 
@@ -338,11 +341,16 @@ impl ShimHandler {
     /// # Errors
     /// As [`Keepalive::release`]. The shim is then attached as before.
     pub fn release(&mut self) -> io::Result<()> {
-        match self.keepalive.take().map(Keepalive::release) {
-            None | Some(Ok(())) => Ok(()),
+        match self.attachment.keepalive.take().map(Keepalive::release) {
+            None => Ok(()),
+            Some(Ok(())) => {
+                events::released(self.pid());
+                Ok(())
+            }
             Some(Err(refused)) => {
                 let (keepalive, error) = refused.into_parts();
-                self.keepalive = Some(keepalive);
+                self.attachment.keepalive = Some(keepalive);
+                events::not_released(self.pid(), &error);
                 Err(error)
             }
         }
@@ -350,6 +358,18 @@ impl ShimHandler {
 
     /// Takes the keepalive out, for example to hand it over to another process.
     pub fn take_keepalive(&mut self) -> Option<Keepalive> {
-        self.keepalive.take()
+        self.attachment.keepalive.take()
+    }
+}
+
+/// Waits between the steps.
+fn drive(stopping: &mut Stopping) -> Result<StopReport, StopError> {
+    loop {
+        match stopping.step()? {
+            Next::Exit(process, None) => drop(process.wait()?),
+            Next::Exit(process, Some(time)) => drop(process.wait_timeout(time)?),
+            Next::Time(time) => nap(time),
+            Next::Done(report) => return Ok(report),
+        }
     }
 }

@@ -103,11 +103,60 @@
 //! Linux 5.10 or newer. A child is born in its [cgroup](ShimSpawner::cgroup) from 5.7 on, and moves
 //! there before that; [`Cgroup::kill`] is one call of the kernel from 5.14 on. Exit statuses of
 //! adopted shims need 6.15. Proven identities, and a stop of the group of a shim that somebody else
-//! has reaped, need 6.9; [`kill_on_close`](ShimSpawner::kill_on_close) needs 7.1. No features.
+//! has reaped, need 6.9; [`kill_on_close`](ShimSpawner::kill_on_close) needs 7.1.
+//!
+//! # Features
+//! Both are off by default. A feature that is off adds no dependency and no code.
+//!
+//! ## `tracing`
+//! Spans and events for a subscriber of the `tracing` crate. Their target is `shim_spawner`. The
+//! feature turns on the feature of the same name of `watchdog-pipe`, whose events about the link of
+//! a shim are within the span `spawn`.
+//!
+//! | where | level | message | fields |
+//! |---|---|---|---|
+//! | [`ShimSpawner::spawn`] | error | span `spawn` | `program`, `engine` |
+//! | all that the child needs is made | debug | `prepared` | `attached`, `supervised`, `config`, `identity_file`, `fds`: how many of yours |
+//! | the child executed the program, or the supervisor's | debug | `started` | `pid` |
+//! | the supervisor executed the program | debug | `program executed` | `pid`: the supervisor's |
+//! | the spawn succeeds | info | `spawned` | `pid`, `attached` |
+//! | it fails | warn | `not spawned` | `stage`: a [`Stage`]; `errno` if there is one; `error` |
+//! | [`ShimHandler::stop`], [`stop_async`](ShimHandler::stop_async) | error | span `stop` | `pid`, `target` |
+//! | the stop signal was sent | debug | `signalled` | `signal`, `grace` |
+//! | the grace period is over, SIGKILL was sent | warn | `grace over` | `killed`: how many; `pids`: at most 16 |
+//! | the stop succeeds | info | `stopped` | `status`, `killed`, `left` |
+//! | it fails | warn | `not stopped` | `error` |
+//! | [`ShimHandler::adopt`] | info | `adopted` | `pid` |
+//! | it fails | warn | `not adopted` | `pid`, `error` |
+//! | [`ShimHandler::release`] | info | `released` | `pid` |
+//! | it fails | warn | `not released` | `pid`, `error` |
+//! | drop of a handler of an attached shim | info | `handler dropped` | `pid` |
+//!
+//! - The spans have the level of errors, so that every filter that passes an event passes its span.
+//! - A stop whose future was dropped goes on in the thread of the [shared
+//!   watcher](Watcher::global), and calls the subscriber there. A subscriber that blocks in that
+//!   thread delays every exit that the process waits for.
+//! - A panic of the subscriber ends inside this crate and changes nothing. A child reports nothing
+//!   before its exec. A copy made by fork reports no drop.
+//! - Arguments, environment and configuration are in no event, because they may hold secrets.
+//!
+//! ## `serde`
+//! | type | JSON | |
+//! |---|---|---|
+//! | [`ShimIdentity`] | a string: [the text of its file](ShimIdentity#text) | written and read |
+//! | [`StopTarget`] | `"leader"`, `"group"`, `"cgroup"`, `"tree"` | written and read |
+//! | [`StopReport`] | `{"exit":{"pid":4711,"status":{"code":5}},"target":"group","killed":{"count":1,"pids":[4712]},"left":{"count":0,"pids":[]}}` | written |
+//! | [`Tally`] | in a report; `count` is `null` where it is not known | written |
+//! | [`Level`] | `"told"`, `"good"`, `"certain"` | written |
+//!
+//! An identity that is read is checked as [`ShimIdentity::load`] checks the text of a file. The
+//! feature turns on the feature of the same name of `watchdog-pipe` ([`StopPolicy`]) and of
+//! `pidfd-watcher` ([`Exit`]).
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("shim-spawner is for Linux: it stands on pidfds, memfds and close_range");
 
+mod attachment;
 mod builder;
 mod cgroup;
 #[allow(unsafe_code)]
@@ -118,6 +167,7 @@ mod credentials;
 mod engine;
 mod environment;
 mod error;
+mod events;
 mod handler;
 mod identity;
 mod image;
@@ -125,6 +175,8 @@ mod internal_fds;
 mod limits;
 mod listen;
 mod report;
+#[cfg(feature = "serde")]
+mod serialize;
 mod shim;
 mod signals;
 mod spawn;

@@ -28,6 +28,7 @@ use crate::sys::{self, Limit, nap};
 use crate::terminal::Foreground;
 use crate::{
     Engine, Resource, ShimChild, ShimSpawner, SpawnError, SpawnedShim, Stage, StopTarget, engine,
+    events,
 };
 
 /// Our own variables of one child: name and value.
@@ -81,6 +82,7 @@ impl SupervisedStart<'_> {
             _ => spawner.explain(error),
         });
         let (process, reports) = waited?;
+        events::executed(process.pid());
         let kept = self.supervisor.reports_the_tree();
         Ok((process, kept.then_some(reports)))
     }
@@ -98,6 +100,13 @@ impl ShimSpawner {
     /// [fork(2)](https://man7.org/linux/man-pages/man2/fork.2.html),
     /// [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
     pub fn spawn(&mut self) -> Result<SpawnedShim, SpawnError> {
+        let _span = events::Spawn::begin(&self.program, self.engine_of_child());
+        self.spawn_by_stages()
+            .inspect(|shim| events::spawned(shim.child.pid(), shim.keepalive.is_some()))
+            .inspect_err(events::not_spawned)
+    }
+
+    fn spawn_by_stages(&self) -> Result<SpawnedShim, SpawnError> {
         self.check()?;
         let belonging = self.belonging()?;
         let aim = self.aim(belonging)?;
@@ -158,6 +167,7 @@ impl ShimSpawner {
             fds,
             image,
         };
+        events::prepared(self);
         let foreground = Foreground::of(&self.terminal);
         let started = self.start(&routine);
         let Routine {
@@ -169,6 +179,9 @@ impl ShimSpawner {
         // Closes our copies of the child's descriptors. The reports end when the last copy is
         // closed.
         drop((fds, streams));
+        if let Ok(process) = &started {
+            events::started(process.pid());
+        }
         let started = match supervised {
             Some(supervised) => supervised.wait(started, self),
             None => started
@@ -196,6 +209,14 @@ impl ShimSpawner {
             child,
             keepalive: link.map(|(keepalive, _)| keepalive),
         })
+    }
+
+    fn engine_of_child(&self) -> Engine {
+        if self.closures.is_empty() {
+            self.engine
+        } else {
+            Engine::Fork
+        }
     }
 
     /// Refuses impossible settings before anything is made.
@@ -236,7 +257,7 @@ impl ShimSpawner {
                 "a supervisor that is killed cannot stop its tree in good order",
             ),
             (
-                self.engine == Engine::Fork || !self.closures.is_empty(),
+                self.engine_of_child() == Engine::Fork,
                 "fork cannot make a child that is killed on close",
             ),
         ];

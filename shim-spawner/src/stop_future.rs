@@ -91,6 +91,14 @@ impl Drop for StopFuture {
 
 impl Driven {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<StopReport, StopError>> {
+        let polled = self.drive(context);
+        if let Poll::Ready(Err(error)) = &polled {
+            self.stopping.failed(error);
+        }
+        polled
+    }
+
+    fn drive(&mut self, context: &mut Context<'_>) -> Poll<Result<StopReport, StopError>> {
         let Driven { stopping, begun } = self;
         loop {
             match begun {

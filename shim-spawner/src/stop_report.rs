@@ -9,6 +9,7 @@ use crate::StopTarget;
 /// The result of [`ShimHandler::stop`](crate::ShimHandler::stop). The shim has ended; the report
 /// tells what happened to the other processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[must_use = "it says whether somebody is left"]
 pub struct StopReport {
     pub(crate) exit: Exit,

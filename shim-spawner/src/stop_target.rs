@@ -3,6 +3,11 @@
 /// Which processes [`ShimHandler::stop`](crate::ShimHandler::stop) stops. They get the stop signal.
 /// The stop waits until none of them is left, and kills those that outlive the grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum StopTarget {
     /// The shim alone.

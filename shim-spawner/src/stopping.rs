@@ -12,7 +12,7 @@ use pidfd_watcher::{Error, Exit, Process, Signal};
 use watchdog_pipe::StopPolicy;
 
 use crate::sys;
-use crate::{StopError, StopReport, Tally};
+use crate::{StopError, StopReport, Tally, events};
 
 pub(crate) use aim::Aim;
 pub(crate) use reports::Reports;
@@ -33,6 +33,7 @@ pub(crate) struct Stopping {
     policy: StopPolicy,
     phase: Phase,
     killed: Tally,
+    told: events::Stop,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +58,14 @@ pub(crate) enum Next {
 
 impl Stopping {
     pub(crate) fn new(leader: Process, aim: Aim, policy: StopPolicy) -> Stopping {
+        let told = events::Stop::begin(leader.pid(), aim.target());
         Stopping {
             leader,
             aim,
             policy,
             phase: Phase::Begin,
             killed: Tally::none(),
+            told,
         }
     }
 
@@ -73,6 +76,19 @@ impl Stopping {
     /// Does what can be done now. Call it again when the event that it returns has happened, or
     /// earlier.
     pub(crate) fn step(&mut self) -> Result<Next, StopError> {
+        let next = self.advance()?;
+        if let Next::Done(report) = &next {
+            self.told.stopped(report);
+        }
+        Ok(next)
+    }
+
+    /// Reports that the stop failed: a step did, or a wait between two steps.
+    pub(crate) fn failed(&self, error: &StopError) {
+        self.told.failed(error);
+    }
+
+    fn advance(&mut self) -> Result<Next, StopError> {
         if let Phase::Begin = self.phase {
             self.aim.check(&self.leader)?;
             let ends = now()?.checked_add(self.policy.grace_period());
@@ -80,6 +96,7 @@ impl Stopping {
             self.aim.signal(&self.leader, self.policy.stop_signal())?;
             // A stopped process handles SIGTERM only after it is continued.
             self.aim.signal(&self.leader, Signal::CONT)?;
+            self.told.signalled(self.policy);
         }
         if let Phase::Grace(ends) = self.phase {
             let (exit, rest) = self.look()?;
@@ -89,6 +106,7 @@ impl Stopping {
             }
             self.phase = Phase::Killing(now()?.saturating_add(KILL_WAIT));
             self.kill(exit, &rest)?;
+            self.told.grace_over(&self.killed);
         }
         let (exit, rest) = self.look()?;
         let left = match self.phase {

@@ -46,6 +46,11 @@ enum Program {
 
 /// What is promised about a shim when its runtime ends. Each level includes the levels before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum Level {
     /// The shim learns of the end. Whether it ends, and what happens to what it started, depends on

@@ -31,13 +31,13 @@
 use std::ffi::c_int;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open, setrlimit};
 use watchdog_pipe::{Builder, ChildSetup, Watchdog};
+use workspace_tests::Folder;
 use workspace_tests::clock::now;
 use workspace_tests::fork::Fork;
 use workspace_tests::memory::touch;
@@ -269,13 +269,12 @@ fn measure(options: &Options, gibibytes: u64, load: &str, dumps: Option<&CoreDum
 
 /// A folder for core dumps, in which this process and its children are from now on, and may write
 /// them.
-struct CoreDumps(PathBuf);
+struct CoreDumps(Folder);
 
 impl CoreDumps {
     fn allowed() -> CoreDumps {
-        let folder = std::env::temp_dir().join(format!("death-latency-{}", std::process::id()));
-        std::fs::create_dir(&folder).expect("a folder");
-        std::env::set_current_dir(&folder).expect("chdir");
+        let folder = Folder::new();
+        std::env::set_current_dir(folder.path()).expect("chdir");
         let mut limit = getrlimit(Resource::Core);
         limit.current = limit.maximum;
         setrlimit(Resource::Core, limit).expect("RLIMIT_CORE");
@@ -285,15 +284,12 @@ impl CoreDumps {
     }
 
     fn remove(&self) {
-        for entry in std::fs::read_dir(&self.0).expect("the folder").flatten() {
+        for entry in std::fs::read_dir(self.0.path())
+            .expect("the folder")
+            .flatten()
+        {
             std::fs::remove_file(entry.path()).expect("remove a dump");
         }
-    }
-}
-
-impl Drop for CoreDumps {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

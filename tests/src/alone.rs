@@ -15,11 +15,13 @@
 //! }
 //! ```
 
-use std::io::Read;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::fork::Fork;
-use crate::{Guard, namespace, signals};
+use crate::{Guard, namespace, signals, until};
 
 /// Names the test that the process was started for.
 const ENV_VAR: &str = "WORKSPACE_TESTS_ALONE";
@@ -79,7 +81,8 @@ pub fn name_of<T>(_here: T) -> String {
 /// Runs `body` if this process was started for the test, else starts that process and waits for it.
 ///
 /// # Panics
-/// If the body panicked, or did not end within [`time_limit`](crate::time_limit); with what it printed.
+/// If the body panicked, or did not end within [`time_limit`](crate::time_limit) after its start or its
+/// last [step](goes_on); with what it printed.
 pub fn run(place: Place, test: &str, body: impl FnOnce()) {
     if std::env::var_os(ENV_VAR).is_some_and(|name| name.to_str() == Some(test)) {
         // Not back to the harness: a test that expects a failure would take this process's for it.
@@ -94,11 +97,12 @@ pub fn run(place: Place, test: &str, body: impl FnOnce()) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = Guard::spawn(&mut command);
+    let steps = Arc::new(AtomicU32::new(0));
     let said = [
-        reader(child.stdout.take().expect("a pipe")),
-        reader(child.stderr.take().expect("a pipe")),
+        reader(child.stdout.take().expect("a pipe"), &steps),
+        reader(child.stderr.take().expect("a pipe"), &steps),
     ];
-    let status = child.wait_deadline();
+    let status = wait(&mut child, &steps);
     let [out, error] = said.map(|reader| reader.join().unwrap_or_default());
     assert!(status.success(), "{test}: {status}\n{out}{error}");
     for line in error.lines().filter(|line| line.starts_with("skipped")) {
@@ -106,6 +110,30 @@ pub fn run(place: Place, test: &str, body: impl FnOnce()) {
     }
     // A process in which the harness found no such test would pass as well.
     assert!(error.contains(RAN), "{test} did not run\n{out}{error}");
+}
+
+/// Said by the body of a test on its way.
+const STEP: &str = "the body of the test goes on";
+
+/// In the body of a test: the deadline begins anew. For a case that needs very many of something:
+/// each of them is bounded then, and not all of them together, which on a busy machine take long.
+pub fn goes_on() {
+    eprintln!("{STEP}");
+}
+
+/// Waits for the end, which comes in time after the start and after each step.
+fn wait(child: &mut Guard, steps: &AtomicU32) -> ExitStatus {
+    loop {
+        let before = steps.load(Ordering::Relaxed);
+        let ended = until("the test ends or goes on", || {
+            let status = child.try_wait().expect("wait for own child");
+            let step = steps.load(Ordering::Relaxed) != before;
+            (status.is_some() || step).then_some(status)
+        });
+        if let Some(status) = ended {
+            return status;
+        }
+    }
 }
 
 /// Said by the process that was started for a test, once its body has ended.
@@ -142,7 +170,8 @@ fn run_in_copy(place: Place, body: impl FnOnce()) -> i32 {
         }
         body();
     })
-    .wait();
+    // Whoever has started this process has the deadline.
+    .wait_in_time();
     eprintln!("{RAN}");
     status.code().unwrap_or_else(|| {
         eprintln!("the body's process ended by {status}");
@@ -150,11 +179,26 @@ fn run_in_copy(place: Place, body: impl FnOnce()) -> i32 {
     })
 }
 
-/// On a thread: a case that hangs is found by the deadline, not by the end of its output.
-fn reader(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+/// On a thread: a case that hangs is found by the deadline, not by the end of its output. Steps are
+/// counted, and left out of what was said.
+fn reader(
+    pipe: impl Read + Send + 'static,
+    steps: &Arc<AtomicU32>,
+) -> std::thread::JoinHandle<String> {
+    let steps = Arc::clone(steps);
     std::thread::spawn(move || {
-        let mut said = Vec::new();
-        let _ = pipe.read_to_end(&mut said);
-        String::from_utf8_lossy(&said).into_owned()
+        let (mut pipe, mut said, mut line) = (BufReader::new(pipe), String::new(), Vec::new());
+        while pipe
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|length| length > 0)
+        {
+            if line.trim_ascii_end() == STEP.as_bytes() {
+                steps.fetch_add(1, Ordering::Relaxed);
+            } else {
+                said.push_str(&String::from_utf8_lossy(&line));
+            }
+            line.clear();
+        }
+        said
     })
 }

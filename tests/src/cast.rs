@@ -15,9 +15,8 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pidfd_watcher::Process;
@@ -27,7 +26,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::orders::Order;
 use crate::proc_fs::stat;
-use crate::{Guard, time_limit, until};
+use crate::{Folder, Guard, time_limit, until};
 
 /// Where its members find the test.
 const ENV_VAR: &str = "WORKSPACE_TESTS_CAST";
@@ -35,7 +34,7 @@ const ENV_VAR: &str = "WORKSPACE_TESTS_CAST";
 /// Those who take part, as the test that directs them sees them.
 #[derive(Debug)]
 pub struct Cast {
-    folder: PathBuf,
+    folder: Folder,
     listener: UnixListener,
     waiting: Vec<Actor>,
     reaped: BTreeMap<i32, ExitStatus>,
@@ -46,18 +45,10 @@ impl Cast {
     /// A cast of nobody, in a folder of its own that any user may enter.
     #[allow(clippy::new_without_default, reason = "it makes a folder and a socket")]
     pub fn new() -> Cast {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "cast-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let folder = env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).expect("create the cast's folder");
+        let folder = Folder::new();
         let path = folder.join("socket");
         let listener = UnixListener::bind(&path).expect("bind the cast's socket");
-        for (path, mode) in [(&folder, 0o755), (&path, 0o777)] {
+        for (path, mode) in [(folder.path(), 0o755), (&path, 0o777)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
         }
         Cast {
@@ -86,8 +77,8 @@ impl Cast {
     }
 
     /// The folder: gone with the cast.
-    pub fn folder(&self) -> &PathBuf {
-        &self.folder
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Waits for the process that calls itself `name`.
@@ -122,12 +113,6 @@ impl Cast {
             let status = ExitStatus::from_raw(status.parse().expect("a wait status"));
             self.reaped.insert(number.parse().expect("a pid"), status);
         }
-    }
-}
-
-impl Drop for Cast {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

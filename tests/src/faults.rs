@@ -6,6 +6,7 @@
 //! counts the calls that the operation makes, thread by thread, and lets the k-th one fail. Then it
 //! judges what came of it.
 
+pub mod actor;
 mod arms;
 pub mod campaign;
 mod documented;
@@ -15,10 +16,12 @@ mod judge;
 mod marker;
 pub mod role;
 mod scenario;
+mod scene;
 mod signals;
 mod spec;
 mod subject;
 mod table;
 mod told;
 mod trial;
+pub mod wish;
 mod world;

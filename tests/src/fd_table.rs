@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
+
+use crate::Folder;
 
 /// Device and inode: which file a descriptor names.
 pub type FileId = (u64, u64);
@@ -94,11 +96,14 @@ pub fn fixture(name: &str) -> PathBuf {
     }
 }
 
+/// The file in which it does.
+const REPORT: &str = "report";
+
 /// A command whose child tells what it has open.
 #[derive(Debug)]
 pub struct Witness {
     pub command: Command,
-    report: PathBuf,
+    folder: Folder,
 }
 
 impl Witness {
@@ -110,16 +115,13 @@ impl Witness {
 
     /// The same for a test, whose binary does not lie beside `fd_list`.
     pub fn of(program: impl AsRef<std::ffi::OsStr>) -> Witness {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "fd-list-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let report = std::env::temp_dir().join(name);
+        let folder = Folder::new();
+        // The child may be another user's.
+        let for_all = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(folder.path(), for_all).expect("own folder");
         let mut command = Command::new(program);
-        command.arg(&report);
-        Witness { command, report }
+        command.arg(folder.join(REPORT));
+        Witness { command, folder }
     }
 
     /// Spawns the command, waits for its end, and tells what the child had. The deadline is that of
@@ -132,8 +134,9 @@ impl Witness {
     /// What a child of this command reported before it ended.
     pub fn read(&self, status: ExitStatus) -> Table {
         assert!(status.success(), "fd_list: {status}");
-        let text = fs::read_to_string(&self.report).expect("the report");
-        fs::remove_file(&self.report).expect("remove the report");
+        let report = self.folder.join(REPORT);
+        let text = fs::read_to_string(&report).expect("the report");
+        fs::remove_file(&report).expect("remove the report");
         text.lines()
             .map(|line| {
                 let mut fields = line
@@ -156,11 +159,5 @@ impl Witness {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         self
-    }
-}
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.report);
     }
 }

@@ -69,14 +69,20 @@ impl Fork {
         status
     }
 
-    /// Waits for the end, which must be a good one, for as long as it takes: a bench may take
-    /// hours.
-    pub fn succeeds_in_time(mut self) {
+    /// Waits for the end for as long as it takes.
+    pub fn wait_in_time(&mut self) -> ExitStatus {
         let mut status = 0;
         // SAFETY: `status` is a valid place for the answer; the child is ours and not reaped.
         while unsafe { libc::waitpid(self.pid, &raw mut status, 0) } != self.pid {}
         let status = ExitStatus::from_raw(status);
         self.status = Some(status);
+        status
+    }
+
+    /// Waits for the end, which must be a good one, for as long as it takes: a bench may take
+    /// hours.
+    pub fn succeeds_in_time(mut self) {
+        let status = self.wait_in_time();
         assert!(status.success(), "forked child: {status}");
     }
 

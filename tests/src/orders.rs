@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::faults::campaign::Wish;
 use crate::faults::role::Role as FaultRole;
+use crate::faults::wish::Wish;
 
 /// Everything that a helper program can be told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +49,17 @@ pub enum Order {
         grace: Duration,
         release: bool,
     },
+    /// To `soak_runtime`: work, round by round, as standard input says.
+    Soak {
+        /// The order of the work.
+        seed: u64,
+        /// Where identities are kept.
+        folder: PathBuf,
+        /// Lose one in each round.
+        leak: Option<Leak>,
+    },
+    /// To `soak_runtime`: start a detached shim with this identity file, and end.
+    LeaveShim { identity: PathBuf },
     /// To `forker`: fork and end, for ever and deaf to SIGTERM, so that the number of the one that
     /// lives changes all the time.
     Comet {
@@ -408,6 +419,14 @@ pub enum Tie {
         threads: usize,
     },
     Nothing,
+}
+
+/// What a runtime loses, so that a test sees it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Leak {
+    Descriptor,
+    /// A page.
+    Memory,
 }
 
 /// How a runtime is tied to what it starts.

@@ -22,11 +22,16 @@ impl Progress {
 
     /// One step more is done.
     pub fn step(&mut self) {
+        self.at(self.0.position() + 1);
+    }
+
+    /// So many steps are done.
+    pub fn at(&mut self, done: u64) {
         let bar = &self.0;
         let steps = bar.length().unwrap_or(1);
         let quarter = |done: u64| done * 4 / steps;
         let before = quarter(bar.position());
-        bar.inc(1);
+        bar.set_position(done.min(steps));
         // Hidden: no terminal.
         if bar.is_hidden() && before != quarter(bar.position()) {
             let (what, done) = (bar.message(), bar.position());

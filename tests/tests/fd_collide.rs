@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::{fs, io};
@@ -13,7 +14,7 @@ use fd_preserve::{Applied, ChildFdsError, Error, ErrorChannel, PreserveFds};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use workspace_tests::fd_table::{Witness, file, file_at, id, stdio};
 use workspace_tests::fork::Fork;
-use workspace_tests::{alone, fd_table};
+use workspace_tests::{Folder, alone, fd_table};
 
 /// A command that gives `file` on `target`.
 fn give(program: impl Into<PathBuf>, file: impl AsFd, target: RawFd) -> (Command, Applied) {
@@ -34,7 +35,8 @@ fn size(file: impl AsFd) -> u64 {
 #[test]
 fn a_program_that_cannot_be_executed_is_told_with_every_target() {
     alone!({
-        let unreadable = std::env::temp_dir().join(format!("fd-unreadable-{}", std::process::id()));
+        let folder = Folder::new();
+        let unreadable = folder.join("unreadable");
         fs::write(&unreadable, "#!/bin/sh\n").expect("write");
         fs::set_permissions(&unreadable, fs::Permissions::from_mode(0o000)).expect("chmod");
         let programs: [(PathBuf, i32); 3] = [
@@ -61,7 +63,6 @@ fn a_program_that_cannot_be_executed_is_told_with_every_target() {
                 assert_eq!(size(&file), 0, "{program:?} at {target}: stray bytes");
             }
         }
-        fs::remove_file(&unreadable).expect("remove");
     });
 }
 
@@ -368,13 +369,17 @@ fn a_closed_standard_stream_without_dev_null_is_refused() {
     alone!({
         // The working directory stays outside of the new root: from there the folder can be
         // removed.
-        std::env::set_current_dir(std::env::temp_dir()).expect("chdir");
-        let empty = format!("fd-empty-{}", std::process::id());
-        fs::create_dir(&empty).expect("mkdir");
-        let root = std::ffi::CString::new(empty.as_str()).expect("no NUL");
+        let empty = Folder::new();
+        let [outside, name] = [
+            empty.path().parent(),
+            empty.path().file_name().map(Path::new),
+        ]
+        .map(|part| part.expect("a whole path"));
+        std::env::set_current_dir(outside).expect("chdir");
+        let root = std::ffi::CString::new(name.as_os_str().as_bytes()).expect("no NUL");
         // SAFETY: one thread; this process sees another root from here on.
         let done = unsafe { libc::chroot(root.as_ptr()) };
-        fs::remove_dir(&empty).expect("rmdir");
+        fs::remove_dir(name).expect("rmdir");
         if done != 0 {
             eprintln!("skipped: chroot is refused: {}", io::Error::last_os_error());
             return;

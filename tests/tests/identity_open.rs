@@ -1,6 +1,5 @@
 //! From a saved identity to the same process, or to a typed error; never to a stranger.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -30,14 +29,13 @@ fn forged(identity: &ShimIdentity, field: &str, value: Option<&str>) -> ShimIden
 
 /// What another process, a restarted runtime, makes of `identity`.
 fn adopted_elsewhere(identity: &ShimIdentity) -> String {
-    let path: PathBuf =
-        std::env::temp_dir().join(format!("adopt-{}-{}", std::process::id(), identity.pid()));
+    let folder = Folder::new();
+    let path = folder.join("identity");
     identity.save(&path).expect("save");
     let output = Command::new(env!("CARGO_BIN_EXE_proc_identity"))
         .arg(Order::LoadAndOpen { path: path.clone() }.argument())
         .output()
         .expect("fixture");
-    std::fs::remove_file(&path).expect("remove");
     String::from_utf8(output.stdout)
         .expect("text")
         .trim_end()

@@ -7,7 +7,7 @@ use pidfd_watcher::{Error, Pid, Process, Signal};
 use workspace_tests::namespace::looked_at;
 use workspace_tests::orders::Order;
 use workspace_tests::target::target;
-use workspace_tests::{Dialogue, Guard, signals, time_limit, until};
+use workspace_tests::{Dialogue, Folder, Guard, signals, time_limit, until};
 
 /// Waits under the deadline, and returns the status.
 fn ended(process: &Process) -> Option<ExitStatus> {
@@ -96,17 +96,15 @@ fn every_terminating_signal_is_exact() {
 
 #[test]
 fn core_dump_is_told() {
-    let folder = std::env::temp_dir().join(format!("core-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("folder");
+    let folder = Folder::new();
     let mut command = target(&Order::DumpCore {
         signal: libc::SIGABRT,
     });
-    let mut child = Guard::spawn(command.current_dir(&folder).stderr(Stdio::null()));
+    let mut child = Guard::spawn(command.current_dir(folder.path()).stderr(Stdio::null()));
     let process = Process::from_child(&mut child).expect("own child");
     let told = ended(&process);
     let witness = child.wait_deadline();
     let after = ended(&process);
-    std::fs::remove_dir_all(&folder).expect("remove folder");
     let told_before_the_reaping = if witness.core_dumped() {
         Some(witness)
     } else {

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use shim_spawner::{Engine, ShimSpawner, Stage, Stdio};
-use workspace_tests::alone;
+use workspace_tests::{Folder, alone};
 
 /// A change, as the caller makes it.
 #[derive(Clone, Debug)]
@@ -177,13 +177,13 @@ fn paths(root: &Path) -> impl Strategy<Value = Vec<u8>> + use<> {
 #[test]
 fn program_is_looked_up_where_a_child_of_std_looks() {
     alone!({
-        let root = std::env::temp_dir().join(format!("shim-path-{}", std::process::id()));
+        let root = Folder::new();
         for folder in ["one", "two"] {
             tool(&root.join(folder));
         }
-        let inherited = prop::collection::vec(paths(&root), 0..3);
-        let set = paths(&root).prop_map(|path| Change::Set(b"PATH", path));
-        let odd = paths(&root).prop_map(|path| Change::Set(b"PATH=", path));
+        let inherited = prop::collection::vec(paths(root.path()), 0..3);
+        let set = paths(root.path()).prop_map(|path| Change::Set(b"PATH", path));
+        let odd = paths(root.path()).prop_map(|path| Change::Set(b"PATH=", path));
         let other = Just(Change::Set(b"A", b"1".to_vec()));
         let change_of_path = prop_oneof![
             4 => set,
@@ -215,7 +215,6 @@ fn program_is_looked_up_where_a_child_of_std_looks() {
             }
             Ok(())
         });
-        let _ = fs::remove_dir_all(&root);
         compared.expect("the same");
     });
 }

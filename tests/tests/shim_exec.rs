@@ -8,16 +8,14 @@ use std::process::{Command, Stdio};
 
 use fd_preserve::PreserveFds;
 use shim_spawner::{Engine, ShimSpawner, Stage};
-use workspace_tests::reaped;
+use workspace_tests::{Folder, reaped};
 
 /// Executable files in a folder of their own, removed with it.
-struct Files(PathBuf);
+struct Files(Folder);
 
 impl Files {
-    fn new(name: &str) -> Files {
-        let folder = std::env::temp_dir().join(format!("shim-exec-{}-{name}", std::process::id()));
-        fs::create_dir_all(&folder).expect("mkdir");
-        Files(folder)
+    fn new() -> Files {
+        Files(Folder::new())
     }
 
     fn add(&self, name: &str, content: &[u8]) -> PathBuf {
@@ -43,15 +41,9 @@ impl Files {
     }
 }
 
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn file_without_a_header_is_an_error_of_the_exec_that_names_it() {
-    let files = Files::new("spawner");
+    let files = Files::new();
     for file in files.without_a_header() {
         for engine in [Engine::Vfork, Engine::Fork] {
             let spawned = ShimSpawner::new(&file).engine(engine).spawn();
@@ -65,7 +57,7 @@ fn file_without_a_header_is_an_error_of_the_exec_that_names_it() {
 
 #[test]
 fn script_that_names_its_interpreter_is_run() {
-    let files = Files::new("interpreter");
+    let files = Files::new();
     let script = files.add("script", b"#!/bin/sh\nexit 7\n");
     for engine in [Engine::Vfork, Engine::Fork] {
         let shim = ShimSpawner::new(&script).engine(engine).spawn();
@@ -78,7 +70,7 @@ fn script_that_names_its_interpreter_is_run() {
 /// The answer that a shim gets is std's own.
 #[test]
 fn std_without_a_closure_refuses_a_file_without_a_header() {
-    let files = Files::new("std");
+    let files = Files::new();
     for file in files.without_a_header() {
         let spawned = Command::new(&file).spawn().map(drop);
         let error = spawned.expect_err("no program");
@@ -91,7 +83,7 @@ fn std_without_a_closure_refuses_a_file_without_a_header() {
 #[cfg(target_env = "gnu")]
 #[test]
 fn std_with_a_closure_has_the_shell_run_a_file_without_a_header() {
-    let files = Files::new("closure");
+    let files = Files::new();
     let script = files.add("script", b"exit 7\n");
     let mut bare = Command::new(&script);
     // SAFETY: does nothing.

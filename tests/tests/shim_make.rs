@@ -4,10 +4,9 @@
 //! A jobserver that works is shown by two targets which need each other's start: each waits for a
 //! file that the other one makes. Run one after the other, the first one gives up.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use workspace_tests::Guard;
+use workspace_tests::{Folder, Guard};
 
 const RUN: &str = env!("CARGO_BIN_EXE_shim_run");
 
@@ -20,14 +19,11 @@ one two:
 ";
 
 /// A folder of makefiles, gone with the test.
-struct Folder(PathBuf);
+struct Makefiles(Folder);
 
-impl Folder {
-    fn new(test: &str) -> Folder {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).expect("a folder");
-        Folder(folder)
+impl Makefiles {
+    fn new() -> Makefiles {
+        Makefiles(Folder::new())
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -40,7 +36,7 @@ impl Folder {
         let mut command = Command::new(program);
         command
             .args(args)
-            .current_dir(&self.0)
+            .current_dir(self.0.path())
             .env_remove("MAKEFLAGS")
             .env_remove("MFLAGS")
             .env_remove("MAKELEVEL")
@@ -63,12 +59,6 @@ impl Folder {
         let err = child.stderr.as_mut().expect("piped");
         err.read_to_end(&mut output.stderr).expect("read");
         output
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -98,7 +88,7 @@ fn jobserver_of_a_make_that_is_a_shim_works() {
     if !make_is_there() {
         return;
     }
-    let folder = Folder::new("make_that_is_a_shim");
+    let folder = Makefiles::new();
     folder.write("Makefile", MEETING);
     succeeded(&folder.run(RUN, &["make", "-j4"]));
 }
@@ -108,7 +98,7 @@ fn jobserver_that_a_runtime_passes_on_to_a_make_works() {
     if !make_is_there() {
         return;
     }
-    let folder = Folder::new("make_under_a_runtime_under_make");
+    let folder = Makefiles::new();
     folder.write("Makefile", "all:\n\t+@$(RUN) $(MAKE) -f inner\n");
     folder.write("inner", MEETING);
     succeeded(&folder.run("make", &["-j4"]));
@@ -122,7 +112,7 @@ fn jobserver_that_was_not_passed_on_is_missed_and_nothing_of_ours_is_taken_for_i
     if !make_is_there() {
         return;
     }
-    let folder = Folder::new("make_without_its_jobserver");
+    let folder = Makefiles::new();
     folder.write("Makefile", "all:\n\t@$(RUN) make -f inner\n");
     folder.write("inner", "all:\n\t@echo flags: $(MAKEFLAGS)\n");
     let output = folder.run("make", &["-j4"]);

@@ -27,6 +27,28 @@ fn no_line_of_a_source_file_is_longer_than_100_columns() {
     assert!(long.is_empty(), "{long:#?}");
 }
 
+/// The files that may ask where temporary files lie: what makes a folder there that nobody else
+/// has, and what makes no file.
+const TEMPORARY: [&str; 4] = [
+    "tests/src/folder.rs",
+    "tests/src/demo/front.rs",
+    "tests/tests/tree_forkers.rs",
+    "tests/tests/sources.rs",
+];
+
+/// A name with the pid in it is another process's too: many are pid 1 of a PID namespace.
+#[test]
+fn tests_make_their_files_in_folders_that_nobody_else_has() {
+    let all = sources::all().into_iter();
+    let in_tests = all.filter(|source| source.path.contains("tests/"));
+    let asks = |text: &str| text.contains("temp_dir()") || text.contains("CARGO_TARGET_TMPDIR");
+    let others: Vec<String> = in_tests
+        .filter(|source| asks(&source.text) && !TEMPORARY.contains(&source.path.as_str()))
+        .map(|source| source.path)
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
 /// Each word, and the file that defines the type.
 const WORDS: [(&str, &str); 4] = [
     ("Stage", "shim-spawner/src/error.rs"),

@@ -10,6 +10,7 @@ use pidfd_watcher::Signal;
 use shim_spawner::{
     ShimHandler, ShimIdentity, ShimSpawner, Stage, Stdio, StopError, StopPolicy, StopTarget,
 };
+use workspace_tests::cgroups::own_cgroup;
 use workspace_tests::fork::Fork;
 use workspace_tests::identity_text::{field, with_field};
 use workspace_tests::namespace::{few_numbers, kernel, mount_empty_proc, unshare_mounts};
@@ -17,7 +18,9 @@ use workspace_tests::pack::{
     OBEDIENT, Pack, STUBBORN, code, ended, grace, is_killed, raw, spawner, wait_end,
 };
 use workspace_tests::target::sleeper;
-use workspace_tests::{Guard, alone, alone_in_pid_namespace, proc_fs, seccomp, time_limit, until};
+use workspace_tests::{
+    Guard, alone, alone_in_pid_namespace, proc_fs, random, seccomp, time_limit, until,
+};
 
 // Who is stopped.
 
@@ -488,7 +491,7 @@ fn shim_that_has_left_its_group_is_stopped_and_those_that_it_joined_are_not() {
 /// A new cgroup below this process's own; `None`, and a line that says why, where none can be made.
 fn cgroup(name: &str) -> Option<CgroupGuard> {
     let made = own_cgroup().and_then(|own| {
-        let folder = own.join(format!("stop-tree-{name}-{}", std::process::id()));
+        let folder = own.join(format!("stop-tree-{name}-{:x}", random().u64(..)));
         fs::create_dir(&folder).ok()?;
         Some(CgroupGuard(folder))
     });
@@ -511,16 +514,6 @@ impl Drop for CgroupGuard {
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
         until("the cgroup is empty", || fs::remove_dir(&self.0).ok());
     }
-}
-
-fn own_cgroup() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-    let mount: Vec<&str> = mount.split(' ').collect();
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let below = own.strip_prefix(mount[3]).unwrap_or(own);
-    Some(PathBuf::from(mount[4]).join(below.trim_start_matches('/')))
 }
 
 /// Members in sessions of their own, which no group signal reaches.

@@ -16,6 +16,7 @@ use std::{env, error::Error, ffi::OsStr, ffi::OsString, io};
 
 use fd_preserve::PreserveFds;
 use shim_spawner::{ShimSpawner, Stage, Supervisor};
+use workspace_tests::cgroups::own_cgroup;
 use workspace_tests::fork::Fork;
 use workspace_tests::play::can;
 use workspace_tests::{Folder, Guard, alone, alone_in_pid_namespace, seccomp, text};
@@ -452,7 +453,7 @@ fn shim_that_is_refused_leaves_no_cgroup_behind() {
             let name = text(&entry.path());
             name.contains("/watchdog-shim-") && name.ends_with(&number)
         };
-        let folder = cgroup_folder();
+        let folder = own_cgroup().expect("a hierarchy of version 2");
         // The kernel gives a namespace's number again: one of an earlier run may have left some.
         let ours = || -> BTreeSet<PathBuf> {
             let entries = fs::read_dir(&folder).expect("a cgroup").flatten();
@@ -466,17 +467,6 @@ fn shim_that_is_refused_leaves_no_cgroup_behind() {
             assert!(left.is_empty(), "{words:?}: {left:?}");
         }
     });
-}
-
-/// This process's own cgroup, of version 2.
-fn cgroup_folder() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc");
-    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
-    let mount: Vec<&str> = mount.expect("a cgroup2 mount").split(' ').collect();
-    let own = fs::read_to_string("/proc/self/cgroup").expect("/proc");
-    let own = own.lines().find_map(|line| line.strip_prefix("0::"));
-    let below = Path::new(own.expect("version 2")).strip_prefix(mount[3]);
-    Path::new(mount[4]).join(below.expect("below what is mounted"))
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use pidfd_watcher::{Process, Signal, Watcher};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use workspace_tests::alone::goes_on;
 use workspace_tests::namespace::looked_at;
 use workspace_tests::{Held, Told, alone, time_limit};
 
@@ -27,6 +28,10 @@ fn processes_that_are_watched_again_and_again_starve_nobody() {
 }
 
 const CHILDREN: u64 = 10_000;
+
+/// So many of them have the deadline to be forked in, and later to be told of. All of them together
+/// take long on a busy machine.
+const STEP: u64 = 100;
 
 /// Kills and reaps what is left of the children, however this ends.
 struct All(Vec<Process>);
@@ -96,6 +101,9 @@ fn ten_thousand_children_that_end_at_once_are_told_once_each_while_ten_others_ch
             children
                 .0
                 .push(process.unwrap_or_else(|error| panic!("child {n}: {error}")));
+            if n % STEP == 0 {
+                goes_on();
+            }
         }
         let stop = Arc::new(AtomicBool::new(false));
         let churners: Vec<Held> = (0..10).map(|_| Held::new()).collect();
@@ -117,7 +125,10 @@ fn ten_thousand_children_that_end_at_once_are_told_once_each_while_ten_others_ch
         drop(tell);
         drop(held);
         let mut threads = std::collections::HashSet::new();
-        for _ in 0..count {
+        for heard in 0..count {
+            if heard % STEP == 0 {
+                goes_on();
+            }
             let (n, exit, thread) = told.recv_timeout(time_limit()).expect("all are told");
             threads.insert(thread);
             assert_eq!(exit.pid, children.0[n].pid());

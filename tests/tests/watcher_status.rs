@@ -9,8 +9,8 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use workspace_tests::namespace::{kernel, looked_at};
 use workspace_tests::orders::Order;
 use workspace_tests::{
-    Dialogue, Guard, Held, Told, alone, alone_in_pid_namespace, namespace, proc_fs, signals,
-    time_limit, until,
+    Dialogue, Folder, Guard, Held, Told, alone, alone_in_pid_namespace, namespace, proc_fs,
+    signals, time_limit, until,
 };
 
 #[test]
@@ -54,8 +54,7 @@ fn witness(process: &Process) -> (Option<i32>, bool) {
 #[test]
 fn every_terminating_signal_is_exact_with_its_core_flag() {
     let watcher = Watcher::new().expect("watcher");
-    let folder = std::env::temp_dir().join(format!("watcher-cores-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("folder");
+    let folder = Folder::new();
     let (mut cores, mut none) = (0, 0);
     // 32 and 33 are the C library's own.
     for signal in (1..=31)
@@ -68,7 +67,7 @@ fn every_terminating_signal_is_exact_with_its_core_flag() {
                 continue;
             }
             let mut command = Command::new(env!("CARGO_BIN_EXE_proc_target"));
-            command.arg(order.argument()).current_dir(&folder);
+            command.arg(order.argument()).current_dir(folder.path());
             let mut child = Guard::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
             let process = Process::from_child(&mut child).expect("own child");
             let told = Told::by(&watcher, &process).0.status();
@@ -95,7 +94,6 @@ fn every_terminating_signal_is_exact_with_its_core_flag() {
             }
         }
     }
-    std::fs::remove_dir_all(&folder).expect("remove folder");
     assert!(none > 0);
     if cores == 0 {
         eprintln!("skipped in part: this system writes no core (core_pattern, limits)");

@@ -12,7 +12,7 @@ use crate::readiness::Readiness;
 use crate::sentinel::{self, Damaged, Found};
 use crate::sys::{self, Inherited, Inspected};
 use crate::variable::{ENV_VAR, Variable};
-use crate::{AdoptError, Watchdog};
+use crate::{AdoptError, Watchdog, events};
 
 /// True while a [`Watchdog`] owns the descriptor that the environment named. Once one does, it
 /// stays true.
@@ -59,18 +59,9 @@ impl Watchdog {
     pub unsafe fn from_env() -> Result<Option<Watchdog>, AdoptError> {
         // SAFETY: our caller promises what is asked for.
         let inherited = unsafe { Inherited::promised() };
-        // Acquire: pairs with the Release store below, in an earlier call that failed. The swap
-        // publishes only the claim: a caller that finds it set looks at nothing else.
-        if CLAIMED.swap(true, Ordering::AcqRel) {
-            return Err(AdoptError::AlreadyClaimed);
-        }
-        let adopted = from_environment(&inherited);
-        if !matches!(adopted, Ok(Some(_))) {
-            // Release: pairs with the Acquire of the swap above, in a later call. Everything that
-            // this call did and undid happens before the later call looks at the descriptors.
-            CLAIMED.store(false, Ordering::Release);
-        }
-        adopted
+        from_environment_once(&inherited)
+            .inspect(|adopted| adopted.iter().for_each(Watchdog::tell_of_adoption))
+            .inspect_err(events::not_adopted)
     }
 
     /// Adopts a read end that the caller received by a protocol of its own. Sets close-on-exec, and
@@ -80,12 +71,33 @@ impl Watchdog {
     /// [`AdoptError::NotAPipe`], [`AdoptError::WrongEnd`], [`AdoptError::HoldsWriter`] and
     /// [`AdoptError::Io`]; the descriptor is closed.
     pub fn from_fd(pipe: OwnedFd) -> Result<Watchdog, AdoptError> {
-        let fd = sys::number(&pipe);
-        let inspected = sys::inspect(fd)?;
-        check_end(fd, &inspected)?;
-        check_writers(fd, &inspected)?;
-        Watchdog::new(pipe, Readiness::new()?, None, None).map_err(|(_, error)| error.into())
+        from_pipe(pipe)
+            .inspect(Watchdog::tell_of_adoption)
+            .inspect_err(events::not_adopted)
     }
+}
+
+fn from_pipe(pipe: OwnedFd) -> Result<Watchdog, AdoptError> {
+    let fd = sys::number(&pipe);
+    let inspected = sys::inspect(fd)?;
+    check_end(fd, &inspected)?;
+    check_writers(fd, &inspected)?;
+    Watchdog::new(pipe, Readiness::new()?, None, None).map_err(|(_, error)| error.into())
+}
+
+fn from_environment_once(inherited: &Inherited) -> Result<Option<Watchdog>, AdoptError> {
+    // Acquire: pairs with the Release store below, in an earlier call that failed. The swap
+    // publishes only the claim: a caller that finds it set looks at nothing else.
+    if CLAIMED.swap(true, Ordering::AcqRel) {
+        return Err(AdoptError::AlreadyClaimed);
+    }
+    let adopted = from_environment(inherited);
+    if !matches!(adopted, Ok(Some(_))) {
+        // Release: pairs with the Acquire of the swap above, in a later call. Everything that this
+        // call did and undid happens before the later call looks at the descriptors.
+        CLAIMED.store(false, Ordering::Release);
+    }
+    adopted
 }
 
 fn from_environment(inherited: &Inherited) -> Result<Option<Watchdog>, AdoptError> {

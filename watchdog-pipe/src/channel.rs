@@ -9,7 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::descriptor::above_stdio;
 use crate::sentinel::SlotLease;
 use crate::sys::ForkGeneration;
-use crate::{ChildSetup, Keepalive, StopPolicy};
+use crate::{ChildSetup, Keepalive, StopPolicy, events};
 
 /// Makes a link. The [`Keepalive`] stays here; the [`ChildSetup`] says what the child gets.
 ///
@@ -95,6 +95,7 @@ impl Builder {
         // Last, so that the pipe gets a descriptor first if few are left.
         let lease = self.sentinel.then(|| SlotLease::take(generation)).flatten();
         let setup = ChildSetup::new(read, &pipe, lease.as_ref(), self.policy);
+        events::made(crate::sys::number(&write), lease.is_some());
         Ok((Keepalive::new(write, generation, lease), setup))
     }
 }

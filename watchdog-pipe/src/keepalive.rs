@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -12,7 +12,7 @@ use crate::sentinel::SlotLease;
 use crate::sys::ForkGeneration;
 use crate::word::Word;
 use crate::write_ends::WriteEnd;
-use crate::{Guarantees, sys};
+use crate::{Guarantees, events, sys};
 
 /// Keeps a child alive. When it is dropped, the child gets the verdict
 /// [`KeepaliveDropped`](crate::Verdict). When this process dies, in any way, the child gets
@@ -71,7 +71,9 @@ impl Keepalive {
     pub fn release(self) -> Result<(), ReleaseError> {
         // The returned write end is closed here, after the word. The child ignores what follows a
         // verdict.
-        self.give_up(Word::Released).map(drop)
+        let write = self.give_up(Word::Released)?;
+        events::released(sys::number(&write));
+        Ok(())
     }
 
     /// Gives up the write end, so that another process can hold it (`SCM_RIGHTS`), or the next
@@ -85,7 +87,9 @@ impl Keepalive {
     /// # Errors
     /// As [`Keepalive::release`].
     pub fn hand_over(self) -> Result<OwnedFd, ReleaseError> {
-        self.give_up(Word::HandedOver)
+        let write = self.give_up(Word::HandedOver)?;
+        events::handed_over(sys::number(&write));
+        Ok(write)
     }
 
     /// Makes a keepalive from a write end that this or another process gave up by
@@ -108,9 +112,12 @@ impl Keepalive {
     }
 
     fn give_up(mut self, word: Word) -> Result<OwnedFd, ReleaseError> {
-        self.let_go_and_say(word).map_err(|error| ReleaseError {
-            keepalive: self,
-            error,
+        self.let_go_and_say(word).map_err(|error| {
+            events::not_let_go(&error);
+            ReleaseError {
+                keepalive: self,
+                error,
+            }
         })
     }
 
@@ -223,7 +230,13 @@ impl Drop for Keepalive {
             // Best effort. If the word cannot be written, the close that follows is a verdict by
             // itself. The word comes before the lease is given back, so that a death in between is
             // still reported at once. The child reads the pipe's word first in any case.
-            let _ = self.write.borrow(|write| say(write, Word::Dropped));
+            let said = self
+                .write
+                .borrow(|write| say(write, Word::Dropped).map(|()| write.as_raw_fd()));
+            // Without a word the close tells the child, and a subscriber must not delay it.
+            if let Some(Ok(fd)) = said {
+                events::dropped(fd);
+            }
         }
     }
 }

@@ -146,7 +146,46 @@
 //! # Kernel versions
 //! Linux 5.10 or newer; nothing here depends on a newer one (the sentinel needs
 //! `F_SEAL_FUTURE_WRITE`, of 5.1). Where there is `RWF_NOSIGNAL` (6.18), a word is said without
-//! touching the signal mask. There are no features.
+//! touching the signal mask.
+//!
+//! # Features
+//! Both are off by default. A feature that is off adds no dependency and no code.
+//!
+//! ## `tracing`
+//! Events for a subscriber of the `tracing` crate. Their target is `watchdog_pipe`.
+//!
+//! | where | level | message | fields |
+//! |---|---|---|---|
+//! | [`channel`], [`Builder::channel`] | debug | `link made` | `fd`: the write end; `sentinel` |
+//! | drop of a [`Keepalive`], if the child could be told | debug | `link dropped` | `fd` |
+//! | [`Keepalive::release`] | debug | `link released` | `fd` |
+//! | [`Keepalive::hand_over`] | debug | `link handed over` | `fd` |
+//! | `release` or `hand_over` fails | warn | `link not let go` | `error` |
+//! | [`Watchdog::from_env`], [`Watchdog::from_fd`] | debug | `adopted` | `fd`: the read end; `sentinel` |
+//! | one of these two fails | warn | `not adopted` | `error` |
+//! | the call of `wait`, `wait_timeout` or `try_wait` that learns the verdict; before a callback of [`Watchdog::on_verdict`] | info | `verdict` | `verdict` |
+//!
+//! - **[`Watchdog::enforce`] has no event for the verdict.** Nothing may come between the death of
+//!   the parent and the stop of this process. A subscriber that blocks, on a full pipe of logs for
+//!   example, would keep the process alive.
+//! - [`Watchdog::on_verdict`] does call the subscriber before the callback, in a thread that blocks
+//!   all signals. If the subscriber blocks, the callback does not run.
+//! - `from_env` comes first in `main`. A program that wants the event of the adoption installs its
+//!   subscriber before it. That is sound if the subscriber starts no thread and takes no inherited
+//!   descriptor.
+//! - A panic of the subscriber ends inside this crate and changes nothing. A copy made by fork
+//!   reports no drop. [`announce_death`] reports nothing.
+//! - Without a subscriber an event makes no system call. With one, it makes the calls of the
+//!   subscriber: see [the list for filters](crate#system-calls-after-adoption).
+//!
+//! ## `serde`
+//! | type | JSON | |
+//! |---|---|---|
+//! | [`StopPolicy`] | `{"signal":15,"grace_ms":5000}` | written and read |
+//! | [`Verdict`] | `"parent-exited"`, `"keepalive-dropped"`, `"released"` | written and read |
+//!
+//! A number that is no signal is refused, as is one that the C library keeps for itself. A grace
+//! period is rounded up to whole milliseconds, as in the environment variable.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("watchdog-pipe is for Linux: other kernels tell a child differently, or not at all");
@@ -158,6 +197,7 @@ mod channel;
 mod descriptor;
 mod enforce;
 mod error;
+mod events;
 mod guarantees;
 mod keepalive;
 mod monitor;
@@ -167,6 +207,8 @@ mod poll;
 mod readiness;
 mod reserve;
 mod sentinel;
+#[cfg(feature = "serde")]
+mod serialize;
 mod setup;
 mod status;
 mod stop;

@@ -17,7 +17,7 @@ use crate::sentinel::{Listener, ListenerStatus, SlotObserver};
 use crate::status::Extras;
 use crate::sys::ForkGeneration;
 use crate::thread::{Start, Thread};
-use crate::{Guarantees, StopPolicy, Verdict, Watchdog, payload, poll, stop};
+use crate::{Guarantees, StopPolicy, Verdict, Watchdog, events, payload, poll, stop};
 
 /// What to do with a verdict.
 type Act = Box<dyn FnOnce(Verdict, &Protection) + Send>;
@@ -90,7 +90,7 @@ impl Protection {
     #[inline]
     fn look(&self) -> io::Result<Looked> {
         let mut watch = self.lock();
-        let Some(verdict) = watch.watchdog.try_wait()? else {
+        let Some(verdict) = watch.watchdog.verdict_by_now()? else {
             return Ok(Looked::NoVerdict);
         };
         let Some(act) = watch.act.take() else {
@@ -130,6 +130,7 @@ impl Protection {
 
 impl Monitor {
     pub(crate) fn enforce(watchdog: Watchdog, policy: StopPolicy) -> io::Result<Monitor> {
+        // No event here: a subscriber that blocks would keep this process alive.
         let act: Act = Box::new(move |verdict, shared| {
             if verdict.is_final() {
                 shared.stop(policy);
@@ -144,6 +145,7 @@ impl Monitor {
     ) -> io::Result<Monitor> {
         let policy = watchdog.stop_policy().unwrap_or_default();
         let act: Act = Box::new(move |verdict, shared| {
+            events::verdict(verdict);
             if let Err(panicked) = catch_unwind(AssertUnwindSafe(|| callback(verdict))) {
                 payload::discard(panicked);
                 if verdict.is_final() {

@@ -64,6 +64,12 @@ impl StopPolicy {
     pub const fn grace_period(&self) -> Duration {
         self.grace
     }
+
+    /// In whole milliseconds, rounded up.
+    pub(crate) fn grace_millis(&self) -> u64 {
+        let rounded_up = self.grace.as_nanos().div_ceil(1_000_000);
+        u64::try_from(rounded_up).unwrap_or(u64::MAX)
+    }
 }
 
 impl Default for StopPolicy {

@@ -73,10 +73,8 @@ impl fmt::Display for Variable {
             write!(f, ",sentinel={address}")?;
         }
         if let Some(policy) = self.policy {
-            let grace = policy.grace_period();
-            let rounded_up = grace.as_nanos().div_ceil(1_000_000);
-            let millis = u64::try_from(rounded_up).unwrap_or(u64::MAX);
-            write!(f, ",stop={}:{millis}", policy.stop_signal().as_raw())?;
+            let signal = policy.stop_signal().as_raw();
+            write!(f, ",stop={signal}:{}", policy.grace_millis())?;
         }
         if self.clean {
             f.write_str(",clean=1")?;

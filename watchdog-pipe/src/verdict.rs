@@ -2,6 +2,11 @@
 
 /// What the child learns of its parent. The first verdict is final: it never changes afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum Verdict {
     /// The parent exited, was killed, or replaced itself by `execve` without a

@@ -13,7 +13,7 @@ use crate::reserve::Reserve;
 use crate::sentinel::{Listener, SlotObserver};
 use crate::sys::ForkGeneration;
 use crate::word::Scanner;
-use crate::{Guarantees, StopPolicy, Verdict, poll};
+use crate::{Guarantees, StopPolicy, Verdict, events, poll, sys};
 
 /// Learns what became of the parent.
 ///
@@ -122,13 +122,30 @@ impl Watchdog {
     /// As [`Watchdog::wait`].
     #[inline]
     pub fn try_wait(&mut self) -> io::Result<Option<Verdict>> {
+        let before = self.verdict;
+        let verdict = self.verdict_by_now()?;
+        tell_once(before, verdict);
+        Ok(verdict)
+    }
+
+    fn wait_until(&mut self, deadline: poll::Deadline) -> io::Result<Option<Verdict>> {
+        let before = self.verdict;
+        let verdict = self.verdict_until(deadline)?;
+        tell_once(before, verdict);
+        Ok(verdict)
+    }
+
+    /// As [`try_wait`](Watchdog::try_wait), without an event: for a caller that acts on the verdict
+    /// at once.
+    #[inline]
+    pub(crate) fn verdict_by_now(&mut self) -> io::Result<Option<Verdict>> {
         if self.verdict.is_none() {
             self.look()?;
         }
         Ok(self.verdict)
     }
 
-    fn wait_until(&mut self, deadline: poll::Deadline) -> io::Result<Option<Verdict>> {
+    fn verdict_until(&mut self, deadline: poll::Deadline) -> io::Result<Option<Verdict>> {
         loop {
             if self.verdict.is_some() {
                 return Ok(self.verdict);
@@ -158,6 +175,10 @@ impl Watchdog {
             let observer = Arc::clone(observer);
             Listener::start(observer, Listener::STACK, extras.unwrap_or_default(), latch).ok()
         });
+    }
+
+    pub(crate) fn tell_of_adoption(&self) {
+        events::adopted(sys::number(&self.pipe), self.observer.is_some());
     }
 
     pub(crate) fn pipe(&self) -> Arc<OwnedFd> {
@@ -222,6 +243,14 @@ impl Watchdog {
     fn settle(&mut self, verdict: Verdict) {
         self.verdict = Some(verdict);
         self.readiness.settle();
+    }
+}
+
+/// Only the call that learns the verdict reports it.
+#[inline]
+fn tell_once(before: Option<Verdict>, verdict: Option<Verdict>) {
+    if let (None, Some(verdict)) = (before, verdict) {
+        events::verdict(verdict);
     }
 }
 

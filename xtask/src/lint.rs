@@ -1,4 +1,5 @@
-//! `cargo xtask lint`: format, clippy, documentation, and the shape of the dependency tree.
+//! `cargo xtask lint`: format, clippy, documentation, each feature alone, and the shape of the
+//! dependency tree.
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,9 @@ pub(crate) fn run() -> Result<()> {
     ))?;
     let docs = cmd!(shell, "cargo doc --workspace --all-features --no-deps");
     shell::run(docs.env("RUSTDOCFLAGS", "-D warnings"))?;
+    for package in LEAVES.iter().chain(&COMPOSITIONS) {
+        check_features(&shell, package)?;
+    }
     for leaf in LEAVES {
         check_tree(leaf, &tree(&shell, leaf)?)?;
     }
@@ -30,6 +34,29 @@ pub(crate) fn run() -> Result<()> {
         check_composition(composition, &tree(&shell, composition)?)?;
     }
     Ok(())
+}
+
+/// Without its features, and with each of them alone: all together hides what one lacks.
+fn check_features(shell: &Shell, package: &str) -> Result<()> {
+    let manifest = shell.read_file(format!("{package}/Cargo.toml"))?;
+    let mut sets = vec![Vec::new()];
+    sets.extend(features(&manifest).map(|feature| vec!["--features", feature]));
+    for set in sets {
+        shell::run(cmd!(
+            shell,
+            "cargo clippy -p {package} --no-default-features {set...} -- -D warnings"
+        ))?;
+    }
+    Ok(())
+}
+
+/// The names in the section `[features]` of a manifest.
+fn features(manifest: &str) -> impl Iterator<Item = &str> {
+    let lines = manifest.lines().skip_while(|line| *line != "[features]");
+    let lines = lines.skip(1).take_while(|line| !line.starts_with('['));
+    lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, _)| name.trim())
 }
 
 /// The names of the crates that `package` stands on, itself left out.
@@ -86,6 +113,14 @@ mod tests {
 
     fn names(list: &[&str]) -> BTreeSet<String> {
         list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn features_are_those_of_their_section() {
+        let manifest = "[dependencies]\na = \"1\"\n\n[features]\n## What it adds.\nb = [\"dep:a\"]\n\
+                        c = []\n\n[lints]\nworkspace = true\n";
+        assert_eq!(features(manifest).collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(features("[package]\nname = \"a\"\n").count(), 0);
     }
 
     #[test]

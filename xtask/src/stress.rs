@@ -1,7 +1,10 @@
 //! `cargo xtask stress`: what takes longer than a test may, one module a kind.
 
 mod faults;
+mod kill;
+mod program;
 mod rounds;
+mod soak;
 
 use anyhow::Result;
 
@@ -15,14 +18,18 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
     Faults(faults::Args),
+    Kill(kill::Args),
     Rounds(rounds::Args),
+    Soak(soak::Args),
 }
 
 impl Args {
     pub(crate) fn run(&self) -> Result<()> {
         match &self.kind {
             Kind::Faults(args) => args.run(),
+            Kind::Kill(args) => args.run(),
             Kind::Rounds(args) => args.run(),
+            Kind::Soak(args) => args.run(),
         }
     }
 }

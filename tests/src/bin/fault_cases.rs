@@ -6,20 +6,20 @@
 
 use std::process::ExitCode;
 
-use workspace_tests::faults::{campaign, role};
+use workspace_tests::faults::{actor, campaign};
 use workspace_tests::orders::Order;
 use workspace_tests::signals;
 
 fn main() -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();
     if name == watchdog_shim::NAME {
-        role::arm_the_shim();
+        actor::arm_the_shim();
         // SAFETY: first in main but for a call that owns nothing.
         unsafe { watchdog_shim::run_if_asked() };
     }
     signals::default_actions();
     Order::obey(|order| match order {
-        Order::Fault(role) => role.play(),
+        Order::Fault(role) => actor::play(role),
         Order::InjectFaults(wish) => campaign::run(&wish),
         other => panic!("not for this program: {other:?}"),
     })

@@ -21,12 +21,12 @@ pub fn fallback(fault: &Fault, fact: &str, clean: &Facts, seen: &Facts) -> Optio
         ("killed", libc::SYS_pidfd_open) if matches!(fault.errno, libc::ESRCH | libc::EINVAL) => {
             Some("StopReport::killed: one that ends meanwhile may be missing")
         }
-        ("status", libc::SYS_kill | libc::SYS_pidfd_send_signal) => {
+        ("status" | "killed", libc::SYS_kill | libc::SYS_pidfd_send_signal) => {
             Some("StopPolicy: whom the stop signal does not reach is killed after the grace")
         }
         ("status", _) if now == "unknown" => Some("Exit::status: it is not ours to know"),
-        ("events", libc::SYS_write | libc::SYS_sendto)
-            if fault.lasts || matches!(fault.errno, libc::EAGAIN | libc::EPIPE) =>
+        ("events" | "killed", libc::SYS_write | libc::SYS_sendto)
+            if matches!(fault.errno, libc::EAGAIN | libc::EPIPE) =>
         {
             Some("--status-fd: one that does not read loses reports")
         }

@@ -76,7 +76,7 @@ fn judge_closely(fault: &Fault, clean: &Told, seen: &Seen) -> Verdict {
     if seen.is_unreal {
         return Verdict::Below(documented::CLOSES_WHAT_IS_OPEN);
     }
-    if seen.injected == 0 {
+    if !seen.has_come {
         return Verdict::Missed;
     }
     let (Some(told), Ok(clean)) = (&seen.told, &clean.first) else {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::marker::Marker;
-use super::scenario::{Scenario, Stage};
+use super::scene::{Scenario, Scene};
 use super::told::{Holdings, TOLD, Told};
 
 /// How long threads and children that are on their way out may take.
@@ -32,9 +32,9 @@ pub fn be(
         std::env::set_current_dir(folder).expect("chdir");
         (scenario.before)();
         listen();
-        let first = (scenario.run)(&Stage::new(scenario, folder, true));
+        let first = (scenario.run)(&Scene::new(scenario, folder, true));
         Marker::Disarm.say();
-        let again = (!scenario.once).then(|| (scenario.run)(&Stage::new(scenario, folder, false)));
+        let again = (!scenario.once).then(|| (scenario.run)(&Scene::new(scenario, folder, false)));
         let left = settled(folder, reference);
         let told = Told { first, again, left };
         let text = serde_json::to_string(&told).expect("JSON");

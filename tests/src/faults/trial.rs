@@ -19,7 +19,7 @@ use crate::notify::{Answer, Listener, Notified};
 use super::arms::Arms;
 use super::filter::{self, ALWAYS};
 use super::marker::{MARKER, Marker};
-use super::scenario::Scenario;
+use super::scene::Scenario;
 use super::spec::Fault;
 use super::told::{Holdings, OUTPUT, TOLD, Told};
 use super::world::World;
@@ -39,12 +39,12 @@ pub type Calls = BTreeMap<(i32, libc::c_long), u32>;
 #[derive(Debug, Default)]
 pub struct Seen {
     pub calls: Calls,
-    /// How often the fault came.
-    pub injected: u32,
+    /// Whether the fault came.
+    pub has_come: bool,
     /// The fault was left out: it would say that a descriptor is not open to whoever has it open,
     /// and std ends the process then.
     pub is_unreal: bool,
-    /// Of what the call was that failed first.
+    /// What the call was that failed.
     pub at: String,
     /// `None`: it was still there when the deadline passed.
     pub ended: Option<ExitStatus>,
@@ -288,7 +288,7 @@ impl Run<'_> {
         let turn = self.seen.calls.entry((actor, call.number)).or_default();
         *turn += 1;
         let is_ours = |fault: &&Fault| {
-            fault.call == call.number && fault.actor == actor && fault.is_at(*turn)
+            fault.call == call.number && fault.actor == actor && fault.turn == *turn
         };
         let Some(fault) = self.fault.filter(is_ours) else {
             return Answer::GoOn;
@@ -297,10 +297,8 @@ impl Run<'_> {
             self.seen.is_unreal = true;
             return Answer::GoOn;
         }
-        self.seen.injected += 1;
-        if self.seen.injected == 1 {
-            self.seen.at = describe_call(call);
-        }
+        self.seen.has_come = true;
+        self.seen.at = describe_call(call);
         if call.number == libc::SYS_close {
             // The kernel closes a descriptor whatever else it says; and one that is not open is
             // none that could be left behind.

@@ -50,8 +50,8 @@ impl World {
         loop {
             let left = self.living();
             for &pid in &left {
-                // SAFETY: takes no pointer. Everybody in this namespace is ours to kill, and this
-                // process, which reaps them, makes sure that the number is still theirs or nobody's.
+                // SAFETY: takes no pointer. Everybody in this namespace is ours to kill, and only
+                // this process reaps them: a number is still theirs, or nobody's.
                 unsafe { libc::kill(pid, libc::SIGKILL) };
             }
             let mut lived = true;

@@ -244,13 +244,13 @@ fn label(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Folder;
     use crate::samples::Row;
 
     /// Whoever has no samples, or none above zero, is no reason to fail.
     #[test]
     fn plots_are_drawn_of_whatever_there_is() {
-        let folder = std::env::temp_dir().join(format!("xtask-plot-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
+        let folder = Folder::new();
         let row = |name: &str, samples: &[f64]| Row {
             name: name.into(),
             samples: samples.to_vec(),
@@ -268,13 +268,12 @@ mod tests {
                 row("nothing", &[]),
             ],
         };
-        let plots = all(&folder, &[of(1.0), of(0.0)]).expect("drawn");
+        let plots = all(folder.path(), &[of(1.0), of(0.0)]).expect("drawn");
         assert_eq!(plots.len(), 3);
         let text = std::fs::read_to_string(folder.join("death_rss.svg")).expect("a file");
         assert!(
             text.contains("<text") && text.contains("&lt;pipe&gt;"),
             "{text}"
         );
-        std::fs::remove_dir_all(&folder).expect("remove it");
     }
 }

@@ -8,7 +8,7 @@ use std::{fs, io};
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use shim_spawner::{CONFIG_MAX, Engine, ShimSpawner, SpawnError, Stage};
-use workspace_tests::{by_every_method, fd_table, reaped, seccomp};
+use workspace_tests::{Folder, by_every_method, fd_table, reaped, seccomp};
 
 use super::snapshot::{fails, full, spawner_of};
 
@@ -24,7 +24,8 @@ fn is(error: &SpawnError, stage: Stage, errno: Option<i32>) {
 
 by_every_method!(
     fn program_that_cannot_be_executed_is_named_with_its_errno() {
-        let plain = std::env::temp_dir().join(format!("shim-case-{}", std::process::id()));
+        let folder = Folder::new();
+        let plain = folder.join("plain");
         fs::write(&plain, "#!/bin/sh\n").expect("write");
         fs::set_permissions(&plain, fs::Permissions::from_mode(0o644)).expect("chmod");
         let text = plain.to_str().expect("text");
@@ -42,7 +43,6 @@ by_every_method!(
                 assert!(error.to_string().contains(program), "{error}");
             }
         }
-        fs::remove_file(&plain).expect("remove");
     }
 );
 

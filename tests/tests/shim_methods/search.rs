@@ -5,19 +5,15 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
 
 use shim_spawner::{ShimSpawner, Stage, Stdio};
-use workspace_tests::by_every_method;
 use workspace_tests::clone_method::{CloneMethod, method};
+use workspace_tests::{Folder, by_every_method};
 
 use super::snapshot::spawner_of;
-
-fn root() -> PathBuf {
-    std::env::temp_dir().join(format!("shim-search-{}", std::process::id()))
-}
 
 /// `tool` in a folder of its own.
 fn script(root: &Path, folder: &str, text: &str, mode: u32) {
@@ -31,8 +27,9 @@ fn script(root: &Path, folder: &str, text: &str, mode: u32) {
 by_every_method!(
     /// The program is found where std finds it, and not found for the same reason.
     fn program_is_found_where_std_finds_it() {
-        let root = root();
-        let script = |folder: &str, text: &str, mode: u32| script(&root, folder, text, mode);
+        let folder = Folder::new();
+        let root = folder.path();
+        let script = |folder: &str, text: &str, mode: u32| script(root, folder, text, mode);
         script("denied", "#!/bin/sh\necho denied\n", 0o644);
         script("plain", "echo plain \"$0\" \"$@\"\n", 0o755);
         script("header", "#!/bin/sh\necho header \"$@\"\n", 0o755);
@@ -73,12 +70,11 @@ by_every_method!(
                     let _ = same_as_std(program, Some(Some(path)), &root.join(folder));
                 }
             }
-            let default = same_as_std(program, Some(None), &root);
+            let default = same_as_std(program, Some(None), root);
             if program == "true" {
                 assert_eq!((inherited, default), (Ok(String::new()), Ok(String::new())));
             }
         }
-        fs::remove_dir_all(&root).expect("remove");
     }
 );
 

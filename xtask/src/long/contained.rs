@@ -71,6 +71,31 @@ impl Contained {
         }
     }
 
+    /// As [`Self::wait`], for a command whose standard input is piped, and which ends in good order
+    /// when that is closed. It has `patience` to do so, once somebody asks this process to end, and
+    /// is killed then.
+    pub(crate) fn wait_for_good_end(
+        mut self,
+        patience: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<ExitStatus> {
+        let mut held = self.0.stdin.take();
+        let mut asked = None;
+        loop {
+            if let Some(status) = self.0.try_wait().context("wait for a command")? {
+                return Ok(status);
+            }
+            if interrupt.is_set() {
+                drop(held.take());
+                let asked = asked.get_or_insert_with(Instant::now);
+                if asked.elapsed() > patience {
+                    interrupt.check()?;
+                }
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// The command's own standard output and error, where they are piped.
     pub(crate) fn streams(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
         (self.0.stdout.take(), self.0.stderr.take())

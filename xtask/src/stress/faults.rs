@@ -42,9 +42,6 @@ pub(crate) struct Args {
     /// No more than this, of cases in no order
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
-    /// After each call that fails once, the same with all later ones failing too
-    #[arg(long)]
-    lasting: bool,
     /// So many cases at once; as many as there are processors unless said
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -114,10 +111,8 @@ impl Args {
         let seconds = self
             .seconds
             .map_or("null".to_owned(), |seconds| seconds.to_string());
-        let lasting = self.lasting;
-        format!(
-            r#"{{"InjectFaults":{{"only":{only},"seconds":{seconds},"lasting":{lasting},"shares":{shares},"share":{share}}}}}"#
-        )
+        let which = format!(r#""only":{only},"seconds":{seconds}"#);
+        format!(r#"{{"InjectFaults":{{{which},"shares":{shares},"share":{share}}}}}"#)
     }
 
     fn conclude(

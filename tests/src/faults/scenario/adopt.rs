@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shim_spawner::{ShimHandler, ShimIdentity, ShimSpawner, Stdio, StopPolicy, StopReport};
 
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::scene::{Scenario, Scene, ended, facts};
 use crate::faults::told::{Outcome, Refusal};
 use crate::fork::Fork;
 
@@ -17,8 +17,8 @@ pub const ALL: &[Scenario] = &[
 const LONG: Duration = Duration::from_secs(20);
 
 /// A detached shim whose runtime has ended, and has left its identity in this file.
-fn leave_behind(stage: &Stage<'_>) {
-    let identity = stage.file("identity");
+fn leave_behind(scene: &Scene<'_>) {
+    let identity = scene.file("identity");
     Fork::run(|| {
         let shim = ShimSpawner::new("/bin/sleep")
             .arg("1000")
@@ -33,23 +33,23 @@ fn leave_behind(stage: &Stage<'_>) {
 }
 
 /// Ends it, whatever came of the case.
-fn end(stage: &Stage<'_>) -> StopReport {
-    let identity = ShimIdentity::load(stage.file("identity")).expect("an identity");
+fn end(scene: &Scene<'_>) -> StopReport {
+    let identity = ShimIdentity::load(scene.file("identity")).expect("an identity");
     let mut handler = ShimHandler::adopt(&identity).expect("the shim");
     let report = handler.stop().expect("a stop without a fault");
-    std::fs::remove_file(stage.file("identity")).expect("the file");
+    std::fs::remove_file(scene.file("identity")).expect("the file");
     report
 }
 
-fn open(stage: &Stage<'_>) -> Outcome {
-    leave_behind(stage);
-    let path = stage.file("identity");
-    let done = stage.under_faults(|| {
+fn open(scene: &Scene<'_>) -> Outcome {
+    leave_behind(scene);
+    let path = scene.file("identity");
+    let done = scene.under_faults(|| {
         let identity = ShimIdentity::load(&path)?;
         let handler = ShimHandler::adopt(&identity)?;
         Ok::<_, Refusal>((identity, handler))
     });
-    let report = end(stage);
+    let report = end(scene);
     let (identity, mut handler) = done?;
     let gone = handler.wait_timeout(LONG).expect("wait").is_some();
     assert!(gone, "another process was adopted");
@@ -61,20 +61,20 @@ fn open(stage: &Stage<'_>) -> Outcome {
     ]))
 }
 
-fn stop(stage: &Stage<'_>) -> Outcome {
-    leave_behind(stage);
-    let identity = ShimIdentity::load(stage.file("identity")).expect("an identity");
+fn stop(scene: &Scene<'_>) -> Outcome {
+    leave_behind(scene);
+    let identity = ShimIdentity::load(scene.file("identity")).expect("an identity");
     let mut handler = ShimHandler::adopt(&identity).expect("the shim");
-    let stopped = stage.under_faults(|| handler.stop());
+    let stopped = scene.under_faults(|| handler.stop());
     let report = match stopped {
         Ok(report) => report,
         Err(error) => {
-            let again = end(stage);
+            let again = end(scene);
             assert!(again.is_empty(), "after {error}: {again:?}");
             return Err(error.into());
         }
     };
-    std::fs::remove_file(stage.file("identity")).expect("the file");
+    std::fs::remove_file(scene.file("identity")).expect("the file");
     Ok(facts([
         ("status", ended(report.exit().status)),
         ("killed", format!("{:?}", report.killed().count())),
@@ -83,18 +83,18 @@ fn stop(stage: &Stage<'_>) -> Outcome {
 }
 
 /// The identity is written anew: the old file or the new one is there, whole.
-fn save(stage: &Stage<'_>) -> Outcome {
-    leave_behind(stage);
-    let path = stage.file("identity");
+fn save(scene: &Scene<'_>) -> Outcome {
+    leave_behind(scene);
+    let path = scene.file("identity");
     let before = ShimIdentity::load(&path).expect("an identity");
     let handler = ShimHandler::adopt(&before).expect("the shim");
-    let done = stage.under_faults(|| {
+    let done = scene.under_faults(|| {
         let identity = handler.identity()?;
         identity.save(&path)?;
         Ok::<_, std::io::Error>(identity)
     });
     let after = ShimIdentity::load(&path).expect("half an identity");
-    let _ = end(stage);
+    let _ = end(scene);
     let identity = match done {
         Ok(identity) => identity,
         Err(error) => {

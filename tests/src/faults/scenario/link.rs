@@ -8,8 +8,9 @@ use shim_spawner::{ShimHandler, ShimSpawner, Stdio, StopPolicy};
 use watchdog_pipe::{Builder, Keepalive};
 
 use crate::faults::role::{Role, Ward};
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::scene::{Scenario, Scene, ended, facts, program};
 use crate::faults::told::{CHILD, Outcome, Refusal};
+use crate::orders::Order;
 use crate::until;
 
 pub const ALL: &[Scenario] = &[
@@ -25,15 +26,15 @@ pub const ALL: &[Scenario] = &[
     once("link-stop-pipe-alone", stop_pipe_alone),
 ];
 
-const fn once(name: &'static str, run: fn(&Stage<'_>) -> Outcome) -> Scenario {
+const fn once(name: &'static str, run: fn(&Scene<'_>) -> Outcome) -> Scenario {
     Scenario {
         once: true,
         ..Scenario::new(name, run)
     }
 }
 
-fn channel(stage: &Stage<'_>) -> Outcome {
-    let done = stage.under_faults(|| {
+fn channel(scene: &Scene<'_>) -> Outcome {
+    let done = scene.under_faults(|| {
         let (keepalive, setup) = Builder::new().channel()?;
         let told = (keepalive.guarantees(), setup.fds().count());
         drop((keepalive, setup));
@@ -46,17 +47,17 @@ fn channel(stage: &Stage<'_>) -> Outcome {
     ]))
 }
 
-fn release(stage: &Stage<'_>) -> Outcome {
+fn release(scene: &Scene<'_>) -> Outcome {
     let (keepalive, setup) = Builder::new().channel().expect("a channel");
-    let released = stage.under_faults(|| keepalive.release());
+    let released = scene.under_faults(|| keepalive.release());
     drop(setup);
     released.map_err(Refusal::from)?;
     Ok(facts([]))
 }
 
-fn hand_over(stage: &Stage<'_>) -> Outcome {
+fn hand_over(scene: &Scene<'_>) -> Outcome {
     let (keepalive, setup) = Builder::new().channel().expect("a channel");
-    let done = stage.under_faults(|| {
+    let done = scene.under_faults(|| {
         let write = keepalive.hand_over()?;
         Ok::<_, Refusal>(Keepalive::from_fd(write)?)
     });
@@ -66,15 +67,15 @@ fn hand_over(stage: &Stage<'_>) -> Outcome {
 }
 
 /// A child with a link to this process, told what to do with it.
-fn child(stage: &Stage<'_>, ward: Ward, sentinel: bool) -> ShimHandler {
+fn child(scene: &Scene<'_>, ward: Ward, sentinel: bool) -> ShimHandler {
     let role = Role::Ward {
         ward,
-        armed: stage.is_armed(),
-        said: stage.file(CHILD),
+        armed: scene.is_armed(),
+        said: scene.file(CHILD),
     };
-    let _ = fs::remove_file(stage.file(CHILD));
-    let shim = ShimSpawner::new(super::program())
-        .arg(role.argument())
+    let _ = fs::remove_file(scene.file(CHILD));
+    let shim = ShimSpawner::new(program())
+        .arg(Order::Fault(role).argument())
         .stop_policy(StopPolicy::new().grace(Duration::from_millis(50)))
         .sentinel(sentinel)
         .stdin(Stdio::null())
@@ -83,14 +84,14 @@ fn child(stage: &Stage<'_>, ward: Ward, sentinel: bool) -> ShimHandler {
 }
 
 /// What the child has said of its operation.
-fn said(stage: &Stage<'_>, handler: &mut ShimHandler) -> Outcome {
+fn said(scene: &Scene<'_>, handler: &mut ShimHandler) -> Outcome {
     let text = until("the child says what came of it", || {
-        let text = fs::read_to_string(stage.file(CHILD)).ok();
+        let text = fs::read_to_string(scene.file(CHILD)).ok();
         // It writes before it ends.
         let ended = handler.process().try_wait().ok().flatten();
         let text = text.filter(|text| text.ends_with('\n'));
         if text.is_none() && ended.is_some() {
-            let text = fs::read_to_string(stage.file(CHILD)).unwrap_or_default();
+            let text = fs::read_to_string(scene.file(CHILD)).unwrap_or_default();
             assert!(
                 text.ends_with('\n'),
                 "the child ended without a word: {ended:?}"
@@ -116,32 +117,32 @@ fn let_go_of(handler: &mut ShimHandler) -> String {
 }
 
 /// The child does it by itself, and says what came of it; then it is let go of.
-fn by_itself(stage: &Stage<'_>, ward: Ward) -> Outcome {
-    let mut handler = child(stage, ward, true);
-    let outcome = said(stage, &mut handler);
+fn by_itself(scene: &Scene<'_>, ward: Ward) -> Outcome {
+    let mut handler = child(scene, ward, true);
+    let outcome = said(scene, &mut handler);
     let status = let_go_of(&mut handler);
     let mut told = outcome?;
     told.insert("status".to_owned(), status);
     Ok(told)
 }
 
-fn adopt(stage: &Stage<'_>) -> Outcome {
-    by_itself(stage, Ward::Adopt)
+fn adopt(scene: &Scene<'_>) -> Outcome {
+    by_itself(scene, Ward::Adopt)
 }
 
-fn enforce(stage: &Stage<'_>) -> Outcome {
-    by_itself(stage, Ward::Enforce)
+fn enforce(scene: &Scene<'_>) -> Outcome {
+    by_itself(scene, Ward::Enforce)
 }
 
-fn let_go(stage: &Stage<'_>) -> Outcome {
-    by_itself(stage, Ward::Cancel)
+fn let_go(scene: &Scene<'_>) -> Outcome {
+    by_itself(scene, Ward::Cancel)
 }
 
 /// The child waits for the verdict under faults.
-fn wait(stage: &Stage<'_>) -> Outcome {
-    let mut handler = child(stage, Ward::Wait, true);
+fn wait(scene: &Scene<'_>) -> Outcome {
+    let mut handler = child(scene, Ward::Wait, true);
     drop(handler.take_keepalive());
-    let outcome = said(stage, &mut handler);
+    let outcome = said(scene, &mut handler);
     let status = let_go_of(&mut handler);
     let mut told = outcome?;
     told.insert("status".to_owned(), status);
@@ -149,24 +150,24 @@ fn wait(stage: &Stage<'_>) -> Outcome {
 }
 
 /// The child ends under faults: nothing else ends it.
-fn stopped(stage: &Stage<'_>, ward: Ward, sentinel: bool) -> Outcome {
-    let mut handler = child(stage, ward, sentinel);
-    let ready = said(stage, &mut handler);
+fn stopped(scene: &Scene<'_>, ward: Ward, sentinel: bool) -> Outcome {
+    let mut handler = child(scene, ward, sentinel);
+    let ready = said(scene, &mut handler);
     assert!(ready.is_ok(), "{ready:?}");
-    stage.arm_others();
+    scene.arm_others();
     let status = let_go_of(&mut handler);
-    stage.disarm();
+    scene.disarm();
     Ok(facts([("status", status)]))
 }
 
-fn stop(stage: &Stage<'_>) -> Outcome {
-    stopped(stage, Ward::Die, true)
+fn stop(scene: &Scene<'_>) -> Outcome {
+    stopped(scene, Ward::Die, true)
 }
 
-fn stop_deaf(stage: &Stage<'_>) -> Outcome {
-    stopped(stage, Ward::DieDeaf, true)
+fn stop_deaf(scene: &Scene<'_>) -> Outcome {
+    stopped(scene, Ward::DieDeaf, true)
 }
 
-fn stop_pipe_alone(stage: &Stage<'_>) -> Outcome {
-    stopped(stage, Ward::Die, false)
+fn stop_pipe_alone(scene: &Scene<'_>) -> Outcome {
+    stopped(scene, Ward::Die, false)
 }

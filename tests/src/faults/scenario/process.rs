@@ -6,7 +6,7 @@ use std::time::Duration;
 use pidfd_watcher::{ChildProcess, Process, Signal};
 
 use crate::Held;
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::scene::{Scenario, Scene, ended, facts};
 use crate::faults::told::{Outcome, Refusal};
 
 pub const ALL: &[Scenario] = &[
@@ -16,9 +16,9 @@ pub const ALL: &[Scenario] = &[
     Scenario::new("process-child", child),
 ];
 
-fn open(stage: &Stage<'_>) -> Outcome {
+fn open(scene: &Scene<'_>) -> Outcome {
     let held = Held::new();
-    let done = stage.under_faults(|| {
+    let done = scene.under_faults(|| {
         let process = Process::open(held.process().pid())?;
         process.send_signal(Signal::CONT)?;
         let alive = process.try_wait()?.is_none();
@@ -31,19 +31,19 @@ fn open(stage: &Stage<'_>) -> Outcome {
     ]))
 }
 
-fn fork(stage: &Stage<'_>) -> Outcome {
+fn fork(scene: &Scene<'_>) -> Outcome {
     // SAFETY: the child makes no call but the one that ends it.
-    let forked = stage.under_faults(|| unsafe { Process::fork(|| 7) });
+    let forked = scene.under_faults(|| unsafe { Process::fork(|| 7) });
     let process = forked.map_err(Refusal::from)?;
     let status = process.reap_after_wait();
     Ok(facts([("status", status)]))
 }
 
-fn wait(stage: &Stage<'_>) -> Outcome {
+fn wait(scene: &Scene<'_>) -> Outcome {
     let held = Held::new();
     held.exit(7);
     let process = held.process().clone();
-    let done = stage.under_faults(|| {
+    let done = scene.under_faults(|| {
         let soon = process.wait_timeout(Duration::from_secs(20))?;
         let waited = process.wait()?;
         let looked = process.try_wait()?;
@@ -60,9 +60,9 @@ fn wait(stage: &Stage<'_>) -> Outcome {
 }
 
 /// A child of std's own.
-fn child(stage: &Stage<'_>) -> Outcome {
+fn child(scene: &Scene<'_>) -> Outcome {
     let mut child = Command::new("true").spawn().expect("spawn");
-    let made = stage.under_faults(|| Process::from_child(&mut child));
+    let made = scene.under_faults(|| Process::from_child(&mut child));
     let process = match made {
         Ok(process) => process,
         Err(error) => {
@@ -72,14 +72,14 @@ fn child(stage: &Stage<'_>) -> Outcome {
     };
     let first = process.reap_after_wait();
     let child = Command::new("true").spawn().expect("spawn");
-    let mut child = match stage.under_faults(|| ChildProcess::new(child)) {
+    let mut child = match scene.under_faults(|| ChildProcess::new(child)) {
         Ok(child) => child,
         Err(mut failed) => {
             failed.child.wait().expect("the child is given back");
             return Err(failed.into());
         }
     };
-    let waited = stage.under_faults(|| child.wait());
+    let waited = scene.under_faults(|| child.wait());
     let status = waited.map_err(Refusal::from)?.status;
     Ok(facts([("first", first), ("status", ended(status))]))
 }

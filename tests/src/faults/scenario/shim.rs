@@ -12,26 +12,26 @@ use shim_spawner::{Contain, ShimHandler, ShimSpawner, StopPolicy, Supervisor};
 
 use crate::faults::errno;
 use crate::faults::role::ARM;
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
-use crate::faults::told::{OUTPUT, Outcome, Refusal};
+use crate::faults::scene::{Scenario, Scene, ended, facts, program};
+use crate::faults::told::{Facts, OUTPUT, Outcome, Refusal};
 
 pub const ALL: &[Scenario] = &[
-    Scenario::new("shim-start-subreaper", |stage| start(stage, "subreaper")),
-    Scenario::new("shim-start-pidns", |stage| start(stage, "pidns")),
-    Scenario::new("shim-start-cgroup", |stage| start(stage, "cgroup")),
-    Scenario::new("shim-start-none", |stage| start(stage, "none")),
-    Scenario::new("shim-stop-subreaper", |stage| stop(stage, "subreaper")),
-    Scenario::new("shim-stop-pidns", |stage| stop(stage, "pidns")),
-    Scenario::new("shim-stop-cgroup", |stage| stop(stage, "cgroup")),
-    Scenario::new("shim-stop-none", |stage| stop(stage, "none")),
-    Scenario::new("shim-drop-subreaper", |stage| {
-        let_go(stage, Contain::Subreaper)
+    Scenario::new("shim-start-subreaper", |scene| start(scene, "subreaper")),
+    Scenario::new("shim-start-pidns", |scene| start(scene, "pidns")),
+    Scenario::new("shim-start-cgroup", |scene| start(scene, "cgroup")),
+    Scenario::new("shim-start-none", |scene| start(scene, "none")),
+    Scenario::new("shim-stop-subreaper", |scene| stop(scene, "subreaper")),
+    Scenario::new("shim-stop-pidns", |scene| stop(scene, "pidns")),
+    Scenario::new("shim-stop-cgroup", |scene| stop(scene, "cgroup")),
+    Scenario::new("shim-stop-none", |scene| stop(scene, "none")),
+    Scenario::new("shim-drop-subreaper", |scene| {
+        let_go(scene, Contain::Subreaper)
     }),
-    Scenario::new("shim-drop-pidns", |stage| {
-        let_go(stage, Contain::PidNamespace)
+    Scenario::new("shim-drop-pidns", |scene| {
+        let_go(scene, Contain::PidNamespace)
     }),
-    Scenario::new("shim-drop-cgroup", |stage| let_go(stage, Contain::Cgroup)),
-    Scenario::new("shim-drop-none", |stage| let_go(stage, Contain::Nothing)),
+    Scenario::new("shim-drop-cgroup", |scene| let_go(scene, Contain::Cgroup)),
+    Scenario::new("shim-drop-none", |scene| let_go(scene, Contain::Nothing)),
 ];
 
 /// What the first report begins with.
@@ -60,7 +60,7 @@ struct Shim {
 
 impl Shim {
     fn begin(contain: &str, arm: &str) -> Shim {
-        let mut command = Command::new(super::program());
+        let mut command = Command::new(program());
         command
             .arg0(watchdog_shim::NAME)
             .args(["--status-fd=1", "--stop-timeout=2s"])
@@ -120,9 +120,18 @@ impl Shim {
     }
 }
 
+/// What a shim that ended after COMMAND was started has done.
+fn told(shim: &mut Shim) -> Facts {
+    let (status, events) = (shim.end(), shim.events());
+    let killed = shim.heard.rsplit_once(r#""killed":"#);
+    let killed = killed.and_then(|(_, rest)| rest.split('}').next());
+    let killed = killed.unwrap_or("not told").to_owned();
+    facts([("status", status), ("events", events), ("killed", killed)])
+}
+
 /// The shim's line on standard error, and its exit code.
-fn refusal(stage: &Stage<'_>, status: &str) -> Refusal {
-    let output = std::fs::read_to_string(stage.file(OUTPUT)).unwrap_or_default();
+fn refusal(scene: &Scene<'_>, status: &str) -> Refusal {
+    let output = std::fs::read_to_string(scene.file(OUTPUT)).unwrap_or_default();
     let mut lines = output
         .lines()
         .filter(|line| line.starts_with("watchdog-shim: "));
@@ -140,30 +149,30 @@ fn refusal(stage: &Stage<'_>, status: &str) -> Refusal {
     }
 }
 
-fn start(stage: &Stage<'_>, contain: &str) -> Outcome {
-    let arm = if stage.is_armed() { "arm" } else { "no" };
+fn start(scene: &Scene<'_>, contain: &str) -> Outcome {
+    let arm = if scene.is_armed() { "arm" } else { "no" };
     let mut shim = Shim::begin(contain, arm);
     let started = shim.is_started();
-    stage.disarm();
+    scene.disarm();
     if !started && !shim.is_silent {
         let status = shim.end();
-        return Err(refusal(stage, &status));
+        return Err(refusal(scene, &status));
     }
     shim.term();
-    Ok(facts([("status", shim.end()), ("events", shim.events())]))
+    Ok(told(&mut shim))
 }
 
-fn stop(stage: &Stage<'_>, contain: &str) -> Outcome {
+fn stop(scene: &Scene<'_>, contain: &str) -> Outcome {
     let mut shim = Shim::begin(contain, "include");
     assert!(shim.is_started(), "{:?}", shim.heard);
-    stage.arm_others();
+    scene.arm_others();
     shim.term();
-    let status = shim.end();
-    stage.disarm();
-    Ok(facts([("status", status), ("events", shim.events())]))
+    let told = told(&mut shim);
+    scene.disarm();
+    Ok(told)
 }
 
-fn let_go(stage: &Stage<'_>, contain: Contain) -> Outcome {
+fn let_go(scene: &Scene<'_>, contain: Contain) -> Outcome {
     let script = command(if contain == Contain::Nothing {
         "none"
     } else {
@@ -177,10 +186,10 @@ fn let_go(stage: &Stage<'_>, contain: Contain) -> Outcome {
         .stdin(shim_spawner::Stdio::null())
         .spawn();
     let mut handler = ShimHandler::new(shim.expect("a spawn without a fault"));
-    stage.arm_others();
+    scene.arm_others();
     drop(handler.take_keepalive());
     let exit = handler.wait_timeout(LONG).expect("wait");
-    stage.disarm();
+    scene.disarm();
     let exit = exit.expect("the shim does not end");
     Ok(facts([("status", ended(exit.status))]))
 }

@@ -14,8 +14,9 @@ use shim_spawner::{
 
 use crate::clone_method;
 use crate::faults::role::Role;
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::scene::{Scenario, Scene, ended, facts, program};
 use crate::faults::told::{Facts, Outcome, Refusal};
+use crate::orders::Order;
 use crate::{proc_fs, seccomp};
 
 pub const ALL: &[Scenario] = &[
@@ -49,42 +50,42 @@ fn no_shared_memory() {
 /// Soon: the children have nothing to bring in order.
 const GRACE: Duration = Duration::from_millis(500);
 
-fn spawner(stage: &Stage<'_>) -> ShimSpawner {
-    let mut spawner = ShimSpawner::new(super::program());
+fn spawner(scene: &Scene<'_>) -> ShimSpawner {
+    let mut spawner = ShimSpawner::new(program());
     spawner
-        .arg(Role::Tell.argument())
-        .engine(stage.engine)
+        .arg(Order::Fault(Role::Tell).argument())
+        .engine(scene.engine)
         .stop_policy(StopPolicy::new().grace(GRACE))
-        .identity_file(stage.file("identity"))
+        .identity_file(scene.file("identity"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     spawner
 }
 
-fn attached(stage: &Stage<'_>) -> Outcome {
-    let mut spawner = spawner(stage);
+fn attached(scene: &Scene<'_>) -> Outcome {
+    let mut spawner = spawner(scene);
     spawner
         .config(*b"a secret")
         .current_dir("/")
         .map_fd(File::open("/dev/null").expect("/dev/null"), 7);
-    spawn(stage, spawner)
+    spawn(scene, spawner)
 }
 
-fn detached(stage: &Stage<'_>) -> Outcome {
-    let mut spawner = spawner(stage);
+fn detached(scene: &Scene<'_>) -> Outcome {
+    let mut spawner = spawner(scene);
     spawner.detached(true);
-    spawn(stage, spawner)
+    spawn(scene, spawner)
 }
 
-fn supervised(stage: &Stage<'_>) -> Outcome {
-    let mut spawner = spawner(stage);
+fn supervised(scene: &Scene<'_>) -> Outcome {
+    let mut spawner = spawner(scene);
     spawner.supervised(Supervisor::this_program().contain(Contain::Subreaper));
-    spawn(stage, spawner)
+    spawn(scene, spawner)
 }
 
 /// With a step for each method that takes one in the child, but for what needs a terminal.
-fn furnished(stage: &Stage<'_>) -> Outcome {
-    let mut spawner = spawner(stage);
+fn furnished(scene: &Scene<'_>) -> Outcome {
+    let mut spawner = spawner(scene);
     let mut cpus = CpuSet::new();
     cpus.set(0);
     spawner
@@ -101,14 +102,14 @@ fn furnished(stage: &Stage<'_>) -> Outcome {
         .rlimit(Resource::Nofile, 100, 200)
         .core_limit(0)
         .ignored_signals([Signal::HUP, Signal::USR1]);
-    spawn(stage, spawner)
+    spawn(scene, spawner)
 }
 
 /// Spawns it, hears what the child has found, and stops it.
-fn spawn(stage: &Stage<'_>, mut spawner: ShimSpawner) -> Outcome {
-    let spawned = stage.under_faults(|| spawner.spawn());
+fn spawn(scene: &Scene<'_>, mut spawner: ShimSpawner) -> Outcome {
+    let spawned = scene.under_faults(|| spawner.spawn());
     drop(spawner);
-    let identity = stage.file("identity");
+    let identity = scene.file("identity");
     let shim = match spawned {
         Ok(shim) => shim,
         Err(error) => {

@@ -11,7 +11,7 @@ use shim_spawner::{
 
 use crate::faults::scenario::spawn::line;
 use crate::faults::scenario::watch::block_on;
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::scene::{Scenario, Scene, ended, facts};
 use crate::faults::told::{Facts, Outcome, Refusal};
 use crate::seccomp;
 
@@ -79,32 +79,32 @@ fn facts_of(report: &StopReport) -> Facts {
     ])
 }
 
-fn stop(stage: &Stage<'_>, spawner: &mut ShimSpawner) -> Outcome {
+fn stop(scene: &Scene<'_>, spawner: &mut ShimSpawner) -> Outcome {
     let mut handler = start(spawner);
-    let stopped = stage.under_faults(|| handler.stop());
+    let stopped = scene.under_faults(|| handler.stop());
     told(stopped, &mut handler)
 }
 
-fn leader(stage: &Stage<'_>) -> Outcome {
+fn leader(scene: &Scene<'_>) -> Outcome {
     let script = "echo ready; exec sleep 1000 >&-";
-    stop(stage, spawner(script, LONG).stop_target(StopTarget::Leader))
+    stop(scene, spawner(script, LONG).stop_target(StopTarget::Leader))
 }
 
-fn group(stage: &Stage<'_>) -> Outcome {
-    stop(stage, &mut spawner(OBEYS, LONG))
+fn group(scene: &Scene<'_>) -> Outcome {
+    stop(scene, &mut spawner(OBEYS, LONG))
 }
 
-fn deaf_group(stage: &Stage<'_>) -> Outcome {
-    stop(stage, &mut spawner(DEAF, Duration::from_millis(20)))
+fn deaf_group(scene: &Scene<'_>) -> Outcome {
+    stop(scene, &mut spawner(DEAF, Duration::from_millis(20)))
 }
 
-fn group_async(stage: &Stage<'_>) -> Outcome {
+fn group_async(scene: &Scene<'_>) -> Outcome {
     let mut handler = start(&mut spawner(OBEYS, LONG));
-    let stopped = stage.under_faults(|| block_on(handler.stop_async()));
+    let stopped = scene.under_faults(|| block_on(handler.stop_async()));
     told(stopped, &mut handler)
 }
 
-fn cgroup(stage: &Stage<'_>) -> Outcome {
+fn cgroup(scene: &Scene<'_>) -> Outcome {
     let name = format!("workspace-tests-faults-{:x}", fastrand::u64(..));
     let Ok(cgroup) = Cgroup::make(name) else {
         return Ok(facts([("skipped", "no cgroup can be made".to_owned())]));
@@ -112,7 +112,7 @@ fn cgroup(stage: &Stage<'_>) -> Outcome {
     let folder = || cgroup.as_fd().try_clone_to_owned().expect("dup");
     let mut spawner = spawner(OBEYS, LONG);
     spawner.cgroup(folder()).stop_cgroup(folder());
-    let outcome = stop(stage, &mut spawner);
+    let outcome = stop(scene, &mut spawner);
     drop(spawner);
     assert!(
         cgroup.wait_empty(LONG).expect("a cgroup"),
@@ -122,24 +122,24 @@ fn cgroup(stage: &Stage<'_>) -> Outcome {
     outcome
 }
 
-fn tree(stage: &Stage<'_>) -> Outcome {
+fn tree(scene: &Scene<'_>) -> Outcome {
     let mut spawner = spawner("setsid sleep 1000 & echo ready; exec >&-; wait", LONG);
     spawner.supervised(Supervisor::this_program().contain(Contain::Subreaper));
-    stop(stage, &mut spawner)
+    stop(scene, &mut spawner)
 }
 
-fn kill(stage: &Stage<'_>) -> Outcome {
+fn kill(scene: &Scene<'_>) -> Outcome {
     let mut handler = start(&mut spawner(DEAF, LONG));
-    let killed = stage.under_faults(|| handler.kill());
+    let killed = scene.under_faults(|| handler.kill());
     if let Err(error) = killed {
         return told(Err(error), &mut handler);
     }
     told(handler.stop(), &mut handler)
 }
 
-fn release(stage: &Stage<'_>) -> Outcome {
+fn release(scene: &Scene<'_>) -> Outcome {
     let mut handler = start(&mut spawner(OBEYS, LONG));
-    let released = stage.under_faults(|| handler.release());
+    let released = scene.under_faults(|| handler.release());
     let attached = handler.is_attached();
     let report = handler.stop().expect("a stop without a fault");
     assert!(report.is_empty(), "{report:?}");
@@ -149,11 +149,11 @@ fn release(stage: &Stage<'_>) -> Outcome {
 }
 
 /// The watcher that all share reaps it.
-fn drop_handler(stage: &Stage<'_>) -> Outcome {
+fn drop_handler(scene: &Scene<'_>) -> Outcome {
     let script = "echo ready; exec sleep 1000 >&-";
     let handler = start(&mut spawner(script, LONG));
     let process = handler.process().clone();
-    stage.under_faults(move || drop(handler));
+    scene.under_faults(move || drop(handler));
     process
         .send_signal(shim_spawner::Signal::KILL)
         .expect("it has no watchdog, and lives");

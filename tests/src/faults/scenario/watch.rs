@@ -12,7 +12,7 @@ use pidfd_watcher::{Builder, Exit, Watcher};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::Held;
-use crate::faults::scenario::{Scenario, Stage, ended, facts};
+use crate::faults::scene::{Scenario, Scene, ended, facts};
 use crate::faults::told::{Outcome, Refusal};
 
 pub const ALL: &[Scenario] = &[
@@ -28,15 +28,15 @@ pub const ALL: &[Scenario] = &[
 /// How long a watcher may take to tell.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-fn callback(stage: &Stage<'_>) -> Outcome {
+fn callback(scene: &Scene<'_>) -> Outcome {
     let held = Held::new();
     let (tell, told) = channel();
-    let done = stage.under_faults(|| {
+    let done = scene.under_faults(|| {
         let watcher = Watcher::new()?;
         let handle = watcher.watch(held.process(), move |exit| {
             let _ = tell.send(exit);
         })?;
-        stage.calmly(|| held.exit(7));
+        scene.calmly(|| held.exit(7));
         let exit = hear(&told);
         drop((handle, watcher));
         Ok::<_, pidfd_watcher::Error>(exit)
@@ -44,15 +44,15 @@ fn callback(stage: &Stage<'_>) -> Outcome {
     exit_of(done)
 }
 
-fn reap(stage: &Stage<'_>) -> Outcome {
+fn reap(scene: &Scene<'_>) -> Outcome {
     let held = Held::new();
     let (tell, told) = channel();
-    let done = stage.under_faults(|| {
+    let done = scene.under_faults(|| {
         let watcher = Watcher::new()?;
         let handle = watcher.watch_and_reap(held.process().clone(), move |exit| {
             let _ = tell.send(exit);
         })?;
-        stage.calmly(|| held.exit(7));
+        scene.calmly(|| held.exit(7));
         let exit = hear(&told);
         drop((handle, watcher));
         Ok::<_, Refusal>(exit)
@@ -86,12 +86,12 @@ where
     Ok(facts([("told", told)]))
 }
 
-fn future(stage: &Stage<'_>) -> Outcome {
+fn future(scene: &Scene<'_>) -> Outcome {
     let held = Held::new();
-    let done = stage.under_faults(|| {
+    let done = scene.under_faults(|| {
         let watcher = Watcher::new()?;
         let exited = watcher.exited(held.process());
-        stage.calmly(|| held.exit(7));
+        scene.calmly(|| held.exit(7));
         let exit = block_on(exited)?;
         drop(watcher);
         Ok::<_, pidfd_watcher::Error>(Some(exit))
@@ -99,13 +99,13 @@ fn future(stage: &Stage<'_>) -> Outcome {
     exit_of(done)
 }
 
-fn timer(stage: &Stage<'_>) -> Outcome {
+fn timer(scene: &Scene<'_>) -> Outcome {
     let held = Held::new();
-    let done = stage.under_faults(|| {
+    let done = scene.under_faults(|| {
         let watcher = Watcher::new()?;
         let exit = block_on(watcher.exited_within(held.process(), Duration::from_millis(1)))?;
         assert_eq!(exit, None, "it has not exited");
-        stage.calmly(|| held.exit(7));
+        scene.calmly(|| held.exit(7));
         let exit = block_on(watcher.exited_within(held.process(), DEADLINE))?;
         drop(watcher);
         Ok::<_, pidfd_watcher::Error>(exit)
@@ -113,15 +113,15 @@ fn timer(stage: &Stage<'_>) -> Outcome {
     exit_of(done)
 }
 
-fn driver(stage: &Stage<'_>) -> Outcome {
+fn driver(scene: &Scene<'_>) -> Outcome {
     let held = Held::new();
     let (tell, told) = channel();
-    let done = stage.under_faults(|| {
+    let done = scene.under_faults(|| {
         let (watcher, mut driver) = Builder::new().build_driven()?;
         let handle = watcher.watch(held.process(), move |exit| {
             let _ = tell.send(exit);
         })?;
-        stage.calmly(|| held.exit(7));
+        scene.calmly(|| held.exit(7));
         let began = Instant::now();
         let exit = loop {
             let tick = Timespec {
@@ -142,14 +142,14 @@ fn driver(stage: &Stage<'_>) -> Outcome {
     exit_of(done)
 }
 
-fn cancel(stage: &Stage<'_>) -> Outcome {
+fn cancel(scene: &Scene<'_>) -> Outcome {
     let held = Held::new();
     let watcher = Watcher::new().expect("a watcher");
     let (tell, told) = channel::<Exit>();
     let callback = move |exit| {
         let _ = tell.send(exit);
     };
-    let watched = stage.under_faults(|| {
+    let watched = scene.under_faults(|| {
         let handle = watcher.watch(held.process(), callback)?;
         Ok::<_, pidfd_watcher::Error>(handle.cancel())
     });
@@ -169,7 +169,7 @@ fn cancel(stage: &Stage<'_>) -> Outcome {
     ]))
 }
 
-fn shutdown(stage: &Stage<'_>) -> Outcome {
+fn shutdown(scene: &Scene<'_>) -> Outcome {
     let held = Held::new();
     let watcher = Watcher::new().expect("a watcher");
     let (tell, told) = channel::<Exit>();
@@ -177,7 +177,7 @@ fn shutdown(stage: &Stage<'_>) -> Outcome {
         let _ = tell.send(exit);
     });
     let handle = handle.expect("a watch without a fault");
-    let done = stage.under_faults(|| watcher.shutdown());
+    let done = scene.under_faults(|| watcher.shutdown());
     drop(handle);
     let error = done.err().map(|failed| Refusal::from(failed.error));
     assert_eq!(
