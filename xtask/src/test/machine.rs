@@ -37,6 +37,8 @@ pub(super) enum Lack {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Capability(pub(super) u32);
 
+/// A machine as far as a test can lack something of it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) is_root: bool,
