@@ -54,8 +54,8 @@ impl ShimHandler {
     /// [`stop_cgroup`](ShimHandler::stop_cgroup) again.
     ///
     /// # Errors
-    /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace. An identity of
-    /// the calling process is one of a pid that was reused.
+    /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace. An identity
+    /// that names the calling process counts as one whose pid was reused.
     pub fn adopt(identity: &ShimIdentity) -> Result<ShimHandler, AdoptError> {
         let opened = identity.open().and_then(|process| {
             // A false identity may name this process, which would stop itself, or wait for its own

@@ -18,9 +18,9 @@ use crate::thread::{Start, Thread};
 /// afterwards.
 const SLICE: Duration = Duration::from_micros(100);
 
-/// How often a thread that must leave is woken. A thread that is about to sleep is reached by one of
-/// the next wake-ups. A thread that sleeps on another word is never reached: whoever maps the page
-/// can move it there (`FUTEX_REQUEUE`), and every child of the same parent maps it.
+/// How often a thread that must leave is woken. A thread that is about to sleep is reached by one
+/// of the next wake-ups. A thread that sleeps on another word is never reached: whoever maps the
+/// page can move it there (`FUTEX_REQUEUE`), and every child of the same parent maps it.
 const WAKE_UPS: usize = 2_000;
 
 /// A thread that sleeps on the word as long as this value lives.
