@@ -14,7 +14,7 @@ use crate::cgroup::CgroupFolder;
 use crate::shim::guarantees_of;
 use crate::stop_future::StopFuture;
 use crate::stopping::{Aim, Next, Stopping};
-use crate::sys::nap;
+use crate::sys::{nap, own_pid};
 use crate::{
     AdoptError, Level, ShimChild, ShimIdentity, SpawnedShim, StopError, StopReport, StopTarget,
     events,
@@ -54,9 +54,17 @@ impl ShimHandler {
     /// [`stop_cgroup`](ShimHandler::stop_cgroup) again.
     ///
     /// # Errors
-    /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace.
+    /// A typed [`AdoptError`]: gone, pid reused, another boot, another PID namespace. An identity
+    /// that names the calling process counts as one whose pid was reused.
     pub fn adopt(identity: &ShimIdentity) -> Result<ShimHandler, AdoptError> {
-        let opened = identity.open();
+        let opened = identity.open().and_then(|process| {
+            // A false identity may name this process, which would stop itself, or wait for its own
+            // end.
+            if own_pid().is_ok_and(|own| own == process.pid()) {
+                return Err(AdoptError::PidReused);
+            }
+            Ok(process)
+        });
         let process = opened.inspect_err(|error| events::not_adopted(identity.pid(), error))?;
         events::adopted(process.pid());
         let child = ShimChild::new(

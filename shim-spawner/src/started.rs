@@ -22,6 +22,9 @@ const STARTED: &[u8] = br#"{"event":"started""#;
 const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
+/// More bytes than an honest first report has.
+const LONGEST: usize = 4 << 10;
+
 /// How long a process may take to vanish after SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
@@ -97,6 +100,9 @@ fn first_line(pipe: &OwnedFd, time: Duration) -> io::Result<Vec<u8>> {
         line.extend_from_slice(fresh);
         if fresh.is_empty() || fresh.contains(&b'\n') {
             return Ok(line);
+        }
+        if line.len() > LONGEST {
+            return Err(io::ErrorKind::InvalidData.into());
         }
     }
 }

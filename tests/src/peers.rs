@@ -157,7 +157,7 @@ impl Peer {
     pub fn is_missing(&self, cast: Cast) -> Option<String> {
         if let Some(tool) = self.tool_name() {
             let tried = Command::new(tool).arg("--version").output();
-            return tried.err().map(|error| format!("{tool}: {error}"));
+            return tried.err().map(|_| format!("{tool} is not installed"));
         }
         let contain = self.words.split(' ').find_map(|word| {
             let contain = word.strip_prefix("--contain=")?;

@@ -46,7 +46,9 @@ impl Systemd {
         }
         let made = Cgroup::make(format!("workspace-tests-{:x}", random().u64(..)));
         let cgroup = made
-            .inspect_err(|error| eprintln!("skipped: {error}"))
+            .inspect_err(|error| {
+                eprintln!("skipped: no cgroup of version 2 can be made here: {error}");
+            })
             .ok()?;
         let folder = Folder::new();
         let units = folder.join("systemd/user");

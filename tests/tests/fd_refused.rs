@@ -1,10 +1,12 @@
 //! System calls that a filter refuses are typed errors, and no panic of anybody's.
 
 use std::process::Command;
+use std::sync::mpsc::sync_channel;
 
 use fd_preserve::{Error, PreserveFds};
 use workspace_tests::fd_table::file;
-use workspace_tests::{alone, fd_limit, seccomp};
+use workspace_tests::halt::Halt;
+use workspace_tests::{alone, fd_limit, seccomp, time_limit};
 
 #[test]
 fn second_plan_is_refused_where_nobody_may_sleep() {
@@ -57,5 +59,36 @@ fn plan_without_a_free_descriptor_is_an_error_where_the_auxiliary_vector_is_hidd
         assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
         drop(fill);
         assert!(command.status().expect("spawn").success());
+    });
+}
+
+/// dup(2) has two errors that pass: a signal came, or another thread was opening a file on the
+/// number.
+#[test]
+fn duplication_that_may_pass_a_moment_later_is_tried_again() {
+    alone!({
+        let mut fds = PreserveFds::new();
+        fds.map_fd(file(), 9).expect("map_fd");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "test -e /proc/self/fd/9"]);
+        fds.apply(&mut command).expect("apply");
+        std::thread::scope(|scope| {
+            let (give, take) = sync_channel(1);
+            let tried = scope.spawn(move || {
+                let halt: Halt = take.recv_timeout(time_limit()).expect("a halt");
+                for errno in [libc::EINTR, libc::EBUSY] {
+                    halt.next().expect("a call").fail(errno);
+                }
+                halt.next().expect("it is tried again").go_on();
+                while let Some(call) = halt.next() {
+                    call.go_on();
+                }
+            });
+            scope.spawn(move || {
+                give.send(Halt::at(&[libc::SYS_dup3])).expect("give");
+                assert!(command.status().expect("spawn").success());
+            });
+            tried.join().expect("as often as it failed");
+        });
     });
 }

@@ -4,9 +4,9 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use pidfd_watcher::{Pid, Process};
-use shim_spawner::{AdoptError, ShimIdentity};
+use shim_spawner::{AdoptError, ShimHandler, ShimIdentity};
 use workspace_tests::identity_text::{field, with_field};
-use workspace_tests::namespace::looked_at;
+use workspace_tests::namespace::{kernel, looked_at};
 use workspace_tests::orders::Order;
 use workspace_tests::{Folder, Guard, time_limit, until};
 
@@ -66,6 +66,46 @@ fn restarted_runtime_finds_the_same_process() {
     assert!(identity.open().is_err(), "reaped");
     let error = ShimIdentity::of(&process).expect_err("reaped");
     assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+}
+
+/// Since Linux 6.9 each process has an inode of its own (pidfs). What the kernel has is found out
+/// without the library: two processes have two inodes there, and one before.
+#[test]
+fn identity_is_proven_where_two_processes_have_two_inodes() {
+    let (_child, process) = sleeper();
+    let (_other, other) = sleeper();
+    let inode = |process| rustix::fs::fstat(process).expect("a pidfd").st_ino;
+    let differ = inode(&process) != inode(&other);
+    assert_eq!(differ, kernel() >= (6, 9));
+    // Half of the number is no proof.
+    let proves = differ && cfg!(target_pointer_width = "64");
+    let identity = ShimIdentity::of(&process).expect("identity");
+    assert_eq!(identity.proven(), proves);
+    let saved = field(&identity.to_string(), "pidfs-inode").map(str::to_owned);
+    assert_eq!(saved, proves.then(|| inode(&process).to_string()));
+}
+
+/// Whoever may write the file can make it name any process: what it says of that one is true. Keep
+/// the file where only the runtime's user may write.
+#[test]
+fn identity_of_another_process_is_that_process() {
+    let (_child, process) = sleeper();
+    let stranger = ShimIdentity::of(&process).expect("identity");
+    let folder = Folder::new();
+    let path = folder.join("shim");
+    stranger.save(&path).expect("save");
+    let adopted = ShimHandler::adopt(&ShimIdentity::load(&path).expect("load"));
+    assert_eq!(adopted.expect("it lives").pid(), process.pid());
+}
+
+/// It would stop itself, or wait for its own end.
+#[test]
+fn identity_that_names_the_runtime_itself_is_not_adopted() {
+    let own = Process::open(rustix::process::getpid()).expect("this process");
+    let identity = ShimIdentity::of(&own).expect("identity");
+    assert_eq!(identity.open().expect("this process").pid(), own.pid());
+    let adopted = ShimHandler::adopt(&identity);
+    assert!(matches!(adopted, Err(AdoptError::PidReused)), "{adopted:?}");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Standard streams that a shim inherits are its runtime's own, close-on-exec or not.
 
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 
-use shim_spawner::ShimSpawner;
+use shim_spawner::{ShimHandler, ShimSpawner, Stdio};
 use workspace_tests::alone;
 use workspace_tests::clone_method::CloneMethod;
 use workspace_tests::fd_table::{Witness, file, id, stdio};
@@ -56,6 +57,31 @@ fn stream_that_is_close_on_exec_here_arrives_however_the_child_is_created() {
             .succeeds();
         }
     });
+}
+
+#[test]
+fn each_piped_stream_of_a_handler_is_taken_once() {
+    let mut spawner = ShimSpawner::new("sh");
+    spawner.args(["-c", "read line; echo $line; echo not $line >&2"]);
+    for pipe in [ShimSpawner::stdin, ShimSpawner::stdout, ShimSpawner::stderr] {
+        pipe(&mut spawner, Stdio::piped());
+    }
+    let mut shim = ShimHandler::new(spawner.spawn().expect("spawn"));
+    let mut stdin = shim.take_stdin().expect("piped");
+    let mut stdout = shim.take_stdout().expect("piped");
+    let mut stderr = shim.take_stderr().expect("piped");
+    assert!(shim.take_stdin().is_none());
+    assert!(shim.take_stdout().is_none());
+    assert!(shim.take_stderr().is_none());
+    stdin.write_all(b"heard\n").expect("it reads");
+    let read = |stream: &mut dyn Read| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("read");
+        text
+    };
+    assert_eq!(read(&mut stdout), "heard\n");
+    assert_eq!(read(&mut stderr), "not heard\n");
+    shim.wait().expect("wait");
 }
 
 /// node marks its own streams when it starts. The example is a native module that spawns a shim

@@ -345,6 +345,21 @@ fn supervisor_that_says_nothing_is_killed_when_its_time_is_over() {
 }
 
 #[test]
+fn supervisor_that_says_something_else_without_end_is_killed() {
+    let tree = Tree::new();
+    let babbler = tree.folder().join("babbler");
+    let script = "#!/bin/sh\nfor word; do case $word in --status-fd=*) fd=${word#*=};; esac; done\n\
+                  exec cat /dev/zero >/proc/self/fd/$fd\n";
+    fs::write(&babbler, script).expect("write");
+    fs::set_permissions(&babbler, fs::Permissions::from_mode(0o755)).expect("chmod");
+    let spawned = shell("true").supervised(Supervisor::at(&babbler)).spawn();
+    let error = spawned.expect_err("no report of a supervisor");
+    assert_eq!(error.stage(), Stage::Supervisor);
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidData);
+    assert!(tree.living().is_empty());
+}
+
+#[test]
 fn what_cannot_be_is_refused_before_anything_is_made() {
     let at = || Supervisor::at(SHIM);
     let nothing = at().contain(Contain::Nothing);

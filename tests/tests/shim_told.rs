@@ -49,6 +49,22 @@ fn guarantees_of_an_attached_shim_are_those_of_its_keepalive() {
     handler.wait().expect("wait");
 }
 
+/// The shim has ended, so that nobody reads the pipe any more.
+#[test]
+fn release_that_failed_leaves_the_handler_attached() {
+    alone!({
+        let mut shim = ShimHandler::new(cat().spawn().expect("spawn"));
+        let promised = shim.guarantees();
+        drop(shim.take_stdin());
+        shim.process().wait().expect("wait");
+        let error = shim.release().expect_err("nobody could be told");
+        assert_eq!(error.raw_os_error(), Some(libc::EPIPE), "{error}");
+        assert!(shim.is_attached());
+        assert_eq!(shim.guarantees(), promised);
+        shim.wait().expect("wait");
+    });
+}
+
 #[test]
 fn detached_shim_is_promised_nothing() {
     let shim = cat().detached(true).spawn().expect("spawn");

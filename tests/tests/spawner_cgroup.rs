@@ -50,7 +50,8 @@ fn cgroup() -> Option<Own> {
     let made = Cgroup::make(name);
     if let Err(error) = &made {
         let cause = std::error::Error::source(error).map(ToString::to_string);
-        eprintln!("skipped: {error}: {}", cause.unwrap_or_default());
+        let cause = cause.unwrap_or_default();
+        eprintln!("skipped: no cgroup of version 2 can be made here: {error}: {cause}");
     }
     made.ok().map(|made| Own(Some(made)))
 }

@@ -62,25 +62,13 @@ impl Cgroup {
 
     /// Sends a signal to every member but one.
     ///
-    /// A pid in the list may belong to another process by the time it is opened. So the list is
-    /// read again after that. A process that still lives and whose number is in the list is a
-    /// member. One reading of the list serves many processes.
-    ///
     /// A cgroup whose list cannot be read is skipped: COMMAND may have removed it, or made it
     /// threaded.
     pub(crate) fn signal(&self, signal: Signal, except: Option<Pid>) {
         for folder in self.folders() {
             for some in members(&folder).unwrap_or_default().chunks(OPEN_AT_ONCE) {
-                let opened: Vec<Process> = some
-                    .iter()
-                    .filter_map(|&pid| Process::open(pid).ok())
-                    .collect();
-                let listed = members(&folder).unwrap_or_default().into_iter();
-                let listed: BTreeSet<_> = listed.map(Pid::as_raw_nonzero).collect();
-                for process in opened {
-                    let pid = process.pid();
-                    let lives = matches!(process.try_wait(), Ok(None));
-                    if Some(pid) != except && listed.contains(&pid.as_raw_nonzero()) && lives {
+                for process in prove(&folder, some) {
+                    if Some(process.pid()) != except {
                         // An error means that the process has ended, or belongs to another user.
                         // The report at the end says what is left.
                         let _ = process.send_signal(signal);
@@ -164,6 +152,22 @@ fn members(folder: &Path) -> io::Result<Vec<Pid>> {
         .collect())
 }
 
+/// Opens those of `pids` that are members.
+///
+/// A pid in the list may belong to another process by the time it is opened. So the list is read
+/// again after that. A process that still lives and whose number is in the list is a member.
+/// One reading of the list serves many processes.
+fn prove(folder: &Path, pids: &[Pid]) -> Vec<Process> {
+    let opened = pids.iter().filter_map(|&pid| Process::open(pid).ok());
+    let mut opened: Vec<Process> = opened.collect();
+    let listed = members(folder).unwrap_or_default().into_iter();
+    let listed: BTreeSet<_> = listed.map(Pid::as_raw_nonzero).collect();
+    opened.retain(|process| {
+        listed.contains(&process.pid().as_raw_nonzero()) && matches!(process.try_wait(), Ok(None))
+    });
+    opened
+}
+
 /// The folder of this process's own cgroup: cgroups(7).
 fn own_folder() -> io::Result<PathBuf> {
     let unsupported = |what: &str| io::Error::new(io::ErrorKind::Unsupported, what.to_owned());
@@ -189,7 +193,42 @@ fn cgroup_mount(line: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command, Stdio};
+
     use super::*;
+
+    fn sleeper() -> Child {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped());
+        command.spawn().expect("run cat")
+    }
+
+    /// The list in a folder of our own says what the test wants it to say.
+    #[test]
+    fn only_what_lives_and_stands_in_the_list_once_it_is_open_is_a_member() {
+        let mut children = [sleeper(), sleeper(), sleeper()];
+        let pids = children.each_ref().map(Pid::from_child);
+        let [member, _stranger, ended] = pids.map(Pid::as_raw_nonzero);
+        children[2].kill().expect("own child");
+        let zombie = Process::from_child(&mut children[2]).expect("a pidfd");
+        zombie.wait().expect("poll");
+
+        let name = format!("shim-cgroup-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).expect("a folder");
+        let list = format!("{member}\n{ended}\n");
+        fs::write(folder.join("cgroup.procs"), list).expect("a list");
+        let proven = prove(&folder, &pids).into_iter();
+        let proven: Vec<_> = proven
+            .map(|process| process.pid().as_raw_nonzero())
+            .collect();
+        fs::remove_dir_all(&folder).expect("the folder");
+        for child in &mut children {
+            drop(child.stdin.take());
+            child.wait().expect("own child");
+        }
+        assert_eq!(proven, [member]);
+    }
 
     #[test]
     fn cgroup2_is_found_among_the_mounts() {

@@ -118,15 +118,21 @@ pub(crate) fn kill_youngest_children(proc: &Proc, mut signalled: impl FnMut(i32)
             return false;
         }
         for &number in &now {
-            let child = sys::pid(number).and_then(|pid| Process::open(pid).ok());
-            let child = child.filter(|child| matches!(sys::end_of_child(child.as_fd()), Ok(None)));
-            if child.is_some_and(|child| child.send_signal(Signal::KILL).is_ok()) {
+            if kill_child(number) {
                 signalled(number);
             }
         }
         before = now;
     }
     true
+}
+
+/// Sends SIGKILL to the process with this number, if it is a child of this process and lives. By
+/// the time it is opened, the number may be a stranger's.
+fn kill_child(number: i32) -> bool {
+    let child = sys::pid(number).and_then(|pid| Process::open(pid).ok());
+    let child = child.filter(|child| matches!(sys::end_of_child(child.as_fd()), Ok(None)));
+    child.is_some_and(|child| child.send_signal(Signal::KILL).is_ok())
 }
 
 /// The descendants that were found and have not been signalled yet.
@@ -272,5 +278,73 @@ mod tests {
         // The last two are false: with that number as its own, this process is not the child's
         // parent.
         assert_eq!(proven, [true, true, false, false]);
+    }
+
+    fn cat() -> std::process::Child {
+        let mut command = std::process::Command::new("cat");
+        command.stdin(std::process::Stdio::piped());
+        command.spawn().expect("run cat")
+    }
+
+    /// The line that was read may be about the next process with that number, if the process has
+    /// ended. The parent's number may belong to another one, if the parent has ended.
+    #[test]
+    fn child_that_has_ended_or_whose_parent_has_ended_is_not_proven() {
+        let mut children = [cat(), cat()];
+        let proc = Proc::open().expect("/proc");
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        let [number, ended] = children.each_ref().map(|child| child.id().cast_signed());
+        children[1].kill().expect("own child");
+        let zombie = Process::from_child(&mut children[1]).expect("a pidfd");
+        zombie.wait().expect("poll");
+        // The number of the parent is right each time; who had it when it was read may not be.
+        let parent = |process: &Process| Parent {
+            number: own,
+            process: process.clone(),
+        };
+        let this = Process::open(rustix::process::getpid()).expect("a pidfd");
+        let nobody = i32::MAX;
+        let proven = [
+            (number, own, None),
+            (number, nobody, Some(parent(&this))),
+            (number, nobody, Some(parent(&zombie))),
+            (ended, own, None),
+        ]
+        .map(|(number, root, parent)| {
+            let proven = prove(&proc, number, root, parent.as_ref());
+            proven.expect("descriptors are free").is_some()
+        });
+        for child in &mut children {
+            drop(child.stdin.take());
+            child.wait().expect("own child");
+        }
+        assert_eq!(proven, [true, true, false, false]);
+    }
+
+    #[test]
+    fn process_that_is_no_child_of_this_one_is_not_killed_among_the_youngest_children() {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $!; exec cat >&2"]);
+        command.stdin(std::process::Stdio::piped());
+        command.stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().expect("run sh");
+        let mut line = String::new();
+        let said = child.stdout.take().expect("piped");
+        let mut said = std::io::BufReader::new(said);
+        std::io::BufRead::read_line(&mut said, &mut line).expect("a line");
+        let stranger: i32 = line.trim().parse().expect("a pid");
+        let process = Process::open(sys::pid(stranger).expect("a pid")).expect("a pidfd");
+        let own = Process::from_child(&mut child).expect("a pidfd");
+
+        let killed = [stranger, child.id().cast_signed()].map(kill_child);
+        own.wait().expect("poll");
+        let lives = matches!(process.try_wait(), Ok(None));
+        // A zombie is not killed once more.
+        let again = kill_child(child.id().cast_signed());
+        drop(child.stdin.take());
+        child.wait().expect("own child");
+        process.send_signal(Signal::KILL).expect("it lives");
+        process.wait().expect("poll");
+        assert_eq!((killed, lives, again), ([false, true], true, false));
     }
 }

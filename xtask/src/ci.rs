@@ -26,7 +26,7 @@ enum Step {
     Install,
     /// Watchdog, spawn and demo on the oldest kernel and the newest
     Kernels,
-    /// Every order of events in the watcher's registry
+    /// Every order of events in the watcher's registry and in the sentinel's slots
     Loom,
     /// Every test and doc test. The last, so that the last lines are the test runner's own
     Test,

@@ -1,11 +1,12 @@
-//! `cargo xtask loom`: every order in which threads can meet in the watcher's registry.
+//! `cargo xtask loom`: every order in which threads can meet in the watcher's registry, and in a
+//! slot of the sentinel.
 
 use anyhow::Result;
 use xshell::cmd;
 
 use crate::shell;
 
-/// Every order in which threads can meet in the watcher's registry
+/// Every order in which threads can meet in the watcher's registry and in a slot of the sentinel
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Those with one of these in their names
@@ -21,7 +22,8 @@ impl Args {
         let shell = shell::shell()?;
         let tests = cmd!(
             shell,
-            "cargo test -p pidfd-watcher --lib --release --target-dir target/loom -- loom"
+            "cargo test -p pidfd-watcher -p watchdog-pipe --lib --release --target-dir target/loom
+             -- loom"
         );
         shell::run(tests.args(filters).env("RUSTFLAGS", "--cfg loom"))
     }

@@ -167,3 +167,45 @@ fn is_removed(error: &io::Error) -> bool {
 fn raw(pid: Pid) -> i32 {
     pid.as_raw_nonzero().get()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// The list in a folder of our own says what the test wants it to say. A number that was read
+    /// in it before may belong to a stranger by the time it is opened.
+    #[test]
+    fn only_what_lives_and_stands_in_the_list_once_it_is_open_is_a_member() {
+        let mut children = [sleeper(), sleeper(), sleeper()];
+        let numbers = children.each_ref().map(|child| child.id().cast_signed());
+        let [member, _stranger, ended] = numbers;
+        children[2].kill().unwrap();
+        let zombie = Process::from_child(&mut children[2]).unwrap();
+        zombie.wait().unwrap();
+
+        let name = format!("cgroup-folder-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        let list = path.join("cgroup.procs");
+        fs::write(&list, format!("{member}\n{ended}\n")).unwrap();
+        let folder = CgroupFolder::new(File::open(&path).unwrap().into());
+        let proven = folder.prove(&numbers);
+        fs::remove_dir_all(&path).unwrap();
+        for child in &mut children {
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        }
+        let proven = proven.unwrap().into_iter();
+        let proven: Vec<i32> = proven.map(|process| raw(process.pid())).collect();
+        assert_eq!(proven, [member]);
+    }
+}

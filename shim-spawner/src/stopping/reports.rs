@@ -11,6 +11,10 @@ use crate::Tally;
 const GONE: &str = r#"{"event":"gone","killed":"#;
 const UNKILLABLE: &str = r#"{"event":"unkillable","count":"#;
 
+/// So many bytes are read at one look, and kept. A supervisor reports a few lines. Whoever else has
+/// got hold of its pipe may write without end.
+const KEPT: usize = 64 << 10;
+
 /// The pipe of the reports, and the text that was read from it.
 #[derive(Debug)]
 pub(crate) struct Reports {
@@ -51,7 +55,8 @@ fn number(line: &str, event: &str) -> Option<u64> {
 
 /// Reads all that is there, without waiting.
 fn read_all(pipe: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Errno> {
-    loop {
+    let mut bytes = [0; 512];
+    for _ in 0..KEPT / bytes.len() {
         match poll(
             &mut [PollFd::new(pipe, PollFlags::IN)],
             Some(&Timespec::default()),
@@ -60,11 +65,43 @@ fn read_all(pipe: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Errno> {
             Ok(0) => return Ok(()),
             polled => polled?,
         };
-        let mut bytes = [0; 512];
         match read(pipe, &mut bytes) {
             Err(Errno::INTR) => {}
             Ok(0) => return Ok(()),
             count => text.extend_from_slice(bytes.get(..count?).unwrap_or_default()),
         }
+        // The last report counts.
+        text.drain(..text.len().saturating_sub(KEPT));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeWriter, Write};
+    use std::thread;
+
+    use super::*;
+
+    const LINE: &[u8] = b"{\"event\":\"gone\",\"killed\":7}\n";
+
+    fn write_without_end(mut pipe: PipeWriter) {
+        while pipe.write_all(LINE).is_ok() {}
+    }
+
+    #[test]
+    fn reports_without_end_are_read_to_a_limit_and_the_last_one_counts() {
+        let (read, write) = std::io::pipe().unwrap();
+        let writer = thread::spawn(|| write_without_end(write));
+        let reports = Reports::new(read.into(), vec![b'x'; 10 * KEPT]);
+        while reports.tallies() != (Tally::counted(7), Tally::none()) {
+            thread::yield_now();
+        }
+        for _ in 0..20 {
+            assert!(reports.text.lock().unwrap().len() <= KEPT);
+            let _ = reports.tallies();
+        }
+        drop(reports);
+        writer.join().unwrap();
     }
 }

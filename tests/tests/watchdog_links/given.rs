@@ -8,7 +8,7 @@ use watchdog_pipe::{AdoptError, ChildSetup, ENV_VAR, Guarantees, Keepalive, Watc
 use workspace_tests::{rights, time_limit};
 
 /// Where a child finds its pipe and its page: above everything that is open here.
-const NUMBERS: [RawFd; 2] = [900, 901];
+pub const NUMBERS: [RawFd; 2] = [900, 901];
 
 /// What a child is given.
 pub struct Given {

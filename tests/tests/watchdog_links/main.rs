@@ -5,6 +5,7 @@
 mod copies;
 mod ends;
 mod given;
+mod hostile;
 mod pages;
 mod races;
 mod refused;

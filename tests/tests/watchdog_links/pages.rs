@@ -236,3 +236,51 @@ fn number_that_is_not_the_page_is_left_alone() {
         .succeeds();
     });
 }
+
+/// How large the mappings of the sentinel's page are here, and how much of them the kernel has put
+/// memory behind, in KiB.
+fn mapped() -> [u64; 2] {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
+    let mut of_the_page = false;
+    let mut sums = [0; 2];
+    for line in smaps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let first = words.next().expect("a word");
+        // Of a mapping's lines the first alone begins with no name of a field.
+        if !first.ends_with(':') {
+            of_the_page = line.contains("watchdog-sentinel");
+        }
+        let field = ["Size:", "Rss:"].iter().position(|field| *field == first);
+        if let Some(field) = field.filter(|_| of_the_page) {
+            let size = words.next().expect("a size");
+            sums[field] += size.parse::<u64>().expect("a number");
+        }
+    }
+    sums
+}
+
+/// Nothing has to be found while the process dies, and no later link waits for memory.
+#[test]
+fn memory_of_every_word_is_there_before_the_first_is_used() {
+    alone!({
+        take_in_orphans();
+        let (ours, theirs) = sockets();
+        let (mut go, mut gone) = Cue::pair();
+        let parent = Fork::run(|| {
+            let (_keepalive, mut setup) = watchdog_pipe::channel().expect("channel");
+            // Eight bytes a word, as many words as the kernel walks.
+            assert_eq!(mapped(), [16, 16]);
+            Given::send(&theirs, &mut setup);
+            gone.take();
+        });
+        let mut given = Some(Given::receive(&ours));
+        Fork::run(|| {
+            let _watchdog = given.take().expect("the copy").adopt_whole();
+            let [size, there] = mapped();
+            assert!(size > 0 && size == there, "{there} of {size} KiB");
+        })
+        .succeeds();
+        go.give();
+        parent.succeeds();
+    });
+}

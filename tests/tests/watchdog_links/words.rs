@@ -8,7 +8,7 @@ use std::sync::mpsc::sync_channel;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::thread::futex;
 use rustix::thread::futex::Flags;
-use watchdog_pipe::{ChildSetup, Keepalive};
+use watchdog_pipe::{ChildSetup, Guarantees, Keepalive, ReleaseError};
 use workspace_tests::fork::{Cue, Fork};
 use workspace_tests::halt::Halt;
 use workspace_tests::{alone, proc_fs, time_limit, until};
@@ -58,6 +58,10 @@ impl Word {
             &*page.expect("mmap").byte_add(within).cast::<AtomicU32>()
         };
         Word { word, offset }
+    }
+
+    pub fn address(&self) -> *const u32 {
+        self.word.as_ptr()
     }
 
     /// Until it is woken.
@@ -247,6 +251,28 @@ fn sentinel_is_silent_while_a_release_is_on_its_way() {
                     [held_meanwhile]
                 );
             });
+        }
+    });
+}
+
+/// A release or a hand-over that nobody could be told of has changed nothing: the sentinel tells
+/// this process's death again, and not the pipe alone.
+#[test]
+fn word_is_held_again_when_a_release_or_a_hand_over_could_not_be_said() {
+    alone!({
+        take_in_orphans();
+        type End = fn(Keepalive) -> Result<(), ReleaseError>;
+        let ends: [End; 2] = [Keepalive::release, |keepalive| {
+            keepalive.hand_over().map(drop)
+        }];
+        for end in ends {
+            let (keepalive, setup, word) = link();
+            // Nobody reads the pipe any more.
+            drop(setup);
+            let refused = end(keepalive).expect_err("nobody could be told");
+            let keepalive = refused.into_keepalive();
+            assert!(word.is_held());
+            assert_eq!(keepalive.guarantees(), Guarantees::all());
         }
     });
 }

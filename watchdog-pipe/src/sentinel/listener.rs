@@ -18,6 +18,11 @@ use crate::thread::{Start, Thread};
 /// afterwards.
 const SLICE: Duration = Duration::from_micros(100);
 
+/// How often a thread that must leave is woken. A thread that is about to sleep is reached by one
+/// of the next wake-ups. A thread that sleeps on another word is never reached: whoever maps the
+/// page can move it there (`FUTEX_REQUEUE`), and every child of the same parent maps it.
+const WAKE_UPS: usize = 2_000;
+
 /// A thread that sleeps on the word as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -90,7 +95,8 @@ impl ListenerState {
     }
 
     /// Returns `true` when the thread has left. Returns `false` if the kernel lets nobody wake the
-    /// thread or wait for it. Then the thread leaves when the word changes, and does nothing more.
+    /// thread or wait for it, or if the thread sleeps on another word by now. Then it leaves when
+    /// somebody wakes it, and does nothing more.
     fn stop(&self) -> bool {
         // Release: pairs with the Acquire loads in `wait_to_leave` and in `start`. Acquire if it
         // fails: pairs with the swap in `leave`. If the thread has left already, its last look is
@@ -101,7 +107,7 @@ impl ListenerState {
                 .compare_exchange(now, STOP, Ordering::AcqRel, Ordering::Acquire);
         }
         let _ = futex::wake(&self.state, Flags::PRIVATE, 1);
-        loop {
+        for _ in 0..WAKE_UPS {
             // A thread that has looked at the state but does not sleep yet misses this wake-up, and
             // this process cannot change the word. So this is repeated.
             self.observer.wake();
@@ -119,6 +125,7 @@ impl ListenerState {
                 return true;
             }
         }
+        false
     }
 }
 

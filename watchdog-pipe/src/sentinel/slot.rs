@@ -1,10 +1,16 @@
 //! One child's word, as parent and child see it.
 
+mod atomic;
+#[cfg(all(test, loom))]
+mod loom;
+
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags};
+
+use atomic::Atomic;
 
 /// The bits that hold the thread that owns the word: its number in its own PID namespace
 /// (include/uapi/linux/futex.h).
@@ -17,13 +23,13 @@ const OWNER_DIED: u32 = libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED;
 /// words is the distance between two list nodes, so a slot is as large as a node.
 #[derive(Debug)]
 #[repr(C, align(8))]
-pub(crate) struct Slot {
+pub(crate) struct Slot<A = AtomicU32> {
     /// - 0: nobody owns it, and the pipe alone counts.
     /// - The sentinel's thread id and `FUTEX_WAITERS`: the sentinel lives.
     /// - `FUTEX_OWNER_DIED`: set by the kernel, which then wakes one waiter.
-    word: AtomicU32,
+    word: A,
     /// The slot serves one link after another: this is the number of the current one.
-    link: AtomicU32,
+    link: A,
 }
 
 /// What a slot tells the child of one link.
@@ -38,7 +44,7 @@ pub(crate) enum SlotState {
     Detached,
 }
 
-impl Slot {
+impl<A: Atomic> Slot<A> {
     /// Parent: gives the slot to the next link, and returns that link's number.
     pub(crate) fn take(&self, thread: u32) -> u32 {
         let link = self.link.load(Ordering::Relaxed).wrapping_add(1);
@@ -108,7 +114,9 @@ impl Slot {
             SlotState::Detached
         }
     }
+}
 
+impl Slot {
     /// Child: sleeps until the word changes. May also wake for no reason.
     ///
     /// # References

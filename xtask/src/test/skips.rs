@@ -1,13 +1,14 @@
 //! What was skipped, and why: from the report that nextest writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use quick_junit::{Report, TestCase};
+use anyhow::{Context, Result};
+use quick_junit::TestCase;
 
-use super::allowed::Machine;
+use super::allowed;
+use super::machine::Machine;
 use crate::shell;
 
 /// How a test begins the line that says so, whether it skips a part of itself or all.
@@ -18,49 +19,62 @@ pub(super) fn report() -> PathBuf {
     shell::root().join("target/nextest/default/junit.xml")
 }
 
-/// What nextest wrote.
-pub(super) fn parse(report: &str) -> Result<Report> {
-    Report::deserialize_from_str(report).context("read nextest's report")
+/// What the tests of a run have skipped.
+#[derive(Debug, PartialEq)]
+pub(super) struct Skips {
+    tests: usize,
+    /// How many of them have skipped something.
+    skipping: usize,
+    /// Each reason with the number of its tests.
+    reasons: BTreeMap<String, usize>,
 }
 
-/// Fails if a test has skipped something that this machine could have run.
-pub(super) fn check(report: &Report, machine: &Machine) -> Result<()> {
-    let reasons: BTreeSet<&str> = cases(report).flat_map(reasons_of).collect();
-    let refused: Vec<&str> = reasons
-        .into_iter()
-        .filter(|reason| !machine.allows(reason))
-        .collect();
-    if !refused.is_empty() {
-        bail!("this machine could have run it:\n{}", refused.join("\n"));
+impl Skips {
+    /// From a report of nextest's.
+    pub(super) fn read(report: &str) -> Result<Skips> {
+        let report = quick_junit::Report::deserialize_from_str(report);
+        let report = report.context("read nextest's report")?;
+        let cases = report
+            .test_suites
+            .iter()
+            .flat_map(|suite| &suite.test_cases);
+        let mut skips = Skips {
+            tests: report.tests,
+            skipping: 0,
+            reasons: BTreeMap::new(),
+        };
+        for case in cases {
+            let said = reasons_of(case);
+            skips.skipping += usize::from(!said.is_empty());
+            for reason in said {
+                *skips.reasons.entry(reason.to_owned()).or_default() += 1;
+            }
+        }
+        Ok(skips)
     }
-    Ok(())
-}
 
-fn cases(report: &Report) -> impl Iterator<Item = &TestCase> {
-    let suites = report.test_suites.iter();
-    suites.flat_map(|suite| &suite.test_cases)
+    /// Those for which `machine` has no reason.
+    pub(super) fn unexpected(&self, machine: &Machine) -> Vec<&str> {
+        let reasons = self.reasons.keys().map(String::as_str);
+        reasons
+            .filter(|reason| !allowed::is_allowed(reason, machine))
+            .collect()
+    }
 }
 
 /// How many tests have skipped something, and each reason with the number of its tests; nothing
 /// where none has.
-pub(super) fn told(report: &Report) -> Result<String> {
-    let mut tests = 0;
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for case in cases(report) {
-        let said = reasons_of(case);
-        tests += usize::from(!said.is_empty());
-        for reason in said {
-            *reasons.entry(reason).or_default() += 1;
+impl fmt::Display for Skips {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.skipping > 0 {
+            let (skipping, tests) = (self.skipping, self.tests);
+            writeln!(f, "{skipping} of {tests} tests skipped something:")?;
         }
+        for (reason, count) in &self.reasons {
+            writeln!(f, "{count:>6} {reason}")?;
+        }
+        Ok(())
     }
-    let mut text = String::new();
-    if tests > 0 {
-        writeln!(text, "{tests} of {} tests skipped something:", report.tests)?;
-    }
-    for (reason, count) in reasons {
-        writeln!(text, "{count:>6} {reason}")?;
-    }
-    Ok(text)
 }
 
 /// Each once.
@@ -98,9 +112,9 @@ mod tests {
     fn each_reason_is_told_with_the_number_of_its_tests() {
         let vim = "running 1 test\nskipped: vim is not installed\nskipped: vim is not installed\n";
         let both = "skipped: no &lt;PID&gt; namespace\nskipped: vim is not installed\n";
-        let told = told(&parse(&report(&[vim, both, "ok\n"])).unwrap()).unwrap();
+        let skips = Skips::read(&report(&[vim, both, "ok\n"])).unwrap();
         assert_eq!(
-            told,
+            skips.to_string(),
             "2 of 3 tests skipped something:\n     1 skipped: no <PID> namespace\n\
              \x20    2 skipped: vim is not installed\n"
         );
@@ -108,6 +122,24 @@ mod tests {
 
     #[test]
     fn nothing_is_told_where_nothing_was_skipped() {
-        assert_eq!(told(&parse(&report(&["ok\n"])).unwrap()).unwrap(), "");
+        let skips = Skips::read(&report(&["ok\n"])).unwrap();
+        assert_eq!(skips.to_string(), "");
+        assert!(skips.unexpected(&Machine::whole()).is_empty());
+    }
+
+    #[test]
+    fn skip_that_the_machine_has_no_reason_for_is_unexpected() {
+        let outputs = [
+            "skipped: needs CapabilitySet(SYS_RESOURCE)\n",
+            "skipped: an example was not built\n",
+        ];
+        let skips = Skips::read(&report(&outputs)).unwrap();
+        let machine = Machine {
+            capabilities: 0,
+            ..Machine::whole()
+        };
+        let unexpected = ["skipped: an example was not built"];
+        assert_eq!(skips.unexpected(&machine), unexpected);
+        assert_eq!(skips.unexpected(&Machine::whole()).len(), 2);
     }
 }
