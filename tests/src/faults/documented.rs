@@ -21,6 +21,14 @@ pub fn fallback(fault: &Fault, fact: &str, clean: &Facts, seen: &Facts) -> Optio
         ("killed", libc::SYS_pidfd_open) if matches!(fault.errno, libc::ESRCH | libc::EINVAL) => {
             Some("StopReport::killed: one that ends meanwhile may be missing")
         }
+        ("killed", libc::SYS_openat)
+            if matches!(
+                fault.errno,
+                libc::ENOENT | libc::ENODEV | libc::EACCES | libc::EPERM
+            ) =>
+        {
+            Some("what is gone or hidden is not found, and is killed after the grace")
+        }
         ("status" | "killed", libc::SYS_kill | libc::SYS_pidfd_send_signal) => {
             Some("StopPolicy: whom the stop signal does not reach is killed after the grace")
         }

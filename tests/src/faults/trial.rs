@@ -213,9 +213,6 @@ impl Run<'_> {
     fn serve_until_end(&mut self, process: &OwnedFd, deadline: Instant) {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
             let mut fds = [
                 PollFd::new(&self.listener, PollFlags::IN),
                 PollFd::new(process, PollFlags::IN),
@@ -231,6 +228,9 @@ impl Run<'_> {
                 let reaped = unsafe { libc::waitpid(self.first, &raw mut status, 0) };
                 assert_eq!(reaped, self.first, "waitpid");
                 self.seen.ended = Some(ExitStatus::from_raw(status));
+                return;
+            } else if left.is_zero() {
+                // Nothing waits for this process, which may have been held up itself.
                 return;
             }
         }
