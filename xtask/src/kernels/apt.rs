@@ -96,25 +96,33 @@ impl Apt {
         Ok(apt)
     }
 
-    /// These packages and all that they depend on, in a folder of that name.
+    /// These packages and all that they depend on, as far as they are `wanted`, in a folder of
+    /// that name.
     pub(super) fn fetch(
         &self,
         shell: &Shell,
         folder: &str,
         names: &[&str],
+        wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<Package>> {
         let folder = self.folder.join(folder);
-        fs::create_dir_all(folder.join("partial")).context("make a folder for packages")?;
-        let mut options = self.options.clone();
-        let archives = format!("Dir::Cache::archives={}", folder.display());
-        options.extend(["-o".to_owned(), archives]);
-        let options = &options;
-        let install = || cmd!(shell, "apt-get -qq -y {options...} install");
-        let fetched = install().arg("--download-only").args(names).quiet();
-        let fetched = fetched.ignore_stdout().run();
-        fetched.with_context(|| format!("fetch {}", names.join(", ")))?;
-        let plan = install().arg("--simulate").args(names).quiet().read()?;
-        let plan: BTreeSet<String> = plan.lines().filter_map(installed).collect();
+        fs::create_dir_all(&folder).context("make a folder for packages")?;
+        let options = &self.options;
+        let install = cmd!(shell, "apt-get -qq -y {options...} install --simulate");
+        let plan = install.args(names).quiet().read();
+        let plan = plan.with_context(|| format!("ask apt for {}", names.join(", ")))?;
+        let plan: BTreeSet<Version> = plan
+            .lines()
+            .filter_map(Version::of)
+            .filter(|package| wanted(&package.name))
+            .collect();
+        let versions: Vec<String> = plan.iter().map(Version::in_words).collect();
+        let inside = shell.push_dir(&folder);
+        let download = cmd!(shell, "apt-get -qq {options...} download {versions...}");
+        let downloaded = download.quiet().ignore_stdout().run();
+        downloaded.with_context(|| format!("fetch {}", names.join(", ")))?;
+        drop(inside);
+        let plan: BTreeSet<String> = plan.iter().map(Version::in_file).collect();
         let mut packages = Vec::new();
         for entry in fs::read_dir(&folder).context("look at what was fetched")? {
             let file = entry?.path();
@@ -139,17 +147,38 @@ impl Apt {
     }
 }
 
-/// How the file of a package begins that apt says it would install: `Inst NAME (VERSION ...`.
-fn installed(line: &str) -> Option<String> {
-    let (name, rest) = line.strip_prefix("Inst ")?.split_once(" (")?;
-    let version = rest.split(' ').next()?.replace(':', "%3a");
-    Some(format!("{name}_{version}"))
+/// A package that apt says it would install: `Inst NAME (VERSION ...`.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Version {
+    name: String,
+    version: String,
+}
+
+impl Version {
+    fn of(line: &str) -> Option<Version> {
+        let (name, rest) = line.strip_prefix("Inst ")?.split_once(" (")?;
+        let version = rest.split(' ').next()?;
+        Some(Version {
+            name: name.to_owned(),
+            version: version.to_owned(),
+        })
+    }
+
+    /// As apt takes it.
+    fn in_words(&self) -> String {
+        format!("{}={}", self.name, self.version)
+    }
+
+    /// How its file begins.
+    fn in_file(&self) -> String {
+        format!("{}_{}", self.name, self.version.replace(':', "%3a"))
+    }
 }
 
 /// A package that was fetched.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Package {
-    pub(super) name: String,
+    name: String,
     file: PathBuf,
 }
 
@@ -188,7 +217,9 @@ mod tests {
     #[test]
     fn file_of_a_package_has_its_version_with_the_colon_in_disguise() {
         let line = "Inst zlib1g (1:1.2.13.dfsg-1 Debian:12.15/oldstable [amd64])";
-        assert_eq!(installed(line).as_deref(), Some("zlib1g_1%3a1.2.13.dfsg-1"));
-        assert_eq!(installed("Conf zlib1g (1:1.2.13.dfsg-1)"), None);
+        let package = Version::of(line).unwrap();
+        assert_eq!(package.in_file(), "zlib1g_1%3a1.2.13.dfsg-1");
+        assert_eq!(package.in_words(), "zlib1g=1:1.2.13.dfsg-1");
+        assert_eq!(Version::of("Conf zlib1g (1:1.2.13.dfsg-1)"), None);
     }
 }

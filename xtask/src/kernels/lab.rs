@@ -79,14 +79,13 @@ impl Lab {
         let packages = self.folder.join("apt");
         let apt = Apt::open(shell, &packages, &self.mirror, kernel.suite, self.arch)?;
         let name = format!("linux-image-cloud-{}", self.arch.debian());
-        let packages = apt.fetch(shell, "kernel", &[&name])?;
+        let of_the_kernel = |name: &str| name.starts_with("linux-");
+        let packages = apt.fetch(shell, "kernel", &[&name], of_the_kernel)?;
         let root = folder.join("unpacked");
         shell.remove_path(&root)?;
         fs::create_dir_all(&root)?;
         for package in packages {
-            if package.name.starts_with("linux-") {
-                package.unpack(&root)?;
-            }
+            package.unpack(&root)?;
         }
         for entry in fs::read_dir(root.join("boot")).context("look for a kernel")? {
             let entry = entry?;
