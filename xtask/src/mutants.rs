@@ -199,10 +199,8 @@ fn viable(
         _ => HashSet::new(),
     };
     viable::write(tree, sources, build, &mut dropped, interrupt)?;
-    let mut text = key + "\n";
-    for number in &dropped {
-        text += &format!("{number}\n");
-    }
-    fs::write(&file, text).context("keep which mutants do not compile")?;
+    let numbers = dropped.iter().map(u32::to_string);
+    let lines: Vec<String> = std::iter::once(key).chain(numbers).collect();
+    fs::write(&file, lines.join("\n")).context("keep which mutants do not compile")?;
     Ok(dropped)
 }
