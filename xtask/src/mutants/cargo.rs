@@ -180,14 +180,14 @@ impl Span {
 #[derive(Debug, Deserialize)]
 struct Artifact {
     manifest_path: PathBuf,
-    target: Target,
+    target: OfPackage,
     profile: Profile,
     executable: Option<PathBuf>,
     filenames: Vec<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Target {
+struct OfPackage {
     name: String,
     kind: Vec<String>,
 }
