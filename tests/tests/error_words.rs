@@ -1,5 +1,5 @@
-//! What errors say and what is behind them, and that values which are not shown whole say what they
-//! are.
+//! What errors say and what is behind them, that values which are not shown whole say what they
+//! are, and that two values have two hashes.
 
 use std::error::Error;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -205,6 +205,25 @@ fn identities_of_one_process_have_one_hash_and_of_two_have_two() {
     let (mut one, mut other) = (cat(), cat());
     assert_eq!(hash(&of(&mut one)), hash(&of(&mut one)));
     assert_ne!(hash(&of(&mut one)), hash(&of(&mut other)));
+}
+
+#[test]
+fn handles_on_one_process_have_one_hash_and_on_two_have_two() {
+    let (mut one, mut other) = (cat(), cat());
+    let [one, other] =
+        [&mut one, &mut other].map(|child| Process::from_child(child).expect("own child"));
+    assert_eq!(hash(&one), hash(&one.clone()));
+    assert_ne!(hash(&one), hash(&other));
+}
+
+#[test]
+fn spawn_whose_child_died_says_how_it_died() {
+    let mut spawner = ShimSpawner::new("true");
+    // SAFETY: _exit(2) is async-signal-safe.
+    unsafe { spawner.pre_exec(|| libc::_exit(3)) };
+    let error = spawner.spawn().expect_err("it died");
+    let words = ["the child died before its exec", "exit status: 3"];
+    says(&error, &words, None);
 }
 
 #[test]

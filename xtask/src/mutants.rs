@@ -41,11 +41,11 @@ use crate::shell;
 
 /// Change the code in thousands of ways, one at a time, and see whether a test fails
 ///
-/// Compiles all mutants at once; a number in the programs says which one is on. Runs every test once
-/// to learn what it reaches, then for each mutant the tests that reach it, until one fails. Tests run
-/// in namespaces of their own, with limits. What is known is kept in target/mutants: a run that was
-/// interrupted goes on where it was, and after a change only what it may have changed is judged
-/// again.
+/// Compiles all mutants at once; a number in the programs says which one is on. Runs every test
+/// once to learn what it reaches, then for each mutant the tests that reach it, until one fails.
+/// Tests run in namespaces of their own, with limits. What is known is kept in target/mutants: a
+/// run that was interrupted goes on where it was, and after a change only what it may have changed
+/// is judged again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The mutants with one of these in their lines: a crate, a file, a function
@@ -199,10 +199,8 @@ fn viable(
         _ => HashSet::new(),
     };
     viable::write(tree, sources, build, &mut dropped, interrupt)?;
-    let mut text = key + "\n";
-    for number in &dropped {
-        text += &format!("{number}\n");
-    }
-    fs::write(&file, text).context("keep which mutants do not compile")?;
+    let numbers = dropped.iter().map(u32::to_string);
+    let lines: Vec<String> = std::iter::once(key).chain(numbers).collect();
+    fs::write(&file, lines.join("\n")).context("keep which mutants do not compile")?;
     Ok(dropped)
 }

@@ -99,10 +99,10 @@ fn run(
     let (mut complaints, mut programs) = (Vec::new(), Vec::new());
     for line in out.lines() {
         match serde_json::from_str(line) {
-            Ok(Message::CompilerMessage { message }) if message.level == "error" => {
+            Ok(Message::Complaint { message }) if message.level == "error" => {
                 complaints.extend(message.complaint());
             }
-            Ok(Message::CompilerArtifact(artifact)) => programs.extend(artifact.programs()),
+            Ok(Message::Built(artifact)) => programs.extend(artifact.programs()),
             _ => {}
         }
     }
@@ -119,12 +119,12 @@ fn read(pipe: impl io::Read + Send + 'static) -> JoinHandle<String> {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(tag = "reason", rename_all = "kebab-case")]
+#[serde(tag = "reason")]
 enum Message {
-    CompilerMessage {
-        message: Diagnostic,
-    },
-    CompilerArtifact(Artifact),
+    #[serde(rename = "compiler-message")]
+    Complaint { message: Diagnostic },
+    #[serde(rename = "compiler-artifact")]
+    Built(Artifact),
     #[serde(other)]
     Other,
 }
@@ -180,14 +180,14 @@ impl Span {
 #[derive(Debug, Deserialize)]
 struct Artifact {
     manifest_path: PathBuf,
-    target: Target,
+    target: OfPackage,
     profile: Profile,
     executable: Option<PathBuf>,
     filenames: Vec<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Target {
+struct OfPackage {
     name: String,
     kind: Vec<String>,
 }

@@ -74,7 +74,7 @@ impl Edit {
         for Alternative { number, text } in &self.alternatives {
             let start = before.len();
             let on = format!("::mutant_switch::on({number})");
-            before += &match self.form {
+            let asked = match self.form {
                 Form::Instead => format!("if {on} {{ {text} }} else "),
                 Form::Return if text.is_empty() => format!(" if {on} {{ return; }}"),
                 Form::Return => format!(" if {on} {{ return {text}; }}"),
@@ -83,6 +83,7 @@ impl Edit {
                 Form::Guard if text == "true" => format!("{on} || "),
                 Form::Guard => format!("!{on} && "),
             };
+            before += &asked;
             places.push((start..before.len(), *number));
         }
         let behind = match self.form {

@@ -344,10 +344,12 @@ fn is_effect(expr: &Expr) -> bool {
     match expr {
         // What has a name is dropped at the end of its scope at the latest.
         Expr::Call(call) if is_drop(call) => false,
-        Expr::Call(_) | Expr::MethodCall(_) | Expr::Assign(_) | Expr::Try(_) | Expr::Await(_) => {
-            true
-        }
-        Expr::Unsafe(_) => true,
+        Expr::Call(_)
+        | Expr::MethodCall(_)
+        | Expr::Assign(_)
+        | Expr::Try(_)
+        | Expr::Await(_)
+        | Expr::Unsafe(_) => true,
         Expr::Binary(binary) => operators::is_assignment(&binary.op),
         _ => false,
     }

@@ -102,14 +102,13 @@ impl<'a> Judge<'a> {
             let known = self.lock()?.known(&suspect.name, key).cloned();
             // With more time it may come to an end.
             let known = known.filter(|known| *known != Verdict::Unfinished);
-            let verdict = match known {
-                Some(known) => known,
-                None => {
-                    let verdict = self.one(job, suspect)?;
-                    self.lock()?
-                        .keep(suspect.name.clone(), key, verdict.clone())?;
-                    verdict
-                }
+            let verdict = if let Some(known) = known {
+                known
+            } else {
+                let verdict = self.one(job, suspect)?;
+                self.lock()?
+                    .keep(suspect.name.clone(), key, verdict.clone())?;
+                verdict
             };
             self.learn(suspect, &verdict);
             told(suspect, verdict);

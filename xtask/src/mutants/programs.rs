@@ -39,8 +39,8 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Copies the programs, which lie in `from`, to `to`. What is there from an earlier run stays if
-    /// it is not older. `numbers` is where their numbers stand.
+    /// Copies the programs, which lie in `from`, to `to`. What is there from an earlier run stays
+    /// if it is not older. `numbers` is where their numbers stand.
     pub(crate) fn copy(
         programs: &[Program],
         numbers: &[Option<u64>],

@@ -66,7 +66,7 @@ fn of_crate(name: &str, cfg: &Cfg) -> Result<Vec<(String, String)>> {
     for start in ["lib.rs", "main.rs"] {
         let path = Path::new(name).join("src").join(start);
         if shell::root().join(&path).is_file() {
-            follow(path, cfg, &mut files)?;
+            follow(&path, cfg, &mut files)?;
         }
     }
     files.sort();
@@ -74,8 +74,8 @@ fn of_crate(name: &str, cfg: &Cfg) -> Result<Vec<(String, String)>> {
 }
 
 /// Adds the file, and those of the modules that it declares.
-fn follow(path: PathBuf, cfg: &Cfg, files: &mut Vec<(String, String)>) -> Result<()> {
-    let whole = shell::root().join(&path);
+fn follow(path: &Path, cfg: &Cfg, files: &mut Vec<(String, String)>) -> Result<()> {
+    let whole = shell::root().join(path);
     let text = fs::read_to_string(&whole).with_context(|| format!("read {}", whole.display()))?;
     let parsed = syn::parse_file(&text).with_context(|| format!("parse {}", path.display()))?;
     let is_root = matches!(
@@ -96,7 +96,7 @@ fn follow(path: PathBuf, cfg: &Cfg, files: &mut Vec<(String, String)>) -> Result
         let beside = folder.join(format!("{name}.rs"));
         let within = folder.join(&name).join("mod.rs");
         let is_beside = shell::root().join(&beside).is_file();
-        follow(if is_beside { beside } else { within }, cfg, files)?;
+        follow(if is_beside { &beside } else { &within }, cfg, files)?;
     }
     files.push((path.to_string_lossy().into_owned(), text));
     Ok(())

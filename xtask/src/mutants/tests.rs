@@ -38,7 +38,9 @@ pub(crate) fn of(programs: &[Program]) -> Result<Vec<Test>> {
         let Some((harness, folder)) = &program.tests else {
             continue;
         };
-        let key = fixtures.wrapping_mul(31).wrapping_add(stamp(&program.path)?);
+        let key = fixtures
+            .wrapping_mul(31)
+            .wrapping_add(stamp(&program.path)?);
         let listed = Command::new(&program.path)
             .args(["--list", "--format", "terse"])
             .current_dir(folder)
