@@ -94,7 +94,7 @@ impl Contained {
                     interrupt.check()?;
                 }
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(LOOK_EVERY[1]);
         }
     }
 
