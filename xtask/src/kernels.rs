@@ -45,7 +45,7 @@ const LIMIT: u64 = 90;
 ///
 /// The kernels are Debian's packages. Nothing is installed: they are unpacked below the target
 /// folder.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// 5.10, 6.1, 6.12, newest; all of them if none is named
     #[arg(value_name = "KERNEL")]
@@ -65,21 +65,6 @@ pub(crate) struct Args {
     /// When a machine is switched off, in minutes
     #[arg(long, value_name = "MINUTES", default_value_t = LIMIT)]
     limit: u64,
-}
-
-/// The quick part, with all its defaults. Says so where this machine cannot.
-pub(crate) fn quick() -> Result<()> {
-    let args = Args {
-        quick: true,
-        slowness: SLOWNESS,
-        limit: LIMIT,
-        ..Args::default()
-    };
-    if let Err(error) = needed::check() {
-        eprintln!("skipped: no emulated machines: {error:#}");
-        return Ok(());
-    }
-    args.run()
 }
 
 impl Args {
