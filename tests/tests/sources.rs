@@ -1,5 +1,5 @@
 //! What is written in the workspace's files: how wide their lines are, that a word names one type,
-//! that the map in ARCHITECTURE.md has every file, and which kernel is claimed to be the oldest.
+//! and that the map in ARCHITECTURE.md has every file.
 
 use std::collections::BTreeSet;
 
@@ -123,51 +123,5 @@ fn map_has_every_source_file_once_and_no_other() {
         }
         let missing: Vec<_> = files.difference(&seen).collect();
         assert!(missing.is_empty(), "the map has no {missing:#?}");
-    }
-}
-
-/// Where it is said what the oldest kernel is.
-const CLAIMS: [&str; 11] = [
-    "README.md",
-    "SECURITY.md",
-    "fd-preserve/README.md",
-    "fd-preserve/src/lib.rs",
-    "pidfd-watcher/README.md",
-    "pidfd-watcher/src/lib.rs",
-    "shim-spawner/README.md",
-    "shim-spawner/src/lib.rs",
-    "watchdog-pipe/README.md",
-    "watchdog-pipe/src/lib.rs",
-    "watchdog-shim/README.md",
-];
-
-/// The versions of a text that are followed by such words: "Linux 5.10 or newer".
-fn claimed(text: &str) -> Vec<&str> {
-    let versions = text.split("Linux ").skip(1).filter_map(|rest| {
-        let (version, rest) = rest.split_once(' ')?;
-        let rest = ["or newer", "and later"].map(|words| rest.starts_with(words));
-        rest.contains(&true).then_some(version)
-    });
-    versions.collect()
-}
-
-/// Of a row of the table: the kernel and the number of failures.
-fn kernel_and_failures(row: &str) -> Option<(&str, u32)> {
-    let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-    let [_, kernel, _, _, _, _, failed, ..] = cells[..] else {
-        return None;
-    };
-    Some((kernel.strip_suffix(" x86-64")?, failed.parse().ok()?))
-}
-
-/// A claim that no test makes is not made.
-#[test]
-fn oldest_kernel_that_is_claimed_is_the_oldest_that_the_tests_passed_on() {
-    let page = sources::read("docs/kernels.md");
-    let (oldest, failed) = (page.lines().find_map(kernel_and_failures)).expect("a row");
-    assert_eq!(failed, 0, "of {oldest}");
-    for file in CLAIMS {
-        let text = sources::read(file);
-        assert_eq!(claimed(&text), [oldest], "{file}");
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use xshell::cmd;
 
-use crate::{bench, demo, kernels, lint, loom, shell, test};
+use crate::{bench, demo, lint, loom, shell, test};
 
 /// What has to pass before a merge: every step, one after the other
 #[derive(Debug, clap::Args)]
@@ -24,8 +24,6 @@ enum Step {
     Demo,
     /// What `cargo install` makes of watchdog-shim runs
     Install,
-    /// Watchdog, spawn and demo on the oldest kernel and the newest
-    Kernels,
     /// Every order of events in the watcher's registry and in the sentinel's slots
     Loom,
     /// Every test and doc test. The last, so that the last lines are the test runner's own
@@ -49,7 +47,6 @@ impl Step {
             Step::Bench => bench::compile(),
             Step::Demo => demo::Args::default().run(),
             Step::Install => install(),
-            Step::Kernels => kernels::quick(),
             Step::Loom => loom::Args::default().run(),
             Step::Test => test::Args::default().run(),
         }

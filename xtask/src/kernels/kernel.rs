@@ -9,14 +9,12 @@ use anyhow::{Error, bail};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Arch {
     Amd64,
-    Arm64,
 }
 
 impl Arch {
     pub(super) fn debian(self) -> &'static str {
         match self {
             Arch::Amd64 => "amd64",
-            Arch::Arm64 => "arm64",
         }
     }
 
@@ -24,7 +22,6 @@ impl Arch {
     pub(super) fn machine(self) -> &'static str {
         match self {
             Arch::Amd64 => "x86-64",
-            Arch::Arm64 => "aarch64",
         }
     }
 }
@@ -43,12 +40,11 @@ const fn kernel(name: &'static str, suite: &'static str, arch: Arch) -> Kernel {
 }
 
 /// All that are known, the oldest first.
-pub(super) const ALL: [Kernel; 5] = [
+pub(super) const ALL: [Kernel; 4] = [
     kernel("5.10", "bullseye", Arch::Amd64),
     kernel("6.1", "bookworm", Arch::Amd64),
     kernel("6.12", "trixie", Arch::Amd64),
     kernel("newest", "sid", Arch::Amd64),
-    kernel("6.1", "bookworm", Arch::Arm64),
 ];
 
 impl Kernel {
@@ -72,22 +68,11 @@ impl FromStr for Kernel {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Kernel, Error> {
-        let (name, machine) = text.split_once(':').unwrap_or((text, "x86-64"));
-        let known = |kernel: &&Kernel| kernel.name == name && kernel.arch.machine() == machine;
-        let Some(kernel) = ALL.iter().find(known) else {
-            bail!("known are {}", names().join(", "));
+        let Some(kernel) = ALL.iter().find(|kernel| kernel.name == text) else {
+            bail!("known are {}", ALL.map(|kernel| kernel.name).join(", "));
         };
         Ok(*kernel)
     }
-}
-
-/// As the command line takes them.
-fn names() -> Vec<String> {
-    let name = |kernel: &Kernel| match kernel.arch {
-        Arch::Amd64 => kernel.name.to_owned(),
-        Arch::Arm64 => format!("{}:{}", kernel.name, kernel.arch.machine()),
-    };
-    ALL.iter().map(name).collect()
 }
 
 #[cfg(test)]
@@ -96,8 +81,8 @@ mod tests {
 
     #[test]
     fn each_kernel_is_found_by_its_name() {
-        for (kernel, name) in ALL.iter().zip(names()) {
-            assert_eq!(name.parse::<Kernel>().unwrap(), *kernel);
+        for kernel in ALL {
+            assert_eq!(kernel.name.parse::<Kernel>().unwrap(), kernel);
         }
         assert!("2.4".parse::<Kernel>().is_err());
     }

@@ -37,7 +37,7 @@ impl Lab {
         let apt = Apt::open(shell, &folder.join("apt"), &mirror, &mirror.suite, arch)?;
         let (system, busybox) = system::make(shell, &apt, &own)?;
         let programs = Programs::build(shell, tests)?;
-        let (work, places) = programs.disk(shell, &own, arch)?;
+        let (work, places) = programs.disk(shell, &own)?;
         Ok(Lab {
             arch,
             folder,

@@ -76,11 +76,6 @@ impl Machine<'_> {
                 // The kernel tests timers against each other, and an emulator on a busy machine fails.
                 "ttyS0 no_timer_check tsc=reliable clocksource=tsc",
             ),
-            Arch::Arm64 => (
-                "qemu-system-aarch64",
-                ["-M", "virt", "-cpu", "cortex-a72"],
-                "ttyAMA0",
-            ),
         };
         let mut command = Contained::command(emulator);
         command

@@ -11,7 +11,6 @@ use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 use super::disk;
-use super::kernel::Arch;
 use crate::shell;
 
 /// They look at what is written, and ask nothing of a kernel.
@@ -123,24 +122,15 @@ impl Programs {
 
     /// The disk, with the programs and the workspace's own files. The paths at its root are the
     /// second that is given back: the machine puts them where they are here.
-    pub(super) fn disk(
-        &self,
-        shell: &Shell,
-        folder: &Path,
-        arch: Arch,
-    ) -> Result<(PathBuf, Vec<PathBuf>)> {
+    pub(super) fn disk(&self, shell: &Shell, folder: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
         let root = folder.join("work");
         shell.remove_path(&root)?;
-        let strip = match arch {
-            Arch::Amd64 => "strip",
-            Arch::Arm64 => "aarch64-linux-gnu-strip",
-        };
         let mut places = BTreeSet::from([shell::root().to_owned()]);
         for file in &self.files {
             let to = below(&root, file);
             let parent = to.parent().unwrap_or(&root);
             fs::create_dir_all(parent)?;
-            cmd!(shell, "{strip} --strip-debug -o {to} {file}")
+            cmd!(shell, "strip --strip-debug -o {to} {file}")
                 .quiet()
                 .run()?;
         }
