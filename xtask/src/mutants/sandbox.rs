@@ -1,9 +1,10 @@
 //! Where the tests of a mutant run: it may kill, fork and write as it likes.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use std::{fs, io, process};
+use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
 
@@ -60,8 +61,13 @@ impl Sandbox {
         programs: (PathBuf, PathBuf),
         map: (PathBuf, PathBuf),
     ) -> Result<Sandbox> {
-        let name = format!("mutants-{}-{job}", process::id());
+        // The same for every run, of which there is one at a time: what a killed one has left is
+        // found again.
+        let mut hash = DefaultHasher::new();
+        programs.0.hash(&mut hash);
+        let name = format!("mutants-{:08x}-{job}", hash.finish() >> 32);
         let folder = std::env::temp_dir().join(&name);
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
         Ok(Sandbox {
             programs,
@@ -132,7 +138,12 @@ fn cgroup(name: &str) -> Option<PathBuf> {
     let parents = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"];
     parents.iter().map(Path::new).find_map(|parent| {
         let folder = parent.join(name);
-        fs::create_dir(&folder).ok()?;
+        let made = fs::create_dir(&folder);
+        made.or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(error),
+        })
+        .ok()?;
         let limited = fs::write(folder.join("pids.max"), PROCESSES.to_string());
         if limited.is_err() {
             let _ = fs::remove_dir(&folder);
