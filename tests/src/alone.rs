@@ -81,8 +81,8 @@ pub fn name_of<T>(_here: T) -> String {
 /// Runs `body` if this process was started for the test, else starts that process and waits for it.
 ///
 /// # Panics
-/// If the body panicked, or did not end within [`time_limit`](crate::time_limit) after its start or its
-/// last [step](goes_on); with what it printed.
+/// If the body panicked, or did not end within [`time_limit`](crate::time_limit) after its start or
+/// its last [step](goes_on); with what it printed.
 pub fn run(place: Place, test: &str, body: impl FnOnce()) {
     if std::env::var_os(ENV_VAR).is_some_and(|name| name.to_str() == Some(test)) {
         // Not back to the harness: a test that expects a failure would take this process's for it.

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 
 use fd_preserve::PreserveFds;
-use pidfd_watcher::Signal;
+use pidfd_watcher::{Pid, Process, Signal};
 use workspace_tests::below::{ends, living, nobody_is_left, open, pid_of, term, three};
 use workspace_tests::container::as_init;
 use workspace_tests::installed::installed;
@@ -180,8 +180,9 @@ fn term_to_every_process_of_the_shim_is_one_request() {
             let mut shim = script(&[&option, "--stop-timeout=1h"], text);
             assert_eq!(shim.hear(), "ready");
             let command = proc_fs::all().into_iter().map(|stat| stat.pid);
-            // As a service manager does: everybody whom it knows.
-            for process in command.filter(|pid| *pid != 1).map(open) {
+            // As a service manager does: everybody whom it knows. COMMAND's sleep may be gone by then.
+            let opened = |pid| Process::open(Pid::from_raw(pid)?).ok();
+            for process in command.filter(|pid| *pid != 1).filter_map(opened) {
                 let _ = process.send_signal(Signal::TERM);
             }
             let status = shim.child().wait_deadline();

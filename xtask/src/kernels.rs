@@ -56,11 +56,12 @@ pub(crate) struct Args {
     /// Only the tests in this file of tests/tests
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Write docs/kernels.md, from this run and the last one on each other kernel
+    /// Write kernels.md in docs, from this run and the last one on each other kernel
     #[arg(long, conflicts_with = "only")]
     page: bool,
     /// How much longer the tests wait than on a machine that is not emulated
-    #[arg(long, value_name = "FACTOR", default_value_t = SLOWNESS, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "FACTOR", default_value_t = SLOWNESS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     slowness: u32,
     /// When a machine is switched off, in minutes
     #[arg(long, value_name = "MINUTES", default_value_t = LIMIT)]

@@ -49,7 +49,16 @@ fn tell() -> ExitCode {
     let lines = |path: &str, wanted: &[&str]| {
         let text = fs::read_to_string(path).expect("a file in /proc");
         let is_told = |line: &&str| wanted.iter().any(|field| line.starts_with(field));
-        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = |line: &str| {
+            let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
+            let ignored = words.strip_prefix("SigIgn: ");
+            match ignored.and_then(|set| u64::from_str_radix(set, 16).ok()) {
+                // 32 and 33 are the C library's: it handles one once there is a thread, so that
+                // an ignored one that was inherited arrives or not.
+                Some(set) => format!("SigIgn: {:x}", set & !(0b11 << 31)),
+                None => words,
+            }
+        };
         text.lines().filter(is_told).map(words).collect::<Vec<_>>()
     };
     const STATUS: [&str; 9] = [

@@ -1,5 +1,5 @@
-//! One fault by its name: `spawn-attached-clone3:0:openat:7:EMFILE`, the seventh openat of the first
-//! thread of that scenario.
+//! One fault by its name: `spawn-attached-clone3:0:openat:7:EMFILE`, the seventh openat of the
+//! first thread of that scenario.
 
 use std::fmt;
 

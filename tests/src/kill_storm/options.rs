@@ -19,7 +19,8 @@ use crate::time_limit;
 #[command(name = "kill_storm", max_term_width = 100)]
 pub(super) struct Options {
     /// How many runtimes are killed
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: u64,
     /// Which cases; others in each run unless given
     #[arg(long, value_name = "S")]
@@ -28,7 +29,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) first: u64,
     /// So many at the same time: most of a case is waiting
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=64))]
     pub(super) at_once: u64,
     /// How long somebody may take to be gone who should be, in seconds
     #[arg(long, value_name = "N", default_value_t = time_limit().as_secs())]

@@ -23,7 +23,8 @@ use crate::orders::Leak;
 #[command(name = "soak", max_term_width = 100)]
 pub(super) struct Options {
     /// How long it takes
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     minutes: u64,
     /// How long it takes, in place of the minutes
     #[arg(long, value_name = "N", hide = true)]
@@ -32,7 +33,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "N", default_value_t = 5)]
     every: u64,
     /// The share of the time in which the runtime works, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "PERCENT", default_value_t = 25)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
     share: u32,
     /// The order of the work; another one in each run unless given
     #[arg(long)]

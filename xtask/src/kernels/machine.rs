@@ -73,7 +73,7 @@ impl Machine<'_> {
             Arch::Amd64 => (
                 "qemu-system-x86_64",
                 ["-M", "q35", "-cpu", "qemu64"],
-                // The kernel tests timers against each other, and an emulator on a busy machine fails.
+                // The kernel tests timers against each other: an emulator on a busy machine fails.
                 "ttyS0 no_timer_check tsc=reliable clocksource=tsc",
             ),
         };

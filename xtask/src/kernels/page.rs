@@ -1,4 +1,4 @@
-//! docs/kernels.md: what the last run on each kernel has shown.
+//! The page of kernels: what the last run on each kernel has shown.
 
 use std::fmt::Write;
 use std::fs;
@@ -20,8 +20,8 @@ const HEAD: &str = "\
 Written by `cargo xtask kernels`: it boots real kernels (Debian's packages, in QEMU without hardware
 support, two processors, 2 GiB) and runs the programs full of tests there. A test that passed, but
 left something out because the kernel or the system in the machine lacks it, is counted in both
-columns, passed and skipped. \"Quick\" is the part that `cargo xtask kernels --quick` runs: watchdog,
-spawn and demo. The first row is the oldest kernel that the crates claim to be for.
+columns, passed and skipped. \"Quick\" is the part that `cargo xtask kernels --quick` runs:
+watchdog, spawn and demo. The first row is the oldest kernel that the crates claim to be for.
 
 ";
 

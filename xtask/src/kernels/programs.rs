@@ -44,12 +44,12 @@ pub(super) struct Programs {
 struct Artifact {
     executable: Option<PathBuf>,
     manifest_path: PathBuf,
-    target: Target,
+    target: Compiled,
     profile: Profile,
 }
 
 #[derive(Debug, Deserialize)]
-struct Target {
+struct Compiled {
     name: String,
     kind: Vec<String>,
 }

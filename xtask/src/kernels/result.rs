@@ -20,7 +20,7 @@ pub(super) struct Results {
     pub(super) seconds: u64,
     /// Whether the machine came to its end.
     #[serde(skip)]
-    done: bool,
+    pub(super) done: bool,
 }
 
 /// Takes what a machine says, a line at a time.

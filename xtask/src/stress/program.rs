@@ -13,8 +13,8 @@ use crate::shell;
 /// How long a program may take to end in good order, and to say what it has seen until then.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Builds the programs for release, and runs the first of them to its end. It hears of ^C by the end
-/// of its standard input.
+/// Builds the programs for release, and runs the first of them to its end. It hears of ^C by the
+/// end of its standard input.
 pub(super) fn run<const N: usize>(programs: [&str; N], args: &[OsString]) -> Result<()> {
     let interrupt = Interrupt::catch()?;
     let shell = shell::shell()?;
