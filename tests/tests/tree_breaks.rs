@@ -180,7 +180,7 @@ fn term_to_every_process_of_the_shim_is_one_request() {
             let mut shim = script(&[&option, "--stop-timeout=1h"], text);
             assert_eq!(shim.hear(), "ready");
             let command = proc_fs::all().into_iter().map(|stat| stat.pid);
-            // As a service manager does: everybody whom it knows. COMMAND's sleep may be gone by then.
+            // As a service manager does: everybody whom it knows, but for a sleep that is gone.
             let opened = |pid| Process::open(Pid::from_raw(pid)?).ok();
             for process in command.filter(|pid| *pid != 1).filter_map(opened) {
                 let _ = process.send_signal(Signal::TERM);

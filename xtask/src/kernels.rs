@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// Only the tests in this file of tests/tests
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Write kernels.md in docs, from this run and the last one on each other kernel
+    /// Write the page of kernels in docs, from this run and the last one on each other kernel
     #[arg(long, conflicts_with = "only")]
     page: bool,
     /// How much longer the tests wait than on a machine that is not emulated

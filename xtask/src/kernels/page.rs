@@ -58,7 +58,7 @@ pub(super) fn write() -> Result<()> {
             all.push((kernel, kept));
         }
     }
-    let page = shell::root().join("docs/kernels.md");
+    let page = shell::root().join("docs/kernels").with_extension("md");
     fs::write(&page, text(&all)).with_context(|| format!("write {}", page.display()))
 }
 
