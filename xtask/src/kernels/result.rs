@@ -65,7 +65,7 @@ impl Reader {
             return None;
         };
         match ours.split(' ').collect::<Vec<_>>()[..] {
-            ["kernel", release] => self.results.release = release.to_owned(),
+            ["kernel", release] => release.clone_into(&mut self.results.release),
             ["begin", name] => {
                 self.program = Some(Output {
                     name: name.to_owned(),
