@@ -41,7 +41,7 @@ impl Case<'_> {
 /// many they are; after them `done`.
 ///
 /// # Panics
-/// As [`Injector::new`].
+/// As `Injector::new`.
 #[must_use]
 pub fn run(wish: &Wish) -> ExitCode {
     if namespace::kernel() < (5, 19) {
